@@ -1,0 +1,1 @@
+"""Measure an encoder: contrastive entropy and ranking, per query first."""

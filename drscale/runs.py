@@ -1,0 +1,350 @@
+"""The waist of the house: recipes, run records and the store that keeps them. Never imports torch.
+
+A :class:`Recipe` says how a run is made, a :class:`Run` says what came out, a :class:`RunStore` keeps one JSON file per
+run with the per-query values as Parquet beside it, and :meth:`RunStore.table` hands everything to pandas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import typing
+import urllib.parse
+import warnings
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import pandas as pd
+
+FORMAT = "drscale-run/1"
+SCOPES = ("in_domain", "ood")
+
+Start = Literal["scratch", "table", "checkpoint"]
+Towers = Literal["shared", "two"]
+Pooling = Literal["mean", "cls"]
+Pool = Literal["in_batch", "shared", "both"]
+Schedule = Literal["constant", "linear", "cosine"]
+Select = Literal["last", "validation", "test"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class StoreWarning(UserWarning):
+    """A file in a run store could not be read, or runs that do not belong together were mixed."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Say how one run is made; ``Recipe.parse(str(recipe)) == recipe``.
+
+    The printed form names ``texts`` and ``rung`` always and every other field only where it differs from the defaults
+    below, so the defaults are part of the format and never change. ``pairs=0`` means all training pairs; ``rate`` is
+    AdamW's peak learning rate; ``warmup`` counts steps; ``query_tokens`` and ``passage_tokens`` are truncation lengths.
+    """
+
+    texts: str = "docs"
+    rung: str = "L2H128"
+    ladder: str = "local"
+    start: Start = "table"
+    towers: Towers = "shared"
+    pooling: Pooling = "mean"
+    projection: int = 768
+    pairs: int = 0
+    steps: int = 1000
+    batch: int = 64
+    pool: Pool = "in_batch"
+    negatives: int = 256
+    rate: float = 1e-3
+    schedule: Schedule = "constant"
+    warmup: int = 0
+    decay: float = 0.01
+    query_tokens: int = 24
+    passage_tokens: int = 64
+    select: Select = "last"
+    strategy: str = "standard"
+    share: float = 1.0
+    precision: Precision = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            value, kind = getattr(self, f.name), hints[f.name]
+            allowed = get_args(kind)
+            if allowed and value not in allowed:
+                raise ValueError(f"Recipe.{f.name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, f.name, float(value))
+            elif not allowed and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise ValueError(f"Recipe.{f.name}={value!r}: expected {kind.__name__}")
+        for name, least in (
+            ("pairs", 0),
+            ("steps", 1),
+            ("batch", 2),
+            ("negatives", 1),
+            ("projection", 0),
+            ("warmup", 0),
+            ("query_tokens", 4),
+            ("passage_tokens", 4),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"Recipe.{name}={getattr(self, name)}: at least {least}")
+        if not self.rate > 0 or not self.decay >= 0 or not 0 < self.share <= 1:
+            raise ValueError(
+                f"Recipe: rate={self.rate} must be > 0, decay={self.decay} >= 0, share={self.share} in (0, 1]"
+            )
+        if not self.texts or not self.rung:
+            raise ValueError(f"Recipe: texts={self.texts!r} and rung={self.rung!r} must not be empty")
+
+    def __str__(self) -> str:
+        shown = [f for f in fields(self) if f.name in ("texts", "rung") or getattr(self, f.name) != f.default]
+        return ",".join(f"{f.name}={_quote(getattr(self, f.name))}" for f in shown)
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read a recipe back from its printed form."""
+        hints, values = get_type_hints(cls), {}
+        for part in text.split(","):
+            name, equals, raw = part.partition("=")
+            if not equals or name not in hints:
+                raise ValueError(
+                    f"recipe {text!r}: {part!r} is not one of {', '.join(hints)} followed by '=' and a value"
+                )
+            if name in values:
+                raise ValueError(f"recipe {text!r}: {name} is given twice")
+            kind, plain = hints[name], urllib.parse.unquote(raw)
+            try:
+                values[name] = kind(plain) if kind in (int, float) else plain
+            except ValueError:
+                raise ValueError(f"recipe {text!r}: {name}={plain!r} is no {kind.__name__}") from None
+        return cls(**typing.cast(dict[str, Any], values))
+
+    @property
+    def file_stem(self) -> str:
+        """A file name that is safe everywhere; long recipes end in a hash."""
+        stem = str(self).replace("%", "~").replace("/", "~2F").replace(":", "~3A")
+        if len(stem) <= 180:
+            return stem
+        return f"{stem[:160]}+{hashlib.sha256(str(self).encode()).hexdigest()[:16]}"
+
+    def but(self, **changes: Any) -> Recipe:
+        """Copy this recipe with some fields changed."""
+        return replace(self, **changes)
+
+
+def _quote(value: object) -> str:
+    text = repr(value) if isinstance(value, float) else str(value)
+    return urllib.parse.quote(text, safe=":/@+._- ") if isinstance(value, str) else text
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A mean over ``n`` queries with its 95% bootstrap interval over queries."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe plus what was measured; a failed run is a record too, with its reason.
+
+    ``parameters`` holds the count under every convention, ``cost`` the FLOPs, tokens, seconds, peak_mb and steps,
+    ``measures`` maps a scope (``in_domain``, ``ood``, ``ood:numpy`` ...) to metrics, and ``curve`` is what was noted along
+    the way. What is missing is absent, never zero.
+    """
+
+    recipe: Recipe
+    status: Literal["done", "failed"]
+    reason: str = ""
+    fingerprint: str = ""
+    synthetic: bool = False
+    train_pairs: int | None = None
+    temperature: float | None = None
+    best_step: int | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    finished: str = ""
+
+    @property
+    def key(self) -> str:
+        return str(self.recipe)
+
+    def to_json(self) -> str:
+        body = {"format": FORMAT, "key": self.key, **asdict(self)}
+        return json.dumps(body, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """Read a record; ValueError says what is wrong with it."""
+        body = json.loads(text)
+        if not isinstance(body, dict) or body.get("format") != FORMAT:
+            raise ValueError(f"not a run record of format {FORMAT}")
+        missing = {"recipe", "status", "key"} - body.keys()
+        if missing:
+            raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
+        body.pop("format"), body.pop("key")
+        unknown = body.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"the record has unknown fields {', '.join(sorted(unknown))}")
+        try:
+            body["recipe"] = Recipe(**body["recipe"])
+            body["measures"] = {
+                s: {m: Measure(**v) for m, v in ms.items()} for s, ms in body.get("measures", {}).items()
+            }
+        except (TypeError, AttributeError) as e:
+            raise ValueError(str(e)) from None
+        return cls(**body)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
+    raw = data.encode() if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(raw)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class RunStore:
+    """Keep runs in a folder: ``<recipe>.json`` for the record and ``<recipe>.parquet`` for its per-query rows."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunStore({str(self.path)!r})"
+
+    def save(self, run: Run, queries: pd.DataFrame | None = None) -> Path:
+        """Write the per-query rows, then the record that makes them count; replaces an earlier record of the same recipe."""
+        path = self.path / f"{run.recipe.file_stem}.json"
+        if queries is not None:
+            write_atomic(path.with_suffix(".parquet"), queries.to_parquet(index=False, compression="zstd"))
+        write_atomic(path, run.to_json())
+        return path
+
+    def load(self, recipe: Recipe) -> Run | None:
+        """The record of a recipe, or None if there is none."""
+        path = self.path / f"{recipe.file_stem}.json"
+        return Run.from_json(path.read_text()) if path.exists() else None
+
+    def runs(self) -> list[Run]:
+        """Every readable record, sorted by key; an unreadable file is named in a StoreWarning and skipped."""
+        found = []
+        for path in sorted(self.path.glob("*.json")):
+            try:
+                run = Run.from_json(path.read_text())
+                if path.stem != run.recipe.file_stem:
+                    raise ValueError(f"the file is named otherwise than its recipe, {run.key}")
+            except (ValueError, OSError) as e:
+                warnings.warn(f"{path}: skipped, {e}", StoreWarning, stacklevel=2)
+                continue
+            found.append(run)
+        return sorted(found, key=lambda r: r.key)
+
+    def table(self) -> pd.DataFrame:
+        """One tidy frame, a row a run: the recipe's fields, counts, cost, and each metric with its interval.
+
+        Columns of the counts are ``params_<convention>``, those of a metric ``<scope>_<metric>`` with ``_low`` and
+        ``_high``, for the scopes ``in_domain`` and ``ood``. Single domains stand in :meth:`domains`.
+        """
+        if not self.path.is_dir():
+            raise ValueError(f"RunStore({str(self.path)!r}): no such folder")
+        rows = []
+        for run in self.runs():
+            row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
+            row |= {
+                name: getattr(run, name)
+                for name in (
+                    "status",
+                    "reason",
+                    "fingerprint",
+                    "synthetic",
+                    "train_pairs",
+                    "temperature",
+                    "best_step",
+                    "commit",
+                    "finished",
+                )
+            }
+            row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
+            for scope in SCOPES:
+                for metric, m in run.measures.get(scope, {}).items():
+                    row |= {
+                        f"{scope}_{metric}": m.mean,
+                        f"{scope}_{metric}_low": m.low,
+                        f"{scope}_{metric}_high": m.high,
+                    }
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def domains(self) -> pd.DataFrame:
+        """A row for each run, scope and metric: key, scope, metric, mean, low, high, n."""
+        rows = [
+            {"key": run.key, "scope": scope, "metric": metric, **asdict(m)}
+            for run in self.runs()
+            for scope, ms in run.measures.items()
+            for metric, m in ms.items()
+        ]
+        return pd.DataFrame(rows, columns=["key", "scope", "metric", "mean", "low", "high", "n"])
+
+    def curves(self) -> pd.DataFrame:
+        """A row for each run and noted step: key, step and whatever was noted."""
+        return pd.DataFrame([{"key": run.key, **point} for run in self.runs() for point in run.curve])
+
+    def queries(self, key: str | None = None) -> pd.DataFrame:
+        """The per-query rows of one run, or of all that are done; a missing or broken file is named and skipped."""
+        frames = []
+        for run in self.runs():
+            if run.status != "done" or (key is not None and run.key != key):
+                continue
+            path = self.path / f"{run.recipe.file_stem}.parquet"
+            try:
+                frames.append(pd.read_parquet(path).assign(key=run.key))
+            except (OSError, ValueError) as e:  # pyarrow.ArrowInvalid is a ValueError
+                warnings.warn(f"{path}: skipped, {str(e).splitlines()[0]}", StoreWarning, stacklevel=2)
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def warn_if_mixed(table: pd.DataFrame) -> None:
+    """Warn when runs on different texts, or real and synthetic ones, are about to be fitted together."""
+    if "fingerprint" in table:
+        prints = sorted({str(f) for f in table["fingerprint"].dropna() if str(f)})
+        if len(prints) > 1:
+            warnings.warn(
+                f"{len(prints)} different text fingerprints in one fit ({', '.join(p[:12] for p in prints[:4])} ...): filter by 'fingerprint' first",
+                StoreWarning,
+                stacklevel=3,
+            )
+    if "synthetic" in table and table["synthetic"].nunique() > 1:
+        warnings.warn("measured and synthetic runs in one fit: filter by 'synthetic' first", StoreWarning, stacklevel=3)
+
+
+def parse_rung(rung: str) -> tuple[int, int] | None:
+    """Layers and width of a rung named like ``L2H128``, or None for another name."""
+    match = re.fullmatch(r"L(\d+)H(\d+)", rung)
+    return (int(match[1]), int(match[2])) if match else None

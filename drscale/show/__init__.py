@@ -1,0 +1,1 @@
+"""From a table or a law to a figure, a widget, a file. Never imports torch."""

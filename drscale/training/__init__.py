@@ -1,0 +1,1 @@
+"""Train an encoder: what a batch is, and the loop."""
