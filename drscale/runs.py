@@ -156,8 +156,8 @@ class Run:
     """A recipe plus what was measured; a failed run is a record too, with its reason.
 
     ``parameters`` holds the count under every convention, ``cost`` the FLOPs, tokens, seconds, peak_mb and steps,
-    ``measures`` maps a scope (``in_domain``, ``ood``, ``ood:numpy`` ...) to metrics, and ``curve`` is what was noted along
-    the way. What is missing is absent, never zero.
+    ``measures`` maps a scope (``in_domain``, ``ood``, ``ood:numpy`` ...) to metrics, and ``curve`` is what was noted
+    along the way. What is missing is absent, never zero.
     """
 
     recipe: Recipe
@@ -217,8 +217,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             f.write(raw)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -240,7 +240,7 @@ class RunStore:
         return f"RunStore({str(self.path)!r})"
 
     def save(self, run: Run, queries: pd.DataFrame | None = None) -> Path:
-        """Write the per-query rows, then the record that makes them count; replaces an earlier record of the same recipe."""
+        """Write the per-query rows, then the record that makes them count; an earlier record is replaced."""
         path = self.path / f"{run.recipe.file_stem}.json"
         if queries is not None:
             write_atomic(path.with_suffix(".parquet"), queries.to_parquet(index=False, compression="zstd"))
@@ -335,12 +335,12 @@ def warn_if_mixed(table: pd.DataFrame) -> None:
     if "fingerprint" in table:
         prints = sorted({str(f) for f in table["fingerprint"].dropna() if str(f)})
         if len(prints) > 1:
-            warnings.warn(
-                f"{len(prints)} different text fingerprints in one fit ({', '.join(p[:12] for p in prints[:4])} ...): filter by 'fingerprint' first",
-                StoreWarning,
-                stacklevel=3,
+            some = ", ".join(p[:12] for p in prints[:4])
+            message = (
+                f"{len(prints)} different text fingerprints in one fit ({some} ...): filter by 'fingerprint' first"
             )
-    if "synthetic" in table and table["synthetic"].nunique() > 1:
+            warnings.warn(message, StoreWarning, stacklevel=3)
+    if "synthetic" in table and len(set(table["synthetic"].dropna())) > 1:
         warnings.warn("measured and synthetic runs in one fit: filter by 'synthetic' first", StoreWarning, stacklevel=3)
 
 
