@@ -96,6 +96,11 @@ class BiEncoder(nn.Module):
         return Shape(c.num_hidden_layers, c.hidden_size, heads, c.intermediate_size, vocabulary, positions, types)
 
     @property
+    def frozen_table(self) -> bool:
+        """Whether the word vectors are MiniLM's frozen table and a map."""
+        return isinstance(self.query_tower.body.get_input_embeddings(), TableEmbedding)  # type: ignore[operator]
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
@@ -135,6 +140,10 @@ class BiEncoder(nn.Module):
         if isinstance(texts, str) or not len(texts):
             raise ValueError("encode: texts must be a non-empty list of strings")
         return self.encode_all(self.tokens(texts, role), role)
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts as passages."""
+        return self.encode(texts, "passage")
 
 
 def _chunks(sizes: np.ndarray, order: np.ndarray, chunk_tokens: int) -> list[np.ndarray]:
@@ -246,6 +255,8 @@ def build(recipe: Recipe, vocabulary_texts: Sequence[str] | None = None) -> BiEn
             intermediate_size=shape.feed,
             max_position_embeddings=shape.positions,
             type_vocab_size=shape.types,
+            hidden_dropout_prob=recipe.dropout,
+            attention_probs_dropout_prob=recipe.dropout,
             pad_token_id=0,
         )
         body = BertModel(config, add_pooling_layer=False)
@@ -265,9 +276,12 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
 
     def tower() -> Tower:
         config = AutoConfig.from_pretrained(shape.hub, trust_remote_code=False)
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if hasattr(config, name):
+                setattr(config, name, recipe.dropout)
         pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "ernie") else {}
         body = AutoModel.from_pretrained(
-            shape.hub, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **pooler
+            shape.hub, config=config, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **pooler
         )
         return Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
 

@@ -61,6 +61,7 @@ class Recipe:
     schedule: Schedule = "constant"
     warmup: int = 0
     decay: float = 0.01
+    dropout: float = 0.0
     query_tokens: int = 24
     passage_tokens: int = 64
     select: Select = "last"
@@ -93,9 +94,10 @@ class Recipe:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe.{name}={getattr(self, name)}: at least {least}")
-        if not self.rate > 0 or not self.decay >= 0 or not 0 < self.share <= 1:
+        if not self.rate > 0 or not self.decay >= 0 or not 0 < self.share <= 1 or not 0 <= self.dropout < 1:
             raise ValueError(
-                f"Recipe: rate={self.rate} must be > 0, decay={self.decay} >= 0, share={self.share} in (0, 1]"
+                f"Recipe: rate={self.rate} must be > 0, decay={self.decay} >= 0, share={self.share} in (0, 1], "
+                f"dropout={self.dropout} in [0, 1)"
             )
         if not self.texts or not self.rung:
             raise ValueError(f"Recipe: texts={self.texts!r} and rung={self.rung!r} must not be empty")

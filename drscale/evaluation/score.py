@@ -1,0 +1,145 @@
+"""Score any encoder on a collection or a whole benchmark: per-query rows first, means with intervals from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from drscale.evaluation.entropy import entropies, fit_temperature, interval, negative_table, pool_scores
+from drscale.evaluation.ranking import METRICS, ranking_metrics, search
+from drscale.runs import Measure
+from drscale.texts import Benchmark, Collection
+
+Encode = Callable[[list[str]], np.ndarray]
+COLUMNS = ("entropy", "calibrated", *METRICS)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a benchmark says of an encoder: means with intervals by scope, the rows behind them, its temperature."""
+
+    measures: dict[str, dict[str, Measure]]
+    queries: pd.DataFrame
+    temperature: float
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    queries: np.ndarray
+    passages: np.ndarray
+    query_rows: np.ndarray
+    pair_query: np.ndarray
+    pair_passage: np.ndarray
+
+
+def _encode(encode: Encode, encode_passages: Encode, collection: Collection, limit: int | None) -> _Vectors:
+    pair_query, pair_passage = collection.pairs
+    query_rows = np.unique(pair_query)[:limit]
+    kept = np.isin(pair_query, query_rows)
+    queries = _checked(
+        encode, collection.queries["text"].take(query_rows).to_pylist(), f"{collection.name}: encode(queries)"
+    )
+    passages = _checked(
+        encode_passages, collection.passages["text"].to_pylist(), f"{collection.name}: encode(passages)"
+    )
+    return _Vectors(queries, passages, query_rows, pair_query[kept], pair_passage[kept])
+
+
+def _checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
+    got = encode(texts)
+    vectors = np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise ValueError(f"{what}: got an array of shape {vectors.shape}, expected ({len(texts)}, dimension)")
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"{what}: {int((~np.isfinite(vectors)).any(1).sum())} vectors are not finite")
+    return vectors
+
+
+def _pools(v: _Vectors, collection: Collection, negatives: int, repeats: int) -> torch.Tensor:
+    table = negative_table(collection, negatives=negatives, repeats=repeats)
+    table = table[np.isin(collection.pairs[0], v.query_rows)]
+    place = np.searchsorted(v.query_rows, v.pair_query)
+    return pool_scores(v.queries[place], v.passages, v.pair_passage, table)
+
+
+def score(
+    encode: Encode,
+    collection: Collection,
+    *,
+    encode_passages: Encode | None = None,
+    temperature: float = 1.0,
+    limit: int | None = None,
+    negatives: int = 256,
+    repeats: int = 10,
+) -> pd.DataFrame:
+    """Score an encoder on a collection, a row a query: entropy raw and calibrated (nats), nDCG@10, MRR@10, recall.
+
+    ``encode`` takes a list of texts and returns an array (texts, dimension), as sentence-transformers' ``model.encode``
+    does. ``limit`` takes the first so many queries; all passages stay in the pool. A query with several positives gets
+    the mean of its entropies, and ``positives`` says how many.
+    """
+    v = _encode(encode, encode_passages or encode, collection, limit)
+    pools = _pools(v, collection, negatives, repeats)
+    rows = pd.DataFrame({"row": v.pair_query, "entropy": entropies(pools), "calibrated": entropies(pools, temperature)})
+    frame = rows.groupby("row").mean().reset_index(drop=True)
+    frame.insert(0, "query", collection.queries["id"].take(v.query_rows).to_pylist())
+    frame.insert(1, "positives", rows.groupby("row").size().to_numpy())
+    scores, found = search(v.queries, v.passages)
+    return pd.concat([frame, ranking_metrics(collection, v.query_rows, scores, found)], axis=1)
+
+
+def temperature_of(
+    encode: Encode, collection: Collection, *, encode_passages: Encode | None = None, limit: int | None = None
+) -> float:
+    """Fit an encoder's one temperature on held-out in-domain pairs (a benchmark's validation split)."""
+    v = _encode(encode, encode_passages or encode, collection, limit)
+    return fit_temperature(_pools(v, collection, min(256, len(v.passages) - 1), 4))
+
+
+def score_benchmark(
+    encode: Encode, benchmark: Benchmark, *, encode_passages: Encode | None = None, limit: int | None = 300
+) -> Scored:
+    """Score an encoder in-domain and on every domain out of it; at most ``limit`` queries a collection out of domain.
+
+    The temperature is fitted on the validation split and serves all domains. The scope ``ood`` is ACE (Eq. 6): the
+    unweighted mean over domains.
+    """
+    warm = temperature_of(encode, benchmark.validation, encode_passages=encode_passages)
+    parts = [("in_domain", benchmark.test, None), *((f"ood:{n}", c, limit) for n, c in benchmark.ood.items())]
+    frames = [
+        score(encode, c, encode_passages=encode_passages, temperature=warm, limit=most).assign(scope=scope)
+        for scope, c, most in parts
+    ]
+    by_scope = {str(f["scope"].iloc[0]): f for f in frames}
+    out = {s: f for s, f in by_scope.items() if s != "in_domain"}
+    measures = {s: _means({s: f}) for s, f in by_scope.items()} | ({"ood": _means(out)} if out else {})
+    queries = pd.concat(frames, ignore_index=True)
+    narrow = dict.fromkeys(COLUMNS, np.float32) | {"positives": np.int32}
+    return Scored(measures, queries.astype(narrow).assign(condition="clean"), warm)
+
+
+def _means(frames: dict[str, pd.DataFrame]) -> dict[str, Measure]:
+    def of(column: str) -> dict[str, np.ndarray]:
+        return {s: f[column].to_numpy(float) for s, f in frames.items()}
+
+    weighted = of("positives")
+    return {c: interval(of(c), weighted if c in ("entropy", "calibrated") else None) for c in COLUMNS}
+
+
+def compare(models: dict[str, Encode], benchmark: Benchmark, limit: int | None = 300) -> pd.DataFrame:
+    """Score several encoders side by side: a row for each model, scope and metric, with its interval."""
+    rows: list[dict[str, object]] = []
+    for name, encode in models.items():
+        for scope, metrics in score_benchmark(encode, benchmark, limit=limit).measures.items():
+            rows += [{"model": name, "scope": scope, "metric": k, **vars(m)} for k, m in metrics.items()]
+    return pd.DataFrame(rows)
+
+
+def mean_entropy(encode: Encode, collection: Collection, *, encode_passages: Encode | None = None) -> float:
+    """The raw entropy on a split, averaged over its pairs: what the training loop watches along the way."""
+    v = _encode(encode, encode_passages or encode, collection, None)
+    return float(entropies(_pools(v, collection, min(256, len(v.passages) - 1), 2)).mean())

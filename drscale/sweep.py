@@ -1,0 +1,345 @@
+"""From a grid to a plan (done, to do, failed, cost) to run records, on any concurrent.futures executor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import os
+import platform
+import runpy
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from drscale.ladder import counts, flops_per_token, shape_for
+from drscale.runs import Recipe, Run, RunStore
+from drscale.texts import Benchmark, benchmark
+
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "faiss-cpu", "ir-measures")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A name, the recipes to run and the store that keeps them."""
+
+    name: str
+    store: RunStore
+    recipes: list[Recipe]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a store still lacks of some recipes; prints as a table with predicted FLOPs and time."""
+
+    recipes: list[Recipe]
+    store: RunStore
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        if self.table.empty:
+            return "no recipes"
+        shown = self.table.assign(
+            flops=[f"{v:.1e}" if v == v else "unknown" for v in self.table["flops"]],
+            seconds=[f"{v:.0f}" if v == v else "unknown" for v in self.table["seconds"]],
+        )
+        n = self.table["status"].value_counts()
+        left = self.table.loc[self.table["status"] == "todo", "seconds"]
+        total = f"{left.sum() / 60:.1f} min of one worker" if left.notna().all() else "an unknown time"
+        said = ", ".join(
+            f"{int(n.get(s, 0))} {w}" for s, w in (("done", "done"), ("todo", "to do"), ("failed", "failed"))
+        )
+        how = self.table.attrs.get("how", "")
+        return f"{shown.to_string(index=False)}\n{said}; about {total} to go ({how})"
+
+    def todo(self, retry_failed: bool = False) -> list[Recipe]:
+        wanted = ("todo", "failed") if retry_failed else ("todo",)
+        return [r for r, s in zip(self.recipes, self.table["status"], strict=True) if s in wanted]
+
+
+def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
+    """Every combination of the given fields on top of a base recipe, the last field varying fastest."""
+    known = {f.name for f in fields(Recipe)}
+    for name in lists:
+        if name not in known:
+            raise ValueError(f"grid({name}=...): a recipe has the fields {', '.join(sorted(known))}")
+    names, values = list(lists), [list(v) for v in lists.values()]
+    return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
+
+
+def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
+    """Say what is done, to do and failed, with predicted FLOPs and seconds.
+
+    FLOPs assume texts as long as they may be; the time is learnt from the store's finished runs on this kind of machine
+    where there are at least two, else it is a guess, and ``table.attrs['how']`` says which.
+    """
+    recipes = list(dict.fromkeys(recipes))
+    found = {run.key: run for run in store.runs()} if store.path.is_dir() else {}
+    rows = []
+    for recipe in recipes:
+        run = found.get(str(recipe))
+        flops = _predicted_flops(recipe)
+        rows.append(
+            {
+                "key": str(recipe),
+                "status": "todo" if run is None else run.status,
+                "flops": run.cost.get("flops", flops) if run else flops,
+                "seconds": run.cost.get("seconds", np.nan) if run else np.nan,
+                "steps": recipe.steps,
+                "predicted": run is None,
+            }
+        )
+    table = pd.DataFrame(rows, columns=["key", "status", "flops", "seconds", "steps", "predicted"])
+    per_step, per_flop, how = _speed([r for r in found.values() if r.status == "done"])
+    open_rows = table["predicted"].to_numpy(bool)
+    predicted = per_step * table["steps"] + per_flop * table["flops"]
+    table.loc[open_rows, "seconds"] = predicted[open_rows]
+    table.attrs["how"] = how
+    return Plan(recipes, store, table.drop(columns="steps"))
+
+
+def run(
+    plan: Plan,
+    executor: Executor | None = None,
+    *,
+    retry_failed: bool = False,
+    progress: bool = True,
+    note: Callable[[Run], None] | None = None,
+) -> list[Run]:
+    """Run what a plan has left, in this process or on any ``concurrent.futures.Executor``; hand back the new records.
+
+    Each run is saved where it was made the moment it ends, so an interrupt, a kill and a restart lose nothing that was
+    finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
+    """
+    todo, made = plan.todo(retry_failed), []
+    for done in _each(todo, plan.store, executor):
+        made.append(done)
+        if note is not None:
+            note(done)
+        if progress:
+            seconds = f"{done.cost.get('seconds', float('nan')):.0f} s"
+            said = done.reason or f"in-domain {_mean(done, 'in_domain')}, ood {_mean(done, 'ood')} nats"
+            print(f"[{len(made)}/{len(todo)}] {done.key}: {done.status}, {said}, {seconds}", flush=True)
+    return made
+
+
+def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None) -> Iterable[Run]:
+    if executor is None:
+        for recipe in todo:
+            yield run_one(recipe, store)
+        return
+    workers = getattr(executor, "_max_workers", None)
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers else None
+    waiting: list[Future[str]] = [executor.submit(work, str(r), str(store.path.resolve()), threads) for r in todo]
+    try:
+        for future in as_completed(waiting):
+            yield Run.from_json(future.result())
+    except BaseException:
+        for future in waiting:
+            future.cancel()
+        raise
+
+
+def work(recipe: str, store: str, threads: int | None = None) -> str:
+    """Make one run in a worker; plain strings in and out, so that any executor can carry them."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    return run_one(Recipe.parse(recipe), RunStore(store)).to_json()
+
+
+def run_one(
+    recipe: Recipe,
+    store: RunStore | None = None,
+    *,
+    texts: Benchmark | None = None,
+    note: Callable[[int, dict[str, float]], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    looks: int = 10,
+) -> Run:
+    """Make one run: build, train, score, record. The record of a run that is stopped is not saved; its checkpoint is."""
+    from drscale.encoder import build
+    from drscale.evaluation.score import mean_entropy, score_benchmark
+    from drscale.training.batches import tokenised
+    from drscale.training.loop import train
+
+    texts = texts if texts is not None else _benchmark(recipe.texts)
+    if recipe.strategy != "standard":
+        raise ValueError(f"strategy={recipe.strategy!r}: allowed is 'standard'")
+    if recipe.pairs > len(texts.train):
+        raise ValueError(f"pairs={recipe.pairs}: {texts.name} has {len(texts.train)} training pairs")
+    _reset_peak()
+    collection = texts.train.take(recipe.pairs, seed=0) if recipe.pairs else texts.train
+    vocabulary = [*collection.queries["text"].to_pylist(), *collection.passages["text"].to_pylist()]
+    encoder = build(recipe, vocabulary if recipe.start == "scratch" else None)
+    split = texts.test if recipe.select == "test" else texts.validation
+
+    def watch(e: Any) -> float:
+        return mean_entropy(e.encode, split, encode_passages=e.encode_passages)
+
+    checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
+    pairs = tokenised(encoder, collection)
+    went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, checkpoint=checkpoint)
+    common: dict[str, Any] = {
+        "recipe": recipe,
+        "fingerprint": texts.fingerprint,
+        "synthetic": texts.synthetic,
+        "train_pairs": len(collection),
+        "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers),
+        "curve": went.curve,
+        "versions": versions(),
+        "commit": commit(),
+    }
+    trained = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
+    if went.step < recipe.steps and not went.reason:
+        return Run(status="failed", reason="stopped by hand", cost=trained, **common)
+    if went.reason:
+        made = Run(status="failed", reason=went.reason, cost=trained | {"peak_mb": _peak_mb()}, **common)
+        scored = None
+    else:
+        before = time.perf_counter()
+        scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
+        cost = trained | {"score_seconds": time.perf_counter() - before, "peak_mb": _peak_mb()}
+        best = recipe.steps if recipe.select == "last" else went.best_step
+        made = Run(
+            status="done",
+            measures=scored.measures,
+            temperature=scored.temperature,
+            best_step=best,
+            cost=cost,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            **common,
+        )
+    if store is not None:
+        store.save(made, None if scored is None else scored.queries)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+    return made
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study: Python that defines ``recipes`` (and ``store``, a path), or TOML with [base] and [[grid]] tables.
+
+    A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it.
+    """
+    path = Path(path)
+    if path.suffix not in (".py", ".toml"):
+        raise ValueError(f"{path}: a study is a .py or a .toml file")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".py":
+        body = runpy.run_path(str(path))
+        recipes = body.get("recipes")
+    else:
+        try:
+            body = tomllib.loads(path.read_text())
+            recipes = _from_toml(body)
+        except (tomllib.TOMLDecodeError, TypeError) as e:
+            raise ValueError(f"{path}: {e}") from None
+    if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
+        raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
+    store = body.get("store", path.with_suffix("").name)
+    if isinstance(store, RunStore):
+        return Study(path.stem, store, recipes)
+    return Study(path.stem, RunStore(path.parent / store), recipes)
+
+
+def _from_toml(body: dict[str, Any]) -> list[Recipe]:
+    unknown = body.keys() - {"store", "base", "grid"}
+    if unknown:
+        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, base, grid")
+    base = Recipe(**body.get("base", {}))
+    grids = body.get("grid", [{}])
+    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
+    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))
+
+
+# ------------------------------------------------------------------------------------------------ the small parts
+
+
+@lru_cache(maxsize=2)
+def _benchmark(spec: str) -> Benchmark:
+    return benchmark(spec)
+
+
+def _predicted_flops(recipe: Recipe) -> float:
+    shape = shape_for(recipe)
+    if not shape.layers:
+        return float("nan")
+    passages = recipe.batch + (recipe.negatives if recipe.pool != "in_batch" else 0)
+    per_step = sum(
+        n * length * flops_per_token(shape, length, recipe.start, training=True)
+        for n, length in ((recipe.batch, recipe.query_tokens), (passages, recipe.passage_tokens))
+    )
+    return float(per_step * recipe.steps)
+
+
+def _speed(done: list[Run]) -> tuple[float, float, str]:
+    """Seconds a step and seconds a predicted FLOP, learnt from finished runs by non-negative least squares."""
+    if len(done) < 2:
+        return 0.03, 1 / 3e10, "a guess: fewer than 2 runs in the store to learn from"
+    from scipy.optimize import nnls
+
+    x = np.array([[r.recipe.steps, _predicted_flops(r.recipe)] for r in done])
+    y = np.array([r.cost["seconds"] for r in done])
+    kept = np.isfinite(x).all(1)
+    scale = np.maximum(y[kept], 1e-9)[:, None]
+    (a, b), _ = nnls(x[kept] / scale, np.ones(kept.sum()))
+    return float(a), float(b), f"learnt from {kept.sum()} finished runs"
+
+
+def _mean(run: Run, scope: str) -> str:
+    found = run.measures.get(scope, {}).get("entropy")
+    return f"{found.mean:.3f}" if found else "none"
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what a measurement depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("drscale", *PACKAGES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The commit of the code, with ``+`` when files it tracks differ; empty outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _reset_peak() -> None:
+    """Start a new peak of memory where the system can (Linux); elsewhere the peak is the process's own."""
+    if sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    if sys.platform == "linux":
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

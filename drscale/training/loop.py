@@ -1,0 +1,252 @@
+"""The training loop: draw, score, step, note; resumable inside a run and equal for equal seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from drscale.encoder import BiEncoder, seed_for
+from drscale.ladder import flops_per_token
+from drscale.losses import contrastive_entropy, mask_repeats, pool_scores
+from drscale.runs import Recipe, write_atomic
+from drscale.training.batches import Batch, Pairs, draw
+
+Note = Callable[[int, dict[str, float]], None]
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what the loop notes along the way, and what a checkpoint keeps beside the weights."""
+
+    step: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    best_step: int = 0
+    best: float = math.inf
+    reason: str = ""
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    encoder: BiEncoder,
+    pairs: Pairs,
+    recipe: Recipe,
+    *,
+    watch: Callable[[BiEncoder], float] | None = None,
+    looks: int = 10,
+    note: Note | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    checkpoint: Path | None = None,
+) -> Progress:
+    """Train an encoder in place for ``recipe.steps`` steps and say how it went.
+
+    ``watch`` measures the encoder ``looks`` times along the way (lower is better); unless ``recipe.select`` is ``last``,
+    the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss that is not
+    finite ends the run with ``reason``. ``stopped`` ends it early, ``checkpoint`` is a file to resume from.
+    """
+    accelerator = _accelerator(recipe.precision)
+    device_encoder = encoder.to(accelerator.device)
+    model = accelerator.prepare_model(device_encoder)
+    weights = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
+    optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
+    optimiser = accelerator.prepare_optimizer(optimiser)
+    progress, best = _resume(checkpoint, encoder, optimiser, weights) or (Progress(), {})
+    looked = max(1, recipe.steps // max(looks, 1))
+    started, saved = time.perf_counter() - progress.seconds, time.perf_counter()
+    encoder.train()
+
+    while progress.step < recipe.steps and not progress.reason and not stopped():
+        # draw
+        batch = _share(draw(pairs, recipe, progress.step), accelerator)
+        torch.manual_seed(seed_for(recipe.seed, f"step {progress.step}"))  # dropout; so that a resumed run is the same
+
+        # score
+        with accelerator.autocast():
+            loss = batch_loss(model, pairs, batch, recipe, accelerator).mean()
+
+        # step
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(recipe, progress.step)
+        optimiser.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(weights.values(), 1.0)
+        optimiser.step()
+
+        # note
+        value = float(accelerator.reduce(loss.detach(), "mean"))
+        _count(progress, encoder, pairs, batch, accelerator.num_processes)
+        progress.step += 1
+        progress.seconds = time.perf_counter() - started
+        if not math.isfinite(value):
+            progress.reason = f"diverged: the loss is {value} at step {progress.step}"
+            break
+        if note is not None:
+            note(progress.step, {"loss": value})
+        if progress.step % looked == 0 or progress.step == recipe.steps:
+            best = _look(progress, encoder, value, watch, note, weights, best)
+        if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, progress, optimiser, weights, best, accelerator)
+            saved = time.perf_counter()
+
+    if checkpoint is not None and progress.step < recipe.steps and not progress.reason:
+        _save(checkpoint, progress, optimiser, weights, best, accelerator)
+    if recipe.select != "last" and best and not progress.reason:
+        _put(weights, best)
+    return progress
+
+
+def batch_loss(model: Any, pairs: Pairs, batch: Batch, recipe: Recipe, accelerator: Any) -> Tensor:
+    """Contrastive entropy of each query of this process against the pool of all processes."""
+    rows = np.concatenate([batch.positives, batch.negatives])
+    queries, passages = model(pairs.queries.rows(batch.queries), pairs.passages.rows(rows))
+    mine, device = len(batch.positives), queries.device
+    pool = torch.cat([_gather(passages[:mine], accelerator), _gather(passages[mine:], accelerator)])  # (pool, dim)
+    ids = torch.as_tensor(rows, device=device)
+    pool_ids = torch.cat([_gather(ids[:mine], accelerator), _gather(ids[mine:], accelerator)])
+    own_to = mine * accelerator.num_processes
+    targets = torch.arange(mine, device=device) + mine * accelerator.process_index
+    scores, targets = pool_scores(queries.float(), pool.float(), targets, recipe.pool, own_to)  # (batch, pool)
+    relevant = torch.as_tensor(pairs.relevant[batch.queries], device=device)
+    if recipe.pool == "shared":
+        own = torch.full((1,), -2, device=device)  # stands for each query's own positive
+        pool_ids = torch.cat([own, pool_ids[own_to:]])
+    return contrastive_entropy(mask_repeats(scores, targets, pool_ids, relevant), targets)
+
+
+def rate_at(recipe: Recipe, step: int) -> float:
+    """The learning rate of a step: a linear warm-up, then constant, linear or cosine decay to zero."""
+    if step < recipe.warmup:
+        return recipe.rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    factor = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[recipe.schedule]
+    return recipe.rate * factor
+
+
+# ------------------------------------------------------------------------------------------------- the small parts
+
+
+def _accelerator(precision: str) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # one process may train several runs, each with a precision of its own
+    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+def _share(batch: Batch, accelerator: Any) -> Batch:
+    """This process's part of the batch; the parts are equal, or the gathered pool would not be the batch's."""
+    n, i = accelerator.num_processes, accelerator.process_index
+    if n == 1:
+        return batch
+    parts = (batch.queries, batch.positives, batch.negatives)
+    if any(len(p) % n for p in parts):
+        raise ValueError(
+            f"batch={len(batch.queries)} and negatives={len(batch.negatives)} must divide by {n} processes"
+        )
+    return Batch(*(p[i * len(p) // n : (i + 1) * len(p) // n] for p in parts))
+
+
+def _gather(x: Tensor, accelerator: Any) -> Tensor:
+    """Put the processes' rows together; gradients flow back to the process that made them."""
+    if accelerator.num_processes == 1:
+        return x
+    if x.is_floating_point():
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(x))
+    gathered: Tensor = accelerator.gather(x)
+    return gathered
+
+
+def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch, processes: int) -> None:
+    lengths = np.concatenate(
+        [
+            pairs.queries.lengths[batch.queries],
+            pairs.passages.lengths[batch.positives],
+            pairs.passages.lengths[batch.negatives],
+        ]
+    )
+    start = "table" if encoder.frozen_table else "checkpoint"
+    one, two = (flops_per_token(encoder.shape, n, start, training=True) for n in (0, 1))
+    progress.tokens += int(lengths.sum()) * processes
+    progress.flops += float((one * lengths + (two - one) * lengths**2).sum()) * processes
+
+
+def _look(
+    progress: Progress,
+    encoder: BiEncoder,
+    loss: float,
+    watch: Callable[[BiEncoder], float] | None,
+    note: Note | None,
+    weights: dict[str, Tensor],
+    best: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """Measure along the way; hand back the best weights so far."""
+    point = {"step": float(progress.step), "loss": loss}
+    if watch is not None:
+        point["validation"] = watch(encoder)
+        if point["validation"] < progress.best:
+            progress.best, progress.best_step = point["validation"], progress.step
+            best = {n: p.detach().clone() for n, p in weights.items()}
+    progress.curve.append(point)
+    if note is not None:
+        note(progress.step, point)
+    return best
+
+
+def _put(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(values[name])
+
+
+def _save(path: Path, progress: Progress, optimiser: Any, weights: Any, best: Any, accelerator: Any) -> None:
+    """Write weights, optimiser moments and progress as safetensors; no pickle."""
+    if not accelerator.is_main_process:
+        return
+    tensors = {f"weight/{n}": p.detach().cpu().contiguous() for n, p in weights.items()}
+    tensors |= {f"best/{n}": p.cpu().contiguous() for n, p in best.items()}
+    for name, state in zip(weights, optimiser.state_dict()["state"].values(), strict=True):
+        tensors |= {f"adam/{k}/{name}": v.cpu().contiguous() for k, v in state.items()}
+    body = {k: (None if v == math.inf else v) for k, v in vars(progress).items()}
+    write_atomic(path, save(tensors, {"progress": json.dumps(body, allow_nan=False)}))
+
+
+def _resume(path: Path | None, encoder: BiEncoder, optimiser: Any, weights: dict[str, Tensor]) -> Any:
+    """Take up a run where its checkpoint left it; None without one."""
+    if path is None or not path.exists():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device=str(encoder.device)) as f:
+            body = json.loads(f.metadata()["progress"])
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as e:
+        raise ValueError(f"{path}: no checkpoint of drscale's ({e}); delete it to start the run afresh") from e
+    if {k[7:] for k in tensors if k.startswith("weight/")} != weights.keys():
+        raise ValueError(f"{path}: a checkpoint of another encoder; delete it to start the run afresh")
+    _put(weights, {k[7:]: v for k, v in tensors.items() if k.startswith("weight/")})
+    state = optimiser.state_dict()
+    state["state"] = {
+        i: {k: tensors[f"adam/{k}/{n}"].cpu() if k == "step" else tensors[f"adam/{k}/{n}"] for k in _MOMENTS}
+        for i, n in enumerate(weights)
+    }
+    optimiser.load_state_dict(state)
+    body["best"] = math.inf if body["best"] is None else body["best"]
+    return Progress(**body), {k[5:]: v for k, v in tensors.items() if k.startswith("best/")}
+
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
