@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import numbers
 import os
 import re
 import tempfile
@@ -22,6 +24,8 @@ import pandas as pd
 
 FORMAT = "drscale-run/1"
 SCOPES = ("in_domain", "ood")
+# What a run's row in the table takes from the record as it is.
+TOLD = ("status", "reason", "fingerprint", "synthetic", "train_pairs", "temperature", "best_step", "commit", "finished")
 
 Start = Literal["scratch", "table", "checkpoint"]
 Towers = Literal["shared", "two"]
@@ -77,10 +81,14 @@ class Recipe:
             allowed = get_args(kind)
             if allowed and value not in allowed:
                 raise ValueError(f"Recipe.{f.name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, f.name, float(value))
-            elif not allowed and (not isinstance(value, kind) or isinstance(value, bool)):
+            # A row of a table brings numpy's numbers, which would print as 'np.float64(0.001)'.
+            number = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
+            if not allowed and (not isinstance(value, number) or isinstance(value, bool)):
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected {kind.__name__}")
+            if kind in (int, float):
+                object.__setattr__(self, f.name, kind(value))
+            if kind is float and not math.isfinite(value):
+                raise ValueError(f"Recipe.{f.name}={value!r}: expected a finite number")
         for name, least in (
             ("pairs", 0),
             ("steps", 1),
@@ -128,7 +136,7 @@ class Recipe:
     @property
     def file_stem(self) -> str:
         """A file name that is safe everywhere; long recipes end in a hash."""
-        stem = str(self).replace("%", "~").replace("/", "~2F").replace(":", "~3A")
+        stem = str(self).replace("~", "~7E").replace("%", "~").replace("/", "~2F").replace(":", "~3A")
         if len(stem) <= 180:
             return stem
         return f"{stem[:160]}+{hashlib.sha256(str(self).encode()).hexdigest()[:16]}"
@@ -195,7 +203,10 @@ class Run:
         missing = {"recipe", "status", "key"} - body.keys()
         if missing:
             raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
-        body.pop("format"), body.pop("key")
+        body.pop("format")
+        key = body.pop("key")
+        if body["status"] not in ("done", "failed"):
+            raise ValueError(f"status={body['status']!r}: allowed are 'done', 'failed'")
         unknown = body.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"the record has unknown fields {', '.join(sorted(unknown))}")
@@ -206,6 +217,8 @@ class Run:
             }
         except (TypeError, AttributeError) as e:
             raise ValueError(str(e)) from None
+        if key != str(body["recipe"]):
+            raise ValueError(f"the key {key!r} is not its recipe, {body['recipe']}")
         return cls(**body)
 
 
@@ -252,20 +265,16 @@ class RunStore:
     def load(self, recipe: Recipe) -> Run | None:
         """The record of a recipe, or None if there is none."""
         path = self.path / f"{recipe.file_stem}.json"
-        return Run.from_json(path.read_text()) if path.exists() else None
+        return _read(path) if path.exists() else None
 
     def runs(self) -> list[Run]:
         """Every readable record, sorted by key; an unreadable file is named in a StoreWarning and skipped."""
         found = []
         for path in sorted(self.path.glob("*.json")):
             try:
-                run = Run.from_json(path.read_text())
-                if path.stem != run.recipe.file_stem:
-                    raise ValueError(f"the file is named otherwise than its recipe, {run.key}")
+                found.append(_read(path))
             except (ValueError, OSError) as e:
-                warnings.warn(f"{path}: skipped, {e}", StoreWarning, stacklevel=2)
-                continue
-            found.append(run)
+                warnings.warn(f"skipped {e}", StoreWarning, stacklevel=2)
         return sorted(found, key=lambda r: r.key)
 
     def table(self) -> pd.DataFrame:
@@ -279,20 +288,7 @@ class RunStore:
         rows = []
         for run in self.runs():
             row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
-            row |= {
-                name: getattr(run, name)
-                for name in (
-                    "status",
-                    "reason",
-                    "fingerprint",
-                    "synthetic",
-                    "train_pairs",
-                    "temperature",
-                    "best_step",
-                    "commit",
-                    "finished",
-                )
-            }
+            row |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
             row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
             for scope in SCOPES:
                 for metric, m in run.measures.get(scope, {}).items():
@@ -330,6 +326,17 @@ class RunStore:
             except (OSError, ValueError) as e:  # pyarrow.ArrowInvalid is a ValueError
                 warnings.warn(f"{path}: skipped, {str(e).splitlines()[0]}", StoreWarning, stacklevel=2)
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _read(path: Path) -> Run:
+    """The record in a file; ValueError names the file and what is wrong with it."""
+    try:
+        run = Run.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
+    if path.stem != run.recipe.file_stem:
+        raise ValueError(f"{path}: the file is named otherwise than its recipe, {run.key}")
+    return run
 
 
 def warn_if_mixed(table: pd.DataFrame) -> None:

@@ -1,0 +1,44 @@
+"""What all tests share: no network, a cache of their own, and in CI no silent skip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+# Before anything imports a hub client: what a test needs is installed or made, never fetched.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# The user's own cache stays as it is; ours lives with the other build products.
+os.environ.setdefault("DRSCALE_CACHE", str(ROOT / "build" / "cache"))
+
+settings.register_profile("drscale", deadline=None, derandomize=CI)
+settings.load_profile("drscale")
+
+
+def _reason(longrepr: object) -> str:
+    return str(longrepr[2] if isinstance(longrepr, tuple) else longrepr)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Turn a skip into a failure in CI: what cannot run there was never checked."""
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"a skip is a failure in CI: {_reason(report.longrepr)}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """The same for a module that skips itself while it is collected."""
+    report = yield
+    if CI and report.skipped:
+        report.outcome, report.longrepr = "failed", f"a skip is a failure in CI: {_reason(report.longrepr)}"
+    return report
