@@ -1,0 +1,30 @@
+"""Texts: one shape of collection whatever the source, one spelling for every source, and benchmarks that share nothing.
+
+``collection("docs:numpy")`` reads queries, passages and who answers whom; ``benchmark("docs")`` splits several such
+collections into train, validation, test and the domains outside.
+"""
+
+from drscale.texts.cache import CacheWarning, cache_folder
+from drscale.texts.collection import Benchmark, Collection
+from drscale.texts.docs import TextsWarning
+from drscale.texts.near import near_duplicates, normalised
+from drscale.texts.planted import World, oracle
+from drscale.texts.sources import Source, benchmark, collection
+from drscale.texts.split import compose, related
+
+__all__ = [
+    "Benchmark",
+    "CacheWarning",
+    "Collection",
+    "Source",
+    "TextsWarning",
+    "World",
+    "benchmark",
+    "cache_folder",
+    "collection",
+    "compose",
+    "near_duplicates",
+    "normalised",
+    "oracle",
+    "related",
+]

@@ -1,0 +1,68 @@
+"""The user's cache folder: what was parsed once is kept as Arrow files, and a damaged piece is built again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+VARIABLE = "DRSCALE_CACHE"
+
+
+class CacheWarning(UserWarning):
+    """A cached collection was damaged and is built again."""
+
+
+class Kept(Protocol):
+    """What can be kept: it saves itself into a folder."""
+
+    def save(self, folder: str | Path) -> Path: ...
+
+
+T = TypeVar("T", bound=Kept)
+
+
+def cache_folder() -> Path:
+    """Where collections are cached: ``$DRSCALE_CACHE``, or ``~/.cache/drscale``."""
+    return Path(os.environ.get(VARIABLE) or Path.home() / ".cache" / "drscale").expanduser()
+
+
+def key_of(*parts: Any) -> str:
+    """A short hash of anything that JSON can write, for the name of a cached folder."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path], T]) -> T:
+    """Load what is cached as ``name`` under ``key``, or build it, keep it and map what was kept.
+
+    ``build`` is given an empty folder beside the cache for files of its own. The finished folder appears under its name
+    in one step, so that an interrupted build leaves nothing and processes that build the same thing at once agree.
+    """
+    final = cache_folder() / f"{_plain(name)}-{key}"
+    if final.is_dir():
+        try:
+            return load(final)
+        except ValueError as e:
+            warnings.warn(f"{e}; the cached folder is built again", CacheWarning, stacklevel=2)
+            shutil.rmtree(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".building-") as scratch:
+        work, ready = Path(scratch) / "work", Path(scratch) / "ready"
+        work.mkdir()
+        build(work).save(ready)
+        try:
+            ready.rename(final)
+        except OSError:
+            if not final.is_dir():  # otherwise another process was faster, and its folder is as good
+                raise
+    return load(final)
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[-60:].strip("-.") or "texts"

@@ -1,0 +1,369 @@
+"""Collection and Benchmark, the one shape of text: queries, passages and who answers whom, in Arrow tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drscale.runs import write_atomic
+
+FORMAT = "drscale-collection/1"
+TEXTS = pa.schema([("id", pa.string()), ("text", pa.string())])
+QRELS = pa.schema([("query", pa.string()), ("passage", pa.string()), ("relevance", pa.int32())])
+TABLES = {"queries": TEXTS, "passages": TEXTS, "qrels": QRELS}
+BATCH = 65_536
+VERIFY_BELOW = 1 << 28  # bytes; larger files are trusted by their size, or loading would read them whole
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Hold queries, passages and qrels; a collection that exists is valid.
+
+    ``queries`` and ``passages`` have the columns id and text, ``qrels`` has query, passage (ids) and relevance (int32;
+    above 0 means relevant). ``versions`` names the packages the text was read from. ``synthetic`` says that the text
+    was made up. ``len()`` counts pairs, the qrels with relevance above 0.
+    """
+
+    name: str
+    queries: pa.Table
+    passages: pa.Table
+    qrels: pa.Table
+    language: str = "en"
+    domain: str = ""
+    synthetic: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("Collection.name='': a collection needs a name")
+        for table, schema in TABLES.items():
+            object.__setattr__(self, table, _conform(getattr(self, table), schema, f"{self.name}: {table}"))
+        for table in ("queries", "passages"):
+            _check_texts(getattr(self, table), f"{self.name}: {table}")
+        _check_qrels(self.qrels, self.queries, self.passages, f"{self.name}: qrels")
+
+    @classmethod
+    def _trusted(cls, **parts: Any) -> Collection:
+        """Build without validation, for tables that came out of a validated collection."""
+        collection = object.__new__(cls)
+        for name, value in parts.items():
+            object.__setattr__(collection, name, value)
+        return collection
+
+    def __len__(self) -> int:
+        return len(self.pairs[0])
+
+    def __repr__(self) -> str:
+        made = ", SYNTHETIC" if self.synthetic else ""
+        sizes = f"{len(self.queries):,} queries, {len(self.passages):,} passages, {len(self):,} pairs"
+        return f"Collection({self.name!r}: {sizes}, {self.language}{made}, {self.fingerprint[:12]})"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over ids, texts and qrels, whatever the chunking, the name and the folder."""
+        digest = hashlib.sha256()
+        for table, schema in TABLES.items():
+            for column in schema.names:
+                digest.update(f"{table}.{column}:".encode())
+                digest.update(_column_digest(getattr(self, table)[column]))
+        return digest.hexdigest()
+
+    @cached_property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row positions (int64) of the query and the passage of every relevant qrel, in the order of the qrels."""
+        positive = self.qrels.filter(pc.greater(self.qrels["relevance"], 0))
+        return _rows(positive["query"], self.queries["id"]), _rows(positive["passage"], self.passages["id"])
+
+    def take(self, n: int, seed: int = 0) -> Collection:
+        """A random subset of ``n`` pairs with their queries and passages; smaller subsets lie inside larger ones."""
+        if not 1 <= n <= len(self):
+            raise ValueError(f"take(n={n}) from {self.name}: n must lie between 1 and its {len(self):,} pairs")
+        return self.select(np.sort(shuffled(len(self), seed)[:n]), f"{self.name}[{n}@{seed}]")
+
+    def select(self, pairs: np.ndarray | Sequence[int], name: str = "") -> Collection:
+        """Keep these pairs (positions in ``pairs``), with exactly their queries and passages."""
+        chosen = np.asarray(pairs, dtype=np.int64)
+        if not len(chosen):
+            raise ValueError(f"select from {self.name}: no pair is left")
+        queries, passages = (rows[chosen] for rows in self.pairs)
+        positive = self.qrels.filter(pc.greater(self.qrels["relevance"], 0))
+        return Collection._trusted(
+            name=name or self.name,
+            queries=self.queries.take(pa.array(np.unique(queries))),
+            passages=self.passages.take(pa.array(np.unique(passages))),
+            qrels=positive.take(pa.array(chosen)),
+            language=self.language,
+            domain=self.domain,
+            synthetic=self.synthetic,
+            versions=dict(self.versions),
+        )
+
+    def renamed(self, name: str, domain: str | None = None) -> Collection:
+        """The same texts under another name (and domain); the fingerprint does not change."""
+        parts = {k: v for k, v in self.__dict__.items() if k not in ("name", "domain")}
+        return Collection._trusted(name=name, domain=self.domain if domain is None else domain, **parts)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write three Arrow files, then ``meta.json``, without which the folder does not count as a collection."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "meta.json").unlink(missing_ok=True)
+        for table in TABLES:
+            _write_table(path / f"{table}.arrow", getattr(self, table))
+        meta = {
+            "format": FORMAT,
+            "name": self.name,
+            "language": self.language,
+            "domain": self.domain,
+            "synthetic": self.synthetic,
+            "versions": dict(self.versions),
+            "fingerprint": self.fingerprint,
+            "files": {f"{t}.arrow": _seal(path / f"{t}.arrow") for t in TABLES},
+        }
+        write_atomic(path / "meta.json", json.dumps(meta, indent=1) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Collection:
+        """Map a saved collection into memory; ValueError if a file is missing, foreign or damaged."""
+        path = Path(folder)
+        meta = _read_meta(path / "meta.json", FORMAT, ("name", "fingerprint", "files"))
+        parts: dict[str, Any] = {}
+        for table, schema in TABLES.items():
+            file = path / f"{table}.arrow"
+            try:
+                if _seal(file) != meta["files"].get(file.name):
+                    raise ValueError(f"{file}: the file is not the one that meta.json describes")
+                parts[table] = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+            except OSError as e:
+                raise ValueError(f"{file}: {e.strerror or e}") from None
+            if parts[table].schema != schema:
+                raise ValueError(f"{file}: columns {parts[table].schema.names}, expected {schema.names}")
+        for key, default in (("language", "en"), ("domain", ""), ("synthetic", False), ("versions", {})):
+            parts[key] = meta.get(key, default)
+        return cls._trusted(name=meta["name"], fingerprint=meta["fingerprint"], **parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """Train, validation and test of one domain, and the domains outside it, with nothing shared between them."""
+
+    name: str
+    train: Collection
+    validation: Collection
+    test: Collection
+    ood: Mapping[str, Collection] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {len(c):,}" for name, c in self.parts().items())
+        made = ", SYNTHETIC" if self.synthetic else ""
+        return f"Benchmark({self.name!r}: {parts} pairs{made}, {self.fingerprint[:12]})"
+
+    def parts(self) -> dict[str, Collection]:
+        """Every collection by the name it has in figures: train, validation, test, ood:<domain>."""
+        inside = {"train": self.train, "validation": self.validation, "test": self.test}
+        return inside | {f"ood:{name}": c for name, c in self.ood.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the parts' names and fingerprints."""
+        return hashlib.sha256("".join(f"{n}={c.fingerprint};" for n, c in self.parts().items()).encode()).hexdigest()
+
+    @property
+    def synthetic(self) -> bool:
+        return any(c.synthetic for c in self.parts().values())
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The packages the text was read from."""
+        return {k: v for c in self.parts().values() for k, v in c.versions.items()}
+
+    def but(self, **changes: Any) -> Benchmark:
+        """Copy this benchmark with some parts changed."""
+        return replace(self, **changes)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write every part into a folder of its own, then ``benchmark.json``."""
+        path, folders = Path(folder), {}
+        (path / "benchmark.json").unlink(missing_ok=True)
+        for number, (name, part) in enumerate(self.parts().items()):
+            folders[name] = f"part-{number:02d}"
+            part.save(path / folders[name])
+        meta = {"format": FORMAT, "name": self.name, "fingerprint": self.fingerprint, "parts": folders}
+        write_atomic(path / "benchmark.json", json.dumps(meta, indent=1) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Benchmark:
+        """Map a saved benchmark into memory; ValueError if anything is missing or damaged."""
+        path = Path(folder)
+        meta = _read_meta(path / "benchmark.json", FORMAT, ("name", "fingerprint", "parts"))
+        parts = {name: Collection.load(path / where) for name, where in meta["parts"].items()}
+        if {"train", "validation", "test"} - parts.keys():
+            raise ValueError(f"{path / 'benchmark.json'}: train, validation or test is missing")
+        ood = {name.removeprefix("ood:"): c for name, c in parts.items() if name.startswith("ood:")}
+        benchmark = cls(meta["name"], parts["train"], parts["validation"], parts["test"], ood)
+        if benchmark.fingerprint != meta["fingerprint"]:
+            raise ValueError(f"{path / 'benchmark.json'}: the fingerprint is not that of the parts")
+        return benchmark
+
+
+def shuffled(n: int, seed: int) -> np.ndarray:
+    """A permutation of ``range(n)`` that stays the same in every release of NumPy."""
+    # Only the raw streams of bit generators are promised to stay as they are; Generator.permutation is not.
+    return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
+
+
+def from_pairs(name: str, rows: Iterable[tuple[str, str, str]], **about: Any) -> Collection:
+    """A collection of (id, query, passage) triples in which each query has the passage of the same id."""
+    ids, queries, passages = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    relevance = pa.array([1] * len(ids), pa.int32())
+    return Collection(
+        name,
+        pa.table({"id": ids, "text": queries}, TEXTS),
+        pa.table({"id": ids, "text": passages}, TEXTS),
+        pa.table([pa.array(ids, pa.string()), pa.array(ids, pa.string()), relevance], schema=QRELS),
+        **about,
+    )
+
+
+def joined(name: str, collections: Sequence[Collection], **about: Any) -> Collection:
+    """Put several collections into one; ids that occur in more than one get their collection's name in front."""
+    if not collections:
+        raise ValueError(f"{name}: no collection to join")
+    if len(collections) == 1:
+        return collections[0].renamed(name)
+    parts = [{t: getattr(c, t) for t in TABLES} for c in collections]
+    if any(_has_duplicates(pa.concat_tables([p[t] for p in parts])["id"]) for t in ("queries", "passages")):
+        parts = [_prefixed(p, f"{c.name}/") for p, c in zip(parts, collections, strict=True)]
+    about.setdefault("versions", {k: v for c in collections for k, v in c.versions.items()})
+    about.setdefault("synthetic", any(c.synthetic for c in collections))
+    about.setdefault("language", "+".join(sorted({c.language for c in collections})))
+    about.setdefault("domain", "+".join(c.domain for c in collections if c.domain))
+    return Collection(name, **{t: pa.concat_tables([p[t] for p in parts]) for t in TABLES}, **about)
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    """Write an Arrow file batch by batch under a temporary name, then give it its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False) as f:
+        temporary = Path(f.name)
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    write_batches(path, table.schema, iter(table.to_batches(max_chunksize=BATCH)))
+
+
+def _prefixed(tables: dict[str, pa.Table], prefix: str) -> dict[str, pa.Table]:
+    def put(table: pa.Table, column: str) -> pa.Table:
+        named = pc.binary_join_element_wise(prefix, table[column], "")
+        return table.set_column(table.schema.get_field_index(column), column, named)
+
+    return {
+        "queries": put(tables["queries"], "id"),
+        "passages": put(tables["passages"], "id"),
+        "qrels": put(put(tables["qrels"], "query"), "passage"),
+    }
+
+
+def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    if not isinstance(table, pa.Table):
+        raise ValueError(f"{where}: a {type(table).__name__}, expected a pyarrow.Table")
+    if set(table.schema.names) != set(schema.names):
+        raise ValueError(f"{where} has the columns {table.schema.names}, expected {schema.names}")
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
+        raise ValueError(f"{where}: {str(e).splitlines()[0]}") from None
+    for column in schema.names:
+        if table[column].null_count:
+            raise ValueError(f"{where}: the column {column} has {table[column].null_count:,} missing values")
+    if not len(table):
+        raise ValueError(f"{where} is empty")
+    return table.replace_schema_metadata(None)
+
+
+def _has_duplicates(column: pa.ChunkedArray) -> bool:
+    return bool(pc.count_distinct(column).as_py() != len(column))
+
+
+def _check_texts(table: pa.Table, where: str) -> None:
+    if _has_duplicates(table["id"]):
+        counts = pc.value_counts(table["id"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        raise ValueError(f"{where}: {len(twice):,} ids occur more than once, the first is {twice[0]['values']}")
+    for column in ("id", "text"):
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(table[column])), 0)
+        row = pc.index(blank, True).as_py()
+        if row >= 0:
+            raise ValueError(f"{where}: the {column} of row {row} (id {table['id'][row].as_py()!r}) is empty")
+
+
+def _check_qrels(qrels: pa.Table, queries: pa.Table, passages: pa.Table, where: str) -> None:
+    for column, table, what in (("query", queries, "queries"), ("passage", passages, "passages")):
+        unknown = pc.is_null(pc.index_in(qrels[column], value_set=table["id"].combine_chunks()))
+        row = pc.index(unknown, True).as_py()
+        if row >= 0:
+            raise ValueError(f"{where}: row {row} names the {column} {qrels[column][row].as_py()!r}, not in {what}")
+    if not pc.any(pc.greater(qrels["relevance"], 0)).as_py():
+        raise ValueError(f"{where}: no row has a relevance above 0")
+    if qrels.group_by(["query", "passage"]).aggregate([]).num_rows != len(qrels):
+        raise ValueError(f"{where}: a query and passage occur together more than once")
+
+
+def _rows(ids: pa.ChunkedArray, table: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.index_in(ids, value_set=table.combine_chunks()).to_numpy(), dtype=np.int64)
+
+
+def _column_digest(column: pa.ChunkedArray) -> bytes:
+    lengths, values = hashlib.sha256(), hashlib.sha256()
+    for chunk in column.chunks:
+        if pa.types.is_string(chunk.type):
+            offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+            lengths.update(np.diff(offsets).astype("<i4").tobytes())
+            if len(chunk) and offsets[-1] > offsets[0]:
+                values.update(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
+        else:
+            values.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False), "<i4").tobytes())
+    return lengths.digest() + values.digest()
+
+
+def _seal(path: Path) -> str:
+    size = path.stat().st_size
+    if size >= VERIFY_BELOW:
+        return f"{size} bytes"
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _read_meta(path: Path, form: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ValueError(f"{path}: {e.strerror or e}") from None
+    except ValueError as e:
+        raise ValueError(f"{path}: no JSON ({e})") from None
+    if not isinstance(meta, dict) or meta.get("format") != form:
+        raise ValueError(f"{path}: not of the format {form}")
+    if missing := [key for key in needed if key not in meta]:
+        raise ValueError(f"{path}: {', '.join(missing)} missing")
+    return meta
