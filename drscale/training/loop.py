@@ -236,7 +236,8 @@ def _resume(path: Path | None, encoder: BiEncoder, optimiser: Any, weights: dict
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as e:
         raise ValueError(f"{path}: no checkpoint of drscale's ({e}); delete it to start the run afresh") from e
-    if {k[7:] for k in tensors if k.startswith("weight/")} != weights.keys():
+    kept = {k[7:]: v.shape for k, v in tensors.items() if k.startswith("weight/")}
+    if kept != {n: w.shape for n, w in weights.items()}:
         raise ValueError(f"{path}: a checkpoint of another encoder; delete it to start the run afresh")
     _put(weights, {k[7:]: v for k, v in tensors.items() if k.startswith("weight/")})
     state = optimiser.state_dict()

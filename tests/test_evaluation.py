@@ -1,0 +1,161 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import WORDS, tiny
+
+from drscale.evaluation import entropy as e
+from drscale.evaluation.score import compare, score, score_benchmark, temperature_of
+
+
+def bag(texts):
+    """A bag of words over the tiny world's vocabulary: a real, untrained retriever."""
+    place = {w: i for i, w in enumerate(WORDS)}
+    out = np.zeros((len(texts), len(WORDS)), np.float32)
+    for i, t in enumerate(texts):
+        np.add.at(out[i], [place[w] for w in t.split()], 1)
+    return out
+
+
+def many(pairs: int, passages: int):
+    """Something with pairs and passages, of any size, without text."""
+    rows = np.arange(pairs)
+    return SimpleNamespace(name="many", pairs=(rows, rows % passages), passages=range(passages))
+
+
+@pytest.mark.parametrize("passages", [300, 5000])
+def test_the_table_is_fixed_without_repeats_and_without_the_relevant(passages):
+    table = e.negative_table(many(40, passages), negatives=256, repeats=3)
+    assert table.shape == (40, 3, 256)
+    assert np.array_equal(table, e.negative_table(many(40, passages), negatives=256, repeats=3))
+    assert not np.array_equal(table, e.negative_table(many(40, passages), negatives=256, repeats=3, seed=2))
+    ordered = np.sort(table, axis=-1)
+    assert (np.diff(ordered, axis=-1) > 0).all()
+    assert not (table == np.arange(40)[:, None, None]).any()
+    assert (table >= 0).all()
+    assert (table < passages).all()
+
+
+def test_negatives_are_drawn_evenly():
+    for passages in (60, 400):  # one draw by keys, one by rejection
+        table = e.negative_table(many(1, passages), negatives=20, repeats=20_000)
+        share = np.bincount(table.ravel(), minlength=passages)[1:] / 20_000
+        assert abs(share - 20 / (passages - 1)).max() < 0.02
+
+
+def test_too_few_passages_is_one_sentence():
+    with pytest.raises(ValueError, match="at most 199"):
+        e.negative_table(many(5, 200))
+
+
+def test_entropy_agrees_with_a_plain_loop():
+    rng = np.random.default_rng(0)
+    q, p = rng.normal(size=(5, 7)).astype("f4"), rng.normal(size=(30, 7)).astype("f4")
+    own, table = np.array([3, 1, 4, 1, 5]), rng.integers(0, 30, (5, 2, 6))
+    got = e.entropies(e.pool_scores(q, p, own, table), temperature=0.7)
+    for i in range(5):
+        each = []
+        for r in range(2):
+            s = np.array([q[i] @ p[own[i]], *(q[i] @ p[j] for j in table[i, r])]) / 0.7
+            each.append(-math.log(math.exp(s[0]) / np.exp(s).sum()))
+        assert got[i] == pytest.approx(np.mean(each), rel=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.02, 50), st.integers(0, 1000))
+def test_calibration_undoes_any_scaling_of_the_scores(scale, seed):
+    gen = torch.Generator().manual_seed(seed)
+    scores = torch.randn(60, 2, 20, generator=gen)
+    scores[..., 0] += 1.0
+    warm, scaled = e.fit_temperature(scores), e.fit_temperature(scores * scale)
+    assert scaled == pytest.approx(warm * scale, rel=1e-2)
+    best = e.entropies(scores, warm).mean()
+    assert best <= e.entropies(scores, 1.0).mean() + 1e-6
+    assert best <= math.log(20) + 1e-6  # never worse than chance on what it was fitted on
+    assert e.entropies(scores * scale, scaled).mean() == pytest.approx(best, rel=1e-3)
+
+
+def test_the_interval_covers_and_weighs_domains_equally():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for i in range(200):
+        m = e.interval({"a": rng.normal(1, 1, 50), "b": rng.normal(3, 1, 400)}, samples=400, seed=i)
+        hits += m.low <= 2 <= m.high
+    assert 0.90 <= hits / 200 <= 0.99
+    one = e.interval({"a": np.array([1.0]), "b": np.array([3.0, 5.0])})
+    assert one.mean == 2.5
+    assert one.n == 3
+    weighed = e.interval({"a": np.array([1.0, 4.0])}, {"a": np.array([2, 1])})
+    assert weighed.mean == pytest.approx(2.0)
+
+
+def test_any_encoder_is_scored_in_one_line():
+    frame = score(bag, tiny().test)
+    assert list(frame.columns) == [
+        "query",
+        "positives",
+        "entropy",
+        "calibrated",
+        "ndcg10",
+        "mrr10",
+        "recall10",
+        "recall100",
+    ]
+    assert len(frame) == 270
+    assert frame["mrr10"].mean() > 0.9  # the words are shared, so a bag of words finds them
+    assert frame["entropy"].mean() < 2
+    blind = score(lambda texts: np.zeros((len(texts), 3)), tiny().test)
+    assert blind["entropy"].to_numpy() == pytest.approx(np.full(270, math.log(257)), rel=1e-5)
+    as_tensor = score(lambda texts: torch.from_numpy(bag(texts)), tiny().test, limit=20)
+    assert as_tensor.equals(score(bag, tiny().test, limit=20))
+
+
+def test_ranking_agrees_with_a_plain_ranking():
+    frame = score(bag, tiny().test, limit=30)
+    q, p = bag(tiny().test.queries["text"].to_pylist()[:30]), bag(tiny().test.passages["text"].to_pylist())
+    for i, s in enumerate(q @ p.T):
+        best = (s > s[i]).sum() + 1
+        worst = (s >= s[i]).sum()
+        if best == worst:  # no tie
+            assert frame["mrr10"][i] == pytest.approx(1 / best if best <= 10 else 0)
+            assert frame["ndcg10"][i] == pytest.approx(1 / math.log2(best + 1) if best <= 10 else 0, abs=1e-6)
+            assert frame["recall10"][i] == float(best <= 10)
+
+
+def test_a_benchmark_gives_scopes_intervals_and_a_temperature():
+    got = score_benchmark(bag, tiny(), limit=100)
+    assert set(got.measures) == {"in_domain", "ood", "ood:a", "ood:b"}
+    ood = [got.measures[f"ood:{d}"]["entropy"].mean for d in "ab"]
+    assert got.measures["ood"]["entropy"].mean == pytest.approx(np.mean(ood))
+    for m in got.measures["ood"].values():
+        assert m.low <= m.mean <= m.high
+    assert len(got.queries) == 270 + 200
+    assert set(got.queries["condition"]) == {"clean"}
+    assert got.temperature == pytest.approx(temperature_of(bag, tiny().validation))
+
+
+def test_models_are_compared_on_the_same_negatives():
+    frame = compare({"one": bag, "again": bag}, tiny(), limit=50)
+    one, again = (frame[frame["model"] == m].drop(columns="model").reset_index(drop=True) for m in ("one", "again"))
+    assert one.equals(again)
+
+
+def test_bad_encoders_are_told():
+    with pytest.raises(ValueError, match=r"shape \(270,\)"):
+        score(lambda texts: np.zeros(len(texts)), tiny().test)
+    with pytest.raises(ValueError, match="not finite"):
+        score(lambda texts: np.full((len(texts), 2), np.nan), tiny().test)
+
+
+def test_minilm_from_its_wheel_is_scored_through_sentence_transformers():
+    from sentence_transformers import SentenceTransformer
+
+    from drscale.encoder import minilm_folder
+
+    model = SentenceTransformer(str(minilm_folder()), device="cpu")
+    frame = score(lambda t: model.encode(t, show_progress_bar=False), tiny().test, limit=20)
+    assert frame["mrr10"].mean() > 0.1

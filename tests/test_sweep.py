@@ -1,0 +1,202 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from tiny import tiny
+
+from drscale import sweep
+from drscale.runs import Recipe, Run, RunStore
+
+BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(sweep, "_benchmark", lambda spec: tiny())
+
+
+def test_a_grid_is_every_combination_once():
+    recipes = sweep.grid(BASE, rung=["L2H12", "L2H16"], seed=range(3))
+    assert len(recipes) == len(set(recipes)) == 6
+    assert [r.seed for r in recipes[:3]] == [0, 1, 2]
+    with pytest.raises(ValueError, match="wings"):
+        sweep.grid(BASE, wings=[2])
+
+
+def test_equal_seeds_give_equal_records(small, tmp_path):
+    def stable(run):
+        body = json.loads(run.to_json())
+        body["cost"] = {k: v for k, v in body["cost"].items() if k in ("flops", "tokens", "steps_done")}
+        return {k: v for k, v in body.items() if k != "finished"}
+
+    one, two = RunStore(tmp_path / "one"), RunStore(tmp_path / "two")
+    a, b = sweep.run_one(BASE, one), sweep.run_one(BASE, two)
+    assert stable(a) == stable(b)
+    assert one.queries().equals(two.queries())
+    assert stable(sweep.run_one(BASE.but(seed=1), one))["measures"] != stable(a)["measures"]
+
+
+def test_plan_run_and_plan_again(small, tmp_path, capsys):
+    store, recipes = RunStore(tmp_path), sweep.grid(BASE, rung=["L2H12", "L2H16"], rate=[3e-3, 1e30])
+    before = sweep.plan(recipes, store)
+    assert before.table["status"].tolist() == ["todo"] * 4
+    assert "guess" in str(before)
+    made = sweep.run(before)
+    assert [r.status for r in made] == ["done", "failed", "done", "failed"]
+    after = sweep.plan(recipes, store)
+    assert after.table["status"].tolist() == ["done", "failed", "done", "failed"]
+    assert "diverged" in store.table().set_index("key").loc[str(recipes[1]), "reason"]
+    assert sweep.run(after) == []
+    assert len(after.todo(retry_failed=True)) == 2
+    assert "[4/4]" in capsys.readouterr().out
+    more = sweep.plan([*recipes, BASE.but(seed=9)], store)
+    assert "learnt from 2" in str(more)
+    assert more.table["seconds"].iloc[-1] > 0
+    assert not list(tmp_path.glob(".checkpoints/*"))
+
+
+def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
+    run = sweep.run_one(BASE, RunStore(tmp_path))
+    predicted = sweep.plan([BASE.but(seed=5)], RunStore(tmp_path)).table["flops"].iloc[0]
+    assert 0.2 * predicted < run.cost["flops"] <= predicted
+
+
+@pytest.mark.slow
+def test_processes_and_threads_give_what_this_process_gives(tmp_path):
+    recipes = sweep.grid(BASE, seed=[0, 1])
+    stores = [RunStore(tmp_path / n) for n in ("inline", "processes")]
+    sweep.run(sweep.plan(recipes, stores[0]), progress=False)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        sweep.run(sweep.plan(recipes, stores[1]), pool, progress=False)
+    a, b = (s.table().set_index("key") for s in stores)
+    assert list(a.index) == list(b.index)
+    assert abs(a["ood_entropy"] - b["ood_entropy"]).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_runs_a_sweep(tmp_path):
+    from distributed import Client
+
+    store = RunStore(tmp_path / "dask")
+    with Client(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as client:
+        made = sweep.run(sweep.plan([BASE], store), client.get_executor(), progress=False)
+    assert [r.status for r in made] == ["done"]
+    assert len(store.runs()) == 1
+
+
+def test_a_broken_run_does_not_take_the_finished_ones_along(small, tmp_path, monkeypatch):
+    store, recipes, real = RunStore(tmp_path), sweep.grid(BASE, seed=[0, 1, 2]), sweep.run_one
+
+    def breaks(recipe, *rest, **options):
+        if recipe.seed == 1:
+            raise KeyboardInterrupt
+        return real(recipe, *rest, **options)
+
+    monkeypatch.setattr(sweep, "run_one", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(sweep.plan(recipes, store), progress=False)
+    assert sweep.plan(recipes, store).table["status"].tolist() == ["done", "todo", "todo"]
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        sweep.run(sweep.plan(recipes, store), pool, progress=False)
+
+
+KILLED = """
+import sys
+from drscale import sweep
+from drscale.runs import Recipe, RunStore
+from drscale.training import loop
+loop.CHECKPOINT_SECONDS = 0.2
+base = Recipe.parse({base!r})
+sweep.run(sweep.plan(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_kill_nine_and_restart_lose_nothing_and_repeat_nothing(tmp_path):
+    base = BASE.but(steps=300)
+    script = tmp_path / "study.py"
+    script.write_text(KILLED.format(base=str(base)))
+    words = [sys.executable, str(script), str(tmp_path / "store")]
+    first, second = (tmp_path / "store" / f"{base.but(seed=s).file_stem}.json" for s in (0, 1))
+    checkpoint = tmp_path / "store" / ".checkpoints" / f"{base.but(seed=1).file_stem}.safetensors"
+
+    child = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (first.exists() and checkpoint.exists()) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert first.exists()
+    assert checkpoint.exists()
+    assert not second.exists()
+    written = first.stat().st_mtime_ns
+
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    assert "[2/2]" in done.stdout  # only the two that were not finished
+    assert first.stat().st_mtime_ns == written
+    assert len(RunStore(tmp_path / "store").runs()) == 3
+    assert not list((tmp_path / "store" / ".checkpoints").iterdir())
+
+    whole = RunStore(tmp_path / "whole")
+    unbroken = sweep.run_one(base.but(seed=1), whole)
+    resumed = Run.from_json(second.read_text())
+    assert resumed.curve == unbroken.curve
+    assert resumed.measures == unbroken.measures
+
+
+def test_studies(tmp_path):
+    toml = tmp_path / "mine.toml"
+    toml.write_text(
+        'store = "kept"\n[base]\ntexts = "planted"\nsteps = 5\n[[grid]]\nrung = ["L2H12", "L2H16"]\nseed = [0, 1]\n[[grid]]\npairs = [100]\n'
+    )
+    study = sweep.load_study(toml)
+    assert study.name == "mine"
+    assert study.store.path == tmp_path / "kept"
+    assert len(study.recipes) == 5
+    py = tmp_path / "mine.py"
+    py.write_text("from drscale.runs import Recipe\nrecipes = [Recipe(seed=s) for s in range(2)]\n")
+    assert [r.seed for r in sweep.load_study(py).recipes] == [0, 1]
+    assert sweep.load_study(py).store.path == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.toml", "[base]\nwings = 2\n", "wings"),
+        ("a.toml", "[base\n", "a.toml"),
+        ("a.toml", "[[grid]]\nwings = [2]\n", "wings"),
+        ("a.toml", "[more]\n", "more"),
+        ("a.py", "x = 1\n", "recipes"),
+        ("a.yaml", "", ".toml"),
+    ],
+)
+def test_a_bad_study_is_one_sentence(tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        sweep.load_study(path)
+
+
+def test_wrong_requests(small, tmp_path):
+    with pytest.raises(ValueError, match="pairs=401"):
+        sweep.run_one(BASE.but(pairs=401))
+    with pytest.raises(ValueError, match="strategy"):
+        sweep.run_one(BASE.but(strategy="magic"))
+
+
+def test_a_stopped_run_is_not_recorded_but_goes_on_later(small, tmp_path):
+    store, steps = RunStore(tmp_path), []
+    stopped = sweep.run_one(BASE, store, note=lambda s, v: steps.append(s), stopped=lambda: len(steps) >= 3)
+    assert stopped.status == "failed"
+    assert store.runs() == []
+    steps.clear()
+    assert sweep.run_one(BASE, store, note=lambda s, v: steps.append(s)).status == "done"
+    assert min(steps) > 3 - 1
+    assert Path(store.path).exists()
