@@ -50,7 +50,7 @@ class World:
 
 
 def planted_collection(world: World = World(), pairs: int = 2000, domain: int = 0) -> Collection:
-    """Draw pairs of a domain: 0 is the training one, 1 to 3 lie ever further outside; more pairs go on where fewer end."""
+    """Draw pairs of a domain: 0 is the training one, 1 to 3 lie ever further outside; small draws begin larger ones."""
     if not 1 <= pairs <= MOST_PAIRS or domain not in range(len(DOMAINS)):
         raise ValueError(f"planted: pairs={pairs} must lie in 1..{MOST_PAIRS} and domain={domain} in 0..3")
     asked, told, noise = _words(world.seed)
@@ -72,7 +72,7 @@ def planted_collection(world: World = World(), pairs: int = 2000, domain: int = 
 
 
 def planted_benchmark(world: World = World(), pairs: int = 2000) -> Benchmark:
-    """The planted world as a benchmark: ``pairs`` to train on, 300 each for validation, test and three domains outside."""
+    """The planted world as a benchmark: ``pairs`` to train on, 300 for each of the other parts."""
     drawn = planted_collection(world, pairs + 2 * OOD_PAIRS)
     cuts = {"test": (0, OOD_PAIRS), "validation": (OOD_PAIRS, 2 * OOD_PAIRS), "train": (2 * OOD_PAIRS, len(drawn))}
     name = _name(world, pairs, 0)
