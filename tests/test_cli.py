@@ -1,0 +1,323 @@
+"""The command line: what a person sees, exit codes, and that the reading verbs need no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import tiny
+
+from drscale import __version__, doctor, sweep
+from drscale.cli import main
+from drscale.runs import Measure, Recipe, Run, RunStore
+
+BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
+TOML = """
+store = "runs"
+[base]
+texts = "planted"
+rung = "L2H12"
+steps = 6
+batch = 16
+projection = 24
+rate = 0.003
+[[grid]]
+seed = [0, 1]
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "seeds.toml"
+    path.write_text(TOML)
+    return path
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "_benchmark", lambda spec: tiny())
+
+
+def measured(seed: int, entropy: float = 2.0) -> Run:
+    measures = {s: {"entropy": Measure(entropy, entropy - 0.1, entropy + 0.1, 50)} for s in ("in_domain", "ood")}
+    return Run(BASE.but(seed=seed), "done", measures=measures, parameters={"layers": 4000}, train_pairs=1700)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    store = RunStore(tmp_path / "runs")
+    store.save(measured(0))
+    store.save(Run(BASE.but(seed=1), "failed", reason="loss is NaN at step 3"))
+    return store.path
+
+
+def drscale(*words: str | Path, code: str = "") -> subprocess.CompletedProcess[str]:
+    script = f"import sys\n{code}\nfrom drscale.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(study)]) == 0
+    assert "0 done, 2 to do, 0 failed" in capsys.readouterr().out
+    assert main(["table", str(study)]) == 2
+    assert "no runs yet" in capsys.readouterr().err
+    assert main(["sweep", str(study), "--quiet"]) == 0
+    assert "seeds: 2 of 2 runs to do" in (said := capsys.readouterr().out)
+    assert "2 done, 0 failed" in said
+    files = {p: p.stat().st_mtime_ns for p in (study.parent / "runs").iterdir() if p.is_file()}
+    assert len(files) == 4
+    assert main(["sweep", str(study)]) == 0
+    assert "0 of 2 runs to do" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+    assert main(["status", str(study)]) == 0
+    assert "2 done, 0 to do, 0 failed" in capsys.readouterr().out
+    assert main(["table", str(study)]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["seed", "status", "train_pairs"]
+
+
+def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(
+    study: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.write_text(
+        TOML.replace("rate = 0.003", "rate = 1e30").replace("steps = 6", "steps = 40").replace("[0, 1]", "[0]")
+    )
+    assert main(["sweep", str(study)]) == 1
+    assert "diverged" in capsys.readouterr().out
+    assert main(["sweep", str(study)]) == 0
+    assert "0 of 1 runs to do" in capsys.readouterr().out
+    assert main(["sweep", str(study), "--retry-failed"]) == 1
+    assert main(["status", str(study)]) == 0
+    assert "failed: texts=planted,rung=L2H12" in capsys.readouterr().out
+
+
+def test_a_table_of_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(folder)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split() == ["seed", "status", "train_pairs", "params_layers", "in_domain_entropy", "ood_entropy"]
+    assert rows[1].split() == ["0", "done", "1,700", "4,000", "2", "2"]
+    assert rows[2].split() == ["1", "failed"]
+    assert main(["table", str(folder), "--csv", str(tmp_path / "out.csv")]) == 0
+    assert "2 runs" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "out.csv")[["key", "ood_entropy", "params_layers"]],
+        RunStore(folder).table()[["key", "ood_entropy", "params_layers"]],
+        check_dtype=False,
+    )
+
+
+def test_the_status_of_a_folder_and_of_a_study_in_it(
+    folder: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "1 done, 0 to do, 1 failed" in said
+    assert said.rstrip().endswith("seed=1: loss is NaN at step 3")
+    study.write_text(TOML.replace("[0, 1]", "[0, 5]"))
+    assert main(["status", str(study)]) == 0
+    said = capsys.readouterr().out
+    assert "1 done, 1 to do, 0 failed" in said
+    assert "1 records there belong to other recipes" in said
+
+
+def test_an_unreadable_record_is_a_warning_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "notes.json").write_text("{")
+    assert main(["status", str(folder)]) == 0
+    assert capsys.readouterr().err.startswith(f"warning: skipped {folder / 'notes.json'}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("no.toml", None, "no.toml: no such file"),
+        ("study.yaml", "a: 1", "a study is a .py or a .toml file"),
+        ("study.toml", "grid = [", "study.toml: "),
+        ("study.toml", "[base]\nwings = 2", "study.toml: "),
+        ("study.toml", "[sweep]\nseed = [1]", "unknown tables sweep"),
+        ("study.toml", "[base]\nsteps = 0", "Recipe.steps=0: at least 1"),
+        ("study.py", "recipes = 3", "must give 'recipes', a non-empty list of Recipe"),
+        ("study.py", "x = 1\nrecipes = [y]", "study.py:2: NameError: name 'y' is not defined"),
+        ("study.py", "recipes = [", "study.py:1: SyntaxError"),
+        (
+            "study.py",
+            "from drscale.runs import Recipe\n\nrecipes = [Recipe(steps=0)]",
+            "study.py:3: ValueError: Recipe",
+        ),
+        ("study.py", "import not_there", "study.py:1: ModuleNotFoundError: No module named 'not_there'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    tmp_path: Path, name: str, text: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert main(["plan", str(tmp_path / name)]) == 2
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert len(seen.err.splitlines()) == 1
+    assert seen.err.startswith("drscale plan: ")
+    assert said in seen.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "0"], "--workers 0: at least 1"),
+        (["--workers", "2", "--executor", "inline"], "use --executor process"),
+    ],
+)
+def test_impossible_workers(study: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", str(study), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_without_runs_and_a_place_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(tmp_path)]) == 2
+    assert "no runs yet" in capsys.readouterr().err
+    assert main(["status", str(tmp_path / "none")]) == 2
+    assert "neither a folder of runs nor a study" in capsys.readouterr().err
+
+
+def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        main(["--traceback", "plan", str(tmp_path / "no.toml")])
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, status in ((["--version"], 0), ([], 2), (["train"], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert left.value.code == status
+    seen = capsys.readouterr()
+    assert f"drscale {__version__}" in seen.out
+    assert "invalid choice: 'train'" in seen.err
+
+
+def test_ctrl_c_is_one_sentence(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "run", interrupted)
+    assert main(["sweep", str(study)]) == 130
+    assert capsys.readouterr().err == "interrupted: finished runs are kept, and the same command goes on from there\n"
+
+
+def _ends(group: int, seconds: float = 10) -> bool:
+    """Whether every process of a group ends within some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(study: Path) -> None:
+    # One quick run and two that would take minutes: the interrupt comes while a worker is in the middle of one.
+    text = TOML.replace("seed = [0, 1]", "steps = [6, 20000, 20001]").replace("batch = 16", "batch = 128")
+    study.write_text(text.replace("[base]\n", '[base]\nladder = "local"\n'))
+    words = [sys.executable, "-m", "drscale.cli", "sweep", str(study), "--workers", "2"]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    store, end = RunStore(study.parent / "runs"), time.monotonic() + 120
+    while not store.runs():
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < end, "no run was finished"
+        time.sleep(0.2)
+    os.kill(running.pid, signal.SIGINT)  # the parent alone, as `kill -INT` or a scheduler would
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "interrupted: finished runs are kept" in err
+    assert "Traceback" not in err
+    assert _ends(running.pid), "a worker is left behind"
+    assert [r.status for r in store.runs()] == ["done"]
+
+
+# ------------------------------------------------------------------------------------------- without the torch side
+
+NO_TORCH = "for name in ('torch', 'transformers', 'datasets', 'accelerate', 'faiss'): sys.modules[name] = None"
+
+
+@pytest.mark.parametrize("verb", ["table", "status"])
+def test_reading_needs_no_torch(folder: Path, verb: str) -> None:
+    done = drscale(verb, folder, code=NO_TORCH)
+    assert done.returncode == 0, done.stderr
+    assert "failed" in done.stdout
+
+
+def test_planning_needs_no_torch(study: Path) -> None:
+    done = drscale("plan", study, code=NO_TORCH)
+    assert done.returncode == 0, done.stderr
+    assert "2 to do" in done.stdout
+
+
+def test_a_sweep_without_torch_says_what_brings_it(study: Path) -> None:
+    done = drscale("sweep", study, code=NO_TORCH)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "pip install '.[lab]'" in done.stderr
+
+
+def test_the_doctor_needs_no_torch() -> None:
+    done = drscale("doctor", code=NO_TORCH)
+    assert done.returncode == 0, done.stderr
+    assert "unknown without torch" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------------------------- doctor
+
+
+def test_the_doctor_says_it_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
+    assert found["pandas"]["found"] == pd.__version__
+    assert found["pandas"]["needed"]
+    assert not found["torch"]["needed"]
+    assert {"threads", "GPU", "browser for PDF, SVG, PNG", "WordNet", "docs:scipy", "parsed texts"} <= found.keys()
+    assert all(f["brings"] for f in found.values() if not f["well"])
+
+
+def test_the_doctor_names_what_is_needed_and_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: "" if name in ("lmfit", "faiss-cpu") else real(name))
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "! lmfit" in said
+    assert "bring it with: pip install lmfit" in said
+    assert "- faiss-cpu" in said
+    assert "needed and missing: lmfit" in said.splitlines()[-1]
+
+
+def test_the_doctor_finds_wordnet_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wordnet() -> str:
+        return next(f.found for f in doctor.look() if f.name == "WordNet")
+
+    monkeypatch.setattr(doctor, "WORDNET", ())
+    monkeypatch.setattr(doctor, "NLTK", ())
+    monkeypatch.setenv("NLTK_DATA", str(tmp_path))
+    assert wordnet() == ""
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "wordnet.zip").touch()
+    assert wordnet() == str(tmp_path / "corpora" / "wordnet.zip")
+    (tmp_path / "data.noun").touch()
+    monkeypatch.setenv("WNSEARCHDIR", str(tmp_path))
+    assert wordnet() == str(tmp_path)
+
+
+def test_requirements_are_read_from_the_package() -> None:
+    assert {"pandas", "plotly", "lmfit"} <= set(doctor.requirements())
+    assert {"torch", "jupyterlab"} <= set(doctor.requirements("lab"))
+    assert not set(doctor.requirements()) & set(doctor.requirements("lab"))
