@@ -14,7 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -36,8 +36,11 @@ DROPPED |= {"_vendor", "vendor", "vendored", "_vendored", "externals", "extern",
 DROPPED |= {"site-packages", "dist-packages", "__pycache__", "array_api_compat", "array_api_extra", "pydevd"}
 
 TRAIN = ("torch", "sympy", "transformers", "scipy", "sklearn", "statsmodels")
-OUTSIDE = ("pandas", "networkx", "numpy", "stdlib", "huggingface_hub")
-OUTSIDE = (*OUTSIDE, "IPython", "datasets", "sentence_transformers", "tornado", "pydantic")
+OUTSIDE = ("pandas", "networkx", "numpy", "stdlib", "huggingface_hub", "IPython", "datasets") + (
+    "sentence_transformers",
+    "tornado",
+    "pydantic",
+)
 LEAST_PAIRS, MOST_PAIRS, LEAST_DOMAINS = 300, 1000, 8
 
 File = tuple[str, str]  # path and module name
@@ -65,7 +68,8 @@ def docs_collections(
     """Read several packages under one progress line."""
     if body not in BODIES:
         raise ValueError(f"docs: body={body!r}, allowed are {', '.join(BODIES)}")
-    found = [_find(package) for package in packages]
+    installed = importlib.metadata.packages_distributions()
+    found = [_find(package, installed) for package in packages]
     with tqdm(desc="reading docstrings", unit=" files", disable=not progress, leave=False, delay=0.5) as bar:
 
         def build(package: str, root: Path, version: str) -> Collection:
@@ -85,19 +89,14 @@ def docs_collections(
         ]
 
 
-def package_version(package: str) -> str:
-    """The version that keys the cache; a package of no distribution, or an editable one, is keyed by its files."""
-    return _find(package)[1]
-
-
-def _find(package: str) -> tuple[Path, str]:
+def _find(package: str, installed: Mapping[str, list[str]]) -> tuple[Path, str]:
     """The package's folder (or single file) and its version, found without importing it."""
     if package == "stdlib":
         return Path(sysconfig.get_path("stdlib")), platform.python_version()
     top, *inner = package.split(".")
     try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:
+        spec = importlib.util.find_spec(top) if all(part.isidentifier() for part in (top, *inner)) else None
+    except ValueError:  # a module that runs without a spec, such as __main__
         spec = None
     places = list(spec.submodule_search_locations or ()) if spec else []
     if spec is not None and not places and spec.origin and spec.origin.endswith(".py"):
@@ -110,16 +109,17 @@ def _find(package: str) -> tuple[Path, str]:
             f"docs:{package}: no installed package of that name with Python files; give an importable name such as"
             f" numpy, or stdlib (pip install it, or look at 'pip list')"
         )
-    return root, _version(top, root)
+    return root, _version(installed.get(top, []), root)
 
 
-def _version(top: str, root: Path) -> str:
-    names = importlib.metadata.packages_distributions().get(top, [])
-    for name in names:
+def _version(distributions: list[str], root: Path) -> str:
+    """The distribution's version; a package that has none, or is editable, is known by its files instead."""
+    for name in distributions:
         distribution = importlib.metadata.distribution(name)
         if '"editable": true' not in (distribution.read_text("direct_url.json") or ""):
             return distribution.version
-    listing = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(root.rglob("*.py"))]
+    files = [root] if root.is_file() else sorted(root.rglob("*.py"))
+    listing = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     return f"files-{key_of(listing)[:12]}"
 
 
@@ -210,23 +210,23 @@ def docs_benchmark(body: str = "full", progress: bool = True) -> Benchmark:
     1,000 pairs, and one with fewer than 300 is left out with a warning. Built once for a set of package versions.
     """
     name = "docs" if body == "full" else f"docs?body={body}"
-    found, missing = {}, []
+    installed, found = importlib.metadata.packages_distributions(), {}
     for package in (*TRAIN, *OUTSIDE):
         try:
-            found[package] = package_version(package)
+            found[package] = _find(package, installed)[1]
         except ValueError:
             if package in TRAIN:
                 raise
-            missing.append(package)
 
     def build(_: Path) -> Benchmark:
         collections = {c.domain: c for c in docs_collections(list(found), body, progress)}
         outside = {p: collections[p] for p in OUTSIDE if p in found and len(collections[p]) >= LEAST_PAIRS}
-        return compose(
-            [collections[p] for p in TRAIN],
-            {p: c.take(min(MOST_PAIRS, len(c))) for p, c in outside.items()},
-            name=name,
-        )
+        with tqdm(desc="keeping the splits apart", total=1, disable=not progress, leave=False):
+            return compose(
+                [collections[p] for p in TRAIN],
+                {p: c.take(min(MOST_PAIRS, len(c))) for p, c in outside.items()},
+                name=name,
+            )
 
     key = key_of(found, docstrings.PARSER, BUILDER, SPLITTER, body, NEAR)
     benchmark = cached(f"benchmark-{name}", key, Benchmark.load, build)

@@ -26,9 +26,7 @@ from drscale.texts.collection import Benchmark, Collection, from_pairs, shuffled
 CONCEPTS, TOPICS, SPARE, NOISE_WORDS, ASKED = 400, 20, 400, 300, 6
 DOMAINS, OOD_PAIRS = ("planted", "shift1", "shift2", "shift3"), 300
 MOST_PAIRS = 100_000  # of the 775,200 sets of six concepts that there are
-ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "kl", "sk", "pl", "dr"]
-NUCLEI = ["a", "e", "i", "o", "u", "ai", "ou"]
-CODAS = ["", "n", "r", "s", "l", "m", "x"]
+CONSONANTS, VOWELS, CODAS = "bdfgklmnprstvz", "aeiou", ["", "n", "r", "s", "l"]
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,9 @@ def _name(world: World, pairs: int, domain: int) -> str:
 
 def _words(seed: int) -> tuple[list[str], list[str], list[str]]:
     """The invented words: those of queries and of passages, a concept a row, and the noise."""
-    syllables = [o + n + c for o in ONSETS for n in NUCLEI for c in CODAS]
-    codes = shuffled(len(syllables) ** 2, seed)[:4000]
-    made = dict.fromkeys(syllables[c // len(syllables)] + syllables[c % len(syllables)] for c in codes.tolist())
-    words, known = list(made), CONCEPTS + SPARE
+    syllables = [c + v for c in CONSONANTS for v in VOWELS]
+    made = [first + second + coda for first in syllables for second in syllables for coda in CODAS]
+    words, known = [made[i] for i in shuffled(len(made), seed)], CONCEPTS + SPARE
     return words[:known], words[known : 2 * known], words[2 * known : 2 * known + NOISE_WORDS]
 
 
