@@ -180,7 +180,7 @@ def run_one(
     if recipe.pairs > len(texts.train):
         raise ValueError(f"pairs={recipe.pairs}: {texts.name} has {len(texts.train)} training pairs")
     _reset_peak()
-    collection = texts.train.take(recipe.pairs, seed=0) if recipe.pairs else texts.train
+    collection = texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
     vocabulary = [*collection.queries["text"].to_pylist(), *collection.passages["text"].to_pylist()]
     encoder = build(recipe, vocabulary if recipe.start == "scratch" else None)
     split = texts.test if recipe.select == "test" else texts.validation
