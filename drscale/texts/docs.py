@@ -36,11 +36,9 @@ DROPPED |= {"_vendor", "vendor", "vendored", "_vendored", "externals", "extern",
 DROPPED |= {"site-packages", "dist-packages", "__pycache__", "array_api_compat", "array_api_extra", "pydevd"}
 
 TRAIN = ("torch", "sympy", "transformers", "scipy", "sklearn", "statsmodels")
-OUTSIDE = ("pandas", "networkx", "numpy", "stdlib", "huggingface_hub", "IPython", "datasets") + (
-    "sentence_transformers",
-    "tornado",
-    "pydantic",
-)
+NEAR_OUTSIDE = ("pandas", "networkx", "numpy", "stdlib")
+FAR_OUTSIDE = ("huggingface_hub", "IPython", "datasets", "sentence_transformers", "tornado", "pydantic")
+OUTSIDE = (*NEAR_OUTSIDE, *FAR_OUTSIDE)
 LEAST_PAIRS, MOST_PAIRS, LEAST_DOMAINS = 300, 1000, 8
 
 File = tuple[str, str]  # path and module name

@@ -1,126 +1,200 @@
-"""The one registry of text sources, and the spelling that names them: ``kind:argument?option=value``."""
+"""The one registry of text sources, and the spelling that names them: ``kind:argument?option=value&option=value``."""
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
+from drscale.texts.files import folder_collection, pairs_collection
+from drscale.texts.hub import hub_collection
 from drscale.texts.planted import World, planted_benchmark, planted_collection
+from drscale.texts.split import SHARED, SPLITTER, compose
 
-Options = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a kind of source takes: the name of its argument ('' for none), its options, and how it is read."""
-
-    argument: str
-    options: tuple[str, ...]
-    read: Callable[[str, Options, bool], Collection]
-
-
-def _docs(argument: str, options: Options, progress: bool) -> Collection:
-    return docs_collection(argument, options.get("body", "full"), progress)
-
-
-def _planted(argument: str, options: Options, progress: bool) -> Collection:
-    return planted_collection(_world(options), _int("pairs", options, 2000), _int("domain", options, 0))
-
-
-KINDS: dict[str, Kind] = {
-    "docs": Kind("PACKAGE", ("body",), _docs),
-    "planted": Kind("", ("seed", "pairs", "overlap", "noise", "shift", "domain"), _planted),
-}
+COMPOSED = ("train", "ood", "test", "validation", "test_pairs", "validation_pairs", "near", "seed")
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Name a source of texts; ``Source.parse(str(source)) == source``."""
+    """Name a source of texts; ``Source.parse(str(source)) == source``, and the options stand in alphabetical order."""
 
     kind: str
     argument: str = ""
     options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", tuple(sorted((str(k), str(v)) for k, v in self.options)))
-        if self.kind not in KINDS:
-            raise ValueError(f"source {self.kind!r}: the kinds are {', '.join(map(spelling, KINDS))}")
-        kind = KINDS[self.kind]
-        if bool(self.argument) != bool(kind.argument):
-            raise ValueError(f"source {str(self)!r}: it is spelt {spelling(self.kind)}")
+        object.__setattr__(self, "options", tuple(sorted(((str(k), str(v)) for k, v in self.options), key=_name)))
+        kind = KINDS.get((self.kind, bool(self.argument)))
+        if kind is None:
+            raise ValueError(f"texts {str(self)!r}: allowed are {', '.join(map(spelling, KINDS))}")
         names = [name for name, _ in self.options]
-        for name in names:
+        for name, value in self.options:
             if name not in kind.options:
-                raise ValueError(f"source {str(self)!r}: option {name!r}, allowed are {', '.join(kind.options)}")
-            if names.count(name) > 1:
-                raise ValueError(f"source {str(self)!r}: the option {name} is given twice")
+                allowed = ", ".join(kind.options)
+                raise ValueError(f"texts {str(self)!r}: option {name!r}, allowed for {self.kind} are {allowed}")
+            if names.count(name) > 1 and name not in kind.repeated:
+                raise ValueError(f"texts {str(self)!r}: the option {name} is given twice")
+            if not value:
+                raise ValueError(f"texts {str(self)!r}: the option {name} has no value")
 
     def __str__(self) -> str:
-        text = self.kind + (f":{_quote(self.argument, '%?')}" if self.argument else "")
-        return text + ("?" if self.options else "") + "&".join(f"{k}={_quote(v, '%&=')}" for k, v in self.options)
+        text = self.kind + (f":{_quoted(self.argument, '%?')}" if self.argument else "")
+        return text + ("?" if self.options else "") + "&".join(f"{k}={_quoted(v, '%&')}" for k, v in self.options)
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Read a source from its spelling, for instance ``pairs:faq.csv?query=question&passage=answer``."""
+        """Read a source from its spelling, for instance ``pairs:faq.csv?passage=answer&query=question``."""
         head, _, tail = text.partition("?")
         kind, _, argument = head.partition(":")
         options = []
         for part in tail.split("&") if tail else []:
             name, equals, value = part.partition("=")
             if not equals:
-                raise ValueError(f"source {text!r}: {part!r} is no option=value")
+                raise ValueError(f"texts {text!r}: {part!r} is no option=value")
             options.append((name, urllib.parse.unquote(value)))
         return cls(kind, urllib.parse.unquote(argument), tuple(options))
+
+    def text(self, option: str, default: str = "") -> str:
+        """The value of an option."""
+        return dict(self.options).get(option, default)
+
+    def texts(self, option: str) -> list[str]:
+        """All values of an option that may be repeated."""
+        return [value for name, value in self.options if name == option]
+
+    def number(self, option: str, default: Number) -> Number:
+        """The value of an option as a number of the default's type."""
+        value = self.text(option, str(default))
+        try:
+            return type(default)(value)
+        except ValueError:
+            what = "whole number" if isinstance(default, int) else "number"
+            raise ValueError(f"texts {str(self)!r}: {option}={value!r} is no {what}") from None
 
 
 def collection(spec: str | Source, progress: bool = True) -> Collection:
     """Read the collection that a spelling names, from the cache where it was read before."""
     source = spec if isinstance(spec, Source) else Source.parse(spec)
-    return KINDS[source.kind].read(source.argument, dict(source.options), progress)
+    read = KINDS[source.kind, bool(source.argument)].collection
+    if read is None:
+        several = ", ".join(spelling(key) for key, kind in KINDS.items() if kind.collection)
+        raise ValueError(f"texts {str(source)!r} are a benchmark, not a collection; collections are {several}")
+    return read(source, progress)
 
 
-def benchmark(spec: str = "docs", progress: bool = True) -> Benchmark:
-    """Read the benchmark that a spelling names: ``docs`` or ``planted``, each with its options."""
-    head, _, tail = spec.partition("?")
-    if head == "docs":
-        options = dict(Source.parse(f"docs:any?{tail}" if tail else "docs:any").options)
-        return docs_benchmark(options.get("body", "full"), progress)
-    source = Source.parse(spec)
-    if source.kind == "planted":
-        return planted_benchmark(_world(dict(source.options)), _int("pairs", dict(source.options), 2000))
-    raise ValueError(f"benchmark {spec!r}: allowed are docs, docs?body=prose, planted, planted?seed=1")
+def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
+    """Read the benchmark that a spelling names: ``docs``, ``planted``, ``compose?train=...&ood=...`` or a collection.
+
+    A collection becomes a benchmark by holding out a test and a validation split, with no domain outside.
+    """
+    source = spec if isinstance(spec, Source) else Source.parse(spec)
+    read = KINDS[source.kind, bool(source.argument)].benchmark
+    return read(source, progress) if read else _composed(Source("compose", "", (("train", str(source)),)), progress)
 
 
-def spelling(kind: str) -> str:
-    """How a source of this kind is written."""
-    return f"{kind}:{KINDS[kind].argument}" if KINDS[kind].argument else kind
+def spelling(key: tuple[str, bool]) -> str:
+    """How a kind of source is written."""
+    return key[0] + (f":{KINDS[key].argument}" if key[1] else "")
 
 
-def _quote(text: str, special: str) -> str:
-    return "".join(urllib.parse.quote(c, safe="") if c in special or not c.isprintable() else c for c in text)
+def _composed(source: Source, progress: bool) -> Benchmark:
+    """Read the parts of ``compose?...`` and put them together; a domain is called by its collection's domain."""
+    train = [collection(part, progress) for part in source.texts("train")]
+    if not train:
+        raise ValueError(f"texts {str(source)!r}: the option train is missing")
+    outside: dict[str, Collection] = {}
+    for part in source.texts("ood"):
+        c = collection(part, progress)
+        name = c.domain or c.name
+        if name in outside:
+            raise ValueError(f"texts {str(source)!r}: two domains outside are called {name}")
+        outside[name] = c
+    given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
+    numbers = {option: source.number(option, usual) for option, usual in USUAL.items()}
+    near = source.number("near", SHARED)
+
+    def build(_: object) -> Benchmark:
+        return compose(train, outside, **given, **numbers, near=near, name=str(source))  # type: ignore[arg-type]
+
+    prints = [c.fingerprint for c in train], {n: c.fingerprint for n, c in {**outside, **given}.items()}
+    return cached("benchmark-compose", key_of(str(source), prints, numbers, near, SPLITTER), Benchmark.load, build)
 
 
-def _world(options: Options) -> World:
+USUAL = {"test_pairs": 1000, "validation_pairs": 500, "seed": 0}
+
+
+def _world(source: Source) -> World:
     return World(
-        seed=_int("seed", options, World.seed),
-        overlap=_float("overlap", options, World.overlap),
-        noise=_int("noise", options, World.noise),
-        shift=_float("shift", options, World.shift),
+        seed=source.number("seed", World.seed),
+        overlap=source.number("overlap", World.overlap),
+        noise=source.number("noise", World.noise),
+        shift=source.number("shift", World.shift),
     )
 
 
-def _int(name: str, options: Options, default: int) -> int:
-    try:
-        return int(options.get(name, default))
-    except ValueError:
-        raise ValueError(f"source option {name}={options[name]!r}: not a whole number") from None
+def _docs(source: Source, progress: bool) -> Collection:
+    return docs_collection(source.argument, source.text("body", "full"), progress)
 
 
-def _float(name: str, options: Options, default: float) -> float:
-    try:
-        return float(options.get(name, default))
-    except ValueError:
-        raise ValueError(f"source option {name}={options[name]!r}: not a number") from None
+def _docs_benchmark(source: Source, progress: bool) -> Benchmark:
+    return docs_benchmark(source.text("body", "full"), progress)
+
+
+def _folder(source: Source, progress: bool) -> Collection:
+    return folder_collection(source.argument, source.text("split"), source.text("language", "en"), progress)
+
+
+def _pairs(source: Source, progress: bool) -> Collection:
+    sides = source.text("query", "query"), source.text("passage", "passage")
+    return pairs_collection(source.argument, *sides, source.text("language", "en"), progress)
+
+
+def _hub(source: Source, progress: bool) -> Collection:
+    sides = source.text("query"), source.text("passage")
+    return hub_collection(source.argument, source.text("split", "test"), *sides, source.text("language", "en"))
+
+
+def _planted(source: Source, progress: bool) -> Collection:
+    return planted_collection(_world(source), source.number("pairs", 2000), source.number("domain", 0))
+
+
+def _planted_benchmark(source: Source, progress: bool) -> Benchmark:
+    if source.text("domain"):
+        raise ValueError(f"texts {str(source)!r}: the option domain is for a collection; a benchmark has all domains")
+    return planted_benchmark(_world(source), source.number("pairs", 2000))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source: what its argument is called, its options, and how it is read."""
+
+    argument: str
+    options: tuple[str, ...]
+    collection: Callable[[Source, bool], Collection] | None = None
+    benchmark: Callable[[Source, bool], Benchmark] | None = None
+    repeated: tuple[str, ...] = ()
+
+
+# The registry, by name and whether an argument follows.
+KINDS: dict[tuple[str, bool], Kind] = {
+    ("docs", True): Kind("PACKAGE", ("body",), _docs),
+    ("docs", False): Kind("", ("body",), None, _docs_benchmark),
+    ("folder", True): Kind("PATH", ("split", "language"), _folder),
+    ("pairs", True): Kind("FILE", ("query", "passage", "language"), _pairs),
+    ("hub", True): Kind("ID", ("split", "query", "passage", "language"), _hub),
+    ("planted", False): Kind("", (*vars(World()), "pairs", "domain"), _planted, _planted_benchmark),
+    ("compose", False): Kind("", COMPOSED, None, _composed, repeated=("train", "ood")),
+}
+
+
+def _name(option: tuple[str, str]) -> str:
+    return option[0]
+
+
+def _quoted(text: str, special: str) -> str:
+    return "".join(urllib.parse.quote(c, safe="") if c in special or not c.isprintable() else c for c in text)

@@ -1,0 +1,205 @@
+"""Texts from files: ``folder:PATH`` in BEIR's layout and ``pairs:FILE`` of queries and passages.
+
+Files are read as a stream and kept as Arrow, so that a corpus may be larger than memory. What is wrong is one sentence
+that names the file and the line, and nothing is kept of a source that is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from drscale.texts.cache import cached, key_of
+from drscale.texts.collection import QRELS, TEXTS, Collection
+from drscale.texts.rows import Row, Sink, jsonl, lines, reader_of
+
+READER = 1  # raise when the same files come out otherwise: it is part of the cache key
+HEADER = ("query-id", "corpus-id", "score")
+
+
+def folder_collection(path: str, split: str = "", language: str = "en", progress: bool = True) -> Collection:
+    """Read a folder in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``.
+
+    The queries are those that the split's qrels name; ``split`` may be left out where there is a ``test`` or only one.
+    A passage is its title and its text.
+    """
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"folder:{path}: no such folder")
+    corpus, queries = (_plain_or_zipped(folder / name) for name in ("corpus.jsonl", "queries.jsonl"))
+    qrels = _split_file(folder / "qrels", split)
+    name = f"folder:{path}" + (f"?split={split}" if split else "")
+
+    def build(work: Path) -> Collection:
+        passages = _documents(corpus, work / "passages.arrow", progress)
+        asked = _documents(queries, work / "queries.arrow", progress)
+        judged = _qrels(qrels, {"query": (asked, queries), "passage": (passages, corpus)})
+        asked = asked.filter(pc.is_in(asked["id"], value_set=judged["query"].combine_chunks()))
+        return Collection(name, asked, passages, judged, language, folder.name)
+
+    key = key_of(READER, name, language, [_stamp(file) for file in (corpus, queries, qrels)])
+    return cached(f"folder-{folder.name}", key, Collection.load, build)
+
+
+def pairs_collection(
+    path: str, query: str = "query", passage: str = "passage", language: str = "en", progress: bool = True
+) -> Collection:
+    """Read pairs from a CSV, TSV, JSONL or Parquet file with a column for each side.
+
+    Equal queries become one query with several passages, equal passages one passage; an equal pair counts once.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise ValueError(f"pairs:{path}: no such file")
+    read = reader_of(file)
+    shown = [f"{k}={v}" for k, v in (("passage", passage), ("query", query)) if v != k]
+    name = f"pairs:{path}" + ("?" if shown else "") + "&".join(shown)
+
+    def build(work: Path) -> Collection:
+        rows = tqdm(read(file), desc=f"reading {file.name}", unit=" rows", disable=not progress, leave=False, delay=0.5)
+        queries, passages, qrels = paired(str(file), rows, query, passage, work)
+        return Collection(name, queries, passages, qrels, language, file.stem)
+
+    return cached(f"pairs-{file.stem}", key_of(READER, name, language, _stamp(file)), Collection.load, build)
+
+
+def paired(
+    where: str, rows: Iterable[Row], query: str, passage: str, work: Path
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Make queries, passages and qrels of rows that have a column for each side, every text once."""
+    known: tuple[dict[bytes, str], dict[bytes, str]] = ({}, {})
+    couples: dict[tuple[str, str], None] = {}
+    with Sink(work / "queries.arrow", TEXTS) as asked, Sink(work / "passages.arrow", TEXTS) as told:
+        for place, values in rows:
+            ids = []
+            for column, seen, sink, letter in ((query, known[0], asked, "q"), (passage, known[1], told, "p")):
+                text = _text(values, column, place)
+                mark = hashlib.blake2b(text.encode(), digest_size=16).digest()
+                if mark not in seen:
+                    seen[mark] = f"{letter}{len(seen)}"
+                    sink.add(seen[mark], text)
+                ids.append(seen[mark])
+            couples[ids[0], ids[1]] = None
+        if not couples:
+            raise ValueError(f"{where}: the file has no row")
+        columns = [*map(list, zip(*couples, strict=True)), pa.array([1] * len(couples), pa.int32())]
+        return asked.table(), told.table(), pa.table(columns, schema=QRELS)
+
+
+def document(values: dict[str, Any], place: str) -> tuple[str, str]:
+    """The id (``_id`` or ``id``) and the text (title and text) of a record in BEIR's layout."""
+    key = "_id" if "_id" in values else "id"
+    if key not in values or "text" not in values:
+        raise ValueError(f"{place}: _id and text are expected, there is {', '.join(values) or 'nothing'}")
+    name, title, text = values[key], values.get("title") or "", values["text"]
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+        raise ValueError(f"{place}: {key} is {name!r}, expected a string")
+    if not isinstance(text, str) or not isinstance(title, str):
+        raise ValueError(f"{place}: text and title must be strings, text is {text!r:.60}")
+    return str(name), _utf8(f"{title} {text}" if title and text else title or text, place)
+
+
+def no_repeats(table: pa.Table, where: str, ids: Iterator[tuple[str, str]]) -> None:
+    """Raise if an id occurs twice; ``ids``, (place, id) pairs, are gone through only then, to name the place."""
+    if not len(table):
+        raise ValueError(f"{where}: the file has no row")
+    if pc.count_distinct(table["id"]).as_py() != len(table):
+        seen: dict[str, str] = {}
+        for place, name in ids:
+            if name in seen:
+                raise ValueError(f"{place}: the id {name!r} has occurred before, at {seen[name]}")
+            seen[name] = place
+
+
+def _documents(file: Path, kept: Path, progress: bool) -> pa.Table:
+    bar = tqdm(jsonl(file), desc=f"reading {file.name}", unit=" rows", disable=not progress, leave=False, delay=0.5)
+    with Sink(kept, TEXTS) as sink:
+        for row in bar:
+            name, text = document(row.values, row.place)
+            if not text.strip() and "queries" in file.name:
+                raise ValueError(f"{row.place}: the text of the query is empty")
+            sink.add(name, text)
+        table = sink.table()
+    no_repeats(table, str(file), ((row.place, document(row.values, row.place)[0]) for row in jsonl(file)))
+    return table
+
+
+def _qrels(file: Path, known: dict[str, tuple[pa.Table, Path]]) -> pa.Table:
+    """Read tab-separated query, passage and relevance, with or without a header, and check every line."""
+    columns: dict[str, list[Any]] = {"query": [], "passage": [], "relevance": [], "line": []}
+    for number, line in lines(file):
+        parts = line.rstrip("\r\n").split("\t")
+        if not line.strip() or (number == 1 and parts[-1] == HEADER[-1]):
+            continue
+        if len(parts) != 3:
+            raise ValueError(f"{file}:{number}: {len(parts)} fields, expected {', '.join(HEADER)} with tabs between")
+        try:
+            relevance = int(parts[2])
+        except ValueError:
+            raise ValueError(f"{file}:{number}: the score {parts[2]!r} is no whole number") from None
+        for column, value in zip(columns, (*parts[:2], relevance, number), strict=True):
+            columns[column].append(value)
+    if not columns["line"]:
+        raise ValueError(f"{file}: the file has no row")
+    table = pa.table({"query": columns["query"], "passage": columns["passage"], "relevance": columns["relevance"]})
+    for column, (texts, source) in known.items():
+        unknown = pc.is_null(pc.index_in(table[column], value_set=texts["id"].combine_chunks()))
+        row = pc.index(unknown, True).as_py()
+        if row >= 0:
+            place = f"{file}:{columns['line'][row]}"
+            raise ValueError(f"{place}: the {column} {columns[column][row]!r} is not in {source.name}")
+    couples = list(zip(columns["query"], columns["passage"], strict=True))
+    if len(set(couples)) < len(couples):
+        seen: set[tuple[str, str]] = set()
+        for couple, number in zip(couples, columns["line"], strict=True):
+            if couple in seen:
+                raise ValueError(f"{file}:{number}: the query and passage {couple} have occurred together before")
+            seen.add(couple)
+    if max(columns["relevance"]) <= 0:
+        raise ValueError(f"{file}: no score is above 0, so no query has an answer")
+    return table.cast(QRELS)
+
+
+def _text(values: dict[str, Any], column: str, place: str) -> str:
+    if column not in values:
+        there = ", ".join(map(str, values)) or "nothing"
+        raise ValueError(f"{place}: no column {column!r}; there is {there}")
+    text = values[column]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{place}: {column} is {text!r:.60}, expected text")
+    return _utf8(text, place)
+
+
+def _utf8(text: str, place: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as e:
+            raise ValueError(f"{place}: character {e.start} of the text is half a surrogate pair") from None
+    return text
+
+
+def _plain_or_zipped(file: Path) -> Path:
+    for found in (file, file.with_name(f"{file.name}.gz")):
+        if found.is_file():
+            return found
+    raise ValueError(f"{file}: no such file; BEIR's layout is corpus.jsonl, queries.jsonl and qrels/<split>.tsv")
+
+
+def _split_file(folder: Path, split: str) -> Path:
+    found = {file.stem: file for file in sorted(folder.glob("*.tsv"))}
+    chosen = split or ("test" if "test" in found or len(found) != 1 else next(iter(found)))
+    if chosen not in found:
+        there = f"there are {', '.join(found)}" if found else "there is no .tsv file"
+        raise ValueError(f"{folder}: no split {chosen!r}, {there}")
+    return found[chosen]
+
+
+def _stamp(file: Path) -> list[Any]:
+    return [str(file), file.stat().st_size, file.stat().st_mtime_ns]
