@@ -35,8 +35,8 @@ def shape_of(layers: int, width: int) -> Shape:
 def ladder(name: str) -> dict[str, Shape]:
     """The rungs of a ladder, smallest first.
 
-    ``local``: two layers, widths 12 to 640, about 4e3 to 1e7 parameters in the layers; ``bert``: Google's 24 miniatures;
-    ``ernie``: the six ERNIE 3.0 sizes. One dial: the rung alone fixes the shape.
+    ``local``: two layers, widths 12 to 640, about 4e3 to 1e7 parameters in the layers; ``bert``: Google's 24
+    miniatures; ``ernie``: the six ERNIE 3.0 sizes. One dial: the rung alone fixes the shape.
     """
     if name == "local":
         widths = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import math
 import os
 import platform
 import runpy
@@ -168,9 +169,11 @@ def run_one(
     stopped: Callable[[], bool] = lambda: False,
     looks: int = 10,
 ) -> Run:
-    """Make one run: build, train, score, record. The record of a run that is stopped is not saved; its checkpoint is."""
+    """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint."""
+    from accelerate import PartialState
+
     from drscale.encoder import build
-    from drscale.evaluation.score import mean_entropy, score_benchmark
+    from drscale.evaluation.score import NotFiniteError, mean_entropy, score_benchmark
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
 
@@ -186,7 +189,10 @@ def run_one(
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
-        return mean_entropy(e.encode, split, encode_passages=e.encode_passages)
+        try:
+            return mean_entropy(e.encode, split, encode_passages=e.encode_passages)
+        except NotFiniteError:
+            return math.nan  # the loop ends such a run as diverged
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
@@ -201,30 +207,35 @@ def run_one(
         "versions": versions(),
         "commit": commit(),
     }
-    trained = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
+    cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
     if went.step < recipe.steps and not went.reason:
-        return Run(status="failed", reason="stopped by hand", cost=trained, **common)
-    if went.reason:
-        made = Run(status="failed", reason=went.reason, cost=trained | {"peak_mb": _peak_mb()}, **common)
-        scored = None
+        return Run(status="failed", reason="stopped by hand", cost=cost, **common)
+    state = PartialState()
+    if store is not None and not state.is_main_process:  # several processes train one run; one of them scores it
+        state.wait_for_everyone()
+        made = store.load(recipe)
+        if made is None:
+            raise RuntimeError(f"{recipe}: the main process left no record in {store.path}")
+        return made
+    before, scored, reason = time.perf_counter(), None, went.reason
+    if not reason:
+        try:
+            scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
+        except NotFiniteError as e:
+            reason = f"diverged: {e}"
+    common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": _peak_mb()}
+    common["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    if scored is None:
+        made = Run(status="failed", reason=reason, **common)
     else:
-        before = time.perf_counter()
-        scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
-        cost = trained | {"score_seconds": time.perf_counter() - before, "peak_mb": _peak_mb()}
         best = recipe.steps if recipe.select == "last" else went.best_step
-        made = Run(
-            status="done",
-            measures=scored.measures,
-            temperature=scored.temperature,
-            best_step=best,
-            cost=cost,
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            **common,
-        )
+        kept: dict[str, Any] = {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
+        made = Run(status="done", **kept, **common)
     if store is not None:
         store.save(made, None if scored is None else scored.queries)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
+    state.wait_for_everyone()
     return made
 
 

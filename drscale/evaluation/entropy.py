@@ -119,8 +119,8 @@ def interval(
 ) -> Measure:
     """The unweighted mean over domains of each domain's mean, with a bootstrap interval over queries.
 
-    Queries are resampled within their domain, the domains themselves are not: the interval speaks of these domains. With
-    a single domain it is the plain mean; over several it is ACE (Eq. 6). ``weights`` counts a query's positives.
+    Queries are resampled within their domain, the domains themselves are not: the interval speaks of these domains.
+    With a single domain it is the plain mean; over several it is ACE (Eq. 6). ``weights`` counts a query's positives.
     """
     if not values or any(len(v) == 0 for v in values.values()):
         raise ValueError("interval: every domain needs at least one query")

@@ -18,6 +18,10 @@ Encode = Callable[[list[str]], np.ndarray]
 COLUMNS = ("entropy", "calibrated", *METRICS)
 
 
+class NotFiniteError(ValueError):
+    """An encoder gave vectors with infinities or NaN in them: it has diverged."""
+
+
 @dataclass(frozen=True)
 class Scored:
     """What a benchmark says of an encoder: means with intervals by scope, the rows behind them, its temperature."""
@@ -55,7 +59,7 @@ def _checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
     if vectors.ndim != 2 or len(vectors) != len(texts):
         raise ValueError(f"{what}: got an array of shape {vectors.shape}, expected ({len(texts)}, dimension)")
     if not np.isfinite(vectors).all():
-        raise ValueError(f"{what}: {int((~np.isfinite(vectors)).any(1).sum())} vectors are not finite")
+        raise NotFiniteError(f"{what}: {int((~np.isfinite(vectors)).any(1).sum())} vectors are not finite")
     return vectors
 
 

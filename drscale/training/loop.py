@@ -52,9 +52,10 @@ def train(
 ) -> Progress:
     """Train an encoder in place for ``recipe.steps`` steps and say how it went.
 
-    ``watch`` measures the encoder ``looks`` times along the way (lower is better); unless ``recipe.select`` is ``last``,
-    the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss that is not
-    finite ends the run with ``reason``. ``stopped`` ends it early, ``checkpoint`` is a file to resume from.
+    ``watch`` measures the encoder ``looks`` times along the way (lower is better); unless ``recipe.select`` is
+    ``last``, the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss or
+    a look that is not finite ends the run with ``reason``; ``stopped`` ends it early; ``checkpoint`` is a file to
+    resume from.
     """
     accelerator = _accelerator(recipe.precision)
     device_encoder = encoder.to(accelerator.device)
@@ -90,7 +91,7 @@ def train(
         progress.step += 1
         progress.seconds = time.perf_counter() - started
         if not math.isfinite(value):
-            progress.reason = f"diverged: the loss is {value} at step {progress.step}"
+            progress.reason = f"diverged: the loss is not finite at step {progress.step}"
             break
         if note is not None:
             note(progress.step, {"loss": value})
@@ -196,9 +197,13 @@ def _look(
     """Measure along the way; hand back the best weights so far."""
     point = {"step": float(progress.step), "loss": loss}
     if watch is not None:
-        point["validation"] = watch(encoder)
-        if point["validation"] < progress.best:
-            progress.best, progress.best_step = point["validation"], progress.step
+        measured = watch(encoder)
+        if not math.isfinite(measured):
+            progress.reason = f"diverged: the encoder's vectors are not finite at step {progress.step}"
+            return best
+        point["validation"] = measured
+        if measured < progress.best:
+            progress.best, progress.best_step = measured, progress.step
             best = {n: p.detach().clone() for n, p in weights.items()}
     progress.curve.append(point)
     if note is not None:
