@@ -60,7 +60,7 @@ def train(
     accelerator = _accelerator(recipe.precision)
     device_encoder = encoder.to(accelerator.device)
     model = accelerator.prepare_model(device_encoder)
-    weights = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
+    weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
     optimiser = accelerator.prepare_optimizer(optimiser)
     progress, best = _resume(checkpoint, encoder, optimiser, weights) or (Progress(), {})
