@@ -120,11 +120,10 @@ def _compute() -> list[Finding]:
 
 
 def _browser() -> list[Finding]:
-    from choreographer.browsers.chromium import Chromium
+    from drscale.show.export import browser
 
-    path = Chromium.find_browser(skip_local=False) or ""
     how = "apt-get install chromium, or plotly_get_chrome, or set BROWSER_PATH to a Chrome"
-    return [Finding("Figures", "browser for PDF, SVG, PNG", path if path and Path(path).is_file() else "", how)]
+    return [Finding("Figures", "browser for PDF, SVG, PNG", browser() or "", how)]
 
 
 def _synonyms() -> list[Finding]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from drscale.show.export import browser
+
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
@@ -42,3 +44,12 @@ def pytest_make_collect_report() -> Iterator[None]:
     if CI and report.skipped:
         report.outcome, report.longrepr = "failed", f"a skip is a failure in CI: {_reason(report.longrepr)}"
     return report
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The Chromium that browser tests drive."""
+    path = browser()
+    if path is None:
+        pytest.skip("no Chromium or Chrome on this machine (apt-get install chromium, or set BROWSER_PATH)")
+    return path

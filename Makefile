@@ -1,0 +1,47 @@
+# make lab   set up and open JupyterLab          make notebooks  execute every notebook in place, with static figures
+# make test  set up and run all tests            make book       execute every notebook into build/book/index.html
+# make lint  style and types                     make figures    draw the README's figures from data/runs
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.drscale-ready
+# JupyterLab refuses to run as root unless told; and it shall not ask the network for news.
+ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	--LabApp.extension_manager=readonly $(ROOT_FLAG)
+
+.PHONY: all setup lab test lint notebooks book figures clean
+all: test
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "drscale needs Python 3.11 or newer and found: $$($(PYTHON) --version 2>&1); name another one, as in: make lab PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,test]'
+	@touch $@
+
+lab: $(READY)
+	$(BIN)/python -m jupyterlab notebooks $(LAB_FLAGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/build.py store
+
+book: $(READY)
+	$(BIN)/python notebooks/build.py book build/book
+
+figures: $(READY)
+	$(BIN)/python data/figures/draw.py
+
+clean:
+	rm -rf build dist drscale.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find drscale tests notebooks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,165 @@
+"""Execute the notebooks, store them with static figures, or bind them into one HTML book.
+
+``python notebooks/build.py store`` executes each notebook in place; ``python notebooks/build.py book build/book``
+leaves the notebooks alone and writes linked pages with an index. Names after that choose among the notebooks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import html
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbconvert import HTMLExporter
+
+from drscale.runs import write_atomic
+from drscale.show.export import browser
+
+HERE = Path(__file__).resolve().parent
+CELL_SECONDS = 120
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_SAYS = "(A widget stands here: run this cell in JupyterLab to use it.)"
+SVG = "image/svg+xml"
+# One browser for all figures of a kernel, instead of one that starts for each.
+ONE_BROWSER = "import kaleido; kaleido.start_sync_server(n=1, silence_warnings=True)"
+HUSH = "import warnings; warnings.filterwarnings('ignore', message='The kopts argument')"
+STYLE = """<style>
+nav.book { display: flex; justify-content: space-between; gap: 2em; max-width: 60em; margin: 1em auto; padding: 0 2em;
+  font: 15px/1.4 system-ui, sans-serif; }
+nav.book a { color: #0b5cad; text-decoration: none; }
+body.index { max-width: 42em; margin: 3em auto; padding: 0 1em; font: 17px/1.5 system-ui, sans-serif; }
+body.index li { margin: 0.6em 0; }
+</style>"""
+
+
+def execute(path: Path) -> Any:
+    """Run a notebook from top to bottom in a fresh kernel and hand it back, tidy; a failing cell raises."""
+    notebook = nbformat.read(path, as_version=4)
+    static = browser() is not None
+    lines = [ONE_BROWSER, HUSH] if static else []
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR", *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
+        resources={"metadata": {"path": str(path.parent)}},
+        store_widget_state=False,
+        record_timing=False,
+    )
+    client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype+svg" if static else "plotly_mimetype"})
+    return tidy(notebook)
+
+
+def tidy(notebook: Any) -> Any:
+    """Keep what a reader needs and what is the same every time: no widget state, no machine's own metadata."""
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).clear()
+            data = output.get("data", {})
+            if WIDGET in data:
+                output.data = nbformat.from_dict({"text/plain": WIDGET_SAYS})
+            if SVG in data:
+                data[SVG] = steady(data[SVG])
+    return notebook
+
+
+def steady(svg: str) -> str:
+    """Name an SVG's parts after its content where plotly draws random characters, so that equal figures are equal."""
+    svg = re.sub(r'(class="trace \w+ trace)[0-9a-f]{6}', r"\1", svg)
+    found = re.search(r'id="defs-([0-9a-f]{6})"', svg)
+    if not found:
+        return svg
+    bare = svg.replace(found[1], "")
+    return svg.replace(found[1], hashlib.sha256(bare.encode()).hexdigest()[:6])
+
+
+def heading(notebook: Any) -> tuple[str, str]:
+    """A notebook's title and its question, the first line in italics."""
+    first = notebook.cells[0].source
+    title = first.lstrip("# ").splitlines()[0].strip()
+    question = re.search(r"^[*_]([^*_].*?)[*_]$", first, flags=re.MULTILINE | re.DOTALL)
+    return title, " ".join(question[1].split()) if question else ""
+
+
+def store(paths: list[Path]) -> None:
+    """Execute notebooks in place."""
+    for path in paths:
+        started = time.perf_counter()
+        write_atomic(path, nbformat.writes(execute(path)) + "\n")
+        print(f"{path.name}: {time.perf_counter() - started:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def book(paths: list[Path], folder: Path) -> None:
+    """Execute notebooks and write them as linked pages with an index; the notebooks stay as they are."""
+    exporter = HTMLExporter(require_js_url="", embed_images=True)
+    exporter.log.setLevel("ERROR")  # it misses alternative texts, which a figure's axes and legend stand in for
+    read = [(path, *heading(nbformat.read(path, as_version=4))) for path in paths]
+    for i, (path, title, _) in enumerate(read):
+        started = time.perf_counter()
+        page, _resources = exporter.from_notebook_node(execute(path), {"metadata": {"name": title}})
+        around = [(read[j][0].stem, read[j][1]) if 0 <= j < len(read) else None for j in (i - 1, i + 1)]
+        write_atomic(folder / f"{path.stem}.html", _with_links(page, *around))
+        print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
+    items = "\n".join(
+        f'<li><a href="{path.stem}.html">{html.escape(title)}</a><br>{html.escape(question)}</li>'
+        for path, title, question in read
+    )
+    index = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>drscale</title>{STYLE}</head>'
+    index += f'<body class="index"><h1>drscale</h1><ol>{items}</ol></body></html>\n'
+    write_atomic(folder / "index.html", index)
+    print(f"wrote {folder / 'index.html'} and {len(read)} pages")
+
+
+def _with_links(page: str, before: tuple[str, str] | None, after: tuple[str, str] | None) -> str:
+    def link(to: tuple[str, str] | None, text: str) -> str:
+        return f'<a href="{to[0]}.html">{text.format(html.escape(to[1]))}</a>' if to else "<span></span>"
+
+    links = f'{link(before, "&larr; {}")}<a href="index.html">Contents</a>{link(after, "{} &rarr;")}'
+    nav = f'<nav class="book">{links}</nav>'
+    page = page.replace("</head>", f"{STYLE}</head>", 1)
+    page = re.sub(r"<body[^>]*>", lambda m: m[0] + nav, page, count=1)
+    return f"{nav}</body>".join(page.rsplit("</body>", 1))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Execute the notebooks: store them, or bind them into a book.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("store", help="execute in place").add_argument("names", nargs="*", type=Path)
+    bind = verbs.add_parser("book", help="execute and write linked HTML pages")
+    bind.add_argument("folder", type=Path)
+    bind.add_argument("names", nargs="*", type=Path)
+    arguments = parser.parse_args()
+    paths = [p.resolve() for p in arguments.names] or sorted(HERE.glob("[0-9]*.ipynb"))
+    missing = [p for p in paths if not p.is_file()]
+    if missing or not paths:
+        print(f"no such notebook: {missing[0] if missing else HERE / '*.ipynb'}", file=sys.stderr)
+        return 2
+    try:
+        if arguments.verb == "store":
+            store(paths)
+        else:
+            book(paths, arguments.folder)
+    except (CellExecutionError, CellTimeoutError) as e:
+        print(e, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Committed notebooks: executed, light, in form; and the tool that stores them and binds them into a book."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import statistics
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+HEAVIEST = 300_000  # bytes
+LONGEST_CELL, MEDIAN_CELL, WORDS_PER_LINE = 25, 5, 5
+
+
+def read(path: Path) -> Any:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_lines(source: str) -> list[str]:
+    """The lines of a cell that are code, neither blank nor a comment."""
+    return [line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def faults_of_form(notebook: Any) -> list[str]:
+    """What in a notebook is not as the plan of the house wants it."""
+    cells = notebook.cells
+    blocks = [b for c in cells if c.cell_type == "code" and (b := code_lines(c.source))]
+    words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
+    sizes = [len(b) for b in blocks]
+    found = []
+    if not cells or cells[0].cell_type != "markdown" or not cells[0].source.startswith("# "):
+        found.append("it does not open with a title")
+    elif not re.search(r"^[*_][^*_\n].*\?[*_]$", cells[0].source, flags=re.MULTILINE | re.DOTALL):
+        found.append("its first cell asks no question in italics")
+    if sizes and statistics.median(sizes) > MEDIAN_CELL:
+        found.append(f"the median code cell has {statistics.median(sizes)} lines")
+    if sizes and max(sizes) > LONGEST_CELL:
+        found.append(f"the longest code cell has {max(sizes)} lines")
+    if words < WORDS_PER_LINE * sum(sizes):
+        found.append(f"{words} words of prose for {sum(sizes)} lines of code")
+    if any(line.lstrip().startswith("class ") for block in blocks for line in block):
+        found.append("it defines a class, which wants a room")
+    return found
+
+
+def faults_of_storage(notebook: Any) -> list[str]:
+    """What in a notebook was not stored by ``make notebooks``."""
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    outputs = [o for c in code for o in c.outputs]
+    found = []
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        found.append("kernelspec is not python3, so JupyterLab would ask for a kernel")
+    if "widgets" in notebook.metadata:
+        found.append("it holds widget state")
+    if [c.execution_count for c in code] != list(range(1, len(code) + 1)):
+        found.append("its cells were not executed once each, from top to bottom")
+    if any(o.output_type == "error" for o in outputs):
+        found.append("it holds an error")
+    if any(o.output_type == "stream" and o.name == "stderr" for o in outputs):
+        found.append("it holds what went to stderr")
+    figures = [o.data for o in outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]
+    if not all("image/svg+xml" in data or "image/png" in data for data in figures):
+        found.append("it holds a figure without a static image")
+    return found
+
+
+def test_there_are_notebooks() -> None:
+    assert [p.name[:3] for p in NOTEBOOKS][:4] == ["01_", "02_", "03_", "04_"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_form(path: Path) -> None:
+    assert faults_of_form(read(path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_storage(path: Path) -> None:
+    assert faults_of_storage(read(path)) == []
+    assert path.stat().st_size < HEAVIEST
+
+
+def test_the_readme_lists_every_notebook() -> None:
+    named = re.findall(
+        r"^\| \[[^\]]*\]\(notebooks/([^)]*\.ipynb)\)", (ROOT / "README.md").read_text(), flags=re.MULTILINE
+    )
+    assert named == [p.name for p in NOTEBOOKS]
+
+
+# ------------------------------------------------------------------------------------------ the checks and the tool
+
+
+def notebook(*sources: str, question: str = "*How big is it?*") -> Any:
+    v4 = nbformat.v4
+    opening = v4.new_markdown_cell(f"# A title\n\n{question}\n\n" + "word " * 200)
+    return v4.new_notebook(cells=[opening, *(v4.new_code_cell(s) for s in sources)])
+
+
+@pytest.mark.parametrize(
+    ("made", "fault"),
+    [
+        (notebook("a = 1"), []),
+        (notebook("a = 1", question="How big?"), ["its first cell asks no question in italics"]),
+        (notebook("class A:\n    pass"), ["it defines a class, which wants a room"]),
+        (notebook("a = 1\n" * 6), ["the median code cell has 6 lines"]),
+        (notebook(*["a = 1"] * 3, "a = 1\n" * 26), ["the longest code cell has 26 lines"]),
+        (notebook(*["a = 1"] * 60), ["205 words of prose for 60 lines of code"]),
+        (nbformat.v4.new_notebook(), ["it does not open with a title"]),
+    ],
+)
+def test_form_can_fail(made: Any, fault: list[str]) -> None:
+    if fault and "words" in fault[0]:
+        fault = [f"{len(made.cells[0].source.split())} words of prose for 60 lines of code"]
+    assert faults_of_form(made) == fault
+
+
+def test_storage_can_fail() -> None:
+    made = notebook("a", "b")
+    made.metadata.widgets = {}
+    made.cells[1].outputs = [
+        nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]),
+        nbformat.v4.new_output("stream", name="stderr", text="ah"),
+        nbformat.v4.new_output("display_data", data={"application/vnd.plotly.v1+json": {}}),
+    ]
+    assert len(faults_of_storage(made)) == 6
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_notebooks", ROOT / "notebooks" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_equal_figures_are_stored_equal(build: ModuleType) -> None:
+    svg = '<svg><defs id="defs-{0}"/><g class="trace scatter trace{1}" clip-path="url(#clip{0}x)"/>{2}</svg>'
+    one, same = (build.steady(svg.format(*names, "point")) for names in (("0a1b2c", "ffffff"), ("999999", "123456")))
+    assert one == same
+    assert one != build.steady(svg.format("0a1b2c", "ffffff", "line"))
+    assert build.steady("<svg/>") == "<svg/>"
+
+
+def test_the_title_and_the_question_are_read(build: ModuleType) -> None:
+    assert build.heading(notebook(question="*How big\nis it?*")) == ("A title", "How big is it?")
+    assert build.heading(notebook(question="none")) == ("A title", "")
+
+
+FIGURE = "import plotly.graph_objects as go\ngo.Figure(go.Scatter(x=[1, 2], y=[3, 4]))"
+WIDGET = "import ipywidgets\nipywidgets.IntSlider()"
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_store_and_book(build: ModuleType, chromium: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.ipynb" for i in (1, 2)]
+    for path in paths:
+        nbformat.write(notebook(FIGURE, WIDGET), path)
+    build.store(paths[:1])
+    assert faults_of_storage(read(paths[0])) == []
+    assert read(paths[0]).cells[2].outputs[0].data == {"text/plain": build.WIDGET_SAYS}
+    build.book(paths, tmp_path / "book")
+    first, index = ((tmp_path / "book" / name).read_text() for name in ("1.html", "index.html"))
+    assert 'src="data:image/svg+xml;base64,' in first
+    assert first.count('<a href="2.html">A title &rarr;</a>') == 2
+    assert index.index('href="1.html"') < index.index('href="2.html"')
+    assert "How big is it?" in index
+    assert read(paths[1]).cells[1].outputs == [], "the book wrote into a notebook"
+
+
+def test_a_failing_cell_fails_the_build(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.ipynb"
+    nbformat.write(notebook("1 / 0"), path)
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["build.py", "store", str(path)])
+    assert build.main() == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    monkeypatch.setattr("sys.argv", ["build.py", "store", str(tmp_path / "none.ipynb")])
+    assert build.main() == 2
