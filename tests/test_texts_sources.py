@@ -275,20 +275,18 @@ def test_a_bad_pairs_file_is_refused_with_path_and_line(
 
 
 @pytest.fixture
-def hub(beir: Path) -> Path:
+def hub(beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set in MTEB's layout on disk, which ``datasets`` reads as it would read one of the hub."""
-    parts = {
-        "corpus": ("corpus", "corpus.jsonl"),
-        "queries": ("queries", "queries.jsonl"),
-        "default": ("test", "q.jsonl"),
-    }
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", beir.parent / "datasets")
+    parts = {name: (name, f"{name}.jsonl") for name in ("corpus", "queries")} | {"default": ("test", "q.jsonl")}
     (beir / "q.jsonl").write_text(lines({"query-id": "q2", "corpus-id": "d2", "score": 1.0}))
     configs = "".join(
         f"- config_name: {name}\n  data_files:\n  - split: {split}\n    path: {file}\n"
         for name, (split, file) in parts.items()
     )
     (beir / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
-    # datasets takes every column of every line, so the missing title of a line becomes None
     return beir
 
 
@@ -315,11 +313,19 @@ def test_a_bad_hub_data_set(hub: Path) -> None:
         collection(f"hub:{hub}?split=dev")
     with pytest.raises(ValueError, match=r"hub:nobody/nothing: cannot be loaded"):
         collection("hub:nobody/nothing")
-    (hub / "q.jsonl").write_text(lines({"query-id": "q2", "corpus-id": "d9", "score": 1}))
-    with pytest.raises(ValueError, match=r"row 0 names the passage 'd9', not in passages"):
-        collection(f"hub:{hub}")
-    (hub / "q.jsonl").write_text(lines({"query": "q2", "corpus-id": "d9", "score": 1}))
-    with pytest.raises(ValueError, match=r"qrels: the columns are query, corpus-id, score, expected query-id"):
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"query-id": "q2", "corpus-id": "d9", "score": 1}, "row 0 names the passage 'd9', not in passages"),
+        ({"query": "q2", "corpus-id": "d2", "score": 1}, "qrels: the columns are query, corpus-id, score, expected"),
+        ({"query-id": "q2", "corpus-id": "d2", "score": 0.5}, "qrels: Float value 0.5 was truncated"),
+    ],
+)
+def test_bad_qrels_of_a_hub_data_set(hub: Path, row: dict[str, Any], message: str) -> None:
+    (hub / "q.jsonl").write_text(lines(row))
+    with pytest.raises(ValueError, match=message):
         collection(f"hub:{hub}")
 
 
