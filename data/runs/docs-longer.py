@@ -1,0 +1,9 @@
+"""The check on docs-standard: does longer training change a rung? Small rungs at twice the steps, large ones at 1.5 times."""
+
+import runpy
+from pathlib import Path
+
+tuned = runpy.run_path(str(Path(__file__).with_name("docs-standard.py")))["tuned"]
+recipes = [tuned(f"L2H{width}", steps=1200) for width in (256, 192, 128)]
+recipes += [tuned(f"L2H{width}", steps=1600) for width in (12, 24, 48)]
+store = "docs-longer"
