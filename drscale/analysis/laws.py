@@ -121,14 +121,15 @@ def fit(
     options: dict[str, Any] = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
     if robust:
         options |= {"loss": "soft_l1", "f_scale": scale}
-    result = model.fit(
-        ys,
-        parameters,
-        weights=1 / ys if space == "relative" else None,
-        method="least_squares",
-        fit_kws=options,
-        **{argument: xs},
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # runs without scatter: lmfit's correlations are 0 / 0
+        result = model.fit(
+            ys,
+            parameters,
+            weights=1 / ys if space == "relative" else None,
+            method="least_squares",
+            fit_kws=options,
+            **{argument: xs},
+        )
     if not robust:
         result.kws = {}  # so that lmfit's own conf_interval, which minimises otherwise, accepts the result
     free = len(ys) - len(names)
@@ -144,6 +145,11 @@ def default_x(law: Callable[..., Any]) -> str:
     if law not in POWER_LAWS:
         raise ValueError(f"x=None: say which column is the first argument of {_name(law)}")
     return POWER_LAWS[law][0]
+
+
+def parameter_names(law: Callable[..., Any]) -> list[str]:
+    """The parameters of a law, as its arguments after the first name them."""
+    return list(inspect.signature(law).parameters)[1:]
 
 
 def _name(law: Callable[..., Any]) -> str:
@@ -211,7 +217,8 @@ def _problem(
         r = y - curve if space == "linear" else (y - curve) / y if space == "relative" else np.log(y / curve)
         new = weights if space != "log" else np.where(np.abs(r) > 1e-9, r / (y - curve + 1e-300) / curve, 1 / y**2)
         if robust:
-            scale = max(1.345 * 1.4826 * float(np.median(np.abs(r))), 1e-12)
+            floor = 1e-6 * (float(y.mean()) if space == "linear" else 1.0)
+            scale = max(1.345 * 1.4826 * float(np.median(np.abs(r))), floor)
             new = new / np.sqrt(1 + (r / scale) ** 2)
         settled = np.allclose(new, problem.weights, rtol=1e-7)
         problem = power.power(x, y, new, mu, delta)
@@ -281,7 +288,7 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     levels = np.unique(f.x)
     if len(levels) < len(result.params) + 2:
         said.append(f"only {len(levels)} levels of {f.x_name} for {len(result.params)} parameters: take at least 5")
-    if levels[-1] < 10 * levels[0]:
+    if f.problem is not None and levels[-1] < 10 * levels[0]:
         said.append(
             f"{f.x_name} spans a factor of {levels[-1] / levels[0]:.1f}: "
             "within less than a decade a power law looks like any other curve"

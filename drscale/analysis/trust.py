@@ -36,14 +36,16 @@ def intervals(
     f, names = laws.fitted(result), list(result.params)
     _check_level(level)
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
+    values = [result.params[n] for n in names]
     if method == "stderr":
-        widths = [stderr(p) for p in result.params.values()]
-        pairs = [(p.value - t * w, p.value + t * w) for p, w in zip(result.params.values(), widths, strict=True)]
+        pairs = [(p.value - t * stderr(p), p.value + t * stderr(p)) for p in values]
     elif method == "profile" and f.problem is not None:
-        pairs = list(power.profile(f.problem, f.unit * t**2).values())
+        found = power.profile(f.problem, f.unit * t**2).values()
+        # Without scatter the interval is a point, known to rounding only.
+        pairs = [(min(low, p.value), max(high, p.value)) for (low, high), p in zip(found, values, strict=True)]
     elif method == "profile":
-        found = result.conf_interval(sigmas=[level])
-        pairs = [(found[n][0][1], found[n][-1][1]) for n in names]
+        traced = result.conf_interval(sigmas=[level])
+        pairs = [(traced[n][0][1], traced[n][-1][1]) for n in names]
     elif method == "bootstrap" and f.problem is not None:
         sample = power.draws(f.problem, _resample(f.x, draws, unit, seed, len(names) + 1))
         low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
