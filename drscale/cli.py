@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -119,17 +120,22 @@ def sweep(arguments: argparse.Namespace) -> int:
     study = _study(arguments.study)
     planned = sweeping.plan(study.recipes, study.store)
     left = len(planned.todo(arguments.retry_failed))
-    print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
+    first = (
+        os.environ.get("RANK", "0") == "0"
+    )  # of the processes that share a run under `accelerate launch`, one speaks
+    if first:
+        print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
     if not left:
         return 0
-    options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": not arguments.quiet}
+    options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
     if how == "inline":
         made = sweeping.run(planned, **options)
     else:
         with _pool(min(workers, left)) as executor:
             made = sweeping.run(planned, executor, **options)
     failed = sum(run.status == "failed" for run in made)
-    print(f"{len(made) - failed} done, {failed} failed")
+    if first:
+        print(f"{len(made) - failed} done, {failed} failed")
     return int(failed > 0)
 
 

@@ -142,15 +142,11 @@ def _synonyms() -> list[Finding]:
 
 
 def _corpora() -> list[Finding]:
-    from drscale.texts.docs import OUTSIDE, TRAIN, package_version
+    from drscale.texts.docs import OUTSIDE, TRAIN
 
-    def version(package: str) -> str:
-        try:
-            return package_version(package)
-        except ValueError:
-            return ""
-
-    docs = {p: version(p) for p in (*TRAIN, *OUTSIDE)}
+    installed = importlib.metadata.packages_distributions()
+    docs = {p: next(map(_version, installed.get(p, [])), "") for p in (*TRAIN, *OUTSIDE)}
+    docs |= {"stdlib": platform.python_version()} if "stdlib" in docs else {}
     brings = "pip install '.[lab]'"
     cloud = [(n, _version(n)) for n in requirements("corpora")]
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 from tiny import tiny
 
 from drscale import __version__, doctor, sweep
@@ -63,6 +65,14 @@ def drscale(*words: str | Path, code: str = "") -> subprocess.CompletedProcess[s
     return subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, check=False)
 
 
+def undocumented(store: RunStore) -> set[str]:
+    """The columns of a store's frames that data/README.md does not name."""
+    named = set(re.findall(r"`(\w+)`", (ROOT / "data" / "README.md").read_text()))
+    frames = (store.table(), store.queries(), store.curves())
+    columns = {str(column) for frame in frames for column in frame}
+    return {re.sub(r"^(in_domain|ood)_|_(low|high)$", "", column) for column in columns} - named
+
+
 def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(study)]) == 0
     assert "0 done, 2 to do, 0 failed" in capsys.readouterr().out
@@ -80,6 +90,7 @@ def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: p
     assert "2 done, 0 to do, 0 failed" in capsys.readouterr().out
     assert main(["table", str(study)]) == 0
     assert capsys.readouterr().out.split()[:3] == ["seed", "status", "train_pairs"]
+    assert undocumented(RunStore(study.parent / "runs")) == set()
 
 
 def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(
@@ -246,7 +257,12 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(study: Path) -> None
 
 # ------------------------------------------------------------------------------------------- without the torch side
 
-NO_TORCH = "for name in ('torch', 'transformers', 'datasets', 'accelerate', 'faiss'): sys.modules[name] = None"
+NO_TORCH = """
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+gone = {"torch", "transformers", "datasets", "accelerate", "faiss", "tokenizers", "sentence_transformers"}
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in gone else found(name, *rest)
+"""
 
 
 @pytest.mark.parametrize("verb", ["table", "status"])
