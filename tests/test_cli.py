@@ -261,7 +261,9 @@ NO_TORCH = """
 from importlib.machinery import PathFinder
 found = PathFinder.find_spec
 gone = {"torch", "transformers", "datasets", "accelerate", "faiss", "tokenizers", "sentence_transformers"}
-PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in gone else found(name, *rest)
+def without(name, *rest):
+    return None if name.partition(".")[0] in gone else found(name, *rest)
+PathFinder.find_spec = staticmethod(without)
 """
 
 
