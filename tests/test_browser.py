@@ -126,8 +126,8 @@ def test_the_slider_moves_the_curve_and_the_sentence(lab: str, page: Page) -> No
     assert any(said)
 
     explorer.locator(".widget-slider .noUi-handle").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
     page.wait_for_function(
         """([selector, before, said]) => {
             const explorer = document.querySelector(selector);
