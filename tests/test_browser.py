@@ -132,12 +132,14 @@ def test_the_slider_moves_the_curve_and_the_sentence(lab: str, page: Page) -> No
         """([selector, before, said]) => {
             const explorer = document.querySelector(selector);
             const paths = [...explorer.querySelectorAll('path.js-line')].map(p => p.getAttribute('d'));
-            const texts = [...explorer.querySelectorAll('.widget-html')].map(e => e.innerText);
-            return paths.join() !== before.join() && texts.join() !== said.join();
+            const words = [...explorer.querySelectorAll('.widget-html')].map(e => e.innerText).join();
+            const cut = explorer.querySelector('.widget-readout').innerText;
+            return paths.join() !== before.join() && words !== said.join() && words.includes(cut);
         }""",
         arg=[EXPLORER, before, said],
         timeout=30_000,
     )
+    page.wait_for_function(IDLE, timeout=30_000)
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     (ROOT / "build").mkdir(exist_ok=True)
     page.screenshot(path=ROOT / "build" / "explorer.png")
