@@ -1,4 +1,4 @@
-"""The check on docs-standard: does longer training change a rung? Narrow ones get twice the steps, wide ones 1.5 times."""
+"""Does longer training change a rung of docs-standard? Narrow ones get twice the steps, wide ones 1.5 times."""
 
 import runpy
 from pathlib import Path
