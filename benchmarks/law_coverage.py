@@ -33,7 +33,8 @@ def covered(method: str, tables: int, noise: float, seed: int) -> dict[str, floa
         result = laws.fit(table(rng, noise), laws.size_law, warn=False)
         found = trust.intervals(result, method).set_index("name")  # type: ignore[arg-type]
         for name, truth in TRUTH.items():
-            hits[name] += int(found.loc[name, "low"] <= truth <= found.loc[name, "high"])
+            low, high = found.loc[[name], ["low", "high"]].to_numpy(dtype=float)[0]
+            hits[name] += int(low <= truth <= high)
     return {name: n / tables for name, n in hits.items()}
 
 

@@ -1,0 +1,430 @@
+"""Figures show what the table says, exports are what a paper needs, widgets agree with the pure functions."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from synthetic import WIDTHS, size_table, study
+
+from drscale.analysis import laws, trust
+from drscale.runs import RunStore
+from drscale.show import export, figures, style, widgets
+
+needs_browser = pytest.mark.skipif(export.browser() is None, reason="no browser: apt-get install chromium")
+needs_poppler = pytest.mark.skipif(
+    shutil.which("pdffonts") is None, reason="no pdffonts: apt-get install poppler-utils"
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    return study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def sizes(store: RunStore) -> pd.DataFrame:
+    table = store.table()
+    return table[table["pairs"] == 0]
+
+
+@pytest.fixture(scope="module")
+def amounts(store: RunStore) -> pd.DataFrame:
+    table = store.table()
+    return table[table["rung"] == "L2H192"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_browser_left():
+    yield
+    export.close()
+
+
+def named(fig: go.Figure, name: str) -> go.Scatter:
+    (found,) = [t for t in fig.data if t.name == name]
+    return found
+
+
+# Figures
+
+
+def test_size_figure_draws_means_runs_and_the_fitted_curve(sizes):
+    fig = figures.size_figure(sizes)
+    column = "ood_entropy"
+    means = sizes.groupby("params_layers")[column].mean()
+    drawn = named(fig, "Out-of-domain")
+    assert drawn.x == pytest.approx(means.index)
+    assert drawn.y == pytest.approx(means)
+    high = sizes.groupby("params_layers")[f"{column}_high"].mean()
+    assert drawn.error_y.array == pytest.approx((high - means).to_numpy())
+    assert sorted(named(fig, "ood runs").y) == pytest.approx(sorted(sizes[column]))
+    curve = named(fig, "ood fit")
+    result = laws.fit(sizes, laws.size_law, y=column, warn=False)
+    inside = ~np.isnan(np.array(curve.y))
+    expected = laws.size_law(np.array(curve.x)[inside], **result.best_values)
+    assert np.array(curve.y)[inside] == pytest.approx(expected)
+    assert fig.layout.xaxis.type == "log"
+    assert "parameters N" in fig.layout.xaxis.title.text
+    assert fig.layout.yaxis.title.text.endswith("(nats)")
+    assert "mean of %{customdata[0]} runs" in drawn.hovertemplate
+
+
+def test_the_scopes_differ_in_colour_and_marker(sizes):
+    for dark in (False, True):
+        fig = figures.size_figure(sizes, dark=dark)
+        a, b = named(fig, "In-domain").marker, named(fig, "Out-of-domain").marker
+        assert a.color != b.color
+        assert a.symbol != b.symbol
+
+
+def test_the_curve_is_dashed_only_where_it_extrapolates(sizes):
+    top = sizes["params_layers"].max()
+    fig = figures.size_figure(sizes)
+    solid, dashed = named(fig, "ood fit"), named(fig, "ood extrapolated")
+    x = np.array(solid.x)
+    assert x[~np.isnan(np.array(solid.y))].max() == pytest.approx(top)
+    assert x[~np.isnan(np.array(dashed.y))].min() == pytest.approx(top)
+    assert dashed.line.dash not in (None, "solid")
+
+
+def test_held_out_points_are_open_and_do_not_move_the_curve(sizes):
+    levels = sorted(set(sizes["params_layers"]))
+    fig = figures.size_figure(sizes, above=levels[-3])
+    held = named(fig, "ood held out")
+    assert held.x == pytest.approx(levels[-2:])
+    assert held.marker.symbol.endswith("-open")
+    assert named(fig, "Out-of-domain").x == pytest.approx(levels[:-2])
+    bent = sizes.assign(ood_entropy=np.where(sizes["params_layers"] > levels[-3], 9.0, sizes["ood_entropy"]))
+    again = figures.size_figure(bent, above=levels[-3])
+    assert np.array(named(again, "ood fit").y) == pytest.approx(np.array(named(fig, "ood fit").y), nan_ok=True)
+    assert "held out" in [t.name for t in fig.data if t.showlegend is not False]
+
+
+def test_data_figure_labels_the_levels_and_takes_the_calibrated_entropy(amounts):
+    fig = figures.data_figure(amounts, "calibrated", log_y=True)
+    assert fig.layout.xaxis.ticktext == ("550", "1.1K", "2.2K", "4.4K", "8.8K", "17.6K")
+    assert fig.layout.yaxis.type == "log"
+    assert fig.layout.yaxis.title.text == "Calibrated contrastive entropy (nats)"
+    assert named(fig, "In-domain").y == pytest.approx(amounts.groupby("train_pairs")["in_domain_calibrated"].mean())
+
+
+def test_chance_appears_where_it_is_in_range(sizes):
+    def words(fig):
+        return [a.text for a in fig.layout.annotations]
+
+    assert words(figures.size_figure(sizes)) == []
+    for log_y in (False, True):
+        fig = figures.size_figure(sizes.assign(ood_entropy=sizes["ood_entropy"] * 1.2), log_y=log_y)
+        assert words(fig) == ["chance, ln 257"]
+        assert fig.layout.shapes[0].y0 == pytest.approx(5.549, abs=1e-3)
+        low, high = fig.layout.yaxis.range
+        assert low < fig.layout.annotations[0].y < high
+
+
+def test_synthetic_runs_say_so_and_measured_ones_do_not(sizes):
+    assert "SYNTHETIC" in figures.size_figure(sizes).layout.title.text
+    assert figures.size_figure(sizes.assign(synthetic=False)).layout.title.text is None
+
+
+def test_a_table_of_ones_own_needs_two_columns():
+    table = size_table()[["params_layers", "in_domain_entropy"]]
+    fig = figures.size_figure(table)
+    assert [t.name for t in fig.data if t.showlegend is not False] == ["In-domain"]
+    with pytest.raises(ValueError, match="measure='speed': the table has no column in_domain_speed, ood_speed"):
+        figures.size_figure(table, "speed")
+    assert all(t.y is None or len(t.y) == 0 for t in figures.size_figure(table, fitted=False).data[:3])
+
+
+def test_curve_figure_orders_rungs_and_joins_seeds(store):
+    curves = store.curves()
+    ladder = curves[~curves["key"].str.contains("pairs=")]
+    fig = figures.curve_figure(ladder)
+    assert len(fig.data) == 2 * len(WIDTHS)
+    assert [t.name for t in fig.data if t.showlegend] == [f"L2H{w}" for w in WIDTHS]
+    assert fig.data[0].line.color != fig.data[-1].line.color
+    assert fig.data[0].line.color == fig.data[1].line.color
+    with pytest.raises(ValueError, match="curves have no column 'speed'; they have key, step, loss, validation"):
+        figures.curve_figure(curves, "speed")
+    assert any("550 pairs" in t.name for t in figures.curve_figure(curves, "loss").data)
+
+
+def test_domain_figure_sorts_and_names(store):
+    keys = {f"texts=docs,rung=L2H{w}": str(w) for w in (12, 256)}
+    fig = figures.domain_figure(store.domains(), keys)
+    assert [t.name for t in fig.data] == ["12", "256"]
+    assert set(fig.data[0].y) == {"in-domain", "numpy", "scipy"}
+    assert list(fig.data[0].x) == sorted(fig.data[0].x, reverse=True)
+    assert fig.data[0].marker.symbol != fig.data[1].marker.symbol
+    with pytest.raises(ValueError, match="keys: no run 'x' with entropy"):
+        figures.domain_figure(store.domains(), ["x"])
+    with pytest.raises(ValueError, match="metric='speed': not among the measured ones, calibrated, entropy, ndcg10"):
+        figures.domain_figure(store.domains(), None, "speed")
+
+
+def test_counts_read_as_people_say_them():
+    said = {950: "950", 1000: "1K", 17600: "17.6K", 999_600: "1M", 1.28e6: "1.28M", 2.3e9: "2.3G", 30e12: "30T"}
+    assert {v: style.count_text(v) for v in said} == said
+
+
+@pytest.mark.parametrize("ends", [(3e3, 2e6), (1.2, 1.3), (0.04, 0.7), (500, 18_000), (4.0, 4.001)])
+def test_log_ticks_are_few_and_inside(ends):
+    ticks = style.log_ticks(*ends)
+    assert 4 <= len(ticks) <= 9
+    assert ends[0] * 0.99 <= min(ticks)
+    assert max(ticks) <= ends[1] * 1.01
+
+
+# Export
+
+
+@needs_browser
+@needs_poppler
+@pytest.mark.parametrize(("width", "points"), [("column", 240), ("page", 504), (5.0, 360)])
+def test_a_pdf_has_the_papers_width_real_text_and_embedded_fonts(sizes, tmp_path, width, points):
+    path = export.export(figures.size_figure(sizes), tmp_path / "fig2.pdf", width)
+    info = subprocess.run(["pdfinfo", path], check=True, capture_output=True, text=True).stdout
+    page = re.search(r"Page size:\s+([\d.]+) x ([\d.]+)", info)
+    assert float(page[1]) == pytest.approx(points, abs=1)
+    assert "Pages:           1" in info
+    fonts = subprocess.run(["pdffonts", path], check=True, capture_output=True, text=True).stdout.splitlines()[2:]
+    assert fonts
+    assert all(line.split()[-5] == "yes" for line in fonts), fonts
+    text = subprocess.run(["pdftotext", path, "-"], check=True, capture_output=True, text=True).stdout
+    for words in ("Out-of-domain", "Contrastive entropy (nats)", "SYNTHETIC", "100K"):
+        assert words in text
+
+
+@needs_browser
+def test_svg_and_png_have_the_size_asked_for(amounts, tmp_path):
+    fig = figures.data_figure(amounts)
+    svg, png = export.export_all({tmp_path / "b.svg": fig, tmp_path / "b.png": fig})
+    root = ET.fromstring(svg.read_text())
+    assert float(root.attrib["width"]) == pytest.approx(3.33 * 96, abs=1)
+    assert "Training pairs D" in svg.read_text()
+    sizes = [float(v) for v in re.findall(r"font-size: ([\d.]+)px", svg.read_text())]
+    assert min(sizes) * 0.75 >= 7
+    header = png.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(header[16:20]) == pytest.approx(3.33 * 300, abs=4)
+
+
+@needs_browser
+def test_one_browser_serves_many_figures(sizes, tmp_path):
+    fig = figures.size_figure(sizes)
+    export.export(fig, tmp_path / "first.svg")
+    started = time.perf_counter()
+    export.export_all({tmp_path / f"{i}.svg": fig for i in range(4)})
+    assert time.perf_counter() - started < 8  # a browser each would take four times three seconds or more
+
+
+def test_print_size_keeps_the_figure_and_shrinks_a_copy(sizes):
+    fig = figures.size_figure(sizes)
+    before = fig.to_json()
+    small = export.at_size(fig, "column")
+    assert fig.to_json() == before
+    assert (small.layout.width, small.layout.height) == (320, 230)
+    assert small.layout.font.size == 10
+    assert named(small, "In-domain").marker.size < named(fig, "In-domain").marker.size
+    assert export.at_size(fig, 4, height=2).layout.height == 192
+    for width in ("wide", 0.1, -1):
+        with pytest.raises(ValueError, match="allowed are 'column', 'page' or inches"):
+            export.at_size(fig, width)
+    with pytest.raises(ValueError, match="height=99"):
+        export.at_size(fig, height=99)
+
+
+def test_html_csv_and_tex_need_no_browser(sizes, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "browser", lambda: None)
+    fig, result = figures.size_figure(sizes), laws.fit(sizes, laws.size_law, warn=False)
+    page = export.export(fig, tmp_path / "new" / "a.html").read_text()
+    assert "plotly" in page
+    assert "Out-of-domain" in page
+    csv = pd.read_csv(export.export(result, tmp_path / "a.csv"))
+    assert csv.loc[csv["name"] == "mu", "value"].item() == pytest.approx(result.best_values["mu"])
+    assert export.export(result, tmp_path / "a.tex").read_text().count(r"\\") == 5
+    with pytest.raises(export.NoBrowser, match=r"install Chromium \(Debian: apt-get install chromium\)"):
+        export.export(fig, tmp_path / "a.pdf")
+    assert not (tmp_path / "a.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("thing", "name", "said"),
+    [
+        (go.Figure(), "a.eps", r"a figure can be written as \.pdf, \.svg, \.png, \.html"),
+        (go.Figure(), "a.csv", r"a figure can be written as"),
+        (pd.DataFrame({"a": [1]}), "a.pdf", r"a table can be written as \.tex, \.csv"),
+        ([1, 2], "a.csv", "thing=list: a plotly figure, a DataFrame or a fitted law"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(tmp_path, thing, name, said):
+    with pytest.raises(ValueError, match=said):
+        export.export(thing, tmp_path / name)
+
+
+def test_a_browser_that_dies_is_reported_and_does_not_hang(tmp_path, monkeypatch):
+    import kaleido
+
+    stuck = threading.Event()
+    monkeypatch.setattr(export, "browser", lambda: "/bin/false")
+    monkeypatch.setattr(export, "PATIENCE", 0.2)
+    monkeypatch.setattr(kaleido, "start_sync_server", lambda **_: None)
+    monkeypatch.setattr(kaleido, "calc_fig_sync", lambda *_, **__: stuck.wait(10))
+    with pytest.raises(export.NoBrowser, match=r"the browser /bin/false did not draw within 0\.2 s"):
+        export.export(go.Figure(), tmp_path / "a.png")
+    stuck.set()
+
+
+def test_browser_path_that_is_no_program_is_no_browser(tmp_path, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nothing"))
+    assert export.browser() is None
+    program = tmp_path / "chrome"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(program))
+    assert export.browser() == str(program)
+
+
+def test_latex_joins_intervals_escapes_and_speaks_greek(sizes):
+    result = laws.fit(sizes, laws.size_law, warn=False)
+    text = export.latex(trust.parameters(result))
+    lines = text.splitlines()
+    assert lines[1] == r"\begin{tabular}{lrrl}"
+    assert lines[2:4] == [r"\toprule", r"name & value & stderr & unit \\"]
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    mu = next(line for line in lines if line.startswith(r"$\mu$"))
+    assert re.fullmatch(r"\$\\mu\$ & 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] & [\d.]+ &  \\\\", mu)
+    assert re.search(r"^\$R\^2\$ & 0\.99\d+ & -- ", text, re.M)
+    odd = pd.DataFrame(
+        {"50% & more_": ["a_b", None], "v": [1e-9, np.inf], "v_low": [1e-10, 1.0], "v_high": [1e-8, np.nan]}
+    )
+    text = export.latex(odd)
+    assert r"50\% \& more\_ & v \\" in text
+    assert r"a\_b & $1.00 \times 10^{-9}$ [$1.00 \times 10^{-10}$, $1.00 \times 10^{-8}$] \\" in text
+    assert r"-- & $\infty$ \\" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.500"), (34800.0, r"$3.48 \times 10^{4}$"), (24, "24"), (-0.25, "$-0.250$"), (999.96, "1000"), (0.0, "0")],
+)
+def test_numbers_in_tables(value, text):
+    assert export.number(value) == text
+
+
+# Widgets, without a browser or a kernel
+
+
+def test_the_explorer_agrees_with_the_pure_function(sizes):
+    box = widgets.holdout_explorer(sizes)
+    levels = sorted(set(sizes["params_layers"]))
+    assert box.cut.value == levels[-2]
+    assert [v for _, v in box.cut.options] == levels[3:-1]
+
+    def agrees(measure: str, scope: str, cut: float) -> None:
+        fig, words = widgets.holdout_view(sizes, laws.size_law, measure, scope, cut)
+        for mine, theirs in zip(box.figure.data, fig.data, strict=True):
+            assert mine.name == theirs.name
+            if theirs.y is not None and len(theirs.y) and theirs.y[0] is not None:
+                assert np.array(mine.y, dtype=float) == pytest.approx(np.array(theirs.y, dtype=float), nan_ok=True)
+        assert box.figure.layout.yaxis.title.text == fig.layout.yaxis.title.text
+        assert words.split(":")[0] in box.sentence.value
+
+    agrees("entropy", "ood", levels[-2])
+    first = box.sentence.value
+    box.cut.value = levels[4]
+    agrees("entropy", "ood", levels[4])
+    assert box.sentence.value != first
+    box.scope.value = "in_domain"
+    agrees("entropy", "in_domain", levels[4])
+    box.measure.value = "calibrated"
+    agrees("calibrated", "in_domain", levels[4])
+
+
+def test_the_explorers_sentence_tells_the_error_beyond(sizes):
+    levels = sorted(set(sizes["params_layers"]))
+    _, words = widgets.holdout_view(sizes, above=levels[5])
+    missed = trust.holdout(sizes, laws.size_law, y="ood_entropy", above=levels[5], warn=False)
+    worst = missed.loc[missed["error"].abs().idxmax(), "error"]
+    assert f"off by {100 * worst:+.1f}% at most" in words
+    assert f"{missed['inside'].sum()} of 4 levels inside" in words
+    assert f"fitted up to {style.count_text(levels[5])}" in words
+
+
+def test_the_explorer_works_on_ones_own_columns_and_says_when_it_cannot():
+    box = widgets.holdout_explorer(size_table()[["params_layers", "in_domain_entropy"]])
+    assert [v for _, v in box.scope.options] == ["in_domain"]
+    with pytest.raises(ValueError, match="has 4 different values: too few to hold one out"):
+        widgets.holdout_explorer(size_table(levels=4))
+    with pytest.raises(ValueError, match="the table has none of them"):
+        widgets.holdout_explorer(size_table()[["params_layers"]])
+
+
+def test_a_reloaded_page_gets_the_present_data(sizes):
+    box = widgets.holdout_explorer(sizes)
+    box.cut.value = sorted(set(sizes["params_layers"]))[4]
+    state = box.figure.get_state()
+    names = {t["name"]: t for t in state["_widget_data"]}
+    assert len(np.array(names["ood held out"]["x"]).ravel()) == len(named(box.figure, "ood held out").x) == 5
+
+
+def train_with(note, stopped, steps=40, pause=0.0):
+    for step in range(1, steps + 1):
+        if stopped():
+            return step - 1
+        note(step, {"loss": 5.0 / step})
+        if step % 10 == 0:
+            note(step, {"step": step, "loss": 5.0 / step, "validation": 6.0 / step})
+        time.sleep(pause)
+    return steps
+
+
+def test_watch_draws_the_curve_and_hands_the_result_back():
+    watched = widgets.watch(lambda **told: train_with(**told), steps=40)
+    assert watched.result(10) == 40
+    assert not watched.thread.is_alive()
+    loss, validation = watched.figure.data
+    assert len(loss.x) == 44
+    assert validation.y == pytest.approx([0.6, 0.3, 0.2, 0.15])
+    assert watched.bar.value == 40
+    assert watched.label.value.startswith("done")
+    assert "application/vnd.jupyter.widget-view+json" in watched._repr_mimebundle_()
+
+
+def test_watch_stops_at_the_button():
+    watched = widgets.watch(lambda **told: train_with(**told, steps=10_000, pause=0.005), steps=10_000)
+    time.sleep(0.1)
+    assert not watched.button.disabled
+    watched.button.click()
+    assert 0 < watched.result(10) < 10_000
+    assert watched.label.value.startswith("stopped")
+
+
+def test_watch_shows_an_error_and_raises_it_again():
+    def broken(note, stopped):
+        note(1, {"loss": 1.0})
+        raise ValueError("no such rung")
+
+    watched = widgets.watch(broken)
+    watched.join(10)
+    assert "failed: no such rung" in watched.label.value
+    with pytest.raises(ValueError, match="no such rung"):
+        watched.result()
+    with pytest.raises(ValueError, match="steps=0: at least 1"):
+        widgets.watch(broken, steps=0)
+
+
+def test_watch_says_when_it_has_waited_long_enough():
+    go_on = threading.Event()
+    watched = widgets.watch(lambda note, stopped: go_on.wait(10))
+    with pytest.raises(TimeoutError, match=r"timeout=0\.05: training still runs"):
+        watched.result(0.05)
+    go_on.set()
+    assert watched.result(10) is True
