@@ -353,6 +353,8 @@ def sets_of_shingles(texts: list[str]) -> list[np.ndarray]:
 def largest_jaccard(left: list[np.ndarray], right: list[np.ndarray]) -> float:
     """The largest exact Jaccard similarity over all pairs of rows that share any shingle."""
     vocabulary = np.intersect1d(np.concatenate(left), np.concatenate(right))
+    if not len(vocabulary):
+        return 0.0
 
     def matrix(rows: list[np.ndarray]) -> sparse.csr_matrix:
         row, flat = np.repeat(np.arange(len(rows)), [len(r) for r in rows]), np.concatenate(rows)
