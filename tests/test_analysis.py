@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import lmfit
 import numpy as np
@@ -354,6 +355,46 @@ def test_parameters_carry_units_intervals_and_r2():
     assert list(p["unit"]) == ["parameters", "", "nats", ""]
     assert (p["low"][:3] < p["value"][:3]).all()
     assert (p["value"][:3] < p["high"][:3]).all()
+
+
+def test_summary_has_the_columns_of_the_papers_tables():
+    published = pd.read_csv(Path(__file__).parent.parent / "data" / "published" / "tables_1_2.csv")
+    result = quiet(size_table())
+    row = trust.summary({"planted": result}).iloc[0]
+    assert {"coefficient", "exponent", "delta", "r2"} <= set(published) & set(row.index)
+    assert row["exponent"] == result.best_values["mu"]
+    ends = trust.intervals(result).set_index("name")
+    assert [row["coefficient_low"], row["coefficient_high"]] == ends.loc["M", ["low", "high"]].to_list()
+
+
+def test_the_published_tables_are_the_papers():
+    """Eight rows, and each law gives what the paper's text says of its curve."""
+    published = pd.read_csv(Path(__file__).parent.parent / "data" / "published" / "tables_1_2.csv")
+    assert published.groupby(["table", "law"]).size().to_dict() == {(1, "size_law"): 4, (2, "data_law"): 4}
+    by = published.set_index(["law", "training_set", "scope"])
+    assert by.loc[("size_law", "MS MARCO", "ood"), "coefficient"] == 3.70e4
+    assert by.loc[("data_law", "MS MARCO", "in_domain"), "exponent"] == 1.11
+    odd = by.loc[("size_law", "T2Ranking", "ood")]
+    assert odd["delta"] == 0.96
+    assert "0.096" in odd["note"]
+
+
+def test_plateau_tells_flat_from_falling_and_rising():
+    steps = np.arange(100, 1001, 100)
+    falls, flat, turns = 5 - steps / 500, np.full(10, 2.0), 2 + (steps - 500) ** 2 / 1e6
+    curves = pd.concat(
+        [pd.DataFrame({"key": k, "step": steps, "validation": v}) for k, v in (("a", falls), ("b", flat), ("c", turns))]
+    )
+    found = trust.plateau(curves).set_index("key")
+    assert found.loc["a", "change"] == pytest.approx(3.0 / 3.6 - 1)
+    assert found.loc["b", "change"] == 0
+    assert found.loc["c", "change"] > 0
+    assert found.loc["c", "best_step"] == 500
+    assert set(found["steps"]) == {1000}
+    with pytest.raises(ValueError, match="share=1: must lie between 0 and 1"):
+        trust.plateau(curves, share=1)
+    with pytest.raises(ValueError, match="no column 'loss'"):
+        trust.plateau(curves, "loss")
 
 
 # Callers' mistakes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import lmfit
@@ -209,3 +209,46 @@ def parameters(
 
 def _unit_of(y: str) -> str:
     return "nats" if y.endswith(("entropy", "calibrated")) else ""
+
+
+def summary(results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95) -> pd.DataFrame:
+    """Several fitted power laws, a row each, in the columns of the papers' tables, with profile intervals.
+
+    Columns: name, coefficient, exponent and delta each with ``_low`` and ``_high``, and r2.
+    """
+    rows = []
+    for name, result in results.items():
+        row: dict[str, Any] = {"name": name}
+        if laws.fitted(result).problem is None:
+            raise ValueError(f"results[{name!r}]: not a fit of size_law or data_law")
+        frame = intervals(result, level=level)
+        for column, (value, low, high) in zip(
+            ("coefficient", "exponent", "delta"), frame[["value", "low", "high"]].to_numpy(), strict=True
+        ):
+            row |= {column: value, f"{column}_low": low, f"{column}_high": high}
+        rows.append(row | {"r2": laws.goodness(result)["R2"]})
+    return pd.DataFrame(rows)
+
+
+def plateau(curves: pd.DataFrame, value: str = "validation", share: float = 0.25) -> pd.DataFrame:
+    """Whether runs had stopped improving: what the last ``share`` of the steps changed, a row a run.
+
+    ``curves`` is ``RunStore.curves()``. ``change`` is (last - before) / before, where ``before`` is the last look at or
+    before 1 - share of the steps; near zero is a plateau, above zero the run was getting worse. ``best_step`` is the
+    step of the lowest look.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share={share}: must lie between 0 and 1")
+    for needed in ("key", "step", value):
+        if needed not in curves:
+            raise ValueError(f"curves have no column {needed!r}; they have {', '.join(map(str, curves.columns))}")
+    rows = []
+    for key, looks in curves.dropna(subset=[value]).sort_values("step").groupby("key"):
+        steps, seen = looks["step"].to_numpy(dtype=float), looks[value].to_numpy(dtype=float)
+        early = np.flatnonzero(steps <= (1 - share) * steps[-1])
+        if not len(early):
+            raise ValueError(f"curves: {key!r} has no look in its first {1 - share:.0%} of steps")
+        before = float(seen[early[-1]])
+        best = int(np.argmin(seen))
+        rows.append((key, int(steps[-1]), before, float(seen[-1]), float(seen[-1]) / before - 1, int(steps[best])))
+    return pd.DataFrame(rows, columns=["key", "steps", "before", "last", "change", "best_step"])
