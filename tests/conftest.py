@@ -12,6 +12,15 @@ from hypothesis import settings
 from drscale.show.export import browser
 
 ROOT = Path(__file__).resolve().parent.parent
+# Code for a fresh interpreter that shall find nothing of the torch side.
+NO_TORCH = """
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+gone = {"torch", "transformers", "datasets", "accelerate", "faiss", "tokenizers", "sentence_transformers"}
+def without(name, *rest):
+    return None if name.partition(".")[0] in gone else found(name, *rest)
+PathFinder.find_spec = staticmethod(without)
+"""
 CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 # Before anything imports a hub client: what a test needs is installed or made, never fetched.

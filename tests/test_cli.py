@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import NO_TORCH, ROOT
 from tiny import tiny
 
 from drscale import __version__, doctor, sweep
@@ -256,15 +256,6 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(study: Path) -> None
 
 
 # ------------------------------------------------------------------------------------------- without the torch side
-
-NO_TORCH = """
-from importlib.machinery import PathFinder
-found = PathFinder.find_spec
-gone = {"torch", "transformers", "datasets", "accelerate", "faiss", "tokenizers", "sentence_transformers"}
-def without(name, *rest):
-    return None if name.partition(".")[0] in gone else found(name, *rest)
-PathFinder.find_spec = staticmethod(without)
-"""
 
 
 @pytest.mark.parametrize("verb", ["table", "status"])

@@ -1,0 +1,72 @@
+"""What the README promises, tried: its code runs, its study loads, its targets and files exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import NO_TORCH, ROOT
+
+from drscale import sweep
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str, holding: str = "") -> list[str]:
+    return [b for b in re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL) if holding in b]
+
+
+def test_the_analyst_needs_three_lines_and_no_torch(tmp_path: Path) -> None:
+    sizes = np.geomspace(1e4, 1e7, 8)
+    noise = np.random.default_rng(0).normal(1, 0.01, len(sizes))
+    table = pd.DataFrame({"parameters": sizes, "loss": ((3e4 / sizes) ** 0.4 + 0.3) * noise})
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    (code,) = blocks("python", "pd.read_csv")
+    given = f"import sys\n{NO_TORCH}\n{code}"
+    done = subprocess.run([sys.executable, "-c", given], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tabular" in (tmp_path / "law.tex").read_text()
+
+
+@pytest.mark.slow
+def test_any_encoder_is_measured() -> None:
+    class Model:
+        def encode(self, texts: list[str]) -> np.ndarray:
+            return np.array([[len(t), t.count(" "), 1.0] for t in texts], dtype=np.float32)
+
+    (code,) = blocks("python", "model.encode")
+    names: dict[str, object] = {"model": Model()}
+    exec(code.replace('"docs"', '"planted"'), names)
+    assert {"in_domain", "ood"} <= names["scored"].measures.keys()  # type: ignore[attr-defined]
+    assert "start=checkpoint" in str(names["recipe"])
+
+
+def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(blocks("toml")[0])
+    study = sweep.load_study(tmp_path / "study.toml")
+    assert len(study.recipes) == 8
+    assert "8 to do" in str(sweep.plan(study.recipes, study.store))
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_what_is_imported_exists(code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def test_targets_and_files_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake (\w+)", README)) <= targets
+    files = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`((?:tests|data|drscale)/[\w./-]+)`", README)
+    assert [f for f in files if not (ROOT / f).exists()] == []
