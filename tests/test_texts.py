@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from drscale.texts import Benchmark, Collection, compose, near_duplicates, normalised, related
+from drscale.texts import Benchmark, Collection, compose, near_duplicates, normalised, related, rows_at
 from drscale.texts.collection import from_pairs, joined, shuffled
 
 
@@ -146,6 +147,16 @@ def test_a_large_collection_is_not_loaded(tmp_path: Path) -> None:
     assert len(c.passages) == 50_000
     assert pa.total_allocated_bytes() - before < 1_000_000  # the file has 30 MB
     assert len(c.pairs[0]) == 50_000
+
+
+@given(st.lists(st.integers(0, 29)), st.lists(st.integers(0, 30), max_size=4))
+def test_rows_come_in_the_order_asked_for_whatever_the_chunks(rows: list[int], cuts: list[int]) -> None:
+    table = make(30).queries
+    edges = [0, *sorted(cuts), 30]
+    chunked = pa.concat_tables([table[a:b] for a, b in itertools.pairwise(edges)])
+    assert rows_at(chunked, rows).to_pylist() == table.take(pa.array(rows, pa.int64())).to_pylist()
+    with pytest.raises(ValueError, match="rows 0 to 30, the table has 0 to 29"):
+        rows_at(chunked, [0, 30])
 
 
 def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from drscale.texts.near import near_duplicates, normalised
 from drscale.texts.planted import World, oracle
 from drscale.texts.sources import Source, benchmark, collection
 from drscale.texts.split import compose, related
+from drscale.texts.tables import rows_at
 
 __all__ = [
     "Benchmark",
@@ -27,4 +28,5 @@ __all__ = [
     "normalised",
     "oracle",
     "related",
+    "rows_at",
 ]

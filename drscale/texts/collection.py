@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drscale.runs import write_atomic
+from drscale.texts.tables import (
+    BATCH,
+    QRELS,
+    TABLES,
+    TEXTS,
+    check_qrels,
+    check_texts,
+    column_digest,
+    conform,
+    has_duplicates,
+    positions,
+    rows_at,
+    write_batches,
+)
 
 FORMAT = "drscale-collection/1"
-TEXTS = pa.schema([("id", pa.string()), ("text", pa.string())])
-QRELS = pa.schema([("query", pa.string()), ("passage", pa.string()), ("relevance", pa.int32())])
-TABLES = {"queries": TEXTS, "passages": TEXTS, "qrels": QRELS}
-BATCH = 65_536
 VERIFY_BELOW = 1 << 28  # bytes; larger files are trusted by their size, or loading would read them whole
 
 
@@ -47,10 +56,10 @@ class Collection:
         if not self.name:
             raise ValueError("Collection.name='': a collection needs a name")
         for table, schema in TABLES.items():
-            object.__setattr__(self, table, _conform(getattr(self, table), schema, f"{self.name}: {table}"))
+            object.__setattr__(self, table, conform(getattr(self, table), schema, f"{self.name}: {table}"))
         for table in ("queries", "passages"):
-            _check_texts(getattr(self, table), table, f"{self.name}: {table}")
-        _check_qrels(self.qrels, self.queries, self.passages, f"{self.name}: qrels")
+            check_texts(getattr(self, table), table, f"{self.name}: {table}")
+        check_qrels(self.qrels, self.queries, self.passages, f"{self.name}: qrels")
 
     @classmethod
     def _trusted(cls, **parts: Any) -> Collection:
@@ -75,14 +84,14 @@ class Collection:
         for table, schema in TABLES.items():
             for column in schema.names:
                 digest.update(f"{table}.{column}:".encode())
-                digest.update(_column_digest(getattr(self, table)[column]))
+                digest.update(column_digest(getattr(self, table)[column]))
         return digest.hexdigest()
 
     @cached_property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Row positions (int64) of the query and the passage of every relevant qrel, in the order of the qrels."""
         positive = self.qrels.filter(pc.greater(self.qrels["relevance"], 0))
-        return _rows(positive["query"], self.queries["id"]), _rows(positive["passage"], self.passages["id"])
+        return positions(positive["query"], self.queries["id"]), positions(positive["passage"], self.passages["id"])
 
     def take(self, n: int, seed: int = 0) -> Collection:
         """A random subset of ``n`` pairs with their queries and passages; smaller subsets lie inside larger ones."""
@@ -99,9 +108,9 @@ class Collection:
         positive = self.qrels.filter(pc.greater(self.qrels["relevance"], 0))
         return Collection._trusted(
             name=name or self.name,
-            queries=self.queries.take(pa.array(np.unique(queries))),
-            passages=self.passages.take(pa.array(np.unique(passages))),
-            qrels=positive.take(pa.array(chosen)),
+            queries=rows_at(self.queries, np.unique(queries)),
+            passages=rows_at(self.passages, np.unique(passages)),
+            qrels=rows_at(positive, chosen),
             language=self.language,
             domain=self.domain,
             synthetic=self.synthetic,
@@ -118,8 +127,8 @@ class Collection:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / "meta.json").unlink(missing_ok=True)
-        for table in TABLES:
-            _write_table(path / f"{table}.arrow", getattr(self, table))
+        for table, schema in TABLES.items():
+            write_batches(path / f"{table}.arrow", schema, getattr(self, table).to_batches(max_chunksize=BATCH))
         meta = {
             "format": FORMAT,
             "name": self.name,
@@ -244,109 +253,13 @@ def joined(name: str, collections: Sequence[Collection], **about: Any) -> Collec
     if len(collections) == 1:
         return collections[0].renamed(name)
     parts = [{t: getattr(c, t) for t in TABLES} for c in collections]
-    if any(_has_duplicates(pa.concat_tables([p[t] for p in parts])["id"]) for t in ("queries", "passages")):
+    if any(has_duplicates(pa.concat_tables([p[t] for p in parts])["id"]) for t in ("queries", "passages")):
         parts = [_prefixed(p, f"{c.name}/") for p, c in zip(parts, collections, strict=True)]
     about.setdefault("versions", {k: v for c in collections for k, v in c.versions.items()})
     about.setdefault("synthetic", any(c.synthetic for c in collections))
     about.setdefault("language", "+".join(sorted({c.language for c in collections})))
     about.setdefault("domain", "+".join(c.domain for c in collections if c.domain))
     return Collection(name, **{t: pa.concat_tables([p[t] for p in parts]) for t in TABLES}, **about)
-
-
-def write_batches(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    """Write an Arrow file batch by batch under a temporary name, then give it its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False) as f:
-        temporary = Path(f.name)
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    write_batches(path, table.schema, iter(table.to_batches(max_chunksize=BATCH)))
-
-
-def _prefixed(tables: dict[str, pa.Table], prefix: str) -> dict[str, pa.Table]:
-    def put(table: pa.Table, column: str) -> pa.Table:
-        named = pc.binary_join_element_wise(prefix, table[column], "")
-        return table.set_column(table.schema.get_field_index(column), column, named)
-
-    return {
-        "queries": put(tables["queries"], "id"),
-        "passages": put(tables["passages"], "id"),
-        "qrels": put(put(tables["qrels"], "query"), "passage"),
-    }
-
-
-def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
-    if not isinstance(table, pa.Table):
-        raise ValueError(f"{where}: a {type(table).__name__}, expected a pyarrow.Table")
-    if set(table.schema.names) != set(schema.names):
-        raise ValueError(f"{where} has the columns {table.schema.names}, expected {schema.names}")
-    try:
-        table = table.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
-        raise ValueError(f"{where}: {str(e).splitlines()[0]}") from None
-    for column in schema.names:
-        if table[column].null_count:
-            raise ValueError(f"{where}: the column {column} has {table[column].null_count:,} missing values")
-    if not len(table):
-        raise ValueError(f"{where} is empty")
-    return table.replace_schema_metadata(None)
-
-
-def _has_duplicates(column: pa.ChunkedArray) -> bool:
-    return bool(pc.count_distinct(column).as_py() != len(column))
-
-
-def _check_texts(table: pa.Table, what: str, where: str) -> None:
-    if _has_duplicates(table["id"]):
-        counts = pc.value_counts(table["id"])
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        raise ValueError(f"{where}: {len(twice):,} ids occur more than once, the first is {twice[0]['values']}")
-    start = 0
-    for batch in table.to_batches(max_chunksize=BATCH):  # piece by piece: the columns may be larger than memory
-        for column in ("id", "text"):
-            row = pc.index(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch[column])), 0), True).as_py()
-            if row >= 0 and (column, what) != ("text", "passages"):  # real corpora do hold empty passages
-                raise ValueError(f"{where}: the {column} of row {start + row} (id {batch['id'][row]}) is empty")
-        start += len(batch)
-
-
-def _check_qrels(qrels: pa.Table, queries: pa.Table, passages: pa.Table, where: str) -> None:
-    for column, table, what in (("query", queries, "queries"), ("passage", passages, "passages")):
-        unknown = pc.is_null(pc.index_in(qrels[column], value_set=table["id"].combine_chunks()))
-        row = pc.index(unknown, True).as_py()
-        if row >= 0:
-            raise ValueError(f"{where}: row {row} names the {column} {qrels[column][row].as_py()!r}, not in {what}")
-    if not pc.any(pc.greater(qrels["relevance"], 0)).as_py():
-        raise ValueError(f"{where}: no row has a relevance above 0")
-    if qrels.group_by(["query", "passage"]).aggregate([]).num_rows != len(qrels):
-        raise ValueError(f"{where}: a query and passage occur together more than once")
-
-
-def _rows(ids: pa.ChunkedArray, table: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.index_in(ids, value_set=table.combine_chunks()).to_numpy(), dtype=np.int64)
-
-
-def _column_digest(column: pa.ChunkedArray) -> bytes:
-    lengths, values = hashlib.sha256(), hashlib.sha256()
-    for chunk in column.chunks:
-        if pa.types.is_string(chunk.type):
-            offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-            lengths.update(np.diff(offsets).astype("<i4").tobytes())
-            if len(chunk) and offsets[-1] > offsets[0]:
-                values.update(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
-        else:
-            values.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False), "<i4").tobytes())
-    return lengths.digest() + values.digest()
 
 
 def _seal(path: Path) -> str:
@@ -369,3 +282,15 @@ def _read_meta(path: Path, form: str, needed: tuple[str, ...]) -> dict[str, Any]
     if missing := [key for key in needed if key not in meta]:
         raise ValueError(f"{path}: {', '.join(missing)} missing")
     return meta
+
+
+def _prefixed(tables: dict[str, pa.Table], prefix: str) -> dict[str, pa.Table]:
+    def put(table: pa.Table, column: str) -> pa.Table:
+        named = pc.binary_join_element_wise(prefix, table[column], "")
+        return table.set_column(table.schema.get_field_index(column), column, named)
+
+    return {
+        "queries": put(tables["queries"], "id"),
+        "passages": put(tables["passages"], "id"),
+        "qrels": put(put(tables["qrels"], "query"), "passage"),
+    }

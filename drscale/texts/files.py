@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from drscale.texts.cache import cached, key_of
-from drscale.texts.collection import QRELS, TEXTS, Collection
+from drscale.texts.collection import Collection
 from drscale.texts.rows import Row, Sink, jsonl, lines, reader_of
+from drscale.texts.tables import QRELS, TEXTS
 
 READER = 1  # raise when the same files come out otherwise: it is part of the cache key
 HEADER = ("query-id", "corpus-id", "score")

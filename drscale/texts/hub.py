@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drscale.texts.cache import cached, key_of
-from drscale.texts.collection import QRELS, TEXTS, Collection
+from drscale.texts.collection import Collection
 from drscale.texts.files import READER, document, no_repeats, paired
 from drscale.texts.rows import Row, Sink
+from drscale.texts.tables import QRELS, TEXTS
 
 QUERY_KEYS, PASSAGE_KEYS = ("query-id", "query_id", "qid"), ("corpus-id", "corpus_id", "pid", "passage-id")
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from drscale.texts.collection import Benchmark, Collection, joined, shuffled
 from drscale.texts.near import Shingles, near_duplicates, normalised, shingled
+from drscale.texts.tables import rows_at
 
 SPLITTER = 1  # raise when the split of the same collections changes: it is part of cache keys
 SHARED = 0.5  # the Jaccard similarity from which two texts count as the same
@@ -112,7 +113,7 @@ def _touching(mine: _Facets, others: _Facets, near: float) -> np.ndarray:
 
 
 def _texts(table: pa.Table, rows: np.ndarray) -> list[str]:
-    texts: list[str] = table["text"].take(pa.array(rows)).to_pylist()
+    texts: list[str] = rows_at(table, rows)["text"].to_pylist()
     return texts
 
 
