@@ -200,6 +200,7 @@ _SYMBOLS = {
     "eta": r"$\eta$",
     "delta": r"$\delta$",
     "R2": "$R^2$",
+    "r2": "$R^2$",
     "R2_log": "$R^2_{\\log}$",
 }
 

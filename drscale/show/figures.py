@@ -102,9 +102,8 @@ def curve_figure(
         fig.add_scatter(
             x=group["step"],
             y=group[value],
-            mode="lines+markers",
+            mode="lines",
             line={"color": colour, "width": 2},
-            marker={"size": 5},
             name=text,
             legendgroup=text,
             showlegend=text not in shown,
@@ -199,7 +198,7 @@ def _law_traces(
     if result is not None:
         measured = laws.fitted(result).x
         ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
-        grid = np.unique(np.concatenate([np.geomspace(*reach, 120), ends]))
+        grid = np.unique(np.concatenate([np.geomspace(*reach, 64), ends]))
         p = trust.predict(result, grid, level, warn=False)
         low, high, curve, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
         inside, text = ~inside, equation(result)
