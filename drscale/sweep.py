@@ -141,14 +141,28 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None) ->
         return
     workers = getattr(executor, "_max_workers", None)
     threads = max(1, (os.cpu_count() or 1) // workers) if workers else None
-    waiting: list[Future[str]] = [executor.submit(work, str(r), str(store.path.resolve()), threads) for r in todo]
+    waiting: list[Any] = [executor.submit(work, str(r), str(store.path.resolve()), threads) for r in todo]
     try:
-        for future in as_completed(waiting):
+        for future in _as_completed(waiting):
             yield Run.from_json(future.result())
     except BaseException:
         for future in waiting:
             future.cancel()
         raise
+
+
+def _as_completed(waiting: list[Any], seconds: float = 1.0) -> Iterable[Any]:
+    """Hand out jobs as they end; submitit's are no ``Future`` of the standard library's and have to be asked."""
+    if all(isinstance(job, Future) for job in waiting):
+        yield from as_completed(waiting)
+        return
+    left = list(waiting)
+    while left:
+        ended = [job for job in left if job.done()]
+        left = [job for job in left if job not in ended]
+        yield from ended
+        if left:
+            time.sleep(seconds)
 
 
 def work(recipe: str, store: str, threads: int | None = None) -> str:

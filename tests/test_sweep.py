@@ -91,6 +91,32 @@ def test_a_dask_cluster_runs_a_sweep(tmp_path):
     assert len(store.runs()) == 1
 
 
+class Job:
+    """A job as submitit has it: done() and result(), and no Future."""
+
+    def __init__(self, work, *arguments):
+        self.work, self.arguments, self.asked = work, arguments, 0
+
+    def done(self):
+        self.asked += 1
+        return self.asked > 1
+
+    def result(self):
+        return self.work(*self.arguments)
+
+
+def test_executors_whose_jobs_are_no_futures_serve_too(small, tmp_path, monkeypatch):
+    class Cluster:
+        def submit(self, work, *arguments):
+            return Job(work, *arguments)
+
+    monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
+    store, recipes = RunStore(tmp_path), sweep.grid(BASE, seed=[0, 1])
+    made = sweep.run(sweep.plan(recipes, store), Cluster(), progress=False)
+    assert sorted(r.recipe.seed for r in made) == [0, 1]
+    assert len(store.runs()) == 2
+
+
 def test_a_broken_run_does_not_take_the_finished_ones_along(small, tmp_path, monkeypatch):
     store, recipes, real = RunStore(tmp_path), sweep.grid(BASE, seed=[0, 1, 2]), sweep.run_one
 
@@ -153,9 +179,8 @@ def test_kill_nine_and_restart_lose_nothing_and_repeat_nothing(tmp_path):
 
 def test_studies(tmp_path):
     toml = tmp_path / "mine.toml"
-    toml.write_text(
-        'store = "kept"\n[base]\ntexts = "planted"\nsteps = 5\n[[grid]]\nrung = ["L2H12", "L2H16"]\nseed = [0, 1]\n[[grid]]\npairs = [100]\n'
-    )
+    head = 'store = "kept"\n[base]\ntexts = "planted"\nsteps = 5\n'
+    toml.write_text(head + '[[grid]]\nrung = ["L2H12", "L2H16"]\nseed = [0, 1]\n[[grid]]\npairs = [100]\n')
     study = sweep.load_study(toml)
     assert study.name == "mine"
     assert study.store.path == tmp_path / "kept"

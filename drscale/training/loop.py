@@ -159,15 +159,27 @@ def _share(batch: Batch, accelerator: Any) -> Batch:
     return Batch(*(p[i * len(p) // n : (i + 1) * len(p) // n] for p in parts))
 
 
+class _AllGather(torch.autograd.Function):
+    """Put the processes' rows together; the gradient of a row goes back, summed, to the process that made it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, processes: int, index: int) -> Tensor:
+        ctx.rows = slice(index * len(x), (index + 1) * len(x))
+        parts = [torch.empty_like(x) for _ in range(processes)]
+        torch.distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        whole = gradients[0].contiguous()
+        torch.distributed.all_reduce(whole)
+        return whole[ctx.rows], None, None
+
+
 def _gather(x: Tensor, accelerator: Any) -> Tensor:
-    """Put the processes' rows together; gradients flow back to the process that made them."""
     if accelerator.num_processes == 1:
         return x
-    if x.is_floating_point():
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(x))
-    gathered: Tensor = accelerator.gather(x)
+    gathered: Tensor = _AllGather.apply(x, accelerator.num_processes, accelerator.process_index)
     return gathered
 
 
