@@ -15,7 +15,17 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from drscale.texts import Benchmark, Collection, compose, near_duplicates, normalised, related, rows_at
+from drscale.texts import (
+    Benchmark,
+    Collection,
+    compose,
+    describe,
+    near_duplicates,
+    normalised,
+    pair_table,
+    related,
+    rows_at,
+)
 from drscale.texts.collection import from_pairs, joined, shuffled
 
 
@@ -192,6 +202,30 @@ def test_joined_ids_are_told_apart() -> None:
 def test_texts_leave_the_heavy_libraries_alone() -> None:
     code = "import sys, drscale.texts; print(sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_pairs_are_described() -> None:
+    c = from_pairs(
+        "d", [("a", "red red owl", "an owl of red"), ("b", "blue", "green one"), ("c", "one cat", "red cat")]
+    )
+    frame = pair_table(c)
+    assert frame.columns.tolist() == [
+        "id",
+        "query",
+        "passage",
+        "query_words",
+        "passage_words",
+        "overlap",
+        "overlap_other",
+    ]
+    assert frame.query_words.tolist() == [3, 1, 2]
+    assert frame.overlap.tolist() == [1, 0, 0.5]
+    assert frame.overlap_other.tolist() == [0, 0, 0]  # with the passages of b, c and a
+    b = Benchmark("b", c, c, c, {"far": c})
+    assert describe(b).loc["far"].to_dict() == {
+        "scope": "ood", "pairs": 3, "query_words": 2, "passage_words": 2, "overlap": 0.5, "overlap_other": 0
+    }  # fmt: skip
+    assert describe(b).index.tolist() == ["train", "validation", "test", "far"]
 
 
 # Near-duplicates

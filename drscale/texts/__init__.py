@@ -6,8 +6,9 @@ collections into train, validation, test and the domains outside.
 
 from drscale.texts.cache import CacheWarning, cache_folder
 from drscale.texts.collection import Benchmark, Collection
+from drscale.texts.describe import describe, pair_table
 from drscale.texts.docs import TextsWarning
-from drscale.texts.near import near_duplicates, normalised
+from drscale.texts.near import near_duplicates, normalised, shingled
 from drscale.texts.planted import World, oracle
 from drscale.texts.sources import Source, benchmark, collection
 from drscale.texts.split import compose, related
@@ -24,9 +25,12 @@ __all__ = [
     "cache_folder",
     "collection",
     "compose",
+    "describe",
     "near_duplicates",
     "normalised",
     "oracle",
+    "pair_table",
     "related",
     "rows_at",
+    "shingled",
 ]
