@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -289,6 +291,15 @@ match x:
     assert dict(docstrings(source, "m")) == {
         "m.a": "doc a", "m.b": "doc b", "m.C": "doc C", "m.C.d": "doc d", "m.C.d.e": "doc e", "m.f": "doc f"
     }  # fmt: skip
+
+
+def test_the_text_is_the_one_that_studies_were_measured_on() -> None:
+    """Where a package has the version of the study, its collection has the study's fingerprint."""
+    reference = json.loads((ROOT / "tests" / "reference" / "texts.json").read_text())
+    there = {name: collection(f"docs:{name}", progress=False) for name in reference}
+    same = {name: c for name, c in there.items() if c.versions[name] == reference[name]["version"]}
+    assert {name: c.fingerprint for name, c in same.items()} == {name: reference[name]["fingerprint"] for name in same}
+    assert len(same) >= 12  # constraints.txt pins the packages; the standard library's version may differ
 
 
 # The benchmark

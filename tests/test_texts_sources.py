@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,6 +357,29 @@ def test_a_damaged_cache_is_built_again(beir: Path) -> None:
     with pytest.warns(CacheWarning, match=r"passages.arrow: .* the cached folder is built again"):
         assert collection(f"folder:{beir}", progress=False).fingerprint == before
     assert collection(f"folder:{beir}", progress=False).fingerprint == before
+
+
+def test_processes_that_build_the_same_at_once_agree(beir: Path, own_cache: Path) -> None:
+    code = f"from drscale.texts import collection; print(collection('folder:{beir}', progress=False).fingerprint)"
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert len({process.communicate()[0] for process in running}) == 1
+    assert [process.returncode for process in running] == [0] * 4
+    assert len(list(own_cache.iterdir())) == 1  # and nobody's scratch is left
+
+
+def test_what_a_killed_build_left_is_swept_away(beir: Path, own_cache: Path) -> None:
+    for name, age in (("old", 100_000), ("new", 10)):
+        (own_cache / f".building-{name}").mkdir(parents=True)
+        os.utime(own_cache / f".building-{name}", (time.time() - age,) * 2)
+    collection(f"folder:{beir}", progress=False)
+    assert [folder.name for folder in own_cache.glob(".building-*")] == [".building-new"]
+
+
+def test_a_folder_is_a_benchmark_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "f.jsonl").write_text(lines(*({"query": f"ask {i}", "passage": f"tell {i} " * 3} for i in range(1600))))
+    b = benchmark(f"pairs:{tmp_path / 'f.jsonl'}", progress=False)
+    assert b.name == f"pairs:{tmp_path / 'f.jsonl'}"
+    assert {name: len(c) for name, c in b.parts().items()} == {"train": 100, "validation": 500, "test": 1000}
 
 
 # planted

@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 VARIABLE = "DRSCALE_CACHE"
+BUILDING = ".building-"
+DAY = 86_400  # seconds
 
 
 class CacheWarning(UserWarning):
@@ -50,18 +53,35 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
             return load(final)
         except ValueError as e:
             warnings.warn(f"{e}; the cached folder is built again", CacheWarning, stacklevel=2)
-            shutil.rmtree(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".building-") as scratch:
+    _sweep(final.parent)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=BUILDING) as scratch:
         work, ready = Path(scratch) / "work", Path(scratch) / "ready"
         work.mkdir()
         build(work).save(ready)
+        if final.is_dir() and not _loads(load, final):
+            final.rename(Path(scratch) / "damaged")
         try:
             ready.rename(final)
         except OSError:
             if not final.is_dir():  # otherwise another process was faster, and its folder is as good
                 raise
     return load(final)
+
+
+def _loads(load: Callable[[Path], T], folder: Path) -> bool:
+    try:
+        load(folder)
+    except ValueError:
+        return False
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed left behind; nobody builds for a day."""
+    for left in folder.glob(f"{BUILDING}*"):
+        if time.time() - left.stat().st_mtime > DAY:
+            shutil.rmtree(left)
 
 
 def _plain(name: str) -> str:

@@ -94,7 +94,9 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
     """
     source = spec if isinstance(spec, Source) else Source.parse(spec)
     read = KINDS[source.kind, bool(source.argument)].benchmark
-    return read(source, progress) if read else _composed(Source("compose", "", (("train", str(source)),)), progress)
+    if read is None:
+        return _composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
+    return read(source, progress)
 
 
 def spelling(key: tuple[str, bool]) -> str:
@@ -102,7 +104,7 @@ def spelling(key: tuple[str, bool]) -> str:
     return key[0] + (f":{KINDS[key].argument}" if key[1] else "")
 
 
-def _composed(source: Source, progress: bool) -> Benchmark:
+def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
     """Read the parts of ``compose?...`` and put them together; a domain is called by its collection's domain."""
     train = [collection(part, progress) for part in source.texts("train")]
     if not train:
@@ -110,19 +112,21 @@ def _composed(source: Source, progress: bool) -> Benchmark:
     outside: dict[str, Collection] = {}
     for part in source.texts("ood"):
         c = collection(part, progress)
-        name = c.domain or c.name
-        if name in outside:
-            raise ValueError(f"texts {str(source)!r}: two domains outside are called {name}")
-        outside[name] = c
+        domain = c.domain or c.name
+        if domain in outside:
+            raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
+        outside[domain] = c
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
     numbers = {option: source.number(option, usual) for option, usual in USUAL.items()}
     near = source.number("near", SHARED)
 
     def build(_: object) -> Benchmark:
-        return compose(train, outside, **given, **numbers, near=near, name=str(source))  # type: ignore[arg-type]
+        return compose(train, outside, **given, **numbers, near=near, name=name or str(source))  # type: ignore[arg-type]
 
     prints = [c.fingerprint for c in train], {n: c.fingerprint for n, c in {**outside, **given}.items()}
-    return cached("benchmark-compose", key_of(str(source), prints, numbers, near, SPLITTER), Benchmark.load, build)
+    return cached(
+        "benchmark-compose", key_of(name or str(source), prints, numbers, near, SPLITTER), Benchmark.load, build
+    )
 
 
 USUAL = {"test_pairs": 1000, "validation_pairs": 500, "seed": 0}
