@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from drscale.encoder import BiEncoder, Tokens, build
-from drscale.evaluation.entropy import entropies, negative_table, pool_scores
+from drscale.evaluation.entropy import entropies, negative_scores, negative_table
 from drscale.runs import Recipe
 from drscale.texts import benchmark
 
@@ -72,10 +72,10 @@ def main() -> None:
         encoder.encode_all(tokens)[: len(test.passages)],
     )
     table, own = negative_table(test), test.pairs[1]
-    together = best_of(3, lambda: entropies(pool_scores(queries, passages, own, table)))
+    together = best_of(3, lambda: entropies(negative_scores(queries, passages, own, table)))
     loop = best_of(1, lambda: one_by_one(queries, passages, own, table))
     same = np.allclose(
-        entropies(pool_scores(queries, passages, own, table)), one_by_one(queries, passages, own, table), atol=1e-4
+        entropies(negative_scores(queries, passages, own, table)), one_by_one(queries, passages, own, table), atol=1e-4
     )
     if not same:
         raise SystemExit("the two entropies disagree")

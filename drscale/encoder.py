@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,17 +89,18 @@ class BiEncoder(nn.Module):
     @property
     def shape(self) -> Shape:
         """The shape as built, read from the transformer's own configuration."""
-        c: Any = self.query_tower.body.config
-        words = self.query_tower.body.get_input_embeddings()  # type: ignore[operator]
-        vocabulary = words.table.shape[0] if isinstance(words, TableEmbedding) else c.vocab_size
-        positions, types = c.max_position_embeddings, getattr(c, "type_vocab_size", 0)
-        heads = c.num_attention_heads
-        return Shape(c.num_hidden_layers, c.hidden_size, heads, c.intermediate_size, vocabulary, positions, types)
+        return _shape_as_built(self.query_tower.body)
 
     @property
     def frozen_table(self) -> bool:
         """Whether the word vectors are MiniLM's frozen table and a map."""
         return isinstance(self.query_tower.body.get_input_embeddings(), TableEmbedding)  # type: ignore[operator]
+
+    @property
+    def frozen_parameters(self) -> int:
+        """The size of the frozen table, which both towers share."""
+        words: Any = self.query_tower.body.get_input_embeddings()  # type: ignore[operator]
+        return int(words.table.numel()) if isinstance(words, TableEmbedding) else 0
 
     @property
     def device(self) -> torch.device:
@@ -129,10 +131,12 @@ class BiEncoder(nn.Module):
         was, _ = self.training, self.eval()
         order = np.argsort(tokens.lengths, kind="stable")
         blocks = [order[i : i + batch] for i in range(0, len(order), batch)]
-        parts = [self.encode_tokens(tokens.rows(rows), role).float().cpu().numpy() for rows in blocks]
+        out = np.empty((0, 0), dtype=np.float32)
+        for rows in blocks:
+            vectors = self.encode_tokens(tokens.rows(rows), role).float().cpu().numpy()
+            out = out if len(out) else np.empty((len(tokens), vectors.shape[1]), dtype=np.float32)
+            out[rows] = vectors
         self.train(was)
-        out = np.empty((len(tokens), parts[0].shape[1]), dtype=np.float32)
-        out[order] = np.concatenate(parts)
         return out
 
     def encode(self, texts: Sequence[str], role: str = "query") -> np.ndarray:
@@ -204,28 +208,37 @@ def minilm_table() -> Tensor:
 
 
 def learn_vocabulary(texts: Sequence[str], size: int = VOCABULARY) -> Any:
-    """Learn a WordPiece vocabulary from the training texts only, for ``start="scratch"``."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """Learn a WordPiece vocabulary from the training texts only, for ``start="scratch"``.
+
+    All characters, then the most frequent words and the pieces of up to six letters that words end in, ties in
+    alphabetical order: the same texts give the same vocabulary everywhere (the trainer of ``tokenizers`` does not).
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    pieces: Counter[str] = Counter()
+    for word, times in words.items():
+        pieces[word] += times
+        for length in range(2, min(6, len(word) - 1) + 1):
+            pieces[f"##{word[-length:]}"] += times
+    letters = sorted({c for word in words for c in word})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    rust = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    rust.normalizer = normalizers.BertNormalizer(lowercase=True)
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.decoder = decoders.WordPiece()
-    rust.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
-    )
-    ends = [("[CLS]", rust.token_to_id("[CLS]")), ("[SEP]", rust.token_to_id("[SEP]"))]
+    known = dict.fromkeys([*special, *letters, *(f"##{c}" for c in letters)])
+    for piece, times in sorted(pieces.items(), key=lambda item: (-item[1], item[0])):
+        if len(known) >= size or times < 2:
+            break
+        known.setdefault(piece)
+    ids = {piece: i for i, piece in enumerate(known)}
+    rust = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    rust.normalizer, rust.pre_tokenizer, rust.decoder = normalizer, splitter, decoders.WordPiece()
+    ends = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
     rust.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=rust,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
+    names = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
+    return PreTrainedTokenizerFast(tokenizer_object=rust, **names)
 
 
 def build(recipe: Recipe, vocabulary_texts: Sequence[str] | None = None) -> BiEncoder:
@@ -283,6 +296,9 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
         body = AutoModel.from_pretrained(
             shape.hub, config=config, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **pooler
         )
+        _shape_as_built(body)
+        for name, weight in body.named_parameters():
+            weight.requires_grad_("pooler" not in name)  # a pooler that is there is not used
         return Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
 
     try:
@@ -292,6 +308,18 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
         raise ValueError(f"checkpoint {shape.hub!r}: {str(e).splitlines()[0]}") from e
     lengths = (recipe.query_tokens, recipe.passage_tokens)
     return BiEncoder(first, tokenizer, lengths, tower() if recipe.towers == "two" else None)
+
+
+def _shape_as_built(body: Any) -> Shape:
+    c, words = body.config, body.get_input_embeddings()
+    needed = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    lacking = [name for name in needed if not hasattr(c, name)]
+    if lacking:
+        raise ValueError(f"a model of type {c.model_type!r} does not say its {', '.join(lacking)}: BERT's kin do")
+    vocabulary = words.table.shape[0] if isinstance(words, TableEmbedding) else c.vocab_size
+    positions, types = getattr(c, "max_position_embeddings", 0), getattr(c, "type_vocab_size", 0)
+    layers, width, heads, feed = (int(getattr(c, name)) for name in needed)
+    return Shape(layers, width, heads, feed, vocabulary, positions, types)
 
 
 def seed_for(seed: int, what: str) -> int:

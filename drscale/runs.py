@@ -217,9 +217,29 @@ class Run:
             }
         except (TypeError, AttributeError) as e:
             raise ValueError(str(e)) from None
+        _check_numbers(body)
         if key != str(body["recipe"]):
             raise ValueError(f"the key {key!r} is not its recipe, {body['recipe']}")
         return cls(**body)
+
+
+def _check_numbers(body: dict[str, Any]) -> None:
+    """Refuse a record whose counts, costs, curve or measures are anything but numbers by name."""
+
+    def numbers(values: object) -> bool:
+        plain = isinstance(values, dict) and all(isinstance(v, int | float) for v in values.values())
+        return plain and not any(isinstance(v, bool) for v in values.values())  # type: ignore[attr-defined]
+
+    for name in ("parameters", "cost"):
+        if not numbers(body.get(name, {})):
+            raise ValueError(f"{name} must be numbers by name")
+    curve = body.get("curve", [])
+    if not isinstance(curve, list) or not all(numbers(point) for point in curve):
+        raise ValueError("curve must be a list of points, each of numbers by name")
+    for scope, metrics in body["measures"].items():
+        for metric, m in metrics.items():
+            if not numbers(vars(m)):
+                raise ValueError(f"the measure {metric} of {scope} must be numbers")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -339,18 +359,27 @@ def _read(path: Path) -> Run:
     return run
 
 
-def warn_if_mixed(table: pd.DataFrame) -> None:
-    """Warn when runs on different texts, or real and synthetic ones, are about to be fitted together."""
+def warn_if_mixed(table: pd.DataFrame, x: str = "", *, stacklevel: int = 3) -> None:
+    """Warn when runs are about to be fitted together that differ in more than ``x``, rate and seed.
+
+    Different texts, real and synthetic runs, and, where ``x`` is a size or a number of pairs, any other field of the
+    recipe: a law of one thing needs the rest held still.
+    """
+    said = []
     if "fingerprint" in table:
         prints = sorted({str(f) for f in table["fingerprint"].dropna() if str(f)})
         if len(prints) > 1:
             some = ", ".join(p[:12] for p in prints[:4])
-            message = (
-                f"{len(prints)} different text fingerprints in one fit ({some} ...): filter by 'fingerprint' first"
-            )
-            warnings.warn(message, StoreWarning, stacklevel=3)
+            said.append(f"{len(prints)} different text fingerprints ({some} ...): filter by 'fingerprint'")
     if "synthetic" in table and len(set(table["synthetic"].dropna())) > 1:
-        warnings.warn("measured and synthetic runs in one fit: filter by 'synthetic' first", StoreWarning, stacklevel=3)
+        said.append("measured and synthetic runs: filter by 'synthetic'")
+    free = {"seed", "rate", "warmup"} | ({"rung"} if x.startswith("params_") else {"pairs"})
+    for f in fields(Recipe) if x.startswith("params_") or x == "train_pairs" else ():
+        if f.name not in free and f.name in table and len(found := set(table[f.name].dropna())) > 1:
+            some = ", ".join(map(str, sorted(found, key=str)[:4]))
+            said.append(f"{len(found)} different values of {f.name!r} ({some}): filter by it")
+    for sentence in said:
+        warnings.warn(f"one fit of {sentence} first", StoreWarning, stacklevel=stacklevel)
 
 
 def parse_rung(rung: str) -> tuple[int, int] | None:

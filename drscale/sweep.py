@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import math
 import os
-import platform
 import runpy
-import subprocess
-import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -22,12 +19,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
+from drscale import provenance
 from drscale.ladder import counts, flops_per_token, shape_for
 from drscale.runs import Recipe, Run, RunStore
 from drscale.texts import Benchmark, benchmark
 
-PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "faiss-cpu", "ir-measures")
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
 def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
     """Say what is done, to do and failed, with predicted FLOPs and seconds.
 
-    FLOPs assume texts as long as they may be; the time is learnt from the store's finished runs on this kind of machine
-    where there are at least two, else it is a guess, and ``table.attrs['how']`` says which.
+    FLOPs assume texts as long as they may be; the time is learnt from the store's finished runs, whatever machine
+    made them, where there are at least two, else it is a guess, and ``table.attrs['how']`` says which.
     """
     recipes = list(dict.fromkeys(recipes))
     found = {run.key: run for run in store.runs()} if store.path.is_dir() else {}
@@ -137,7 +136,8 @@ def run(
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None) -> Iterable[Run]:
     if executor is None:
         for recipe in todo:
-            yield run_one(recipe, store)
+            with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
+                yield run_one(recipe, store, note=_moving(bar))
         return
     workers = getattr(executor, "_max_workers", None)
     threads = max(1, (os.cpu_count() or 1) // workers) if workers else None
@@ -149,6 +149,10 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None) ->
         for future in waiting:
             future.cancel()
         raise
+
+
+def _moving(bar: Any) -> Callable[[int, dict[str, float]], None]:
+    return lambda step, values: bar.update(step - bar.n)
 
 
 def _as_completed(waiting: list[Any], seconds: float = 1.0) -> Iterable[Any]:
@@ -171,7 +175,8 @@ def work(recipe: str, store: str, threads: int | None = None) -> str:
 
     if threads:
         torch.set_num_threads(threads)
-    return run_one(Recipe.parse(recipe), RunStore(store)).to_json()
+    with _ONE_AT_A_TIME:  # threads of one process share torch's random numbers
+        return run_one(Recipe.parse(recipe), RunStore(store)).to_json()
 
 
 def run_one(
@@ -183,23 +188,54 @@ def run_one(
     stopped: Callable[[], bool] = lambda: False,
     looks: int = 10,
 ) -> Run:
-    """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint."""
+    """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint.
+
+    What fails on the way (out of memory, say) is a failed record with its reason; without a store it is raised.
+    """
+    texts = texts if texts is not None else _benchmark(recipe.texts)
+    try:
+        return _make(recipe, store, texts, note, stopped, looks)
+    except (RuntimeError, MemoryError) as e:
+        if store is None:
+            raise
+        reason = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
+        kept: dict[str, Any] = {
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+            "fingerprint": texts.fingerprint,
+        }
+        failed = Run(recipe, "failed", reason, synthetic=texts.synthetic, **kept)
+        store.save(failed)
+        return failed
+
+
+def _make(
+    recipe: Recipe,
+    store: RunStore | None,
+    texts: Benchmark,
+    note: Callable[[int, dict[str, float]], None] | None,
+    stopped: Callable[[], bool],
+    looks: int,
+) -> Run:
     from accelerate import PartialState
 
     from drscale.encoder import build
+    from drscale.evaluation.entropy import NEGATIVES, most_negatives
     from drscale.evaluation.score import NotFiniteError, mean_entropy, score_benchmark
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
 
-    texts = texts if texts is not None else _benchmark(recipe.texts)
     if recipe.strategy != "standard":
         raise ValueError(f"strategy={recipe.strategy!r}: allowed is 'standard'")
     if recipe.pairs > len(texts.train):
         raise ValueError(f"pairs={recipe.pairs}: {texts.name} has {len(texts.train)} training pairs")
-    _reset_peak()
+    for part in (texts.test, *texts.ood.values()):
+        if most_negatives(part) < NEGATIVES:
+            raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
+    provenance.reset_peak()
     collection = texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
-    vocabulary = [*collection.queries["text"].to_pylist(), *collection.passages["text"].to_pylist()]
-    encoder = build(recipe, vocabulary if recipe.start == "scratch" else None)
+    words = [collection.queries["text"], collection.passages["text"]] if recipe.start == "scratch" else None
+    encoder = build(recipe, [text for column in words for text in column.to_pylist()] if words else None)
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
@@ -210,16 +246,21 @@ def run_one(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, checkpoint=checkpoint)
+    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint}
+    went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
+    held = {
+        "trainable": sum(p.numel() for p in encoder.parameters() if p.requires_grad),
+        "total": sum(p.numel() for p in encoder.parameters()) + encoder.frozen_parameters,
+    }
     common: dict[str, Any] = {
         "recipe": recipe,
         "fingerprint": texts.fingerprint,
         "synthetic": texts.synthetic,
         "train_pairs": len(collection),
-        "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers),
+        "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
-        "versions": versions(),
-        "commit": commit(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
     if went.step < recipe.steps and not went.reason:
@@ -237,14 +278,14 @@ def run_one(
             scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
         except NotFiniteError as e:
             reason = f"diverged: {e}"
-    common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": _peak_mb()}
+    common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": provenance.peak_mb()}
     common["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     if scored is None:
         made = Run(status="failed", reason=reason, **common)
     else:
         best = recipe.steps if recipe.select == "last" else went.best_step
-        kept: dict[str, Any] = {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
-        made = Run(status="done", **kept, **common)
+        common |= {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
+        made = Run(status="done", **common)
     if store is not None:
         store.save(made, None if scored is None else scored.queries)
         if checkpoint is not None:
@@ -268,7 +309,7 @@ def load_study(path: str | Path) -> Study:
         recipes = body.get("recipes")
     else:
         try:
-            body = tomllib.loads(path.read_text())
+            body = tomllib.loads(path.read_text(encoding="utf-8"))
             recipes = _from_toml(body)
         except (tomllib.TOMLDecodeError, TypeError) as e:
             raise ValueError(f"{path}: {e}") from None
@@ -312,13 +353,13 @@ def _predicted_flops(recipe: Recipe) -> float:
 
 def _speed(done: list[Run]) -> tuple[float, float, str]:
     """Seconds a step and seconds a predicted FLOP, learnt from finished runs by non-negative least squares."""
-    if len(done) < 2:
+    x = np.array([[r.recipe.steps, _predicted_flops(r.recipe)] for r in done]).reshape(-1, 2)
+    y = np.array([r.cost.get("seconds", np.nan) for r in done])
+    kept = np.isfinite(x).all(1) & np.isfinite(y)
+    if kept.sum() < 2:
         return 0.03, 1 / 3e10, "a guess: fewer than 2 runs in the store to learn from"
     from scipy.optimize import nnls
 
-    x = np.array([[r.recipe.steps, _predicted_flops(r.recipe)] for r in done])
-    y = np.array([r.cost["seconds"] for r in done])
-    kept = np.isfinite(x).all(1)
     scale = np.maximum(y[kept], 1e-9)[:, None]
     (a, b), _ = nnls(x[kept] / scale, np.ones(kept.sum()))
     return float(a), float(b), f"learnt from {kept.sum()} finished runs"
@@ -327,44 +368,3 @@ def _speed(done: list[Run]) -> tuple[float, float, str]:
 def _mean(run: Run, scope: str) -> str:
     found = run.measures.get(scope, {}).get("entropy")
     return f"{found.mean:.3f}" if found else "none"
-
-
-@lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
-    """Versions of what a measurement depends on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("drscale", *PACKAGES):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-@lru_cache(maxsize=1)
-def commit() -> str:
-    """The commit of the code, with ``+`` when files it tracks differ; empty outside a git checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _reset_peak() -> None:
-    """Start a new peak of memory where the system can (Linux); elsewhere the peak is the process's own."""
-    if sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb() -> float:
-    if sys.platform == "linux":
-        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

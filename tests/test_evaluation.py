@@ -56,7 +56,7 @@ def test_entropy_agrees_with_a_plain_loop():
     rng = np.random.default_rng(0)
     q, p = rng.normal(size=(5, 7)).astype("f4"), rng.normal(size=(30, 7)).astype("f4")
     own, table = np.array([3, 1, 4, 1, 5]), rng.integers(0, 30, (5, 2, 6))
-    got = e.entropies(e.pool_scores(q, p, own, table), temperature=0.7)
+    got = e.entropies(e.negative_scores(q, p, own, table), temperature=0.7)
     for i in range(5):
         each = []
         for r in range(2):

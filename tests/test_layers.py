@@ -22,6 +22,7 @@ ROOMS = (
     "evaluation",
     "attacks",
     "training",
+    "provenance",
     "sweep",
     "analysis",
     "show",

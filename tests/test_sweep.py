@@ -6,7 +6,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
 from tiny import tiny
@@ -177,6 +176,42 @@ def test_kill_nine_and_restart_lose_nothing_and_repeat_nothing(tmp_path):
     assert resumed.measures == unbroken.measures
 
 
+def test_a_run_that_breaks_is_a_failed_record_and_the_others_go_on(small, tmp_path, monkeypatch):
+    import torch
+
+    from drscale.training import loop
+
+    real = loop.train
+
+    def breaks(encoder, pairs, recipe, **options):
+        if recipe.seed == 0:
+            raise torch.OutOfMemoryError("no room for 3 GiB")
+        return real(encoder, pairs, recipe, **options)
+
+    monkeypatch.setattr(loop, "train", breaks)
+    store = RunStore(tmp_path)
+    made = sweep.run(sweep.plan(sweep.grid(BASE, seed=[0, 1]), store), progress=False)
+    assert [r.status for r in made] == ["failed", "done"]
+    assert "no room" in store.table().set_index("seed").loc[0, "reason"]
+    with pytest.raises(torch.OutOfMemoryError):
+        sweep.run_one(BASE)
+
+
+def test_threads_of_one_process_train_what_it_trains_alone(small, tmp_path):
+    recipes = sweep.grid(BASE, seed=[0, 1, 2, 3])
+    alone, threads = RunStore(tmp_path / "alone"), RunStore(tmp_path / "threads")
+    sweep.run(sweep.plan(recipes, alone), progress=False)
+    with ThreadPoolExecutor(4) as pool:
+        sweep.run(sweep.plan(recipes, threads), pool, progress=False)
+    assert alone.table()["ood_entropy"].tolist() == pytest.approx(threads.table()["ood_entropy"].tolist(), abs=1e-5)
+
+
+def test_texts_too_small_to_score_are_told_before_training(tmp_path):
+    short = tiny().but(test=tiny().test.take(200))
+    with pytest.raises(ValueError, match="256 negatives"):
+        sweep.run_one(BASE, RunStore(tmp_path), texts=short, note=lambda s, v: pytest.fail("it trained"))
+
+
 def test_studies(tmp_path):
     toml = tmp_path / "mine.toml"
     head = 'store = "kept"\n[base]\ntexts = "planted"\nsteps = 5\n'
@@ -224,4 +259,3 @@ def test_a_stopped_run_is_not_recorded_but_goes_on_later(small, tmp_path):
     steps.clear()
     assert sweep.run_one(BASE, store, note=lambda s, v: steps.append(s)).status == "done"
     assert min(steps) > 3 - 1
-    assert Path(store.path).exists()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import tiny, tiny_collection
 
 from drscale.encoder import build
-from drscale.runs import Recipe
+from drscale.runs import Recipe, StoreWarning
 from drscale.training import loop
 from drscale.training.batches import draw, tokenised
 
@@ -120,6 +120,31 @@ def test_validation_selects_the_best_look_and_last_does_not():
 
     assert ends("validation") == [False, True, False, False]
     assert ends("last") == [False, False, False, True]
+
+
+def test_a_checkpoint_of_other_texts_is_named_and_left(tmp_path):
+    path = tmp_path / "run.safetensors"
+    trained(SMALL, checkpoint=path, mark="these", stopped=iter([False, False, True]).__next__)
+    with pytest.warns(StoreWarning, match=r"run\.safetensors.*other texts"):
+        _, went = trained(SMALL, checkpoint=path, mark="those")
+    assert went.curve == trained(SMALL)[1].curve
+
+
+def test_low_precision_encodes_low_and_scores_high():
+    _, exact = trained(SMALL, looks=8)
+    for pool in ("in_batch", "both"):
+        _, exact = trained(SMALL.but(pool=pool), looks=8)
+        _, low = trained(SMALL.but(pool=pool, precision="bf16"), looks=8)
+        first = [went.curve[0]["loss"] for went in (exact, low)]
+        assert 0 < abs(first[0] - first[1]) < 0.02
+        assert any(p["loss"] != float(torch.tensor(p["loss"]).bfloat16()) for p in low.curve)
+
+
+def test_selecting_needs_a_measure_and_the_test_set_is_named():
+    with pytest.raises(ValueError, match="watch"):
+        trained(SMALL.but(select="validation"))
+    _, went = trained(SMALL.but(select="test"), watch=lambda e: 1.0)
+    assert {"test"} == went.curve[0].keys() - {"step", "loss"}
 
 
 def test_divergence_ends_the_run_with_a_reason():

@@ -102,7 +102,7 @@ def fit(
             f"column {x!r} has {levels} different values: {len(names)} parameters need at least {len(names) + 1}"
         )
     if warn:
-        runs.warn_if_mixed(done(table))
+        runs.warn_if_mixed(done(table), x)
     problem, scale, held = None, 1.0, set[str]()
     values = {name: float(v) for name, v in _checked("start", start, names).items()}
     if law in POWER_LAWS:

@@ -26,11 +26,10 @@ def negative_table(
     """
     query_rows, passage_rows = collection.pairs
     count, wanted = len(collection.passages), query_rows[:limit]
-    most = int(np.bincount(query_rows).max())
-    if count - most < negatives:
+    if most_negatives(collection) < negatives:
         raise ValueError(
-            f"{collection.name}: {count} passages, of which one query has {most} relevant, are too few for "
-            f"negatives={negatives}; give at most {count - most}"
+            f"{collection.name}: its {count} passages are too few for negatives={negatives}; "
+            f"give at most {most_negatives(collection)}"
         )
     relevant = relevant_rows(query_rows, passage_rows)[wanted]  # (pairs, most), padded with -1
     rng = np.random.default_rng(seed)
@@ -41,6 +40,11 @@ def negative_table(
         draw = _draw_dense if count <= 8 * negatives else _draw_sparse
         table[at : at + step] = draw(rng, block, repeats, negatives, count)
     return table
+
+
+def most_negatives(collection: Collection) -> int:
+    """How many passages are left as negatives for the query with the most relevant ones."""
+    return len(collection.passages) - int(np.bincount(collection.pairs[0]).max())
 
 
 def relevant_rows(query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
@@ -75,7 +79,7 @@ def _draw_sparse(
         drawn[again] = rng.integers(0, count, int(again.sum()))
 
 
-def pool_scores(queries: np.ndarray, passages: np.ndarray, own_rows: np.ndarray, table: np.ndarray) -> torch.Tensor:
+def negative_scores(queries: np.ndarray, passages: np.ndarray, own_rows: np.ndarray, table: np.ndarray) -> torch.Tensor:
     """Inner products of each pair's query with its positive, then its negatives: (pairs, repeats, 1 + negatives)."""
     pairs, repeats, negatives = table.shape
     scores = torch.empty((pairs, repeats, 1 + negatives))

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from drscale.evaluation.entropy import entropies, fit_temperature, interval, negative_table, pool_scores
+from drscale.evaluation.entropy import (
+    entropies,
+    fit_temperature,
+    interval,
+    most_negatives,
+    negative_scores,
+    negative_table,
+)
 from drscale.evaluation.ranking import METRICS, ranking_metrics, search
 from drscale.runs import Measure
 from drscale.texts import Benchmark, Collection
@@ -67,7 +74,7 @@ def _pools(v: _Vectors, collection: Collection, negatives: int, repeats: int) ->
     table = negative_table(collection, negatives=negatives, repeats=repeats)
     table = table[np.isin(collection.pairs[0], v.query_rows)]
     place = np.searchsorted(v.query_rows, v.pair_query)
-    return pool_scores(v.queries[place], v.passages, v.pair_passage, table)
+    return negative_scores(v.queries[place], v.passages, v.pair_passage, table)
 
 
 def score(
@@ -83,7 +90,8 @@ def score(
     """Score an encoder on a collection, a row a query: entropy raw and calibrated (nats), nDCG@10, MRR@10, recall.
 
     ``encode`` takes a list of texts and returns an array (texts, dimension), as sentence-transformers' ``model.encode``
-    does. ``limit`` takes the first so many queries; all passages stay in the pool. A query with several positives gets
+    does. ``limit`` takes the first so many queries in the collection's order; all passages stay
+    in the pool. A query with several positives gets
     the mean of its entropies, and ``positives`` says how many.
     """
     v = _encode(encode, encode_passages or encode, collection, limit)
@@ -101,13 +109,14 @@ def temperature_of(
 ) -> float:
     """Fit an encoder's one temperature on held-out in-domain pairs (a benchmark's validation split)."""
     v = _encode(encode, encode_passages or encode, collection, limit)
-    return fit_temperature(_pools(v, collection, min(256, len(v.passages) - 1), 4))
+    return fit_temperature(_pools(v, collection, min(256, most_negatives(collection)), 4))
 
 
 def score_benchmark(
     encode: Encode, benchmark: Benchmark, *, encode_passages: Encode | None = None, limit: int | None = 300
 ) -> Scored:
-    """Score an encoder in-domain and on every domain out of it; at most ``limit`` queries a collection out of domain.
+    """Score an encoder in-domain and on every domain out of it; the first ``limit`` queries of a collection
+    out of domain, in its order (file order for ``docs:``), against all its passages.
 
     The temperature is fitted on the validation split and serves all domains. The scope ``ood`` is ACE (Eq. 6): the
     unweighted mean over domains.
@@ -146,4 +155,4 @@ def compare(models: dict[str, Encode], benchmark: Benchmark, limit: int | None =
 def mean_entropy(encode: Encode, collection: Collection, *, encode_passages: Encode | None = None) -> float:
     """The raw entropy on a split, averaged over its pairs: what the training loop watches along the way."""
     v = _encode(encode, encode_passages or encode, collection, None)
-    return float(entropies(_pools(v, collection, min(256, len(v.passages) - 1), 2)).mean())
+    return float(entropies(_pools(v, collection, min(256, most_negatives(collection)), 2)).mean())

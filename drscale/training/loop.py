@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from drscale.encoder import BiEncoder, seed_for
 from drscale.ladder import flops_per_token
 from drscale.losses import contrastive_entropy, mask_repeats, pool_scores
-from drscale.runs import Recipe, write_atomic
+from drscale.runs import Recipe, StoreWarning, write_atomic
 from drscale.training.batches import Batch, Pairs, draw
 
 Note = Callable[[int, dict[str, float]], None]
@@ -49,33 +50,36 @@ def train(
     note: Note | None = None,
     stopped: Callable[[], bool] = lambda: False,
     checkpoint: Path | None = None,
+    mark: str = "",
 ) -> Progress:
     """Train an encoder in place for ``recipe.steps`` steps and say how it went.
 
     ``watch`` measures the encoder ``looks`` times along the way (lower is better); unless ``recipe.select`` is
     ``last``, the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss or
     a look that is not finite ends the run with ``reason``; ``stopped`` ends it early; ``checkpoint`` is a file to
-    resume from.
+    resume from, if it carries the same ``mark`` (the texts' fingerprint); another's is named and left unused.
     """
+    if recipe.select != "last" and watch is None:
+        raise ValueError(f"select={recipe.select!r}: needs watch, the measure to select by; or select='last'")
     accelerator = _accelerator(recipe.precision)
     device_encoder = encoder.to(accelerator.device)
     model = accelerator.prepare_model(device_encoder)
     weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
     optimiser = accelerator.prepare_optimizer(optimiser)
-    progress, best = _resume(checkpoint, encoder, optimiser, weights) or (Progress(), {})
+    progress, best = _resume(checkpoint, mark, encoder, optimiser, weights) or (Progress(), {})
     looked = max(1, recipe.steps // max(looks, 1))
     started, saved = time.perf_counter() - progress.seconds, time.perf_counter()
     encoder.train()
 
     while progress.step < recipe.steps and not progress.reason and not stopped():
         # draw
-        batch = _share(draw(pairs, recipe, progress.step), accelerator)
+        whole = draw(pairs, recipe, progress.step)
+        batch = _share(whole, accelerator)
         torch.manual_seed(seed_for(recipe.seed, f"step {progress.step}"))  # dropout; so that a resumed run is the same
 
-        # score
-        with accelerator.autocast():
-            loss = batch_loss(model, pairs, batch, recipe, accelerator).mean()
+        # score (the prepared model encodes under autocast; scores and loss stay in fp32)
+        loss = batch_loss(model, pairs, batch, recipe, accelerator).mean()
 
         # step
         for group in optimiser.param_groups:
@@ -87,7 +91,7 @@ def train(
 
         # note
         value = float(accelerator.reduce(loss.detach(), "mean"))
-        _count(progress, encoder, pairs, batch, accelerator.num_processes)
+        _count(progress, encoder, pairs, whole)
         progress.step += 1
         progress.seconds = time.perf_counter() - started
         if not math.isfinite(value):
@@ -96,13 +100,13 @@ def train(
         if note is not None:
             note(progress.step, {"loss": value})
         if progress.step % looked == 0 or progress.step == recipe.steps:
-            best = _look(progress, encoder, value, watch, note, weights, best)
+            best = _look(progress, encoder, recipe, value, watch, note, weights, best)
         if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-            _save(checkpoint, progress, optimiser, weights, best, accelerator)
+            _save(checkpoint, mark, progress, optimiser, weights, best, accelerator)
             saved = time.perf_counter()
 
     if checkpoint is not None and progress.step < recipe.steps and not progress.reason:
-        _save(checkpoint, progress, optimiser, weights, best, accelerator)
+        _save(checkpoint, mark, progress, optimiser, weights, best, accelerator)
     if recipe.select != "last" and best and not progress.reason:
         _put(weights, best)
     return progress
@@ -171,7 +175,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        whole = gradients[0].contiguous()
+        whole = gradients[0].contiguous().clone()
         torch.distributed.all_reduce(whole)
         return whole[ctx.rows], None, None
 
@@ -183,7 +187,7 @@ def _gather(x: Tensor, accelerator: Any) -> Tensor:
     return gathered
 
 
-def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch, processes: int) -> None:
+def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch) -> None:
     lengths = np.concatenate(
         [
             pairs.queries.lengths[batch.queries],
@@ -193,13 +197,14 @@ def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch, p
     )
     start = "table" if encoder.frozen_table else "checkpoint"
     one, two = (flops_per_token(encoder.shape, n, start, training=True) for n in (0, 1))
-    progress.tokens += int(lengths.sum()) * processes
-    progress.flops += float((one * lengths + (two - one) * lengths**2).sum()) * processes
+    progress.tokens += int(lengths.sum())
+    progress.flops += float((one * lengths + (two - one) * lengths**2).sum())
 
 
 def _look(
     progress: Progress,
     encoder: BiEncoder,
+    recipe: Recipe,
     loss: float,
     watch: Callable[[BiEncoder], float] | None,
     note: Note | None,
@@ -213,7 +218,7 @@ def _look(
         if not math.isfinite(measured):
             progress.reason = f"diverged: the encoder's vectors are not finite at step {progress.step}"
             return best
-        point["validation"] = measured
+        point["test" if recipe.select == "test" else "validation"] = measured
         if measured < progress.best:
             progress.best, progress.best_step = measured, progress.step
             best = {n: p.detach().clone() for n, p in weights.items()}
@@ -229,19 +234,20 @@ def _put(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
             weight.copy_(values[name])
 
 
-def _save(path: Path, progress: Progress, optimiser: Any, weights: Any, best: Any, accelerator: Any) -> None:
+def _save(path: Path, mark: str, progress: Progress, optimiser: Any, weights: Any, best: Any, accelerator: Any) -> None:
     """Write weights, optimiser moments and progress as safetensors; no pickle."""
     if not accelerator.is_main_process:
         return
     tensors = {f"weight/{n}": p.detach().cpu().contiguous() for n, p in weights.items()}
     tensors |= {f"best/{n}": p.cpu().contiguous() for n, p in best.items()}
-    for name, state in zip(weights, optimiser.state_dict()["state"].values(), strict=True):
+    states = optimiser.state_dict()["state"]
+    for name, state in ((n, states[i]) for i, n in enumerate(weights) if i in states):
         tensors |= {f"adam/{k}/{name}": v.cpu().contiguous() for k, v in state.items()}
     body = {k: (None if v == math.inf else v) for k, v in vars(progress).items()}
-    write_atomic(path, save(tensors, {"progress": json.dumps(body, allow_nan=False)}))
+    write_atomic(path, save(tensors, {"progress": json.dumps(body, allow_nan=False), "mark": mark}))
 
 
-def _resume(path: Path | None, encoder: BiEncoder, optimiser: Any, weights: dict[str, Tensor]) -> Any:
+def _resume(path: Path | None, mark: str, encoder: BiEncoder, optimiser: Any, weights: dict[str, Tensor]) -> Any:
     """Take up a run where its checkpoint left it; None without one."""
     if path is None or not path.exists():
         return None
@@ -249,10 +255,13 @@ def _resume(path: Path | None, encoder: BiEncoder, optimiser: Any, weights: dict
 
     try:
         with safe_open(path, framework="pt", device=str(encoder.device)) as f:
-            body = json.loads(f.metadata()["progress"])
+            body, marked = json.loads(f.metadata()["progress"]), f.metadata().get("mark", "")
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as e:
         raise ValueError(f"{path}: no checkpoint of drscale's ({e}); delete it to start the run afresh") from e
+    if marked != mark:
+        warnings.warn(f"{path}: left by a run on other texts, so this run starts afresh", StoreWarning, stacklevel=3)
+        return None
     kept = {k[7:]: v.shape for k, v in tensors.items() if k.startswith("weight/")}
     if kept != {n: w.shape for n, w in weights.items()}:
         raise ValueError(f"{path}: a checkpoint of another encoder; delete it to start the run afresh")
@@ -261,6 +270,7 @@ def _resume(path: Path | None, encoder: BiEncoder, optimiser: Any, weights: dict
     state["state"] = {
         i: {k: tensors[f"adam/{k}/{n}"].cpu() if k == "step" else tensors[f"adam/{k}/{n}"] for k in _MOMENTS}
         for i, n in enumerate(weights)
+        if f"adam/step/{n}" in tensors
     }
     optimiser.load_state_dict(state)
     body["best"] = math.inf if body["best"] is None else body["best"]
