@@ -124,15 +124,13 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     layout = _shrunk(copy.layout.to_plotly_json(), shrink)
     layout.setdefault("font", {})["size"] = FONT
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
-    top = 24 if copy.layout.title.text else 8
-    legend = copy.layout.legend
-    beside = legend.orientation == "v"
+    top = 18 if copy.layout.title.text else 4
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
-        margin={"l": 4, "r": 8, "t": top if beside else top + 12, "b": 4},
+        margin={"l": 4, "r": 8, "t": top, "b": 4},
         title={"y": 0.99, "yanchor": "top", "yref": "container", "font": {"size": FONT}},
-        legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0},
+        legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12},
     )
     for axis in ("xaxis", "yaxis"):
         copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})

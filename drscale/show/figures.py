@@ -198,7 +198,7 @@ def _law_traces(
     if result is not None:
         measured = laws.fitted(result).x
         ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
-        grid = np.unique(np.concatenate([np.geomspace(*reach, 64), ends]))
+        grid = np.unique(np.concatenate([np.geomspace(*reach, 40), ends]))
         p = trust.predict(result, grid, level, warn=False)
         low, high, curve, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
         inside, text = ~inside, equation(result)
@@ -209,6 +209,8 @@ def _law_traces(
         j = i if inside[i] else i + 1
         dashed[j] = curve[j]
     hover = f"<b>{style.SCOPES[scope]}</b>, KIND<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
+    # Single precision halves what a stored notebook has to carry.
+    grid, low, high, solid, dashed = (v.astype(np.float32) for v in (grid, low, high, solid, dashed))
     group = {"legendgroup": scope, "showlegend": False}
     fig.add_scatter(
         x=np.concatenate([grid, grid[::-1]]),
@@ -255,7 +257,9 @@ def _point_traces(
     """Single runs, means by level, and held-out means of one scope."""
     column, colour, symbol = f"{scope}_{measure}", style.colours(dark)[scope], style.MARKERS[scope]
     group = {"legendgroup": scope}
-    whose = done["key"] if "key" in done else pd.Series([f"row {i}" for i in done.index], index=done.index)
+    whose = [f"row {i}" for i in done.index]
+    if {"rung", "seed"} <= set(done):
+        whose = [f"{rung}, seed {seed}" for rung, seed in zip(done["rung"], done["seed"], strict=True)]
     fig.add_scatter(
         x=done[x],
         y=done[column],

@@ -148,7 +148,7 @@ def count_axis(values: Iterable[float], column: str) -> dict[str, object]:
     levels = sorted(set(values))
     low, high = levels[0], levels[-1]
     steps = [b / a for a, b in itertools.pairwise(levels)]
-    ticks = levels if 2 <= len(levels) <= 8 and min(steps) > 1.6 else log_ticks(low / 1.5, high * 1.5)
+    ticks = levels if 2 <= len(levels) <= 8 and min(steps) > 1.6 else log_ticks(low / 1.3, high * 1.3)
     return {
         "type": "log",
         "title": {"text": AXES.get(column, column)},
