@@ -287,6 +287,25 @@ def test_related_is_what_brute_force_says(first: list[Any], second: list[Any]) -
     assert related(a, b).tolist() == [any(share(x, y) for y in texts_of(b)) for x in texts_of(a)]
 
 
+def test_what_counts_as_shared() -> None:
+    one = from_pairs("a", [("1", "how to ask an owl of the night", "o p q r s t u v")])
+    for query, passage, is_shared in (
+        ("How to ask an owl, of the night?", "1 2 3 4 5 6", True),  # the query
+        ("another one", "o p q r s t u 1", True),  # the passage
+        ("so how to ask an owl of the night", "o p q r s 1 2 3", True),  # the two together: 9 of 15, each less
+        ("another one", "o p q r s 1 2 3", False),  # 2 of 8
+    ):
+        assert related(one, from_pairs("b", [("1", query, passage)])).tolist() == [is_shared], query
+
+
+def test_a_given_validation_split_gives_way_to_the_test() -> None:
+    far = spread(5, "o")
+    b = compose(spread(30, "a"), {"o": far}, test=spread(3, "t"), validation=joined("v", [spread(9, "t"), far]))
+    assert b.validation.queries["text"].to_pylist() == [f"ask t{i}" for i in range(3, 9)]
+    with pytest.raises(ValueError, match="every validation pair is related"):
+        compose(spread(30, "a"), test=spread(9, "t"), validation=spread(3, "t"))
+
+
 @given(MANY, PAIRS, PAIRS, st.booleans(), st.booleans())
 def test_composed_parts_share_nothing(
     one: list[Any], two: list[Any], far: list[Any], test: bool, validation: bool

@@ -45,14 +45,11 @@ def compose(
     if fixed:
         free &= ~_touching(mine, _facets(fixed), near)
     if test is None:
-        drawn = _draw(free, groups, test_pairs, seed, f"{name}: test_pairs={test_pairs}")
-        test = pool.select(drawn)
-        free[drawn] = False
+        test = pool.select(_draw(free, groups, test_pairs, seed, f"{name}: test_pairs={test_pairs}"))
         free &= ~_touching(mine, _facets([test]), near)
     if validation is None:
-        drawn = _draw(free, groups, validation_pairs, seed, f"{name}: validation_pairs={validation_pairs}")
-        validation = pool.select(drawn)
-        free[drawn] = False
+        wanted = f"{name}: validation_pairs={validation_pairs}"
+        validation = pool.select(_draw(free, groups, validation_pairs, seed, wanted))
     else:
         clash = _touching(_facets([validation]), _facets([test, *outside.values()]), near)
         if clash.all():
