@@ -200,7 +200,7 @@ def run_one(
             raise
         reason = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
         kept: dict[str, Any] = {
-            "versions": provenance.versions(),
+            "versions": {**texts.versions, **provenance.versions()},
             "commit": provenance.commit(),
             "fingerprint": texts.fingerprint,
         }
@@ -259,7 +259,7 @@ def _make(
         "train_pairs": len(collection),
         "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
-        "versions": provenance.versions(),
+        "versions": {**texts.versions, **provenance.versions()},
         "commit": provenance.commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
