@@ -379,7 +379,7 @@ def test_a_folder_is_a_benchmark_by_itself(tmp_path: Path) -> None:
     (tmp_path / "f.jsonl").write_text(lines(*({"query": f"ask {i}", "passage": f"tell {i} " * 3} for i in range(1600))))
     b = benchmark(f"pairs:{tmp_path / 'f.jsonl'}", progress=False)
     assert b.name == f"pairs:{tmp_path / 'f.jsonl'}"
-    assert {name: len(c) for name, c in b.parts().items()} == {"train": 100, "validation": 500, "test": 1000}
+    assert {name: len(c) for name, c in b.parts().items()} == {"train": 1120, "validation": 160, "test": 320}
 
 
 # planted

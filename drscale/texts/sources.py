@@ -117,7 +117,7 @@ def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
             raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
         outside[domain] = c
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
-    numbers = {option: source.number(option, usual) for option, usual in USUAL.items()}
+    numbers = {option: source.number(option, usual) for option, usual in _usual(sum(map(len, train))).items()}
     near = source.number("near", SHARED)
 
     def build(_: object) -> Benchmark:
@@ -129,7 +129,12 @@ def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
     )
 
 
-USUAL = {"test_pairs": 1000, "validation_pairs": 500, "seed": 0}
+def _usual(pairs: int) -> dict[str, int]:
+    """How much is held out unless said otherwise: a fifth and a tenth of a small collection, 1,000 and 500 of a large.
+
+    Scoring needs 257 passages, so a test has 300 where the pairs allow it.
+    """
+    return {"test_pairs": min(1000, max(300, pairs // 5)), "validation_pairs": min(500, max(1, pairs // 10)), "seed": 0}
 
 
 def _world(source: Source) -> World:
