@@ -311,7 +311,7 @@ def load_study(path: str | Path) -> Study:
         try:
             body = tomllib.loads(path.read_text(encoding="utf-8"))
             recipes = _from_toml(body)
-        except (tomllib.TOMLDecodeError, TypeError) as e:
+        except (ValueError, TypeError) as e:  # a TOMLDecodeError is a ValueError
             raise ValueError(f"{path}: {e}") from None
     if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
         raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
@@ -325,6 +325,9 @@ def _from_toml(body: dict[str, Any]) -> list[Recipe]:
     unknown = body.keys() - {"store", "base", "grid"}
     if unknown:
         raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, base, grid")
+    known = {f.name for f in fields(Recipe)}
+    for name in body.get("base", {}).keys() - known:
+        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
     base = Recipe(**body.get("base", {}))
     grids = body.get("grid", [{}])
     many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
