@@ -173,10 +173,13 @@ def work(recipe: str, store: str, threads: int | None = None) -> str:
     """Make one run in a worker; plain strings in and out, so that any executor can carry them."""
     import torch
 
-    if threads:
-        torch.set_num_threads(threads)
     with _ONE_AT_A_TIME:  # threads of one process share torch's random numbers
-        return run_one(Recipe.parse(recipe), RunStore(store)).to_json()
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads or before)
+        try:
+            return run_one(Recipe.parse(recipe), RunStore(store)).to_json()
+        finally:
+            torch.set_num_threads(before)
 
 
 def run_one(

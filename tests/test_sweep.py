@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+import torch
 from tiny import tiny
 
 from drscale import sweep
@@ -134,9 +135,11 @@ def test_a_broken_run_does_not_take_the_finished_ones_along(small, tmp_path, mon
 
 KILLED = """
 import sys
+import torch
 from drscale import sweep
 from drscale.runs import Recipe, RunStore
 from drscale.training import loop
+torch.set_num_threads(1)
 loop.CHECKPOINT_SECONDS = 0.2
 base = Recipe.parse({base!r})
 sweep.run(sweep.plan(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
@@ -170,15 +173,16 @@ def test_kill_nine_and_restart_lose_nothing_and_repeat_nothing(tmp_path):
     assert not list((tmp_path / "store" / ".checkpoints").iterdir())
 
     whole = RunStore(tmp_path / "whole")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the script: sums in another order are other numbers
     unbroken = sweep.run_one(base.but(seed=1), whole)
+    torch.set_num_threads(before)
     resumed = Run.from_json(second.read_text())
     assert resumed.curve == unbroken.curve
     assert resumed.measures == unbroken.measures
 
 
 def test_a_run_that_breaks_is_a_failed_record_and_the_others_go_on(small, tmp_path, monkeypatch):
-    import torch
-
     from drscale.training import loop
 
     real = loop.train
