@@ -148,7 +148,7 @@ def _pool(workers: int) -> Iterator[Executor]:
             yield executor
         except BaseException:
             for child in multiprocessing.active_children():
-                child.terminate()
+                child.kill()  # every write is atomic
             raise
 
 

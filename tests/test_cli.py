@@ -247,7 +247,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(study: Path) -> None
         assert time.monotonic() < end, "no run was finished"
         time.sleep(0.2)
     os.kill(running.pid, signal.SIGINT)  # the parent alone, as `kill -INT` or a scheduler would
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=180)
     assert running.returncode == 130, err
     assert "interrupted: finished runs are kept" in err
     assert "Traceback" not in err
