@@ -36,6 +36,16 @@ def data_law(D: Any, B: Any, eta: Any, delta: Any) -> Any:
     return (B / D) ** eta + delta
 
 
+def joint_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) -> Any:
+    """Contrastive entropy of N parameters trained on D pairs: ((M / N)**(mu / eta) + B / D)**eta + delta (Eq. 12)."""
+    return ((M / N) ** (mu / eta) + B / D) ** eta + delta
+
+
+def additive_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) -> Any:
+    """The sum of a size law and a data law, after Chinchilla: (M / N)**mu + (B / D)**eta + delta."""
+    return (M / N) ** mu + (B / D) ** eta + delta
+
+
 # Law: its default column of x and the unit of x, which is the coefficient's unit too.
 POWER_LAWS: dict[Callable[..., Any], tuple[str, str]] = {
     size_law: ("params_layers", "parameters"),

@@ -1,0 +1,101 @@
+"""A law with its numbers: what planners, published tables and figures take, whoever fitted it. Never imports torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A law, the values of its parameters, and the box of its arguments in which they were fitted.
+
+    ``values`` and ``box`` are keyed by the law's own argument names, ``box`` with (lowest, highest). ``draws`` is a
+    bootstrap sample, a column a parameter; None where only the numbers are known, as for a published table.
+    """
+
+    law: Callable[..., Any]
+    values: Mapping[str, float]
+    box: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    draws: pd.DataFrame | None = None
+    name: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        known = list(inspect.signature(self.law).parameters)
+        for what, names in (("values", self.values), ("box", self.box)):
+            for n in names:
+                if n not in known:
+                    raise ValueError(f"{what}: no argument {n!r} in {_label(self.law)}, allowed are {', '.join(known)}")
+        for n, value in self.values.items():
+            if not np.isfinite(value):
+                raise ValueError(f"values[{n!r}]={value!r}: a finite number is needed")
+        for n, (low, high) in self.box.items():
+            if n in self.values:
+                raise ValueError(f"box: {n!r} has a value; a box is for {', '.join(self.arguments)}")
+            if not 0 < low <= high:
+                raise ValueError(f"box[{n!r}]={(low, high)!r}: (lowest, highest), both above zero, is needed")
+        if self.draws is not None:
+            missing = [n for n in self.values if n not in self.draws]
+            if missing or not len(self.draws):
+                raise ValueError(
+                    f"draws: {len(self.draws)} rows of {', '.join(map(str, self.draws.columns))}; "
+                    f"a column for each of {', '.join(self.values)} and at least one row are needed"
+                )
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The law's arguments that have no value yet, such as N and D."""
+        return tuple(n for n in inspect.signature(self.law).parameters if n not in self.values)
+
+    def __call__(self, **at: npt.ArrayLike) -> Any:
+        """Evaluate the law at the point or the points named by its arguments; arrays broadcast."""
+        return self.law(**self._points(at), **self.values)
+
+    def sample(self, **at: npt.ArrayLike) -> Array:
+        """Evaluate every draw at the points; shape (draws, *points)."""
+        if self.draws is None:
+            raise ValueError(f"the curve {self.name or _label(self.law)!r} has no draws: only its numbers are known")
+        points = self._points(at)
+        deep = max(np.ndim(p) for p in points.values())
+        column = (len(self.draws),) + (1,) * deep
+        values = {n: self.draws[n].to_numpy(dtype=float).reshape(column) for n in self.values}
+        return np.asarray(self.law(**points, **values), dtype=float)
+
+    def interval(self, level: float = 0.95, **at: npt.ArrayLike) -> tuple[Array, Array]:
+        """The percentile interval of the curve at the points over the draws, (low, high)."""
+        if not 0 < level < 1:
+            raise ValueError(f"level={level!r}: must lie between 0 and 1")
+        low, high = np.quantile(self.sample(**at), [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        return low, high
+
+    def inside(self, **at: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether the points lie in the fitted box; an argument without a range there is never outside."""
+        points = self._points(at)
+        shape = np.broadcast_shapes(*(np.shape(p) for p in points.values()))
+        found = np.ones(shape, dtype=bool)
+        for n, (low, high) in self.box.items():
+            found &= (points[n] >= low * (1 - 1e-9)) & (points[n] <= high * (1 + 1e-9))  # an edge is inside
+        return found
+
+    def _points(self, at: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+        if set(at) != set(self.arguments):
+            wanted, given = (", ".join(f"{n}=" for n in names) for names in (self.arguments, at))
+            raise ValueError(f"{_label(self.law)} needs {wanted}; given: {given or 'none'}")
+        points = {n: np.asarray(p, dtype=float) for n, p in at.items()}
+        for n, p in points.items():
+            if not (np.isfinite(p) & (p > 0)).all():
+                raise ValueError(f"{n}={at[n]!r}: finite numbers above zero are needed")
+        return points
+
+
+def _label(law: Callable[..., Any]) -> str:
+    return getattr(law, "__name__", repr(law))
