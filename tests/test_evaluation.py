@@ -116,14 +116,31 @@ def test_any_encoder_is_scored_in_one_line():
 
 def test_ranking_agrees_with_a_plain_ranking():
     frame = score(bag, tiny().test, limit=30)
-    q, p = bag(tiny().test.queries["text"].to_pylist()[:30]), bag(tiny().test.passages["text"].to_pylist())
-    for i, s in enumerate(q @ p.T):
-        best = (s > s[i]).sum() + 1
-        worst = (s >= s[i]).sum()
+    place = tiny().test.queries["id"].to_pylist()
+    rows = [place.index(q) for q in frame["query"]]  # each query's passage stands in the same row
+    texts = tiny().test.queries["text"].to_pylist()
+    q, p = bag([texts[r] for r in rows]), bag(tiny().test.passages["text"].to_pylist())
+    for i, (own, s) in enumerate(zip(rows, q @ p.T, strict=True)):
+        best = (s > s[own]).sum() + 1
+        worst = (s >= s[own]).sum()
         if best == worst:  # no tie
             assert frame["mrr10"][i] == pytest.approx(1 / best if best <= 10 else 0)
             assert frame["ndcg10"][i] == pytest.approx(1 / math.log2(best + 1) if best <= 10 else 0, abs=1e-6)
             assert frame["recall10"][i] == float(best <= 10)
+
+
+def test_a_limit_draws_queries_from_the_whole_collection_and_always_the_same():
+    whole, few, more = (score(bag, tiny().test, limit=n) for n in (None, 30, 60))
+    assert len(few) == 30
+    assert set(few["query"]) < set(more["query"]) < set(whole["query"])
+    order = whole["query"].tolist()
+    places = [order.index(q) for q in more["query"]]
+    assert places == sorted(places)
+    assert min(np.histogram(places, bins=3, range=(0, len(order)))[0]) > 10  # from the first, second and last third
+    same = whole.set_index("query").loc[few["query"]].reset_index()
+    assert few["entropy"].to_numpy() == pytest.approx(same["entropy"].to_numpy(), rel=1e-5)  # the same negatives
+    with pytest.raises(ValueError, match="limit=0: at least 1"):
+        score(bag, tiny().test, limit=0)
 
 
 def test_a_benchmark_gives_scopes_intervals_and_a_temperature():

@@ -61,6 +61,12 @@ def test_training_learns_and_is_deterministic(pool):
     assert went.flops > 6 * 3768 * went.tokens  # more than the layers alone: attention and the map count too
 
 
+def test_looks_are_evenly_spaced_with_early_ones_before():
+    assert sorted(loop.looks_at(800, 10)) == [20, 40, 80, 160, 240, 320, 400, 480, 560, 640, 720, 800]
+    assert sorted(loop.looks_at(60, 4)) == [15, 30, 45, 60]
+    assert sorted(loop.looks_at(7, 10)) == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_the_table_stays_frozen():
     encoder, _ = trained(SMALL)
     from drscale.encoder import minilm_table

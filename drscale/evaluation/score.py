@@ -49,7 +49,7 @@ class _Vectors:
 
 def _encode(encode: Encode, encode_passages: Encode, collection: Collection, limit: int | None) -> _Vectors:
     pair_query, pair_passage = collection.pairs
-    query_rows = np.unique(pair_query)[:limit]
+    query_rows = _drawn(np.unique(pair_query), limit)
     kept = np.isin(pair_query, query_rows)
     queries = _checked(
         encode, collection.queries["text"].take(query_rows).to_pylist(), f"{collection.name}: encode(queries)"
@@ -58,6 +58,15 @@ def _encode(encode: Encode, encode_passages: Encode, collection: Collection, lim
         encode_passages, collection.passages["text"].to_pylist(), f"{collection.name}: encode(passages)"
     )
     return _Vectors(queries, passages, query_rows, pair_query[kept], pair_passage[kept])
+
+
+def _drawn(rows: np.ndarray, limit: int | None) -> np.ndarray:
+    """At most ``limit`` of the queries, the same for every model; a smaller draw is part of a larger one."""
+    if limit is None or limit >= len(rows):
+        return rows
+    if limit < 1:
+        raise ValueError(f"limit={limit}: at least 1 query, or None for all")
+    return np.sort(np.random.default_rng(0).permutation(rows)[:limit])
 
 
 def _checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
@@ -90,9 +99,8 @@ def score(
     """Score an encoder on a collection, a row a query: entropy raw and calibrated (nats), nDCG@10, MRR@10, recall.
 
     ``encode`` takes a list of texts and returns an array (texts, dimension), as sentence-transformers' ``model.encode``
-    does. ``limit`` takes the first so many queries in the collection's order; all passages stay
-    in the pool. A query with several positives gets
-    the mean of its entropies, and ``positives`` says how many.
+    does. ``limit`` draws so many of the queries at random, the same ones for every encoder; all passages stay in the
+    pool. A query with several positives gets the mean of its entropies, and ``positives`` says how many.
     """
     v = _encode(encode, encode_passages or encode, collection, limit)
     pools = _pools(v, collection, negatives, repeats)
@@ -115,8 +123,8 @@ def temperature_of(
 def score_benchmark(
     encode: Encode, benchmark: Benchmark, *, encode_passages: Encode | None = None, limit: int | None = 300
 ) -> Scored:
-    """Score an encoder in-domain and on every domain out of it; the first ``limit`` queries of a collection
-    out of domain, in its order (file order for ``docs:``), against all its passages.
+    """Score an encoder in-domain and on every domain out of it: there ``limit`` queries of a collection, drawn at
+    random but the same for every encoder, against all its passages.
 
     The temperature is fitted on the validation split and serves all domains. The scope ``ood`` is ACE (Eq. 6): the
     unweighted mean over domains.

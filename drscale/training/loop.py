@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -54,7 +55,7 @@ def train(
 ) -> Progress:
     """Train an encoder in place for ``recipe.steps`` steps and say how it went.
 
-    ``watch`` measures the encoder ``looks`` times along the way (lower is better); unless ``recipe.select`` is
+    ``watch`` measures the encoder along the way, at :func:`looks_at` (lower is better); unless ``recipe.select`` is
     ``last``, the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss or
     a look that is not finite ends the run with ``reason``; ``stopped`` ends it early; ``checkpoint`` is a file to
     resume from, if it carries the same ``mark`` (the texts' fingerprint); another's is named and left unused.
@@ -68,7 +69,7 @@ def train(
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
     optimiser = accelerator.prepare_optimizer(optimiser)
     progress, best = _resume(checkpoint, mark, encoder, optimiser, weights) or (Progress(), {})
-    looked = max(1, recipe.steps // max(looks, 1))
+    seen_at = looks_at(recipe.steps, looks)
     started, saved = time.perf_counter() - progress.seconds, time.perf_counter()
     encoder.train()
 
@@ -99,7 +100,7 @@ def train(
             break
         if note is not None:
             note(progress.step, {"loss": value})
-        if progress.step % looked == 0 or progress.step == recipe.steps:
+        if progress.step in seen_at:
             best = _look(progress, encoder, recipe, value, watch, note, weights, best)
         if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
             _save(checkpoint, mark, progress, optimiser, weights, best, accelerator)
@@ -110,6 +111,16 @@ def train(
     if recipe.select != "last" and best and not progress.reason:
         _put(weights, best)
     return progress
+
+
+def looks_at(steps: int, looks: int) -> frozenset[int]:
+    """The steps at which a run is measured: ``looks`` evenly spaced ones, and the first of them halved down to 20.
+
+    What has few pairs to learn from is often best long before a tenth of its steps.
+    """
+    spaced = max(1, steps // max(looks, 1))
+    early = itertools.takewhile(lambda step: step >= 20, (spaced >> k for k in range(1, steps.bit_length())))
+    return frozenset({*range(spaced, steps + 1, spaced), *early, steps})
 
 
 def batch_loss(model: Any, pairs: Pairs, batch: Batch, recipe: Recipe, accelerator: Any) -> Tensor:
