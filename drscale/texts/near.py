@@ -1,5 +1,3 @@
-# FROZEN by the lead at 05:06: the measured study is running on this text. Whatever you change from here on must leave
-# benchmark("docs").fingerprint as it is at this commit (see git log "Freeze"). Remove these two lines when done.
 """Near-duplicates: an exact join of texts by the Jaccard similarity of their word shingles."""
 
 from __future__ import annotations
