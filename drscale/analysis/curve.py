@@ -97,5 +97,13 @@ class Curve:
         return points
 
 
+def count_text(value: float) -> str:
+    """A count the way people say it: 950, 17.6K, 1.3M, 30T."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
 def _label(law: Callable[..., Any]) -> str:
     return getattr(law, "__name__", repr(law))

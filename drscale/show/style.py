@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
+from drscale.analysis.curve import count_text as count_text
+
 # Okabe and Ito's palette: told apart by colour-blind eyes; the two scopes also differ by marker and stay apart in grey.
 SCOPES = {"in_domain": "In-domain", "ood": "Out-of-domain"}
 MARKERS = {"in_domain": "circle", "ood": "square"}
@@ -119,14 +121,6 @@ def template(dark: bool = False) -> go.layout.Template:
             "title": {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 15}},
         }
     )
-
-
-def count_text(value: float) -> str:
-    """A count the way people say it: 950, 17.6K, 1.3M, 30T."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
 
 
 def log_ticks(low: float, high: float) -> list[float]:
