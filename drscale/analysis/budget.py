@@ -1,0 +1,347 @@
+"""What a budget buys: the best size and data under a price list, and the price of a target. Never imports torch.
+
+Both laws are loss = (x + y)**k + delta with x = (M / N)**p and y = (B / D)**q, and the money is linear in N and D.
+With s the share of the money spent on parameters (or, for a target, the share x has in x + y), the optimum is where
+``c = a log s - b log(1 - s)``: a falling curve with one root, which Newton's steps find for thousands of draws at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from drscale.analysis import laws
+from drscale.analysis.curve import Array, Curve, count_text
+from drscale.analysis.plan import Allocation as Allocation
+from drscale.analysis.prices import Prices as Prices
+from drscale.analysis.prices import paper as paper
+
+SIDES = ("robustness", "effectiveness")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """loss = ((M / N)**p + (B / D)**q)**k + delta; floats, or arrays over draws."""
+
+    M: Array
+    p: Array
+    B: Array
+    q: Array
+    k: Array
+    delta: Array
+
+    def loss(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Array:
+        return np.asarray(
+            ((self.M / np.asarray(N)) ** self.p + (self.B / np.asarray(D)) ** self.q) ** self.k + self.delta
+        )
+
+
+def _form(curve: Curve, drawn: bool = False, rows: int | None = None) -> _Form:
+    """The common form of the joint and the additive law, at the curve's values or over its (first ``rows``) draws."""
+    if curve.law not in (laws.joint_law, laws.additive_law):
+        name = getattr(curve.law, "__name__", repr(curve.law))
+        raise ValueError(f"curve: its law is {name}; a plan needs joint_law or additive_law, which know both N and D")
+    if curve.arguments != ("N", "D"):
+        raise ValueError(f"curve: values are missing for {', '.join(a for a in curve.arguments if a not in 'ND')}")
+    if drawn and curve.draws is not None:
+        v = {name: curve.draws[name].to_numpy(dtype=float)[:rows] for name in curve.values}
+    else:
+        v = {name: np.array([float(value)]) for name, value in curve.values.items()}
+    for name in ("M", "mu", "B", "eta"):
+        if not drawn and not v[name][0] > 0:
+            raise ValueError(f"curve: {name}={v[name][0]:g}; the loss must fall with N and with D for a plan to exist")
+    one = np.ones_like(v["M"])
+    M, B = (np.maximum(v[name], 1e-300) for name in ("M", "B"))  # a draw whose loss does not fall with N wants none
+    if curve.law is laws.joint_law:
+        return _Form(M, v["mu"] / v["eta"], B, one, v["eta"], v["delta"])
+    return _Form(M, v["mu"], B, v["eta"], one, v["delta"])
+
+
+def _share(c: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """The root s of ``c = a log s - b log(1 - s)``, a and b above 1, as (s, 1 - s), both exact near zero.
+
+    In the logit of s the curve is falling and bends one way only, so Newton's steps arrive from any start.
+    """
+    t = np.where(c < 0, c / a, c / b)
+    for _ in range(100):
+        rise, fall = np.logaddexp(0, -t), np.logaddexp(0, t)  # -log s, -log(1 - s)
+        s = np.exp(-rise)
+        step = (c + a * rise - b * fall) / (a * (1 - s) + b * s)
+        t = t + step
+        if np.all(np.abs(step) <= 1e-13 * (1 + np.abs(t))):
+            break
+    return np.exp(-np.logaddexp(0, -t)), np.exp(-np.logaddexp(0, t))
+
+
+def _best(form: _Form, budget: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
+    """The optimal N and D: the first-order condition p M^p N^(-p-1) / Zn = q B^q D^(-q-1) / Zd on the budget line."""
+    N, D = np.asarray(budget) / prices.per_parameter, np.asarray(budget) / prices.pair  # all money on one
+    c = np.log(form.p) + form.p * np.log(form.M / N) - np.log(form.q) - form.q * np.log(form.B / D)
+    s, rest = _share(c, form.p + 1, form.q + 1)
+    return s * N, rest * D
+
+
+def _cheapest(form: _Form, target: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
+    """The N and D that reach a loss at the least cost; infinite where the loss is at or below the floor."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reach = np.asarray(target) - form.delta
+        g = np.where(reach > 0, reach, np.nan) ** (1 / form.k)
+        n, d = form.M * g ** (-1 / form.p), form.B * g ** (-1 / form.q)  # enough if the other were without limit
+        c = np.log(prices.per_parameter * n / form.p) - np.log(prices.pair * d / form.q)
+    c = np.where(np.isfinite(c), c, 0.0)
+    u, rest = _share(c, 1 / form.p + 1, 1 / form.q + 1)
+    with np.errstate(over="ignore", divide="ignore"):
+        N, D = n * u ** (-1 / form.p), d * rest ** (-1 / form.q)
+    return np.where(reach > 0, N, np.inf), np.where(reach > 0, D, np.inf)
+
+
+def _into_box(N: Array, D: Array, curve: Curve, budget: float, prices: Prices) -> tuple[Array, Array]:
+    """Slide optima along the budget line into the fitted box; beyond its far corner money is left over."""
+    (n0, n1), (d0, d1) = curve.box["N"], curve.box["D"]
+    if prices.cost(n1, d1) <= budget:
+        return np.full_like(N, n1), np.full_like(D, d1)
+    low = max(n0, (budget - prices.pair * d1) / prices.per_parameter)
+    high = min(n1, (budget - prices.pair * d0) / prices.per_parameter)
+    N = np.clip(N, low, high)
+    return N, np.clip((budget - prices.per_parameter * N) / prices.pair, d0, d1)
+
+
+def allocate(
+    curve: Curve,
+    budget: float,
+    prices: Prices,
+    *,
+    within: Literal["box"] | None = None,
+    level: float = 0.95,
+) -> Allocation:
+    """Split a budget between model size and annotated pairs so that the predicted loss is least.
+
+    ``within="box"`` keeps the plan inside the box the law was fitted in; without it a plan that leaves the box says so
+    in its flags. Where the box cannot be afforded at all, the plan is not feasible and says from which budget on.
+    """
+    _check_budget(budget)
+    _check_within(within, curve)
+    form = _form(curve)
+    if within and (flag := _too_dear(curve, budget, prices)):
+        return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
+    N, D = _best(form, budget, prices)
+    if within:
+        N, D = _into_box(N, D, curve, budget, prices)
+    n, d = float(N[0]), float(D[0])
+    intervals: dict[str, tuple[float, float]] = {}
+    if curve.draws is not None:
+        ns, ds = _best(_form(curve, drawn=True), budget, prices)
+        if within:
+            ns, ds = _into_box(ns, ds, curve, budget, prices)
+        samples = {"N": ns, "D": ds, "loss": curve.sample(N=n, D=d)}
+        intervals = {k: _interval(v, level) for k, v in samples.items()}
+    flags = _outside(n, d, curve)
+    if within and (rest := budget - prices.cost(n, d)) > 1e-6 * budget:
+        flags.append(f"the box ends before the money: {prices.money(rest)} is left over")
+    return Allocation(n, d, float(form.loss(n, d)[0]), budget, prices, {}, intervals, tuple(flags))
+
+
+def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
+    """The optimum of every draw, columns N and D: the cloud behind the intervals of :func:`allocate`."""
+    _check_budget(budget)
+    if curve.draws is None:
+        raise ValueError(f"curve: {curve.name or 'it'} has no draws, so its optimum is a single point")
+    return pd.DataFrame(dict(zip("ND", _best(_form(curve, drawn=True), budget, prices), strict=True)))
+
+
+def isocost(budget: float, prices: Prices, N: npt.ArrayLike) -> Array:
+    """The pairs that can be annotated beside a model of N parameters; NaN where the model alone costs more."""
+    _check_budget(budget)
+    D = (budget - prices.per_parameter * np.asarray(N, dtype=float)) / prices.pair
+    return np.where(D > 0, D, np.nan)
+
+
+def path(
+    curve: Curve, budgets: Iterable[float], prices: Prices, *, within: Literal["box"] | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """The optimum for each budget, a row each: budget, N, D, loss, their intervals, costs, ``inside`` (the box)."""
+    rows = []
+    for budget in budgets:
+        plan = allocate(curve, float(budget), prices, within=within, level=level)
+        row: dict[str, Any] = {"budget": plan.budget, "N": plan.N, "D": plan.D, "loss": plan.loss}
+        for name, (low, high) in plan.intervals.items():
+            row |= {f"{name}_low": low, f"{name}_high": high}
+        inside = plan.feasible and bool(curve.inside(N=plan.N, D=plan.D))
+        rows.append(row | plan.costs | {"inside": inside})
+    if not rows:
+        raise ValueError("budgets=[]: at least one")
+    return pd.DataFrame(rows)
+
+
+def cost_of(
+    curve: Curve,
+    prices: Prices,
+    target: float | None = None,
+    *,
+    improvement: float | None = None,
+    at: tuple[float, float] | None = None,
+    level: float = 0.95,
+) -> Allocation:
+    """Find the cheapest plan that reaches a target loss, or a change of it from where one stands.
+
+    ``improvement=-0.1`` with ``at=(N, D)`` means a loss a tenth below the predicted one there. A target at or below the
+    law's floor has no plan, and the answer says so.
+    """
+    form = _form(curve)
+    if (target is None) == (improvement is None) or (improvement is None) != (at is None):
+        raise ValueError(
+            f"target={target!r}, improvement={improvement!r}, at={at!r}: give a target, or improvement and at=(N, D)"
+        )
+    if improvement is not None and at is not None:
+        if not -1 < improvement < 0:
+            raise ValueError(f"improvement={improvement!r}: between -1 and 0, as -0.1 for a tenth less")
+        target = (1 + improvement) * float(curve(N=at[0], D=at[1]))
+    if target is None or not np.isfinite(target) or target <= 0:
+        raise ValueError(f"target={target!r}: a finite loss above zero is needed")
+    floor = float(form.delta[0])
+    if target <= floor:
+        flag = f"a loss of {target:.3g} cannot be bought: it is not above the law's floor of {floor:.3g}"
+        return Allocation(np.nan, np.nan, np.nan, np.nan, prices, flags=(flag,))
+    N, D = (float(v[0]) for v in _cheapest(form, target, prices))
+    flags, intervals = _outside(N, D, curve), {}
+    if curve.draws is not None:
+        drawn = _form(curve, drawn=True)
+        wanted: Any = target if at is None else (1 + (improvement or 0)) * drawn.loss(*at)
+        ns, ds = _cheapest(drawn, wanted, prices)
+        samples = {"N": ns, "D": ds, "cost": prices.cost(ns, ds), "loss": drawn.loss(N, D)}
+        intervals = {k: _interval(v, level) for k, v in samples.items()}
+        if (lost := float(np.mean(~np.isfinite(ns)))) > 0:
+            flags.append(f"in {lost:.1%} of the draws no money reaches it, for the floor lies above")
+    return Allocation(N, D, float(form.loss(N, D)[0]), prices.cost(N, D), prices, {}, intervals, tuple(flags))
+
+
+def allocate_both(
+    robust: Curve,
+    effective: Curve,
+    budget: float,
+    prices: Prices,
+    *,
+    weight: float | None = None,
+    at_most: Mapping[str, float] | None = None,
+    level: float = 0.95,
+) -> Allocation:
+    """Plan for robustness and effectiveness at once: one model, one set of pairs, two losses.
+
+    The loss is ``weight`` x robustness + (1 - weight) x effectiveness, by default their mean. Or one of them becomes a
+    constraint: ``at_most={"robustness": 0.3}`` makes effectiveness as good as it can be meanwhile, and the other way
+    round. Draws of the two curves are paired by row.
+    """
+    _check_budget(budget)
+    if weight is not None and (at_most is not None or not 0 <= weight <= 1):
+        raise ValueError(f"weight={weight!r}, at_most={at_most!r}: either a weight between 0 and 1 or a limit")
+    if at_most is not None and (len(at_most) != 1 or not set(at_most) <= set(SIDES)):
+        raise ValueError(f"at_most={dict(at_most)!r}: one limit, for {' or '.join(map(repr, SIDES))}")
+    curves, share = dict(zip(SIDES, (robust, effective), strict=True)), 0.5 if weight is None else weight
+    forms = {side: _form(c) for side, c in curves.items()}
+    N, D, met = _between_optima(forms, budget, prices, share, at_most)
+    n, d = float(N[0]), float(D[0])
+    parts = {side: float(form.loss(n, d)[0]) for side, form in forms.items()}
+    if at_most is not None and not met[0]:
+        (side, limit), *_ = at_most.items()
+        price = cost_of(curves[side], prices, limit)
+        cure = f"it costs {prices.money(price.cost)}" if price.feasible else price.flags[0]
+        flag = f"{prices.money(budget)} brings {side} to {parts[side]:.3g} and not to {limit:.3g}: {cure}"
+        return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
+    flags = list(dict.fromkeys(f for c in curves.values() for f in _outside(n, d, c)))
+    intervals: dict[str, tuple[float, float]] = {}
+    if robust.draws is not None and effective.draws is not None:
+        rows = min(len(robust.draws), len(effective.draws))
+        drawn = {side: _form(c, drawn=True, rows=rows) for side, c in curves.items()}
+        ns, ds, kept = _between_optima(drawn, budget, prices, share, at_most)
+        samples = {"N": ns, "D": ds} | {side: form.loss(n, d) for side, form in drawn.items()}
+        intervals = {k: _interval(v, level) for k, v in samples.items()}
+        if not kept.all():
+            flags.append(f"in {np.mean(~kept):.1%} of the draws this money cannot keep the limit")
+    loss = share * parts["robustness"] + (1 - share) * parts["effectiveness"]
+    if at_most is not None:
+        loss = next(v for side, v in parts.items() if side not in at_most)
+    return Allocation(n, d, loss, budget, prices, parts, intervals, tuple(flags))
+
+
+def _between_optima(
+    forms: Mapping[str, _Form], budget: float, prices: Prices, share: float, at_most: Mapping[str, float] | None
+) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    """The joint plan, N and D, and whether the limit can be met; it lies between the optima of the two losses."""
+
+    everything = budget / prices.per_parameter, budget / prices.pair  # all money on one
+
+    def line(t: Array) -> tuple[Array, Array]:  # t = log(money for N / money for D)
+        return everything[0] * np.exp(-np.logaddexp(0, -t)), everything[1] * np.exp(-np.logaddexp(0, t))
+
+    ends = []
+    for side in SIDES:
+        N, D = _best(forms[side], budget, prices)
+        ends.append(np.log(prices.per_parameter * N) - np.log(prices.pair * D))
+    robust, effective = (forms[side] for side in SIDES)
+    if at_most is not None:
+        (side, limit), *_ = at_most.items()
+        held, (near, far) = forms[side], ends if side == SIDES[0] else ends[::-1]
+        met = held.loss(*line(near)) <= limit
+        good, bad = near, far  # the held loss rises all the way from near to far
+        reached = held.loss(*line(far)) <= limit
+        for _ in range(60):
+            middle = (good + bad) / 2
+            fine = held.loss(*line(middle)) <= limit
+            good, bad = np.where(fine, middle, good), np.where(fine, bad, middle)
+        return *line(np.where(reached, far, good)), met
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    rounds, places = (6, np.linspace(0, 1, 65)) if np.size(low) == 1 else (3, np.linspace(0, 1, 33))
+    for _ in range(rounds):  # each looks at all places and keeps the two cells around the least
+        t = low + (high - low) * places[:, None]
+        N, D = line(t)
+        i = np.argmin(share * robust.loss(N, D) + (1 - share) * effective.loss(N, D), axis=0)
+        low, high = (np.take_along_axis(t, np.clip(i + k, 0, len(places) - 1)[None], axis=0)[0] for k in (-1, 1))
+    N, D = line((low + high) / 2)
+    return N, D, np.ones(N.shape, dtype=bool)
+
+
+def _outside(N: float, D: float, curve: Curve) -> list[str]:
+    """Where a plan leaves the fitted box, a sentence for each argument."""
+    said = []
+    for name, value in (("N", N), ("D", D)):
+        low, high = curve.box.get(name, (0.0, np.inf))
+        if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
+            side = "below" if value < low else "above"
+            said.append(f"{name} = {count_text(value)} lies {side} the fitted {count_text(low)} to {count_text(high)}")
+    return said
+
+
+def _too_dear(curve: Curve, budget: float, prices: Prices) -> str:
+    (n0, _), (d0, _) = curve.box["N"], curve.box["D"]
+    least = float(prices.cost(n0, d0))
+    if budget >= least:
+        return ""
+    return (
+        f"no plan of {prices.money(budget)} lies in the fitted box: its cheapest corner, {count_text(n0)} parameters "
+        f"and {count_text(d0)} pairs, costs {prices.money(least)}"
+    )
+
+
+def _interval(sample: Array, level: float) -> tuple[float, float]:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r}: must lie between 0 and 1")
+    # Of a sample with infinite members, an end is one of the members, never a mean of two.
+    low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _check_budget(budget: float) -> None:
+    if not np.isfinite(budget) or budget <= 0:
+        raise ValueError(f"budget={budget!r}: a finite amount above zero is needed")
+
+
+def _check_within(within: str | None, curve: Curve) -> None:
+    if within not in (None, "box"):
+        raise ValueError(f"within={within!r}: allowed are None and 'box'")
+    if within and not {"N", "D"} <= set(curve.box):
+        raise ValueError(f"within='box': the curve has a box for {', '.join(curve.box) or 'nothing'}, not for N and D")
