@@ -1,0 +1,71 @@
+"""Which of several lengths of training a recipe is measured at."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drscale.analysis.duration import durations, settled
+from drscale.runs import Recipe
+
+
+def runs(best: dict[tuple[str, int], float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A table and curves in which the run of a rung at so many steps once reached the given value."""
+    recipes = {at: Recipe(rung=at[0], steps=at[1]) for at in best}
+    table = pd.DataFrame({"key": [str(r) for r in recipes.values()], "steps": [s for _, s in recipes]})
+    table = table.assign(rung=[r for r, _ in recipes], status="done")
+    looks = [(str(recipes[at]), v) for at, low in best.items() for v in (low + 0.5, low, low + 0.1)]
+    return table, pd.DataFrame(looks, columns=["key", "validation"])
+
+
+def test_a_rung_is_lengthened_until_doubling_gains_too_little():
+    table, curves = runs(
+        {
+            ("L2H12", 100): 3.0,
+            ("L2H12", 200): 2.8,
+            ("L2H12", 400): 2.79,
+            ("L2H12", 800): 2.0,  # never reached: the step before it did not pay
+            ("L2H64", 100): 2.0,
+            ("L2H64", 200): 2.1,
+            ("L2H32", 100): 2.5,
+            ("L2H32", 200): 2.2,
+            ("L2H16", 100): 2.9,
+        }
+    )
+    rows = durations(table, curves)
+    chosen = rows[rows.chosen].set_index("rung")
+    assert chosen["steps"].to_dict() == {"L2H12": 200, "L2H16": 100, "L2H32": 200, "L2H64": 100}
+    assert chosen["settled"].to_dict() == {"L2H12": True, "L2H16": False, "L2H32": False, "L2H64": True}
+    assert rows.set_index(["rung", "steps"]).loc[("L2H12", 200), "gained"] == pytest.approx(1 - 2.8 / 3)
+    kept = settled(table, curves)
+    assert len(kept) == 4
+    assert "steps" not in kept
+
+
+@given(st.lists(st.floats(0.5, 5.5), min_size=1, max_size=6), st.floats(0, 0.5))
+def test_one_run_of_a_recipe_is_chosen_and_no_shorter_one_is_better_by_the_gain(values, gain):
+    table, curves = runs({("L2H12", 100 * 2**i): v for i, v in enumerate(values)})
+    rows = durations(table, curves, gain)
+    assert rows["chosen"].sum() == 1
+    at = int(rows["chosen"].argmax())
+    best = rows["best"].to_numpy()
+    assert all(best[i + 1] <= best[i] * (1 - gain) + 1e-9 for i in range(at))
+    assert at == len(best) - 1 or best[at + 1] > best[at] * (1 - gain) - 1e-9
+
+
+def test_other_fields_and_failed_runs_stay_apart():
+    table, curves = runs({("L2H12", 100): 3.0, ("L2H12", 200): 2.0})
+    table.loc[1, "status"] = "failed"
+    assert settled(table, curves)["best"].tolist() == [3.0]
+
+
+def test_what_is_missing_is_named():
+    table, curves = runs({("L2H12", 100): 3.0})
+    with pytest.raises(ValueError, match="gain=1"):
+        durations(table, curves, 1)
+    with pytest.raises(ValueError, match="curves: no column 'loss'"):
+        durations(table, curves, value="loss")
+    with pytest.raises(ValueError, match="never looked at"):
+        durations(table, curves.assign(key="another"))
