@@ -1,0 +1,192 @@
+"""What the runs of a table would have measured with other queries and other seeds. Never imports torch.
+
+Queries are drawn with replacement within their domain and the domains stay, as for the intervals in the records; every
+run answers the same draw, so what is common to all runs (hard queries) leaves their order alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from drscale.runs import SCOPES, Recipe
+
+Array = npt.NDArray[np.float64]
+Pool = Sequence[str] | str | None
+WEIGHTED = ("entropy", "calibrated")  # a query counts as often as it has positives, as in the records
+HALF_WIDTH = float(stats.norm.ppf(0.975))
+
+
+def resampled(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    queries: pd.DataFrame | None = None,
+    *,
+    pool: Pool = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Array:
+    """Draw what the runs of a table measure anew; shape (draws, runs, columns), or recipes for runs if pooled.
+
+    With per-query rows (``RunStore.queries()``; the table then needs ``key``) queries are drawn, the same for all runs.
+    Without, each value is drawn from the normal that its ``_low`` and ``_high`` are the 95% interval of, independently
+    of the others, which makes the order of runs look less certain than it is. ``pool`` as :func:`groups`; of a recipe's
+    n seeds n - 1 are drawn with replacement, whose mean has the variance of a mean of n (Rao and Wu 1988); a single
+    seed stands for itself and hides how much seeds scatter.
+    """
+    if draws < 10:
+        raise ValueError(f"draws={draws}: at least 10")
+    rng, labels = np.random.default_rng(seed), groups(table, pool)
+    values = _by_query(table, columns, queries, draws, rng) if queries is not None else None
+    if values is None:
+        values = _by_interval(table, columns, draws, rng, seeds=bool(labels.duplicated().any()))
+    return values if pool is None else _pooled(values, labels, rng)
+
+
+def groups(table: pd.DataFrame, pool: Pool = None) -> pd.Series:
+    """The recipe each run belongs to: by "seed" those whose ``key`` differs in the seed alone, or by columns."""
+    if pool is None:
+        return pd.Series(np.arange(len(table)), index=table.index)
+    if pool == "seed":
+        if "key" not in table:
+            raise ValueError("pool='seed': the table has no column 'key'; name the columns that tell recipes apart")
+        return table["key"].map(lambda key: str(Recipe.parse(key).but(seed=0)))
+    columns = [pool] if isinstance(pool, str) else list(pool)
+    for name in columns:
+        if name not in table:
+            raise ValueError(f"pool={pool!r}: the table has no column {name!r}")
+    return table.groupby(columns, sort=False, dropna=False).ngroup()
+
+
+def pooled(table: pd.DataFrame, columns: Sequence[str], pool: Pool) -> pd.DataFrame:
+    """A row a recipe: the means of ``columns`` and of their interval's ends, ``runs``, the rest as in its first run.
+
+    The interval is over queries, which the seeds of a recipe share, so pooling does not narrow it.
+    """
+    labels = groups(table, pool).to_numpy()
+    if pool is None:
+        return table.assign(runs=1)
+    ends = [c + end for c in columns for end in ("", "_low", "_high") if c + end in table]
+    grouped = table.groupby(labels, sort=False)
+    first = grouped.head(1).assign(runs=grouped.size().to_numpy())
+    for name in ends:
+        first[name] = grouped[name].mean().to_numpy()
+    if "key" in first and pool == "seed":
+        first["key"] = [str(Recipe.parse(k).but(seed=0)) for k in first["key"]]
+    return first
+
+
+def scope_of(column: str, scopes: Sequence[str] = SCOPES) -> tuple[str, str]:
+    """The scope and metric of a run table's column, as in_domain and entropy."""
+    for scope in sorted(scopes, key=len, reverse=True):
+        if column.startswith(f"{scope}_") and len(column) > len(scope) + 1:
+            return scope, column[len(scope) + 1 :]
+    raise ValueError(f"column {column!r}: no scope it could belong to, the scopes are {', '.join(scopes)}")
+
+
+def _by_interval(
+    table: pd.DataFrame, columns: Sequence[str], draws: int, rng: np.random.Generator, seeds: bool
+) -> Array:
+    values = np.empty((draws, len(table), len(columns)))
+    for i, name in enumerate(columns):
+        mean, ends = table[name].to_numpy(dtype=float), [f"{name}_low", f"{name}_high"]
+        missing = [c for c in ends if c not in table]
+        if missing and not seeds:
+            raise ValueError(f"the table has no column {missing[0]!r}: give queries, intervals, or seeds to pool")
+        spread = np.zeros(len(table))
+        if not missing:
+            low, high = (table[c].to_numpy(dtype=float) for c in ends)
+            spread = (high - low) / (2 * HALF_WIDTH)
+            if not (spread >= 0).all():
+                raise ValueError(
+                    f"columns {', '.join(ends)}: a run has no interval, or its ends are the wrong way round"
+                )
+        values[..., i] = mean + spread * rng.standard_normal((draws, len(table)))
+    return values
+
+
+def _by_query(
+    table: pd.DataFrame, columns: Sequence[str], queries: pd.DataFrame, draws: int, rng: np.random.Generator
+) -> Array:
+    if "key" not in table or table["key"].duplicated().any():
+        raise ValueError("queries: the table needs a column 'key', different for each run, that says whose they are")
+    needed = {"key", "scope", "query"} - set(queries)
+    if needed:
+        raise ValueError(f"queries have no column {', '.join(sorted(needed))}: RunStore.queries() has them")
+    run, part = _codes(queries["key"], table["key"]), pd.factorize(queries["scope"])
+    kept = run >= 0
+    if "condition" in queries:
+        kept &= _codes(queries["condition"], pd.Series(["clean"])) == 0
+    found = [str(part[1][i]) for i in np.unique(part[0][kept])]
+    wanted = [scope_of(c, [*SCOPES, *found]) for c in columns]
+    for (scope, metric), column in zip(wanted, columns, strict=True):
+        if metric not in queries:
+            raise ValueError(f"column {column!r}: the queries have no column {metric!r}")
+        if not any(_inside(f, scope) for f in found):
+            raise ValueError(f"column {column!r}: no query of scope {scope!r}, there are {', '.join(found) or 'none'}")
+    numbers = {m: queries[m].to_numpy(dtype=float) for m in {m for _, m in wanted}}
+    positives = queries["positives"].to_numpy(dtype=float) if "positives" in queries else np.ones(len(queries))
+    query, names = pd.factorize(queries["query"])
+    values = np.zeros((draws, len(table), len(columns)))
+    for domain in found:
+        ours = [i for i, (scope, _) in enumerate(wanted) if _inside(domain, scope)]
+        if not ours:
+            continue
+        rows = np.flatnonzero(kept & (part[0] == list(part[1]).index(domain)))
+        asked, place = np.unique(query[rows], return_inverse=True)
+        where, n = (place, run[rows]), len(asked)
+        _check_once(where, domain, names[asked], table["key"])
+        times = _times(n, draws, rng)
+        for i in ours:
+            scope, metric = wanted[i]
+            matrix, w = np.empty((n, len(table))), np.ones(n)
+            matrix[where] = numbers[metric][rows]
+            if metric in WEIGHTED:
+                w[place] = positives[rows]
+            mean = (times @ (matrix * w[:, None])) / (times @ w)[:, None]  # (draws, runs)
+            values[..., i] += mean / sum(_inside(f, scope) for f in found)
+    return values
+
+
+def _codes(column: pd.Series, names: pd.Series) -> npt.NDArray[np.intp]:
+    """The place of each value of a column among names, -1 for none."""
+    codes, found = pd.factorize(column)
+    return pd.Index(names).get_indexer(pd.Index(found))[codes]
+
+
+def _inside(domain: str, scope: str) -> bool:
+    return domain == scope or (scope == "ood" and domain.startswith("ood:"))
+
+
+def _times(n: int, draws: int, rng: np.random.Generator) -> Array:
+    """How often each of n queries is drawn; shape (draws, queries)."""
+    drawn = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n * draws).reshape(draws, n).astype(float)
+
+
+def _check_once(where: tuple[npt.NDArray[np.intp], ...], domain: str, names: pd.Index, keys: pd.Series) -> None:
+    """Raise ValueError unless every run has every query once."""
+    times = np.bincount(where[0] * len(keys) + where[1], minlength=len(names) * len(keys))
+    wrong = np.flatnonzero(times != 1)
+    if len(wrong):
+        i, run = divmod(int(wrong[0]), len(keys))
+        raise ValueError(
+            f"queries: {domain} query {names[i]!r} stands {times[wrong[0]]} times for run {keys.iloc[run]!r}: "
+            "runs are compared on the same queries, each once"
+        )
+
+
+def _pooled(values: Array, labels: pd.Series, rng: np.random.Generator) -> Array:
+    """Mean over the runs of each recipe, its seeds drawn anew each time."""
+    codes, names = pd.factorize(labels)
+    result = np.empty((len(values), len(names), values.shape[2]))
+    for i in range(len(names)):
+        mine = np.flatnonzero(codes == i)
+        taken = max(len(mine) - 1, 1)
+        picked = rng.choice(mine, size=(len(values), taken))  # (draws, taken)
+        result[:, i] = np.take_along_axis(values, picked[..., None], axis=1).mean(axis=1)
+    return result
