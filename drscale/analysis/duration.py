@@ -14,8 +14,8 @@ def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, val
     ``table`` is ``RunStore.table()``, ``curves`` is ``RunStore.curves()``. Every run that is done gets ``best``, its
     lowest look at ``value``; ``gained``, by which share that lies below the next shorter run's (missing for the
     shortest); ``chosen``, true for the one run of each recipe at which lengthening stops, because the next longer one
-    gains less than ``gain`` or there is none; and ``settled``, true for the chosen run if a longer one was tried: else it is
-    not known what longer training would have gained.
+    gains less than ``gain`` or there is none; and ``settled``, true for the chosen run if a longer one was tried: else
+    it is not known what longer training would have gained.
     """
     if not 0 <= gain < 1:
         raise ValueError(f"gain={gain!r}: a share of the entropy, at least 0 and below 1")
