@@ -141,8 +141,12 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor]:
-    """Worker processes that die with an interrupt at once: a run's checkpoint is on disk, so waiting gains nothing."""
+    """Worker processes that die with an interrupt at once: a run's checkpoint is on disk, so waiting gains nothing.
+
+    A polite kill, as a scheduler sends it, counts as an interrupt: by itself it would leave the workers running.
+    """
     spawn = multiprocessing.get_context("spawn")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_die_on_interrupt) as executor:
         try:
             yield executor
@@ -150,6 +154,8 @@ def _pool(workers: int) -> Iterator[Executor]:
             for child in multiprocessing.active_children():
                 child.kill()  # every write is atomic
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _die_on_interrupt() -> None:

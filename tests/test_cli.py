@@ -17,6 +17,7 @@ from conftest import NO_TORCH, ROOT
 from tiny import tiny
 
 from drscale import __version__, doctor, sweep
+from drscale.attacks import wordnet as wordnet_files
 from drscale.cli import main
 from drscale.runs import Measure, Recipe, Run, RunStore
 
@@ -235,7 +236,8 @@ def _ends(group: int, seconds: float = 10) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(study: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, sent: signal.Signals) -> None:
     # One quick run and two that would take minutes: the interrupt comes while a worker is in the middle of one.
     text = TOML.replace("seed = [0, 1]", "steps = [6, 20000, 20001]").replace("batch = 16", "batch = 128")
     study.write_text(text.replace("[base]\n", '[base]\nladder = "local"\n'))
@@ -246,7 +248,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(study: Path) -> None
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < end, "no run was finished"
         time.sleep(0.2)
-    os.kill(running.pid, signal.SIGINT)  # the parent alone, as `kill -INT` or a scheduler would
+    os.kill(running.pid, sent)  # to the parent alone, as `kill` or a scheduler would
     _, err = running.communicate(timeout=180)
     assert running.returncode == 130, err
     assert "interrupted: finished runs are kept" in err
@@ -312,10 +314,10 @@ def test_the_doctor_names_what_is_needed_and_missing(
 
 def test_the_doctor_finds_wordnet_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wordnet() -> str:
-        return next(f.found for f in doctor.look() if f.name == "WordNet")
+        return next(f.found for f in doctor.look() if f.name == "wordnet")
 
-    monkeypatch.setattr(doctor, "WORDNET", ())
-    monkeypatch.setattr(doctor, "NLTK", ())
+    monkeypatch.setattr(wordnet_files, "PLAIN", ())
+    monkeypatch.setattr(wordnet_files, "NLTK", ())
     monkeypatch.setenv("NLTK_DATA", str(tmp_path))
     assert wordnet() == ""
     (tmp_path / "corpora").mkdir()
