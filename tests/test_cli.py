@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -243,17 +244,21 @@ def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, s
     study.write_text(text.replace("[base]\n", '[base]\nladder = "local"\n'))
     words = [sys.executable, "-m", "drscale.cli", "sweep", str(study), "--workers", "2"]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    store, end = RunStore(study.parent / "runs"), time.monotonic() + 120
-    while not store.runs():
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < end, "no run was finished"
-        time.sleep(0.2)
-    os.kill(running.pid, sent)  # to the parent alone, as `kill` or a scheduler would
-    _, err = running.communicate(timeout=180)
+    store, end = RunStore(study.parent / "runs"), time.monotonic() + 300
+    try:
+        while not store.runs():
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < end, "no run was finished"
+            time.sleep(0.2)
+        os.kill(running.pid, sent)  # to the parent alone, as `kill` or a scheduler would
+        _, err = running.communicate(timeout=180)
+        assert _ends(running.pid), "a worker is left behind"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130, err
     assert "interrupted: finished runs are kept" in err
     assert "Traceback" not in err
-    assert _ends(running.pid), "a worker is left behind"
     assert [r.status for r in store.runs()] == ["done"]
 
 
