@@ -124,12 +124,12 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     layout = _shrunk(copy.layout.to_plotly_json(), shrink)
     layout.setdefault("font", {})["size"] = FONT
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
-    top = 18 if copy.layout.title.text else 4
+    top = 44 if copy.layout.title.text else 4  # the legend stands below the title
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
         margin={"l": 4, "r": 8, "t": top, "b": 4},
-        title={"y": 0.99, "yanchor": "top", "yref": "container", "font": {"size": FONT}},
+        title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
         legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12},
     )
     for axis in ("xaxis", "yaxis"):

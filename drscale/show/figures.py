@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.analysis import laws, trust
+from drscale.analysis import laws
 from drscale.runs import Recipe, parse_rung
-from drscale.show import style
+from drscale.show import style, traces
 
 
 def size_figure(table: pd.DataFrame, measure: str = "entropy", **options: Any) -> go.Figure:
@@ -31,9 +31,11 @@ def law_figure(
     law: Callable[..., Any],
     measure: str = "entropy",
     *,
+    y: str | None = None,
     x: str | None = None,
     scopes: Iterable[str] = ("in_domain", "ood"),
     above: float | None = None,
+    y_title: str = "",
     log_y: bool = False,
     dark: bool = False,
     level: float = 0.95,
@@ -45,38 +47,33 @@ def law_figure(
 
     A marker is the mean of the runs at one x with its 95% interval over queries, a short stroke a single run. Runs at
     x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. ``measure`` is
-    "entropy" or "calibrated", ``options`` go to :func:`drscale.analysis.laws.fit`. Per scope there are always six
+    "entropy" or "calibrated"; of a table without such columns ``y`` names the one to draw, with ``y_title`` on its
+    axis (else its name). ``options`` go to :func:`drscale.analysis.laws.fit`. Per scope, or for y, there are always six
     traces: band, curve, dashed curve, runs, means, held-out means.
     """
     name = laws.default_x(law) if x is None else x
-    drawn = [s for s in scopes if f"{s}_{measure}" in table]
-    if not drawn:
-        wanted = ", ".join(f"{s}_{measure}" for s in scopes)
-        raise ValueError(f"measure={measure!r}: the table has no column {wanted}")
+    drawn = _series(table, measure, scopes, dark) if y is None else [_plain(table, y, dark)]
     done, fig = laws.done(table), go.Figure()
-    everything = np.concatenate([laws.numbers(table, name, f"{s}_{measure}")[0] for s in drawn])
+    everything = np.concatenate([laws.numbers(table, name, s.column)[0] for s in drawn])
     reach = (everything.min(), everything.max() * 1.6)
-    for scope in drawn:
-        column = f"{scope}_{measure}"
+    for series in drawn:
         result = None
         if fitted:
             part = done if above is None else done[done[name] <= above]
-            result = laws.fit(part, law, name, column, warn=warn, **options)
-        _law_traces(fig, result, scope, reach, level, dark)
-        _point_traces(fig, done, name, scope, measure, above, result, dark)
+            result = laws.fit(part, law, name, series.column, warn=warn, **options)
+        traces.law_traces(fig, result, series, reach, level, "" if result is None else equation(result))
+        traces.point_traces(fig, done, name, series, above, result)
     if above is not None:
         _legend_only(fig, "held out", dark)
-    highs = [done[c] for s in drawn for c in (f"{s}_{measure}", f"{s}_{measure}_high") if c in done]
-    lows = [done[c] for s in drawn for c in (f"{s}_{measure}", f"{s}_{measure}_low") if c in done]
-    top, bottom = max(float(h.max()) for h in highs), min(float(v.min()) for v in lows)
-    if measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE:
+    bottom, top = traces.ends(done, [s.column for s in drawn])
+    if y is None and measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE:
         top = max(top, style.CHANCE)
-        _chance(fig, log_y, dark)
+        traces.chance(fig, log_y, dark)
     fig.update_layout(
         template=style.template(dark),
-        title=_title(done),
+        **traces.title(done),
         xaxis=style.count_axis(everything, name),
-        yaxis=_value_axis(bottom, top, measure, log_y),
+        yaxis=traces.value_axis(bottom, top, y_title or (y or style.MEASURES.get(measure, measure)), log_y),
         hovermode="closest",
     )
     return fig
@@ -153,7 +150,7 @@ def domain_figure(
             mode="markers",
             name=name,
             marker={"symbol": style.SERIES_MARKERS[i % 7], "color": colour, "size": 9},
-            error_x=_bars(rows["mean"], rows["low"], rows["high"], colour),
+            error_x=traces.bars(rows["mean"], rows["low"], rows["high"], colour),
             customdata=np.column_stack([rows["low"], rows["high"], rows["n"]]),
             hovertemplate=f"<b>%{{y}}</b>, {name}<br>%{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}], "
             "%{customdata[2]} queries<extra></extra>",
@@ -182,118 +179,22 @@ def domain_figure(
 _LESS_IS_BETTER = ("entropy", "calibrated")
 
 
-def _law_traces(
-    fig: go.Figure,
-    result: lmfit.model.ModelResult | None,
-    scope: str,
-    reach: tuple[float, float],
-    level: float,
-    dark: bool,
-) -> None:
-    """Band, curve and dashed curve of one scope; empty traces where nothing was fitted."""
-    colour = style.colours(dark)[scope]
-    grid = low = high = curve = np.array([])
-    inside = np.array([], dtype=bool)
-    text = ""
-    if result is not None:
-        measured = laws.fitted(result).x
-        ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
-        grid = np.unique(np.concatenate([np.geomspace(*reach, 40), ends]))
-        p = trust.predict(result, grid, level, warn=False)
-        low, high, curve, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
-        inside, text = ~inside, equation(result)
-    # The dashed parts start at the last solid point, and a gap keeps the lower from the upper one.
-    solid, dashed = np.where(inside, curve, np.nan), np.where(inside, np.nan, curve)
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    for i in edges:
-        j = i if inside[i] else i + 1
-        dashed[j] = curve[j]
-    hover = f"<b>{style.SCOPES[scope]}</b>, KIND<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
-    # Single precision halves what a stored notebook has to carry.
-    grid, low, high, solid, dashed = (v.astype(np.float32) for v in (grid, low, high, solid, dashed))
-    group = {"legendgroup": scope, "showlegend": False}
-    fig.add_scatter(
-        x=np.concatenate([grid, grid[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        fillcolor=style.tint(colour, 0.18),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        name=f"{scope} band",
-        **group,
-    )
-    line = {"color": colour, "width": 2.5, "simplify": False}
-    fig.add_scatter(
-        x=grid,
-        y=solid,
-        mode="lines",
-        line=line,
-        name=f"{scope} fit",
-        hovertemplate=hover.replace("KIND", "fitted"),
-        **group,
-    )
-    fig.add_scatter(
-        x=grid,
-        y=dashed,
-        mode="lines",
-        line=line | {"dash": "4px,3px"},
-        name=f"{scope} extrapolated",
-        hovertemplate=hover.replace("KIND", "extrapolated"),
-        **group,
-    )
+def _series(table: pd.DataFrame, measure: str, scopes: Iterable[str], dark: bool) -> list[traces.Series]:
+    """A measure in the scopes that the table has it for."""
+    wanted = list(scopes)
+    drawn = [s for s in wanted if f"{s}_{measure}" in table]
+    if not drawn:
+        columns = ", ".join(f"{s}_{measure}" for s in wanted)
+        raise ValueError(f"measure={measure!r}: the table has no column {columns}; y names another column to draw")
+    colours = style.colours(dark)
+    return [traces.Series(f"{s}_{measure}", s, style.SCOPES[s], colours[s], style.MARKERS[s]) for s in drawn]
 
 
-def _point_traces(
-    fig: go.Figure,
-    done: pd.DataFrame,
-    x: str,
-    scope: str,
-    measure: str,
-    above: float | None,
-    result: lmfit.model.ModelResult | None,
-    dark: bool,
-) -> None:
-    """Single runs, means by level, and held-out means of one scope."""
-    column, colour, symbol = f"{scope}_{measure}", style.colours(dark)[scope], style.MARKERS[scope]
-    group = {"legendgroup": scope}
-    whose = [f"row {i}" for i in done.index]
-    if {"rung", "seed"} <= set(done):
-        whose = [f"{rung}, seed {seed}" for rung, seed in zip(done["rung"], done["seed"], strict=True)]
-    fig.add_scatter(
-        x=done[x],
-        y=done[column],
-        mode="markers",
-        marker={"symbol": "line-ew", "size": 9, "line": {"color": colour, "width": 1.5}},
-        name=f"{scope} runs",
-        showlegend=False,
-        customdata=whose,
-        hovertemplate="one run: %{customdata}<br>%{x:.4s}: %{y:.4f}<extra></extra>",
-        **group,
-    )
-    present = [c for c in (column, f"{column}_low", f"{column}_high") if c in done]
-    means = done.groupby(x)[present].mean().assign(runs=done.groupby(x).size())
-    held = means.index > (math.inf if above is None else above)
-    predicted = np.full(len(means), np.nan)
-    if result is not None:
-        predicted = trust.predict(result, means.index.to_numpy(dtype=float), warn=False)["fit"].to_numpy()
-    means = means.assign(error=predicted / means[column] - 1)
-    for part, kind, extra in ((means[~held], symbol, ""), (means[held], f"{symbol}-open", "held out, ")):
-        low, high = (part.get(f"{column}{end}", part[column]) for end in ("_low", "_high"))
-        fig.add_scatter(
-            x=part.index,
-            y=part[column],
-            mode="markers",
-            marker={"symbol": kind, "size": 9, "color": colour, "line": {"width": 2 if extra else 0, "color": colour}},
-            error_y=_bars(part[column], low, high, colour),
-            name=f"{scope} held out" if extra else style.SCOPES[scope],
-            showlegend=not extra,
-            customdata=np.column_stack([part["runs"], low, high, 100 * part["error"]]),
-            hovertemplate=f"<b>{style.SCOPES[scope]}</b>, {extra}mean of %{{customdata[0]}} runs<br>"
-            "%{x:.4s}: %{y:.4f}<br>95% over queries [%{customdata[1]:.4f}, %{customdata[2]:.4f}]<br>"
-            "the curve is off by %{customdata[3]:+.1f}%<extra></extra>",
-            **group,
-        )
+def _plain(table: pd.DataFrame, y: str, dark: bool) -> traces.Series:
+    """One column as it stands."""
+    if y not in table:
+        raise ValueError(f"y={y!r}: the table has no such column; it has {', '.join(map(str, table.columns))}")
+    return traces.Series(y, y, y, style.colours(dark)["in_domain"], style.MARKERS["in_domain"])
 
 
 def equation(result: lmfit.model.ModelResult) -> str:
@@ -303,62 +204,10 @@ def equation(result: lmfit.model.ModelResult) -> str:
     return f"({style.count_text(coefficient)} / {argument})^{exponent:.2f} + {delta:.3g}"
 
 
-def _bars(mean: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict[str, Any]:
-    below, beyond = (mean - low).to_numpy(dtype=float), (high - mean).to_numpy(dtype=float)
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": beyond,
-        "arrayminus": below,
-        "color": colour,
-        "thickness": 1.5,
-        "width": 0,  # no caps: a short stroke across is a single run
-    }
-
-
 def _legend_only(fig: go.Figure, text: str, dark: bool) -> None:
     faint = style.colours(dark)["faint"]
     marker = {"symbol": "circle-open", "size": 10, "color": faint, "line": {"width": 2, "color": faint}}
     fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=text, hoverinfo="skip")
-
-
-def _chance(fig: go.Figure, log_y: bool, dark: bool) -> None:
-    faint = style.colours(dark)["faint"]
-    fig.add_hline(style.CHANCE, line={"dash": "dot", "color": faint, "width": 1.5})
-    fig.add_annotation(
-        x=1,
-        xref="paper",
-        xanchor="right",
-        y=math.log10(style.CHANCE) if log_y else style.CHANCE,  # annotations, unlike shapes, count in decades
-        yanchor="bottom",
-        text="chance, ln 257",
-        showarrow=False,
-        font={"color": faint},
-    )
-
-
-def _value_axis(bottom: float, top: float, measure: str, log_y: bool) -> dict[str, Any]:
-    title = {"text": style.MEASURES.get(measure, measure)}
-    if not log_y:
-        pad = 0.06 * (top - bottom)
-        return {"title": title, "range": [max(bottom - pad, 0.0), top + 1.5 * pad]}
-    pad = (top / bottom) ** 0.06
-    low, high = bottom / pad, top * pad**1.5
-    ticks = style.log_ticks(low, high)
-    labels = [f"{t:.3g}" for t in ticks]
-    return {
-        "title": title,
-        "type": "log",
-        "tickvals": ticks,
-        "ticktext": labels,
-        "range": [math.log10(low), math.log10(high)],
-    }
-
-
-def _title(done: pd.DataFrame) -> dict[str, Any]:
-    if "synthetic" in done and bool(done["synthetic"].fillna(False).any()):
-        return {"text": "<b>SYNTHETIC</b>: from a planted law, not measured"}
-    return {}
 
 
 def _curve_labels(keys: list[str]) -> dict[str, tuple[tuple[float, float], str]]:
