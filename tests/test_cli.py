@@ -300,7 +300,7 @@ def test_the_doctor_says_it_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["pandas"]["found"] == pd.__version__
     assert found["pandas"]["needed"]
     assert not found["torch"]["needed"]
-    assert {"threads", "GPU", "browser for PDF, SVG, PNG", "WordNet", "docs:scipy", "parsed texts"} <= found.keys()
+    assert {"threads", "GPU", "browser for PDF, SVG, PNG", "wordnet", "docs:scipy", "parsed texts"} <= found.keys()
     assert all(f["brings"] for f in found.values() if not f["well"])
 
 
