@@ -1,0 +1,97 @@
+"""Pareto training's weight as a control loop, simulated: it saturates, oscillates or settles.
+
+Eq. 10 and 11 of Liu et al. (2025) in a toy, not a training run: two losses whose ratio rises with the robustness loss's
+weight, late and with noise. It shows what the step eta, smoothing and the target 1 / omega_0 do to the weight, and
+nothing about retrieval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a weight behaves in the second half of its course.
+
+    ``kind`` is ``saturates`` (nearly always at one bound), ``oscillates`` (its middle 90% spans more than 0.2) or
+    ``settles``; ``at_bounds`` is the share of steps at 0 or 1, ``spread`` the width of the middle 90%.
+    """
+
+    kind: str
+    at_bounds: float
+    spread: float
+    mean: float
+
+
+def next_weight(omega: float, effectiveness: float, robustness: float, omega_0: float, eta: float) -> float:
+    """The robustness loss's weight after a step (Eq. 10), clipped to 0 and 1 (Eq. 11)."""
+    ratio = effectiveness / max(robustness, 1e-12)
+    return min(max(omega - eta * (ratio - 1 / omega_0), 0.0), 1.0)
+
+
+def simulate(
+    omega_0: float = 0.5,
+    eta: float = 0.1,
+    smooth: float = 0.0,
+    *,
+    ratio: float = 1.5,
+    gain: float = 1.5,
+    lag: float = 30.0,
+    noise: float = 0.2,
+    steps: int = 800,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Let the controller run on two made-up losses; a row a step: step, omega, ratio (as seen) and target.
+
+    At weight omega the losses' ratio l_E / l_R tends to ``ratio * exp(gain * (omega - 0.5))``, with a delay of ``lag``
+    steps; each loss carries lognormal ``noise`` (a standard deviation in logs), as batches make it. ``smooth`` is the
+    memory of an exponential moving average of each loss, 0 for the paper's form.
+    """
+    for name, value, fine, allowed in (
+        ("omega_0", omega_0, omega_0 > 0, "above 0"),
+        ("eta", eta, eta > 0, "above 0"),
+        ("smooth", smooth, 0 <= smooth < 1, "in [0, 1)"),
+        ("ratio", ratio, ratio > 0, "above 0"),
+        ("gain", gain, gain >= 0, "at least 0"),
+        ("lag", lag, lag >= 1, "at least 1"),
+        ("noise", noise, noise >= 0, "at least 0"),
+        ("steps", steps, steps >= 1, "at least 1"),
+    ):
+        if not fine:
+            raise ValueError(f"{name}={value}: must be {allowed}")
+    luck = np.exp(noise * np.random.default_rng(seed).standard_normal((steps, 2)))
+    omega = min(omega_0, 1.0)
+    level = math.log(ratio) + gain * (omega - 0.5)
+    seen: list[float] = []
+    rows = []
+    for step in range(steps):
+        level += (math.log(ratio) + gain * (omega - 0.5) - level) / lag
+        losses = [math.exp(level / 2) * luck[step, 0], math.exp(-level / 2) * luck[step, 1]]
+        seen = [smooth * a + (1 - smooth) * b for a, b in zip(seen or losses, losses, strict=True)]
+        rows.append((step, omega, seen[0] / seen[1]))
+        omega = next_weight(omega, seen[0], seen[1], omega_0, eta)
+    return pd.DataFrame(rows, columns=["step", "omega", "ratio"]).assign(target=1 / omega_0)
+
+
+def resting_weight(omega_0: float = 0.5, *, ratio: float = 1.5, gain: float = 1.5) -> float:
+    """The weight at which the toy's ratio meets the target; outside 0 to 1 none does, and the weight must saturate."""
+    error = -math.log(omega_0 * ratio)
+    return 0.5 + error / gain if gain else math.copysign(math.inf, error)
+
+
+def behaviour(omega: Sequence[float] | np.ndarray | pd.Series) -> Behaviour:
+    """Say how a weight behaves, from its course over the steps; the first half is its way there."""
+    course = np.asarray(omega, dtype=float)
+    if course.ndim != 1 or len(course) < 2 or not np.isfinite(course).all():
+        raise ValueError(f"omega: a course of at least 2 finite numbers is needed, got shape {course.shape}")
+    late = course[len(course) // 2 :]
+    low, high = (float((late <= 1e-9).mean()), float((late >= 1 - 1e-9).mean()))
+    spread = float(np.subtract(*np.quantile(late, [0.95, 0.05])))
+    kind = "saturates" if max(low, high) > 0.9 else "oscillates" if spread > 0.2 else "settles"
+    return Behaviour(kind, low + high, spread, float(late.mean()))

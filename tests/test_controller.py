@@ -1,0 +1,92 @@
+"""The toy of Pareto training's weight: it saturates, oscillates or settles, and is the formula that training uses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drscale.analysis.controller import behaviour, next_weight, resting_weight, simulate
+
+SOME = st.floats(min_value=0.01, max_value=100)
+
+
+def test_without_noise_the_weight_settles_where_the_ratio_meets_the_target() -> None:
+    for omega_0 in (0.4, 0.5, 0.8, 1.2):
+        course = simulate(omega_0, 0.02, noise=0, steps=3000)
+        rest = resting_weight(omega_0)
+        assert behaviour(course["omega"]).kind == "settles"
+        assert course["omega"].iloc[-1] == pytest.approx(rest, abs=1e-3)
+        assert course["ratio"].iloc[-1] == pytest.approx(1 / omega_0, rel=1e-3)
+
+
+def test_a_target_out_of_reach_saturates_it() -> None:
+    for omega_0, bound in ((0.15, 1.0), (6.0, 0.0)):
+        assert not 0 <= resting_weight(omega_0) <= 1
+        seen = behaviour(simulate(omega_0, noise=0)["omega"])
+        assert (seen.kind, seen.mean) == ("saturates", bound)
+
+
+def test_the_papers_step_oscillates_under_noise_and_a_smaller_one_settles() -> None:
+    for seed in range(5):
+        papers = behaviour(simulate(eta=0.1, noise=0.4, seed=seed)["omega"])
+        calm = behaviour(simulate(eta=0.005, smooth=0.9, noise=0.4, seed=seed)["omega"])
+        assert papers.kind == "oscillates"
+        assert calm.kind == "settles"
+        assert calm.spread < papers.spread / 3
+
+
+def test_smoothing_alone_does_not_calm_it() -> None:
+    spreads = [behaviour(simulate(smooth=s, seed=1)["omega"]).spread for s in (0.0, 0.9)]
+    assert spreads[1] > spreads[0]  # an average comes late, and a late controller overshoots
+
+
+@given(SOME, st.floats(0.001, 10), st.floats(0, 0.99), SOME, st.floats(0, 10), st.floats(0, 2), st.integers(0, 9))
+def test_the_weight_stays_between_0_and_1(omega_0, eta, smooth, ratio, gain, noise, seed) -> None:
+    course = simulate(omega_0, eta, smooth, ratio=ratio, gain=gain, noise=noise, steps=50, seed=seed)
+    assert course["omega"].between(0, 1).all()
+    assert list(course["step"]) == list(range(50))
+    assert course.equals(simulate(omega_0, eta, smooth, ratio=ratio, gain=gain, noise=noise, steps=50, seed=seed))
+
+
+@given(st.floats(0, 1), st.floats(0, 100), st.floats(0, 100), SOME, st.floats(0.001, 1))
+def test_the_toy_moves_as_training_does(omega, effectiveness, robustness, omega_0, eta) -> None:
+    from drscale.training import pareto
+
+    given_both = (omega, effectiveness, robustness, omega_0, eta)
+    assert next_weight(*given_both) == pareto.next_weight(*given_both)
+
+
+def test_one_step_by_hand() -> None:
+    assert next_weight(0.5, 3.0, 1.0, 0.5, 0.1) == pytest.approx(0.4)  # 0.5 - 0.1 (3 - 2)
+    assert next_weight(0.5, 1.0, 1.0, 0.5, 0.1) == pytest.approx(0.6)
+    assert next_weight(0.05, 9.0, 1.0, 0.5, 0.1) == 0.0
+    assert next_weight(0.5, 1.0, 0.0, 0.5, 0.1) == 0.0
+    assert math.isinf(resting_weight(0.2, gain=0))
+
+
+def test_behaviour_is_judged_by_the_second_half() -> None:
+    wild = np.tile([0.0, 1.0], 50)
+    assert behaviour(np.concatenate([wild, np.full(100, 0.4)])).kind == "settles"
+    assert behaviour(wild).kind == "oscillates"
+    assert behaviour(np.ones(100)).kind == "saturates"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"omega_0": 0}, "omega_0=0: must be above 0"),
+        ({"eta": -1}, "eta=-1: must be above 0"),
+        ({"smooth": 1}, r"smooth=1: must be in \[0, 1\)"),
+        ({"lag": 0}, "lag=0: must be at least 1"),
+        ({"steps": 0}, "steps=0: must be at least 1"),
+    ],
+)
+def test_a_bad_number_is_named(change, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        simulate(**change)
+    with pytest.raises(ValueError, match="at least 2 finite numbers"):
+        behaviour([0.5, math.nan])
