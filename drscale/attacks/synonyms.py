@@ -199,6 +199,7 @@ class Given:
         return {w: list(self.table.get(w, ())) for w in words}
 
 
+@lru_cache(maxsize=1 << 18)
 def kin(a: str, b: str) -> bool:
     """Whether two words look like forms of one: alike but for a short ending."""
     short, long = sorted((a, b), key=len)

@@ -51,10 +51,10 @@ def _encode(encode: Encode, encode_passages: Encode, collection: Collection, lim
     pair_query, pair_passage = collection.pairs
     query_rows = _drawn(np.unique(pair_query), limit)
     kept = np.isin(pair_query, query_rows)
-    queries = _checked(
+    queries = checked(
         encode, collection.queries["text"].take(query_rows).to_pylist(), f"{collection.name}: encode(queries)"
     )
-    passages = _checked(
+    passages = checked(
         encode_passages, collection.passages["text"].to_pylist(), f"{collection.name}: encode(passages)"
     )
     return _Vectors(queries, passages, query_rows, pair_query[kept], pair_passage[kept])
@@ -69,7 +69,8 @@ def _drawn(rows: np.ndarray, limit: int | None) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(rows)[:limit])
 
 
-def _checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
+def checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
+    """Encode texts to float32 and see that what comes back is one finite vector a text; ``what`` names the caller."""
     got = encode(texts)
     vectors = np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got, dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) != len(texts):
@@ -137,13 +138,14 @@ def score_benchmark(
     ]
     by_scope = {str(f["scope"].iloc[0]): f for f in frames}
     out = {s: f for s, f in by_scope.items() if s != "in_domain"}
-    measures = {s: _means({s: f}) for s, f in by_scope.items()} | ({"ood": _means(out)} if out else {})
+    measures = {s: means({s: f}) for s, f in by_scope.items()} | ({"ood": means(out)} if out else {})
     queries = pd.concat(frames, ignore_index=True)
     narrow = dict.fromkeys(COLUMNS, np.float32) | {"positives": np.int32}
     return Scored(measures, queries.astype(narrow).assign(condition="clean"), warm)
 
 
-def _means(frames: dict[str, pd.DataFrame]) -> dict[str, Measure]:
+def means(frames: dict[str, pd.DataFrame]) -> dict[str, Measure]:
+    """Each column's mean over domains, with its interval over queries; entropies weigh a query by its positives."""
     def of(column: str) -> dict[str, np.ndarray]:
         return {s: f[column].to_numpy(float) for s, f in frames.items()}
 

@@ -1,0 +1,97 @@
+"""The words of a passage that an attack may swap, and what for: constraints, substitutes, spelling in place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drscale.attacks.synonyms import Synonyms, kin
+
+# Letters on their own: no part of a number, a name with underscores or dots, a path, a call or an address.
+WORD = re.compile(r"(?<![\w.@/\\'’-])[^\W\d_]{2,}(?![\w@/\\(='’-]|\.\w)")
+RUN = re.compile(r"\w+")
+CONSTRAINTS = ("stop_words", "query_words", "query_candidates")
+
+STOP_WORDS = frozenset(
+    """
+    about above across after again against all almost along already also although always am among an and another any
+    are around as at away back be became because been before behind being below between both but by can cannot could
+    did do does doing done down during each either else enough etc even ever every few for from further had has have
+    having he her here hers him his how however if in into is it its itself just least less like many may me might
+    mine more most much must my near neither never no nor not nothing now of off often on once one only onto or other
+    others our out over own per quite rather same several shall she should since so some such than that the their them
+    then there therefore these they this those though three through throughout thus to too toward two under unless
+    until up upon us use used using very via was we were what whatever when where whether which while who whom whose
+    why will with within without would yes yet you your
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A word in a passage that may be swapped: where it begins, the word, and its substitutes, the best first."""
+
+    at: int
+    word: str
+    candidates: tuple[str, ...]
+
+
+def spots(
+    passages: Sequence[str],
+    queries: Sequence[str],
+    synonyms: Synonyms,
+    constraints: Sequence[str] = ("stop_words", "query_words"),
+    same_part: bool = True,
+    ends: Sequence[int] | None = None,
+) -> list[list[Spot]]:
+    """The swappable words of each passage, given its query, in the order of the text.
+
+    Constraints: words that carry no content stay (``stop_words``), and so do the query's own words and their forms
+    (``query_words``); ``query_candidates`` keeps the query's words from being put in. Numbers and what looks like code
+    always stay. ``ends`` is the character up to which each passage is read.
+    """
+    unknown = sorted(set(constraints) - set(CONSTRAINTS))
+    if unknown:
+        raise ValueError(f"constraints={tuple(constraints)!r}: allowed are {', '.join(CONSTRAINTS)}")
+    read = [len(p) for p in passages] if ends is None else ends
+    found = [[m for m in WORD.finditer(p, 0, e + 2) if m.end() <= e] for p, e in zip(passages, read, strict=True)]
+    words = dict.fromkeys(m[0].lower() for matches in found for m in matches)
+    if "stop_words" in constraints:
+        words = {w: None for w in words if w not in STOP_WORDS}
+    table = synonyms.of(list(words), same_part)
+    asked = {q: sorted({w.lower() for w in RUN.findall(q)}) for q in set(queries)}
+    return [
+        [
+            Spot(m.start(), m[0], candidates)
+            for m in matches
+            if (candidates := _allowed(m[0], table.get(m[0].lower(), []), asked[query], constraints))
+        ]
+        for matches, query in zip(found, queries, strict=True)
+    ]
+
+
+def _allowed(word: str, candidates: Sequence[str], asked: Sequence[str], constraints: Sequence[str]) -> tuple[str, ...]:
+    """The substitutes that the constraints leave, written like the word they replace."""
+    if "query_words" in constraints and any(kin(word.lower(), q) for q in asked):
+        return ()
+    kept = [c for c in candidates if "query_candidates" not in constraints or not any(kin(c, q) for q in asked)]
+    return tuple(dict.fromkeys(like(c, word) for c in kept if c != word.lower()))
+
+
+def like(candidate: str, word: str) -> str:
+    """A substitute in the capitals of the word it replaces."""
+    if word.isupper() and len(word) > 1:
+        return candidate.upper()
+    return candidate[:1].upper() + candidate[1:] if word[:1].isupper() else candidate
+
+
+def swapped(text: str, swaps: Sequence[tuple[int, str, str]]) -> str:
+    """A text with words put in place of others; each swap is (where it began in the original, old word, new word)."""
+    parts, done = [], 0
+    for at, old, new in sorted(swaps):
+        if text[at : at + len(old)] != old or at < done:
+            raise ValueError(f"swap at {at}: the text has {text[at : at + len(old)]!r} there, not {old!r}")
+        parts += [text[done:at], new]
+        done = at + len(old)
+    return "".join([*parts, text[done:]])

@@ -1,0 +1,219 @@
+"""A thousand queries and nine documents each: attack a collection by the papers' protocol, and say how it went."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from drscale.attacks.synonyms import Synonyms
+from drscale.attacks.target import target
+from drscale.attacks.words import STANDARD, Attack, attack_texts
+from drscale.encoder import BiEncoder
+from drscale.evaluation.entropy import interval, relevant_rows
+from drscale.evaluation.ranking import search
+from drscale.evaluation.score import Encode, checked
+from drscale.texts import Collection
+from drscale.texts.collection import shuffled
+
+DEPTH, RANGES = 1000, 9
+TOP = 100  # the top of the list that hinges look at
+COLUMNS = ("query", "passage", "range_low", "range_high", "rank_before", "rank_after")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of some of a collection's queries and of all its passages, made once and used again."""
+
+    query_rows: np.ndarray
+    queries: np.ndarray
+    passages: np.ndarray
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The places of these query rows among the encoded ones."""
+        places = np.searchsorted(self.query_rows, rows)
+        if len(rows) and (places.max() >= len(self.query_rows) or (self.query_rows[places] != rows).any()):
+            raise ValueError(
+                "encoded: lacks some of the queries that were attacked; encode the same collection and seed"
+            )
+        return places
+
+
+def encode_collection(
+    model: BiEncoder | Encode,
+    collection: Collection,
+    *,
+    encode_passages: Encode | None = None,
+    queries: int | None = 1000,
+    seed: int = 0,
+) -> Encoded:
+    """Encode a collection's passages and at most ``queries`` of its queries (None: all), drawn by the seed alone."""
+    if queries is not None and queries < 1:
+        raise ValueError(f"queries={queries}: at least 1, or None for all")
+    aim = target(model, encode_passages)
+    rows = np.unique(collection.pairs[0])
+    rows = np.sort(rows[shuffled(len(rows), seed)[:queries]])
+    asked = collection.queries["text"].take(rows).to_pylist()
+    passages = collection.passages["text"].to_pylist()
+    return Encoded(
+        rows,
+        checked(aim.encode_queries, asked, f"{collection.name}: encode(queries)"),
+        checked(aim.encode_passages, passages, f"{collection.name}: encode(passages)"),
+    )
+
+
+def rank_ranges(passages: int) -> list[tuple[int, int]]:
+    """The nine ranges of ranks from which documents are drawn, both ends included: 101 to 200 ... 901 to 1000.
+
+    A collection of fewer than 1,000 passages has its whole list cut into ten and the first tenth left out.
+    """
+    depth = min(DEPTH, passages)
+    if depth < 2 * (RANGES + 1):
+        raise ValueError(f"a collection of {passages} passages: at least {2 * (RANGES + 1)} are needed for nine ranges")
+    cuts = [round(depth * i / (RANGES + 1)) for i in range(1, RANGES + 2)]
+    return [(low + 1, high) for low, high in itertools.pairwise(cuts)]
+
+
+def pick_documents(collection: Collection, encoded: Encoded, seed: int = 0) -> pd.DataFrame:
+    """Draw for each query one document from each range of its ranks, never a relevant one.
+
+    Columns ``query_row``, ``passage_row``, ``range_low``, ``range_high``. A range without a document that may be drawn
+    is left out.
+    """
+    relevant = relevant_rows(*collection.pairs)[encoded.query_rows]
+    bands = rank_ranges(len(collection.passages))
+    _, ranked = search(encoded.queries, encoded.passages, bands[-1][1])
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i, row in enumerate(encoded.query_rows):
+        draws = rng.random(len(bands))
+        for (low, high), draw in zip(bands, draws, strict=True):
+            band = ranked[i, low - 1 : high]
+            band = band[~np.isin(band, relevant[i])]
+            if len(band):
+                rows.append((int(row), int(band[int(draw * len(band))]), low, high))
+    return pd.DataFrame(rows, columns=["query_row", "passage_row", "range_low", "range_high"])
+
+
+def attack_collection(
+    model: BiEncoder | Encode,
+    collection: Collection,
+    source: Synonyms | str,
+    attack: Attack = STANDARD,
+    *,
+    encode_passages: Encode | None = None,
+    queries: int | None = 1000,
+    seed: int = 0,
+    similarity: Encode | Literal["minilm"] | None = "minilm",
+    surrogate: BiEncoder | None = None,
+    encoded: Encoded | None = None,
+    documents: pd.DataFrame | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Attack one document of each range of ranks for each of ``queries`` queries: a row a query and document.
+
+    Columns: ``query``, ``passage`` (ids), ``range_low``, ``range_high``, ``rank_before``, ``rank_after`` (1 is best, in
+    the list of all passages, of which none but this one changes), then those of :func:`words.attack_texts`. The same
+    seed gives the same rows. ``encoded`` saves encoding the collection again; ``documents``, as
+    :func:`pick_documents` makes them, fixes what is attacked, for instance the same for several models. ``attrs`` say
+    what was asked for, how many queries there were, and the ranges, ``scaled`` where the collection was too small for
+    the papers' own.
+    """
+    aim = target(model, encode_passages)
+    held = encoded or encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
+    chosen = pick_documents(collection, held, seed) if documents is None else documents
+    if not len(chosen):
+        raise ValueError(f"{collection.name}: there is no document to attack")
+    places, own = held.of(chosen["query_row"].to_numpy()), chosen["passage_row"].to_numpy()
+    rivals = None
+    if attack.method == "hinge":
+        rivals = search(held.queries, held.passages, TOP)[0][places]
+    frame = attack_texts(
+        aim.encoder or model,
+        collection.queries["text"].take(chosen["query_row"].to_numpy()).to_pylist(),
+        collection.passages["text"].take(own).to_pylist(),
+        source,
+        attack,
+        encode_passages=encode_passages,
+        similarity=similarity,
+        surrogate=surrogate,
+        rivals=rivals,
+        progress=progress,
+    )
+    before, after = ranks(held, places, own, frame["score_after"].to_numpy())
+    heads = {
+        "query": collection.queries["id"].take(chosen["query_row"].to_numpy()).to_pylist(),
+        "passage": collection.passages["id"].take(own).to_pylist(),
+        "range_low": chosen["range_low"].to_numpy(),
+        "range_high": chosen["range_high"].to_numpy(),
+        "rank_before": before,
+        "rank_after": np.where(frame["changed"], np.minimum(before, after), before),
+    }
+    rows = pd.concat([pd.DataFrame(heads), frame], axis=1)
+    bands = rank_ranges(len(collection.passages))
+    rows.attrs = {
+        **frame.attrs,
+        "collection": collection.name,
+        "fingerprint": collection.fingerprint,
+        "synthetic": collection.synthetic,
+        "queries": len(held.query_rows),
+        "ranges": [list(band) for band in bands],
+        "scaled": bands[-1][1] < DEPTH,
+        "seed": seed,
+    }
+    return rows
+
+
+def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rank of each passage in its query's list before, and with the score it has after; ties share the best."""
+    old, new = np.empty(len(own), dtype=np.int64), np.empty(len(own), dtype=np.int64)
+    step = max(1, 20_000_000 // len(encoded.passages))
+    for at in range(0, len(own), step):
+        rows = slice(at, at + step)
+        wanted, place = np.unique(places[rows], return_inverse=True)
+        scores = (encoded.queries[wanted] @ encoded.passages.T)[place]  # (block, passages)
+        block = np.arange(len(scores))
+        mine = scores[block, own[rows]].copy()
+        scores[block, own[rows]] = -np.inf
+        old[rows] = 1 + (scores > mine[:, None]).sum(1)
+        new[rows] = 1 + (scores > np.asarray(after[rows], np.float32)[:, None]).sum(1)
+    return old, new
+
+
+def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | None = None) -> pd.DataFrame:
+    """How well an attack went: each measure's mean with its 95% bootstrap interval over queries.
+
+    ``success``: the share of documents that climbed; ``boosted``: ranks climbed, on average over all; ``top10``: the
+    share that stands among the first ten afterwards (none did before, where the ranges begin lower); ``changed``: the
+    share that was changed at all; ``words_changed``, ``share_changed``: words swapped, and their share of the words
+    read; ``similarity``; ``encodings``: texts the model was asked about. The documents of a query are drawn together.
+    ``by`` names a column to tell apart, for instance ``range_low``.
+    """
+    if by is not None and by not in attacked:
+        raise ValueError(f"by={by!r}: the rows have {', '.join(map(str, attacked.columns))}")
+    groups = [("", attacked)] if by is None else list(attacked.groupby(by))
+    rows = []
+    for group, part in groups:
+        for name, values in _outcomes(part, top).items():
+            kept = pd.DataFrame({"query": part["query"].to_numpy(), "value": values}).dropna()
+            if not len(kept):
+                continue
+            each = kept.groupby("query")["value"].agg(["mean", "size"])
+            weight = each["size"].to_numpy(float)
+            measure = interval({"": each["mean"].to_numpy(float)}, {"": weight})
+            rows.append({**({} if by is None else {by: group}), "measure": name, **vars(measure)})
+    return pd.DataFrame(rows).rename(columns={"n": "queries"})
+
+
+def _outcomes(part: pd.DataFrame, top: Sequence[int]) -> dict[str, np.ndarray]:
+    old, new = part["rank_before"].to_numpy(), part["rank_after"].to_numpy()
+    found = {"success": new < old, "boosted": old - new}
+    found |= {f"top{k}": new <= k for k in top}
+    found |= {name: part[name].to_numpy() for name in ("changed", "words_changed")}
+    found["share_changed"] = part["words_changed"].to_numpy() / np.maximum(part["words"].to_numpy(), 1)
+    found |= {name: part[name].to_numpy() for name in ("similarity", "encodings")}
+    return {name: np.asarray(values, dtype=float) for name, values in found.items()}

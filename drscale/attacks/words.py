@@ -1,0 +1,346 @@
+"""The word substitution ranking attack: a few words of a passage swapped for synonyms, so that it climbs the list.
+
+Words are tried in the order of their importance, each with all its substitutes, and a swap is kept if it lifts the
+passage in a list that else stays as it is (Wu et al., PRADA, after which Liu et al. 2025 attack). White-box where the
+encoder can be looked into, black-box where it only encodes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from drscale.attacks import importance
+from drscale.attacks.spots import RUN, Spot, spots, swapped
+from drscale.attacks.synonyms import Synonyms, synonyms
+from drscale.attacks.target import Target, judge, target
+from drscale.encoder import BiEncoder
+from drscale.evaluation.score import Encode, checked
+
+Method = Literal["gradient", "hinge", "swap", "deletion", "surrogate", "random"]
+WHITE_BOX = ("gradient", "hinge", "swap")
+# A swap must lift the score by more than this share of |query| |passage|; what lies closer together counts as a tie
+# and the earlier candidate wins, so that rounding, which depends on what shares a batch, decides nothing.
+TIE = 1e-5
+BLOCK = 256  # passages attacked side by side
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Say how passages are attacked.
+
+    ``method`` is where the importance of words comes from. White-box: ``gradient`` (the norm of the score's gradient
+    with respect to a word's token embeddings), ``hinge`` (the same of the hinges against the top of the list), ``swap``
+    (the first-order gain of the word's best substitute; its candidates, too, are tried in the order of their gains).
+    Black-box: ``surrogate`` (the gradient of another encoder), ``deletion`` (how much the score moves without the
+    word), ``random`` (a control). At most ``words`` words are swapped and at most the ``share`` of all that are read,
+    but always one; ``candidates`` is how many substitutes a word is tried with; ``floor`` the least cosine similarity
+    to the original (None: none). ``same_part`` keeps the part of speech where the source knows it.
+    """
+
+    method: Method = "gradient"
+    words: int = 10
+    share: float = 1.0
+    candidates: int = 20
+    floor: float | None = 0.8
+    constraints: tuple[str, ...] = ("stop_words", "query_words")
+    same_part: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ValueError(f"Attack.method={self.method!r}: allowed are {', '.join(get_args(Method))}")
+        if self.words < 1 or self.candidates < 1 or not 0 < self.share <= 1:
+            raise ValueError(
+                f"Attack: words={self.words} and candidates={self.candidates} must be at least 1, share={self.share} "
+                "in (0, 1]"
+            )
+        if self.floor is not None and not -1 <= self.floor <= 1:
+            raise ValueError(f"Attack.floor={self.floor}: a cosine between -1 and 1, or None")
+
+    def budget(self, words: int) -> int:
+        """How many of so many words may be swapped."""
+        return max(1, min(self.words, math.floor(self.share * words)))
+
+
+STANDARD = Attack()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be tried on a passage: its swappable words, the most important first, and how many may go."""
+
+    query: np.ndarray
+    head: str
+    tail: str
+    slots: tuple[Spot, ...]
+    words: int
+    budget: int
+    asked: int = 0  # texts that planning had the target encode
+
+
+@dataclass
+class Outcome:
+    """What came of a plan: the swaps that were kept (place, old, new), the scores, the cosine to the original."""
+
+    before: float
+    after: float
+    similarity: float
+    swaps: list[tuple[int, str, str]] = field(default_factory=list)
+    encodings: int = 1
+
+
+def attack_texts(
+    model: BiEncoder | Encode,
+    queries: Sequence[str],
+    passages: Sequence[str],
+    source: Synonyms | str,
+    attack: Attack = STANDARD,
+    *,
+    encode_passages: Encode | None = None,
+    similarity: Encode | Literal["minilm"] | None = "minilm",
+    surrogate: BiEncoder | None = None,
+    rivals: np.ndarray | None = None,
+    block: int = BLOCK,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Attack passages so that their queries score them higher: a row each, in the order given.
+
+    ``model`` is a BiEncoder, or any function from texts to vectors with ``encode_passages`` where that differs; scores
+    are inner products. ``source`` is a spelling or anything that knows synonyms. ``similarity`` judges meaning (MiniLM
+    unless said otherwise; None: nobody, and the column is empty), on as much of the passage as the model reads.
+    ``rivals`` (passages, k) are the scores of the top of each query's list, for ``hinge``.
+
+    Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
+    each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
+    ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays as it is
+    and says so. What was asked for stands in ``attrs``.
+    """
+    aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
+    if len(queries) != len(passages) or not len(passages):
+        raise ValueError(f"attack: {len(queries)} queries and {len(passages)} passages; one query a passage is needed")
+    _check_means(attack, aim, similarity, surrogate, rivals)
+    unit = judge(similarity)
+    asked = list(dict.fromkeys(queries))
+    place = {q: i for i, q in enumerate(asked)}
+    vectors = checked(aim.encode_queries, asked, "encode(queries)")
+    guide = vectors if surrogate is None else surrogate.encode(asked)
+    order = sorted(range(len(passages)), key=lambda i: passages[i])  # the same passage side by side is encoded once
+    rows: list[dict[str, object]] = [{}] * len(passages)
+    with tqdm(total=len(passages), desc="attack", unit="passage", disable=not progress) as bar:
+        for at in range(0, len(order), block):
+            some = order[at : at + block]
+            mine = [place[queries[i]] for i in some]
+            plans = plan(
+                aim,
+                vectors[mine],
+                [queries[i] for i in some],
+                [passages[i] for i in some],
+                known,
+                attack,
+                surrogate=surrogate,
+                guide=guide[mine],
+                rivals=None if rivals is None else rivals[some],
+                numbers=some,
+            )
+            for i, p, outcome in zip(some, plans, search(plans, aim, attack, unit), strict=True):
+                rows[i] = _row(p, outcome)
+            bar.update(len(some))
+    frame = pd.DataFrame(rows).assign(source=known.source, method=attack.method)
+    frame.attrs = {
+        "attack": {**asdict(attack), "constraints": list(attack.constraints)},
+        "source": known.source,
+        "part_of_speech": bool(attack.same_part and known.has_parts),
+        "similarity": "minilm" if similarity == "minilm" else "none" if similarity is None else "given",
+    }
+    return frame
+
+
+def _check_means(
+    attack: Attack, aim: Target, similarity: object, surrogate: BiEncoder | None, rivals: np.ndarray | None
+) -> None:
+    if attack.method in WHITE_BOX and aim.encoder is None:
+        raise ValueError(
+            f"method={attack.method!r}: needs a BiEncoder; a mere function allows deletion, surrogate, random"
+        )
+    if attack.method == "surrogate" and surrogate is None:
+        raise ValueError("method='surrogate': give surrogate, as train_surrogate makes it")
+    if attack.method == "hinge" and rivals is None:
+        raise ValueError("method='hinge': give rivals, the scores of the top of each query's list")
+    if attack.floor is not None and similarity is None:
+        raise ValueError(f"floor={attack.floor}: needs similarity, an encoder to judge it; or floor=None")
+
+
+def plan(
+    aim: Target,
+    vectors: np.ndarray,
+    queries: Sequence[str],
+    passages: Sequence[str],
+    source: Synonyms,
+    attack: Attack,
+    *,
+    surrogate: BiEncoder | None = None,
+    guide: np.ndarray | None = None,
+    rivals: np.ndarray | None = None,
+    numbers: Sequence[int] | None = None,
+) -> list[Plan]:
+    """Find the swappable words of passages and order them by importance.
+
+    ``vectors`` are the target's of the queries, ``guide`` the surrogate's; ``numbers`` seed the random order.
+    """
+    read = importance.read(aim.encoder, passages) if aim.encoder is not None else None
+    ends = read.ends if read else [len(p) for p in passages]
+    found = spots(passages, queries, source, attack.constraints, attack.same_part, ends)
+    cuts = aim.cuts(passages, ends) if read else ends
+    asked = [0] * len(passages)
+    if attack.method == "random":
+        seeds = range(len(passages)) if numbers is None else numbers
+        draws = [np.random.default_rng([attack.seed, n]).random(len(s)) for n, s in zip(seeds, found, strict=True)]
+    elif attack.method == "deletion":
+        draws = _deletion(aim, vectors, passages, cuts, found)
+        asked = [len(s) + bool(s) for s in found]
+    else:
+        looked = surrogate if attack.method == "surrogate" else aim.encoder
+        if looked is None:
+            raise ValueError(f"method={attack.method!r}: needs an encoder to look into")
+        at = importance.read(looked, passages) if read is None or looked is not aim.encoder else read
+        toward = guide if attack.method == "surrogate" and guide is not None else vectors
+        slopes = importance.gradients(looked, toward, at.ids, rivals if attack.method == "hinge" else None)
+        if attack.method == "swap":
+            found, draws = _by_gain(looked, found, at.spans, slopes, attack.candidates)
+        else:
+            draws = [importance.norms(s, spans, g) for s, spans, (_, g) in zip(found, at.spans, slopes, strict=True)]
+    plans = []
+    for i, (text, cut) in enumerate(zip(passages, cuts, strict=True)):
+        order = np.argsort(-draws[i], kind="stable")
+        slots = tuple(Spot(s.at, s.word, s.candidates[: attack.candidates]) for s in (found[i][k] for k in order))
+        words = len(RUN.findall(text, 0, ends[i]))
+        plans.append(Plan(vectors[i], text[:cut], text[cut:], slots, words, attack.budget(words), asked[i]))
+    return plans
+
+
+def _deletion(
+    aim: Target, vectors: np.ndarray, passages: Sequence[str], cuts: Sequence[int], found: list[list[Spot]]
+) -> list[np.ndarray]:
+    """How much each word's absence moves the score, up or down."""
+    owners, heads = [], []
+    for i, (text, cut) in enumerate(zip(passages, cuts, strict=True)):
+        tried = [text[:cut], *(swapped(text[:cut], [(s.at, s.word, "")]) for s in found[i])] if found[i] else []
+        owners += [i] * len(tried)
+        heads += tried
+    if not heads:
+        return [np.empty(0) for _ in passages]
+    scores = (aim.vectors(heads, [passages[i][cuts[i] :] for i in owners]) * vectors[owners]).sum(1)
+    parts = np.split(scores, np.cumsum([len(s) + bool(s) for s in found])[:-1])
+    return [np.abs(part[1:] - part[:1]) for part in parts]
+
+
+def _by_gain(
+    looked: BiEncoder,
+    found: list[list[Spot]],
+    spans: list[np.ndarray],
+    slopes: list[tuple[np.ndarray, np.ndarray]],
+    most: int,
+) -> tuple[list[list[Spot]], list[np.ndarray]]:
+    """Each word with its best candidates by first-order gain, the best first, and that gain."""
+    words = list(dict.fromkeys(c for row in found for s in row for c in s.candidates))
+    vectors = importance.mean_embeddings(looked, words)
+    ordered, best = [], []
+    for row, where, (values, gradient) in zip(found, spans, slopes, strict=True):
+        gained = importance.gains(row, where, values, gradient, vectors)
+        orders = [np.argsort(-g, kind="stable")[:most] for g in gained]
+        ordered.append(
+            [Spot(s.at, s.word, tuple(s.candidates[k] for k in o)) for s, o in zip(row, orders, strict=True)]
+        )
+        best.append(np.array([g.max() for g in gained]))
+    return ordered, best
+
+
+def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | None) -> list[Outcome]:
+    """Try the words of all plans in turn, every candidate of a turn's words in one pass, and keep what lifts.
+
+    Of a word's candidates that lift the score and hold the floor the best is kept. The outcome is that of trying one
+    candidate after the other. ``unit`` gives the vectors of length 1 that similarity is judged by.
+    """
+    heads, tails = [p.head for p in plans], [p.tail for p in plans]
+    vectors, queries = aim.vectors(heads, tails), np.stack([p.query for p in plans])
+    start = (vectors * queries).sum(1)
+    ties = TIE * np.linalg.norm(vectors, axis=1) * np.linalg.norm(queries, axis=1)
+    found = [Outcome(float(s), float(s), 1.0, [], 1 + p.asked) for s, p in zip(start, plans, strict=True)]
+    origin = None if unit is None else unit(heads)
+    for turn in itertools.count():
+        active = [i for i, p in enumerate(plans) if turn < len(p.slots) and len(found[i].swaps) < p.budget]
+        if not active:
+            break
+        owners, texts = [], []
+        for i in active:
+            spot = plans[i].slots[turn]
+            for candidate in spot.candidates:
+                owners.append(i)
+                texts.append(swapped(heads[i], [*found[i].swaps, (spot.at, spot.word, candidate)]))
+        scores = (aim.vectors(texts, [tails[i] for i in owners]) * queries[owners]).sum(1)
+        cuts = np.cumsum([len(plans[i].slots[turn].candidates) for i in active])[:-1]
+        lists = dict(zip(active, np.split(scores, cuts), strict=True))
+        begins = dict(zip(active, [0, *cuts.tolist()], strict=True))
+        for i in active:
+            found[i].encodings += len(lists[i])
+        while lists:  # a second round only where the best candidate falls below the floor
+            chosen = {i: k for i, s in lists.items() if (k := best_of(s, found[i].after, float(ties[i]))) is not None}
+            cosines = dict.fromkeys(chosen, math.nan)
+            if chosen and attack.floor is not None and unit is not None and origin is not None:
+                near = unit([texts[begins[i] + k] for i, k in chosen.items()])
+                cosines = {i: float(v @ origin[i]) for i, v in zip(chosen, near, strict=True)}
+            for i, k in chosen.items():
+                if attack.floor is not None and not cosines[i] >= attack.floor:
+                    lists[i] = lists[i].copy()
+                    lists[i][k] = -np.inf
+                    continue
+                spot = plans[i].slots[turn]
+                found[i].swaps.append((spot.at, spot.word, spot.candidates[k]))
+                found[i].after, found[i].similarity = float(lists[i][k]), cosines[i]
+                del lists[i]
+            lists = {i: s for i, s in lists.items() if i in chosen}
+    _judge_the_rest(plans, found, unit, origin)
+    return found
+
+
+def best_of(scores: np.ndarray, now: float, tie: float) -> int | None:
+    """The earliest of the best candidates, or None if none lifts the score."""
+    most = float(scores.max(initial=-np.inf))
+    return int(np.flatnonzero(scores >= most - tie)[0]) if most > now + tie else None
+
+
+def _judge_the_rest(
+    plans: Sequence[Plan], found: list[Outcome], unit: Encode | None, origin: np.ndarray | None
+) -> None:
+    """The similarity of what was changed without a floor."""
+    open_ = [i for i, o in enumerate(found) if math.isnan(o.similarity)]
+    if unit is None or origin is None or not open_:
+        return
+    near = unit([swapped(plans[i].head, found[i].swaps) for i in open_])
+    for i, vector in zip(open_, near, strict=True):
+        found[i].similarity = float(vector @ origin[i])
+
+
+def _row(p: Plan, o: Outcome) -> dict[str, object]:
+    swaps, whole = sorted(o.swaps), p.head + p.tail
+    return {
+        "changed": bool(swaps),
+        "words": p.words,
+        "words_changed": len(swaps),
+        "swaps": [f"{old} -> {new}" for _, old, new in swaps],
+        "places": [at for at, _, _ in swaps],
+        "similarity": o.similarity,
+        "score_before": o.before,
+        "score_after": o.after,
+        "original": whole,
+        "attacked": swapped(whole, swaps),
+        "encodings": o.encodings,
+    }
