@@ -22,13 +22,14 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import HTMLExporter
 
 from drscale.runs import write_atomic
+from drscale.show import numbers
 from drscale.show.export import browser
 
 HERE = Path(__file__).resolve().parent
 CELL_SECONDS = 120
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_SAYS = "(A widget stands here: run this cell in JupyterLab to use it.)"
-SVG = "image/svg+xml"
+SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
 # One browser for all figures of a kernel, instead of one that starts for each.
 ONE_BROWSER = "import kaleido; kaleido.start_sync_server(n=1, silence_warnings=True)"
 HUSH = "import warnings; warnings.filterwarnings('ignore', message='The kopts argument')"
@@ -38,6 +39,8 @@ nav.book { display: flex; justify-content: space-between; gap: 2em; max-width: 6
 nav.book a { color: #0b5cad; text-decoration: none; }
 body.index { max-width: 42em; margin: 3em auto; padding: 0 1em; font: 17px/1.5 system-ui, sans-serif; }
 body.index li { margin: 0.6em 0; }
+p.numbers { margin: 0 0 1em; font-size: 85%; }
+p.numbers a { color: #0b5cad; }
 </style>"""
 
 
@@ -69,13 +72,44 @@ def tidy(notebook: Any) -> Any:
     )
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
-        for output in cell.get("outputs", []):
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [part for output in cell.outputs for part in without_kernel(output)]
+        for output in cell.outputs:
             output.get("metadata", {}).clear()
             data = output.get("data", {})
-            if WIDGET in data:
-                output.data = nbformat.from_dict({"text/plain": WIDGET_SAYS})
             if SVG in data:
                 data[SVG] = steady(data[SVG])
+    return notebook
+
+
+def without_kernel(output: Any) -> list[Any]:
+    """What is left of an output where no kernel answers: of a widget its picture, if it has one, and its words."""
+    data = output.get("data", {})
+    if WIDGET not in data:
+        return [output]
+    picture = {kind: data[kind] for kind in (FIGURE, SVG, "image/png") if kind in data}
+    words = f"{data.get('text/markdown', '')}\n\n*{WIDGET_SAYS}*".strip()
+    output.data = nbformat.from_dict({"text/plain": WIDGET_SAYS} | picture)
+    if not picture:
+        return [output]
+    return [output, nbformat.v4.new_output("display_data", {"text/plain": WIDGET_SAYS, "text/markdown": words})]
+
+
+def with_numbers(notebook: Any, name: str) -> Any:
+    """Put a link to the numbers that it draws below each figure, as a CSV that the page carries along."""
+    count = 0
+    for cell in notebook.cells:
+        outputs, cell["outputs"] = cell.get("outputs", []), []
+        for output in outputs:
+            cell.outputs.append(output)
+            if FIGURE not in output.get("data", {}):
+                continue
+            count += 1
+            csv = numbers.drawn(output.data[FIGURE]).to_csv(index=False, float_format="%.6g").encode()
+            link = f'<a download="{name}-{count}.csv" href="{numbers.data_uri(csv, ".csv")}">'
+            says = f'<p class="numbers">{link}The numbers of this figure (CSV, {max(len(csv) // 1000, 1)} kB)</a></p>'
+            cell.outputs.append(nbformat.v4.new_output("display_data", {"text/html": says}))
     return notebook
 
 
@@ -112,7 +146,8 @@ def book(paths: list[Path], folder: Path) -> None:
     read = [(path, *heading(nbformat.read(path, as_version=4))) for path in paths]
     for i, (path, title, _) in enumerate(read):
         started = time.perf_counter()
-        page, _resources = exporter.from_notebook_node(execute(path), {"metadata": {"name": title}})
+        done = with_numbers(execute(path), path.stem)
+        page, _resources = exporter.from_notebook_node(done, {"metadata": {"name": title}})
         around = [(read[j][0].stem, read[j][1]) if 0 <= j < len(read) else None for j in (i - 1, i + 1)]
         write_atomic(folder / f"{path.stem}.html", _with_links(page, *around))
         print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)

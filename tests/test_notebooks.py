@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import re
 import statistics
@@ -155,6 +156,9 @@ def test_the_title_and_the_question_are_read(build: ModuleType) -> None:
     assert build.heading(notebook(question="none")) == ("A title", "")
 
 
+LIVE = "from drscale.show.explore_law import law_explorer\n"
+LIVE += "import numpy as np, pandas as pd\nn = np.geomspace(1e5, 1e7, 8)\n"
+LIVE += "runs = pd.DataFrame({'params_layers': n, 'in_domain_entropy': (3e4 / n) ** 0.5 + 0.1})\nlaw_explorer(runs)"
 FIGURE = "import plotly.graph_objects as go\ngo.Figure(go.Scatter(x=[1, 2], y=[3, 4]))"
 WIDGET = "import ipywidgets\nipywidgets.IntSlider()"
 
@@ -164,13 +168,21 @@ WIDGET = "import ipywidgets\nipywidgets.IntSlider()"
 def test_store_and_book(build: ModuleType, chromium: str, tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.ipynb" for i in (1, 2)]
     for path in paths:
-        nbformat.write(notebook(FIGURE, WIDGET), path)
+        nbformat.write(notebook(FIGURE, WIDGET, LIVE), path)
     build.store(paths[:1])
     assert faults_of_storage(read(paths[0])) == []
     assert read(paths[0]).cells[2].outputs[0].data == {"text/plain": build.WIDGET_SAYS}
+    picture, words = read(paths[0]).cells[3].outputs
+    assert {"image/svg+xml", "application/vnd.plotly.v1+json"} < set(picture.data)
+    assert "Beyond, up to" in words.data["text/markdown"]
+    assert build.WIDGET_SAYS in words.data["text/markdown"]
     build.book(paths, tmp_path / "book")
     first, index = ((tmp_path / "book" / name).read_text() for name in ("1.html", "index.html"))
-    assert 'src="data:image/svg+xml;base64,' in first
+    assert first.count('src="data:image/svg+xml;base64,') == 2
+    assert "Beyond, up to" in first
+    csv = [base64.b64decode(found).decode() for found in re.findall(r'href="data:text/csv;base64,([^"]*)"', first)]
+    assert csv[0] == "trace,x,y\nscatter 1,1,3\nscatter 1,2,4\n"
+    assert "in_domain fit" in csv[1]
     assert first.count('<a href="2.html">A title &rarr;</a>') == 2
     assert index.index('href="1.html"') < index.index('href="2.html"')
     assert "How big is it?" in index

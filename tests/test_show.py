@@ -1,4 +1,4 @@
-"""Figures show what the table says, exports are what a paper needs, widgets agree with the pure functions."""
+"""Figures show what the table says, exports are what a paper needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -17,7 +16,7 @@ from synthetic import WIDTHS, size_table, study
 
 from drscale.analysis import laws, trust
 from drscale.runs import RunStore
-from drscale.show import export, figures, style, widgets
+from drscale.show import export, figures, style
 
 needs_browser = pytest.mark.skipif(export.browser() is None, reason="no browser: apt-get install chromium")
 needs_poppler = pytest.mark.skipif(
@@ -327,114 +326,3 @@ def test_latex_joins_intervals_escapes_and_speaks_greek(sizes):
 )
 def test_numbers_in_tables(value, text):
     assert export.number(value) == text
-
-
-# Widgets, without a browser or a kernel
-
-
-def test_the_explorer_agrees_with_the_pure_function(sizes):
-    box = widgets.holdout_explorer(sizes)
-    levels = sorted(set(sizes["params_layers"]))
-    assert box.cut.value == levels[-2]
-    assert [v for _, v in box.cut.options] == levels[3:-1]
-
-    def agrees(measure: str, scope: str, cut: float) -> None:
-        fig, words = widgets.holdout_view(sizes, laws.size_law, measure, scope, cut)
-        for mine, theirs in zip(box.figure.data, fig.data, strict=True):
-            assert mine.name == theirs.name
-            if theirs.y is not None and len(theirs.y) and theirs.y[0] is not None:
-                assert np.array(mine.y, dtype=float) == pytest.approx(np.array(theirs.y, dtype=float), nan_ok=True)
-        assert box.figure.layout.yaxis.title.text == fig.layout.yaxis.title.text
-        assert words.split(":")[0] in box.sentence.value
-
-    agrees("entropy", "ood", levels[-2])
-    first = box.sentence.value
-    box.cut.value = levels[4]
-    agrees("entropy", "ood", levels[4])
-    assert box.sentence.value != first
-    box.scope.value = "in_domain"
-    agrees("entropy", "in_domain", levels[4])
-    box.measure.value = "calibrated"
-    agrees("calibrated", "in_domain", levels[4])
-
-
-def test_the_explorers_sentence_tells_the_error_beyond(sizes):
-    levels = sorted(set(sizes["params_layers"]))
-    _, words = widgets.holdout_view(sizes, above=levels[5])
-    missed = trust.holdout(sizes, laws.size_law, y="ood_entropy", above=levels[5], warn=False)
-    worst = missed.loc[missed["error"].abs().idxmax(), "error"]
-    assert f"off by {100 * worst:+.1f}% at most" in words
-    assert f"{missed['inside'].sum()} of 4 levels inside" in words
-    assert f"fitted up to {style.count_text(levels[5])}" in words
-
-
-def test_the_explorer_works_on_ones_own_columns_and_says_when_it_cannot():
-    box = widgets.holdout_explorer(size_table()[["params_layers", "in_domain_entropy"]])
-    assert [v for _, v in box.scope.options] == ["in_domain"]
-    with pytest.raises(ValueError, match="has 4 different values: too few to hold one out"):
-        widgets.holdout_explorer(size_table(levels=4))
-    with pytest.raises(ValueError, match="the table has none of them"):
-        widgets.holdout_explorer(size_table()[["params_layers"]])
-
-
-def test_a_reloaded_page_gets_the_present_data(sizes):
-    box = widgets.holdout_explorer(sizes)
-    box.cut.value = sorted(set(sizes["params_layers"]))[4]
-    state = box.figure.get_state()
-    names = {t["name"]: t for t in state["_widget_data"]}
-    assert len(np.array(names["ood held out"]["x"]).ravel()) == len(named(box.figure, "ood held out").x) == 5
-
-
-def train_with(note, stopped, steps=40, pause=0.0):
-    for step in range(1, steps + 1):
-        if stopped():
-            return step - 1
-        note(step, {"loss": 5.0 / step})
-        if step % 10 == 0:
-            note(step, {"step": step, "loss": 5.0 / step, "validation": 6.0 / step})
-        time.sleep(pause)
-    return steps
-
-
-def test_watch_draws_the_curve_and_hands_the_result_back():
-    watched = widgets.watch(lambda **told: train_with(**told), steps=40)
-    assert watched.result(10) == 40
-    assert not watched.thread.is_alive()
-    loss, validation = watched.figure.data
-    assert len(loss.x) == 44
-    assert validation.y == pytest.approx([0.6, 0.3, 0.2, 0.15])
-    assert watched.bar.value == 40
-    assert watched.label.value.startswith("done")
-    assert "application/vnd.jupyter.widget-view+json" in watched._repr_mimebundle_()
-
-
-def test_watch_stops_at_the_button():
-    watched = widgets.watch(lambda **told: train_with(**told, steps=10_000, pause=0.005), steps=10_000)
-    time.sleep(0.1)
-    assert not watched.button.disabled
-    watched.button.click()
-    assert 0 < watched.result(10) < 10_000
-    assert watched.label.value.startswith("stopped")
-
-
-def test_watch_shows_an_error_and_raises_it_again():
-    def broken(note, stopped):
-        note(1, {"loss": 1.0})
-        raise ValueError("no such rung")
-
-    watched = widgets.watch(broken)
-    watched.join(10)
-    assert "failed: no such rung" in watched.label.value
-    with pytest.raises(ValueError, match="no such rung"):
-        watched.result()
-    with pytest.raises(ValueError, match="steps=0: at least 1"):
-        widgets.watch(broken, steps=0)
-
-
-def test_watch_says_when_it_has_waited_long_enough():
-    go_on = threading.Event()
-    watched = widgets.watch(lambda note, stopped: go_on.wait(10))
-    with pytest.raises(TimeoutError, match=r"timeout=0\.05: training still runs"):
-        watched.result(0.05)
-    go_on.set()
-    assert watched.result(10) is True

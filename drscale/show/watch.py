@@ -1,119 +1,19 @@
-"""Live figures for a notebook: pure functions plus ranges, testable without a browser. Never imports torch."""
+"""Training watched live: its curve grows while a thread works, and a button stops it. Never imports torch."""
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
 import ipywidgets
-import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.analysis import laws, trust
-from drscale.show import figures, style
+from drscale.show import style
+from drscale.show.live import LiveFigure
 
 T = TypeVar("T")
-
-
-class LiveFigure(go.FigureWidget):
-    """A FigureWidget that shows its present data, not its first, when a page is loaded again."""
-
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """The state a page asks for; plotly keeps the data of creation there, so put in what is drawn now."""
-        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
-        if key is None and "_widget_data" in state and getattr(self, "_data", None):
-            now = {"_widget_data": deepcopy(self._data), "_widget_layout": deepcopy(self._layout_obj._props)}
-            for name, value in now.items():
-                to_json = self.trait_metadata(name, "to_json", self._trait_to_json)
-                state[name] = to_json(value, self)
-        return state
-
-
-def holdout_view(
-    table: pd.DataFrame,
-    law: Callable[..., Any] = laws.size_law,
-    measure: str = "entropy",
-    scope: str = "ood",
-    above: float | None = None,
-    *,
-    x: str | None = None,
-    dark: bool = False,
-    **options: Any,
-) -> tuple[go.Figure, str]:
-    """The figure of a law fitted to the runs at x <= ``above``, and its equation and error beyond as a sentence."""
-    column = f"{scope}_{measure}"
-    part, rest, name = trust.split(table, law, x, column, above)
-    cut = float(part[name].max())
-    fig = figures.law_figure(table, law, measure, x=name, scopes=(scope,), above=cut, dark=dark, warn=False, **options)
-    result = laws.fit(part, law, name, column, warn=False, **options)
-    missed = trust.holdout(table, law, name, column, above=cut, warn=False, **options)
-    worst = missed.iloc[missed["error"].abs().argmax()]
-    largest = float(rest[name].max())
-    sentence = (
-        f"{style.SCOPES[scope]}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
-        f"Beyond, up to {largest / cut:.1f} times that size, the curve is off by {100 * worst['error']:+.1f}% at most "
-        f"({missed['inside'].sum()} of {len(missed)} levels inside their 95% prediction interval)."
-    )
-    return fig, " ".join([sentence, *(f"Beware: {said}." for said in laws.diagnose(result))])
-
-
-def holdout_explorer(
-    table: pd.DataFrame,
-    law: Callable[..., Any] = laws.size_law,
-    *,
-    x: str | None = None,
-    measures: Iterable[str] = ("entropy", "calibrated"),
-    dark: bool = False,
-    **options: Any,
-) -> ipywidgets.VBox:
-    """A slider for the hold-out cut with the scope and the measure to choose: the fit follows.
-
-    The box has ``cut``, ``scope``, ``measure``, ``figure`` and ``sentence`` as attributes. Cuts that leave too few
-    levels to fit are not offered.
-    """
-    kinds = [m for m in measures if any(f"{s}_{m}" in table for s in style.SCOPES)]
-    scopes = [s for s in style.SCOPES if any(f"{s}_{m}" in table for m in kinds)]
-    if not kinds:
-        raise ValueError(f"measures={tuple(measures)!r}: the table has none of them, as in in_domain_entropy")
-    name = laws.default_x(law) if x is None else x
-    levels = sorted(set(laws.numbers(table, name, f"{scopes[-1]}_{kinds[0]}")[0]))
-    cuts = levels[len(laws.parameter_names(law)) : -1]
-    if not cuts:
-        raise ValueError(
-            f"column {name!r} has {len(levels)} different values: too few to hold one out and fit the rest"
-        )
-    wide = {"style": {"description_width": "initial"}}
-    cut = ipywidgets.SelectionSlider(
-        options=[(style.count_text(c), c) for c in cuts], value=cuts[-1], description="fit up to", **wide
-    )
-    scope = ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=scopes[-1])
-    measure = ipywidgets.ToggleButtons(options=kinds)
-
-    def view() -> tuple[go.Figure, str]:
-        return holdout_view(table, law, measure.value, scope.value, cut.value, x=name, dark=dark, **options)
-
-    fig, words = view()
-    fig.update_layout(height=420)
-    figure, sentence = LiveFigure(fig), ipywidgets.HTML(f"<p>{html.escape(words)}</p>")
-
-    def redraw(_: Any = None) -> None:
-        fresh, said = view()
-        with figure.batch_update():
-            for old, new in zip(figure.data, fresh.data, strict=True):
-                old.update(new.to_plotly_json(), overwrite=False)
-            now = fresh.layout
-            figure.update_layout(xaxis=now.xaxis, yaxis=now.yaxis, shapes=now.shapes, annotations=now.annotations)
-        sentence.value = f"<p>{html.escape(said)}</p>"
-
-    for control in (cut, scope, measure):
-        control.observe(redraw, names="value")
-    box = ipywidgets.VBox([ipywidgets.HBox([scope, measure]), cut, figure, sentence])
-    box.cut, box.scope, box.measure, box.figure, box.sentence = cut, scope, measure, figure, sentence
-    return box
 
 
 class Watched(Generic[T]):

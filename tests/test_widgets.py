@@ -1,0 +1,370 @@
+"""Explorers agree with their pure functions, send only what changed, and leave a picture where no kernel is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from synthetic import size_table, study
+
+from drscale.analysis import laws, trust
+from drscale.runs import RunStore
+from drscale.show import export, live, numbers, style
+from drscale.show.explore_law import law_explorer, law_view
+from drscale.show.live import Explorer, LiveFigure, View
+from drscale.show.watch import watch
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    return study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def table(store: RunStore) -> pd.DataFrame:
+    return store.table()
+
+
+@pytest.fixture(scope="module")
+def sizes(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["pairs"] == 0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_browser_left():
+    yield
+    export.close()
+
+
+def named(fig: go.Figure, name: str) -> go.Scatter:
+    (found,) = [t for t in fig.data if t.name == name]
+    return found
+
+
+def described(fig: go.Figure) -> dict[str, Any]:
+    """All that a figure draws, comparable: without the names a live one gives its traces, arrays as lists."""
+    bare = go.Figure(fig)
+    bare.layout.template = None
+    found: dict[str, Any] = bare.to_plotly_json()
+    return plain(
+        {"data": [{k: v for k, v in t.items() if k != "uid"} for t in found["data"]], "layout": found["layout"]}
+    )
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if v is not None and plain(v) != {}}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return "nan" if isinstance(value, float) and np.isnan(value) else value
+
+
+def same(box: Explorer, view: View) -> None:
+    """The explorer shows what the pure function says."""
+    assert described(box.figure) == described(view.figure)
+    assert box.sentence.value == live._paragraph(view.sentence)
+    assert box.table.value == live.table_html(view.table)
+
+
+def reproduced(box: Explorer, **given: Any) -> View:
+    """What the settings as code make."""
+    names = dict(given)
+    exec(box.code.value, names)
+    found = names["view"]
+    assert isinstance(found, View)
+    return found
+
+
+# A live figure
+
+
+def test_redraw_sends_only_what_differs(monkeypatch):
+    fig = go.Figure(
+        [go.Scatter(x=[1, 2], y=[3, 4], name="a"), go.Scatter(x=[1, 2], y=[5, 6])], {"title": {"text": "t"}}
+    )
+    shown, sent = LiveFigure(fig), []
+    monkeypatch.setattr(LiveFigure, "_send_update_msg", lambda self, **message: sent.append(message))
+    monkeypatch.setattr(LiveFigure, "_send_restyle_msg", lambda self, **message: pytest.fail("not in a batch"))
+    fresh = go.Figure(fig)
+    fresh.data[1].update(y=[5, 7], marker_size=9)
+    shown.redraw(fresh)
+    (message,) = sent
+    assert message["restyle_data"] == {"y": [[5, 7]], "marker": [{"size": 9}]}
+    assert message["trace_indexes"] == [1]
+    assert not message["relayout_data"]
+    assert described(shown) == described(fresh)
+    shown.redraw(go.Figure(fresh))
+    assert len(sent) == 1, "nothing changed and yet something was sent"
+    bare = go.Figure(fresh)
+    bare.data[1].marker = None
+    shown.redraw(bare)
+    assert described(shown) == described(bare)
+
+
+def test_redraw_keeps_what_the_user_did_by_hand():
+    fig = go.Figure(go.Scatter(x=[1, 2], y=[3, 4]), {"xaxis": {"range": [0, 9]}})
+    shown = LiveFigure(fig)
+    shown.layout.xaxis.range = [1, 2]  # a zoom
+    shown.data[0].visible = "legendonly"
+    fresh = go.Figure(fig)
+    fresh.data[0].y = [4, 5]
+    shown.redraw(fresh)
+    assert shown.layout.xaxis.range == (1, 2)
+    assert shown.data[0].visible == "legendonly"
+    assert shown.data[0].y == (4, 5)
+
+
+def test_redraw_takes_other_kinds_of_traces():
+    shown = LiveFigure(go.Figure([go.Scatter(x=[1], y=[2]), go.Scatter(x=[1], y=[3])]))
+    for fresh in (go.Figure(go.Contour(z=[[1, 2], [3, 4]])), go.Figure([go.Scatter(y=[1]), go.Scatter(y=[2])])):
+        shown.redraw(fresh)
+        assert described(shown) == described(fresh)
+        assert len(shown.get_state()["_widget_data"]) == len(fresh.data)
+
+
+def test_a_reloaded_page_gets_the_present_data(sizes):
+    box = law_explorer(sizes)
+    box.controls["above"].value = sorted(set(sizes["params_layers"]))[4]
+    state = box.figure.get_state()
+    names = {t["name"]: t for t in state["_widget_data"]}
+    assert len(np.array(names["ood held out"]["x"]).ravel()) == len(named(box.figure, "ood held out").x) == 5
+
+
+# Sliders
+
+
+def test_a_slider_holds_exactly_what_it_was_given():
+    for start in (0.6, 3.22e-8, 312e12, 0.37, 1.0):
+        slider = live.slider("price", start, 0.01, 100, str)
+        assert slider.value == start
+        values = [v for _, v in slider.options]
+        assert values == sorted(set(values))
+        assert all(abs(v / start - 1) > 0.02 for v in values if v != start), "a neighbour that looks like the start"
+    assert live.grid(3, 1, 10) == [1.0, 1.25, 1.5, 2.0, 2.5, 3, 4.0, 5.0, 6.0, 8.0, 10.0]
+    assert live.grid(0.0, 10, 20, zero=True) == [0.0, 10.0, 12.5, 15.0, 20.0]
+    assert live.grid(1000, 10, 20)[-1] == 1000
+
+
+# The law explorer
+
+
+def test_the_law_explorer_agrees_with_the_pure_function(sizes):
+    box = law_explorer(sizes)
+    levels = sorted(set(sizes["params_layers"]))
+    above, scope, measure = (box.controls[n] for n in ("above", "scope", "measure"))
+    assert above.value == levels[-2]
+    assert [v for _, v in above.options] == levels[3:-1]
+    same(box, law_view(sizes, laws.size_law, "entropy", "ood", levels[-2]))
+    above.value = levels[4]
+    same(box, law_view(sizes, laws.size_law, "entropy", "ood", levels[4]))
+    scope.value = "in_domain"
+    same(box, law_view(sizes, laws.size_law, "entropy", "in_domain", levels[4]))
+    measure.value = "calibrated"
+    same(box, law_view(sizes, laws.size_law, "calibrated", "in_domain", levels[4]))
+    box.controls["loss"].value = "robust"
+    dropped = tuple(sizes.index[:2])
+    box.controls["without"].value = dropped
+    view = law_view(sizes, laws.size_law, "calibrated", "in_domain", levels[4], without=dropped, robust=True)
+    same(box, view)
+    assert list(named(view.figure, "left out").x) == list(sizes["params_layers"].iloc[:2])
+    same(box, reproduced(box, table=sizes))
+
+
+def test_the_law_can_be_switched_where_sizes_and_data_are_crossed(table):
+    box = law_explorer(table)
+    at, law = box.controls["at"], box.controls["law"]
+    assert [v for _, v in at.options] == [17600], "the only number of pairs with several sizes"
+    law.value = laws.data_law
+    assert [v for _, v in at.options] == [max(set(table.query("rung == 'L2H192'")["params_layers"]))]
+    amounts = table[table["rung"] == "L2H192"]
+    assert [v for _, v in box.controls["above"].options] == sorted(set(amounts["train_pairs"]))[3:-1]
+    assert len(box.controls["without"].options) == len(amounts)
+    view = law_view(table, laws.data_law, at=at.value, above=box.controls["above"].value)
+    same(box, view)
+    assert view.sentence == law_view(amounts, laws.data_law, above=box.controls["above"].value).sentence
+    same(box, reproduced(box, table=table))
+
+
+def test_the_sentence_tells_the_error_beyond(sizes):
+    levels = sorted(set(sizes["params_layers"]))
+    words = law_view(sizes, above=levels[5]).sentence
+    missed = trust.holdout(sizes, laws.size_law, y="ood_entropy", above=levels[5], warn=False)
+    worst = missed.loc[missed["error"].abs().idxmax(), "error"]
+    assert f"off by {100 * worst:+.1f}% at most" in words
+    assert f"{missed['inside'].sum()} of 4 levels inside" in words
+    assert f"fitted up to {style.count_text(levels[5])}" in words
+
+
+def test_the_law_view_says_that_runs_are_synthetic(sizes):
+    assert "SYNTHETIC" in law_view(sizes).figure.layout.title.text
+    assert not law_view(sizes.assign(synthetic=False)).figure.layout.title.text
+
+
+def test_settings_that_cannot_be_fitted_are_said_and_the_figure_stays(sizes):
+    box = law_explorer(sizes)
+    before, levels = described(box.figure), sorted(set(sizes["params_layers"]))
+    box.controls["above"].value = levels[3]
+    few = tuple(sizes.index[sizes["params_layers"].isin(levels[:2])])
+    shown = described(box.figure)
+    box.controls["without"].value = few
+    assert "Not with these settings: " in box.sentence.value
+    assert "2 different values" in box.sentence.value
+    assert described(box.figure) == shown != before
+    box.controls["without"].value = ()
+    same(box, law_view(sizes, above=levels[3]))
+
+
+def test_the_law_explorer_works_on_ones_own_columns_and_says_when_it_cannot():
+    mine = size_table()[["params_layers", "in_domain_entropy"]].rename(columns={"params_layers": "parameters"})
+    box = law_explorer(mine, x="parameters")
+    assert [v for _, v in box.controls["scope"].options] == ["in_domain"]
+    same(box, reproduced(box, table=mine))
+    with pytest.raises(ValueError, match="has 4 different values: too few to hold one out"):
+        law_explorer(size_table(levels=4))
+    with pytest.raises(ValueError, match="the table has none of them"):
+        law_explorer(size_table()[["params_layers"]])
+    with pytest.raises(ValueError, match=r"without=\[99\]: the table's index has no 99"):
+        law_view(size_table(), scope="in_domain", without=[99])
+    with pytest.raises(ValueError, match=r"at=5: no run has train_pairs there, the levels are 7"):
+        law_view(size_table().assign(train_pairs=7), scope="in_domain", at=5)
+
+
+# Without a kernel: the picture and its numbers
+
+
+def test_a_stored_explorer_is_a_figure_with_its_words(sizes, monkeypatch):
+    box = law_explorer(sizes)
+    assert set(box._repr_mimebundle_()) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
+    monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+    monkeypatch.setattr("plotly.io.renderers.default", "plotly_mimetype")
+    bundle = box._repr_mimebundle_()
+    stored = bundle["application/vnd.plotly.v1+json"]
+    assert [t.get("name") for t in stored["data"]] == [t.name for t in box.figure.data]
+    assert box.sentence.value in bundle["text/markdown"]
+    assert "application/vnd.plotly.v1+json" in box.figure._repr_mimebundle_()
+
+
+def test_the_numbers_of_a_figure_are_all_that_it_draws():
+    fig = go.Figure(
+        [
+            go.Scatter(x=[1, 2], y=[3.0, 4.0], name="a", error_y={"array": [0.1, 0.2], "arrayminus": [0.3, 0.4]}),
+            go.Contour(x=[1, 2], y=[5, 6, 7], z=np.arange(6).reshape(3, 2), name="b", xaxis="x2", yaxis="y2"),
+            go.Scatter(x=[], y=[], name="nothing"),
+        ]
+    )
+    for thing in (fig, go.Figure(fig).to_dict()):  # as it is, and as a notebook stores it: packed
+        found = numbers.drawn(thing)
+        a, b = found[found["trace"] == "a"], found[found["trace"] == "b"]
+        assert a[["x", "y", "y_low", "y_high"]].to_numpy() == pytest.approx(
+            np.array([[1, 3, 2.7, 3.1], [2, 4, 3.6, 4.2]])
+        )
+        assert list(a["panel"]) == ["1", "1"]
+        assert list(b["panel"]) == ["2"] * 6
+        assert b[["x", "y", "z"]].to_numpy().tolist() == [
+            [1, 5, 0],
+            [2, 5, 1],
+            [1, 6, 2],
+            [2, 6, 3],
+            [1, 7, 4],
+            [2, 7, 5],
+        ]
+        assert len(found) == 8
+    assert list(numbers.drawn(go.Figure()).columns) == ["trace", "x", "y"]
+
+
+def test_save_writes_what_is_drawn_and_says_where(sizes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    box = law_explorer(sizes)
+    saver = box.saver
+    saver.kind.value = ".csv"
+    saver.button.click()
+    pd.testing.assert_frame_equal(pd.read_csv("law.csv"), numbers.drawn(go.Figure(box.figure)), check_dtype=False)
+    assert str(tmp_path / "law.csv") in saver.said.value
+    packed = saver.said.value.partition("base64,")[2].partition('"')[0]
+    assert pd.read_csv(io.BytesIO(base64.b64decode(packed))).shape == pd.read_csv("law.csv").shape
+    saver.kind.value, saver.name.value = ".html", "page"
+    saver.button.click()
+    assert "Plotly.newPlot" in (tmp_path / "page.html").read_text()
+    assert "data:" not in saver.said.value, "five megabytes are no link"
+    saver.name.value = "no/such\0place"
+    saver.button.click()
+    assert "Not written: " in saver.said.value
+    assert not saver.button.disabled
+
+
+def test_save_without_a_browser_says_what_to_install(sizes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export, "browser", lambda: None)
+    saver = law_explorer(sizes).saver
+    for kind in (".pdf", ".svg", ".png"):
+        saver.kind.value = kind
+        saver.button.click()
+        assert "install Chromium" in saver.said.value
+        assert not list(tmp_path.iterdir())
+
+
+# Training watched
+
+
+def train_with(note, stopped, steps=40, pause=0.0):
+    for step in range(1, steps + 1):
+        if stopped():
+            return step - 1
+        note(step, {"loss": 5.0 / step})
+        if step % 10 == 0:
+            note(step, {"step": step, "loss": 5.0 / step, "validation": 6.0 / step})
+        time.sleep(pause)
+    return steps
+
+
+def test_watch_draws_the_curve_and_hands_the_result_back():
+    watched = watch(lambda **told: train_with(**told), steps=40)
+    assert watched.result(10) == 40
+    assert not watched.thread.is_alive()
+    loss, validation = watched.figure.data
+    assert len(loss.x) == 44
+    assert validation.y == pytest.approx([0.6, 0.3, 0.2, 0.15])
+    assert watched.bar.value == 40
+    assert watched.label.value.startswith("done")
+    assert "application/vnd.jupyter.widget-view+json" in watched._repr_mimebundle_()
+
+
+def test_watch_stops_at_the_button():
+    watched = watch(lambda **told: train_with(**told, steps=10_000, pause=0.005), steps=10_000)
+    time.sleep(0.1)
+    assert not watched.button.disabled
+    watched.button.click()
+    assert 0 < watched.result(10) < 10_000
+    assert watched.label.value.startswith("stopped")
+
+
+def test_watch_shows_an_error_and_raises_it_again():
+    def broken(note, stopped):
+        note(1, {"loss": 1.0})
+        raise ValueError("no such rung")
+
+    watched = watch(broken)
+    watched.join(10)
+    assert "failed: no such rung" in watched.label.value
+    with pytest.raises(ValueError, match="no such rung"):
+        watched.result()
+    with pytest.raises(ValueError, match="steps=0: at least 1"):
+        watch(broken, steps=0)
+
+
+def test_watch_says_when_it_has_waited_long_enough():
+    go_on = threading.Event()
+    watched = watch(lambda note, stopped: go_on.wait(10))
+    with pytest.raises(TimeoutError, match=r"timeout=0\.05: training still runs"):
+        watched.result(0.05)
+    go_on.set()
+    assert watched.result(10) is True
