@@ -65,7 +65,11 @@ class SynonymSource:
             if name not in usual:
                 raise ValueError(f"synonyms {_plain(self)!r}: option {name!r}, allowed are {', '.join(usual)}")
             whole, most = name != "least", 1.0 if name == "least" else 1e9
-            if (whole and value != int(value)) or not -most <= value <= most or (whole and value < (name == "top")):
+            if (
+                (whole and not float(value).is_integer())
+                or not -most <= value <= most
+                or (whole and value < (name == "top"))
+            ):
                 wanted = "at least 1" if name == "top" else "a whole number, 0 for all" if whole else "between -1 and 1"
                 raise ValueError(f"synonyms {_plain(self)!r}: {name}={value:g}, allowed is {wanted}")
         kept = {name: float(value) for name, value in seen.items() if value != usual[name]}
@@ -109,7 +113,9 @@ def _spelling(kind: str) -> str:
 
 def _plain(s: SynonymSource) -> str:
     argument = f":{urllib.parse.quote(s.argument, safe='/:@+,._- ')}" if s.argument else ""
-    return f"{s.kind}{argument}{'?' if s.options else ''}" + "&".join(f"{k}={v:g}" for k, v in s.options)
+    return f"{s.kind}{argument}{'?' if s.options else ''}" + "&".join(
+        f"{k}={int(v) if float(v).is_integer() else v}" for k, v in s.options
+    )
 
 
 def synonyms(spec: str | SynonymSource) -> Synonyms:

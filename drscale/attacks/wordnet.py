@@ -112,7 +112,7 @@ class WordNet:
         if form == "s" and part == "noun":
             return irregular[0] if irregular else _with_s(lemma)
         if form == "s":
-            return _with_s(lemma)
+            return f"{lemma}es" if lemma.endswith("o") else _with_s(lemma)
         if form == "ed" and lemma in _UNCHANGED:
             return ""
         listed = [f for f in irregular if f.endswith(form)]
