@@ -340,6 +340,30 @@ def test_the_path_is_one_optimum_after_another():
     assert np.isnan(boxed.loc[0, "loss"])
 
 
+def test_a_path_at_once_is_a_path_step_by_step():
+    money = [1e3, 1e4, 3e5]
+    at_once, stepwise = budget.path(joint(), money, FREE), budget.path(joint(spread=0.05), money, FREE)
+    columns = ["budget", "N", "D", "loss", "annotation", "training", "encoding", "inside"]
+    assert list(at_once.columns) == columns
+    assert np.allclose(at_once[columns].astype(float), stepwise[columns].astype(float), rtol=1e-9)
+    with pytest.raises(ValueError, match=r"budget=-1.0: a finite amount"):
+        budget.path(joint(), [1e3, -1.0], FREE)
+
+
+@pytest.mark.parametrize("law", [laws.joint_law, laws.additive_law])
+def test_a_contour_has_one_loss(law):
+    curve = joint(law=law)
+    N = np.geomspace(1e6, 1e9, 20)
+    D = budget.contour(curve, 0.3, N=N)
+    seen = np.isfinite(D)
+    assert 0 < seen.sum() < 20
+    assert curve(N=N[seen], D=D[seen]) == pytest.approx(np.full(seen.sum(), 0.3))
+    assert budget.contour(curve, 0.3, D=D[seen]) == pytest.approx(N[seen])
+    assert np.isnan(budget.contour(curve, 0.02, N=N)).all()
+    with pytest.raises(ValueError, match="contour: give either N or D"):
+        budget.contour(curve, 0.3)
+
+
 # Targets
 
 

@@ -161,20 +161,41 @@ def isocost(budget: float, prices: Prices, N: npt.ArrayLike) -> Array:
     return np.where(D > 0, D, np.nan)
 
 
+def contour(curve: Curve, loss: float, *, N: npt.ArrayLike | None = None, D: npt.ArrayLike | None = None) -> Array:
+    """The pairs that bring models of N parameters to a loss, or the sizes that D pairs do; NaN where nothing does."""
+    if (N is None) == (D is None):
+        raise ValueError("contour: give either N or D, the other comes back")
+    f = _form(curve)
+    own, power, known = (
+        (f.B, f.q, (f.M / np.asarray(N)) ** f.p) if D is None else (f.M, f.p, (f.B / np.asarray(D)) ** f.q)
+    )
+    rest = np.maximum(loss - f.delta, 0.0) ** (1 / f.k) - known
+    return own * np.where(rest > 0, rest, np.nan) ** (-1 / power)
+
+
 def path(
     curve: Curve, budgets: Iterable[float], prices: Prices, *, within: Literal["box"] | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """The optimum for each budget, a row each: budget, N, D, loss, their intervals, costs, ``inside`` (the box)."""
+    money = [float(b) for b in budgets]
+    if not money:
+        raise ValueError("budgets=[]: at least one")
+    for budget in money:
+        _check_budget(budget)
+    if curve.draws is None and within is None:  # all at once
+        form = _form(curve)
+        N, D = _best(form, money, prices)
+        frame = pd.DataFrame({"budget": money, "N": N, "D": D, "loss": form.loss(N, D)})
+        costs = {"annotation": prices.pair * D, "training": prices.training * N, "encoding": prices.encoding * N}
+        return frame.assign(**costs, inside=curve.inside(N=N, D=D))
     rows = []
-    for budget in budgets:
-        plan = allocate(curve, float(budget), prices, within=within, level=level)
+    for budget in money:
+        plan = allocate(curve, budget, prices, within=within, level=level)
         row: dict[str, Any] = {"budget": plan.budget, "N": plan.N, "D": plan.D, "loss": plan.loss}
         for name, (low, high) in plan.intervals.items():
             row |= {f"{name}_low": low, f"{name}_high": high}
         inside = plan.feasible and bool(curve.inside(N=plan.N, D=plan.D))
         rows.append(row | plan.costs | {"inside": inside})
-    if not rows:
-        raise ValueError("budgets=[]: at least one")
     return pd.DataFrame(rows)
 
 

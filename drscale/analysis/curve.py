@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class Curve:
     source: str = ""
 
     def __post_init__(self) -> None:
-        known = list(inspect.signature(self.law).parameters)
+        known = _names(self.law)
         for what, names in (("values", self.values), ("box", self.box)):
             for n in names:
                 if n not in known:
@@ -54,7 +55,7 @@ class Curve:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The law's arguments that have no value yet, such as N and D."""
-        return tuple(n for n in inspect.signature(self.law).parameters if n not in self.values)
+        return tuple(n for n in _names(self.law) if n not in self.values)
 
     def __call__(self, **at: npt.ArrayLike) -> Any:
         """Evaluate the law at the point or the points named by its arguments; arrays broadcast."""
@@ -95,6 +96,11 @@ class Curve:
             if not (np.isfinite(p) & (p > 0)).all():
                 raise ValueError(f"{n}={at[n]!r}: finite numbers above zero are needed")
         return points
+
+
+@functools.cache
+def _names(law: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(law).parameters)
 
 
 def count_text(value: float) -> str:

@@ -124,7 +124,8 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     layout = _shrunk(copy.layout.to_plotly_json(), shrink)
     layout.setdefault("font", {})["size"] = FONT
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
-    top = 44 if copy.layout.title.text else 4  # the legend stands below the title
+    below = copy.layout.legend.yref == "container"  # the legend; else it stands between title and plot
+    top = (18 if below else 44) if copy.layout.title.text else 4
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
@@ -132,7 +133,7 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
         title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
         legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12},
     )
-    for axis in ("xaxis", "yaxis"):
+    for axis in [key for key in copy.layout if key.startswith(("xaxis", "yaxis"))]:
         copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})
         copy.update_layout({axis: {"tickfont": {"size": LEAST_FONT}}})
     copy.update_annotations(font_size=LEAST_FONT)
