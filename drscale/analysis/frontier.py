@@ -75,14 +75,19 @@ def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         return np.zeros(p.shape[:-1], dtype=bool)
     if p.shape[-1] > 2:
         return _pairwise(p)
-    order = np.lexsort((p[..., 1], p[..., 0]), axis=-1)
-    x, y = (np.take_along_axis(p[..., i], order, axis=-1) for i in (0, 1))
-    before = np.concatenate([np.full((*y.shape[:-1], 1), np.inf), np.minimum.accumulate(y, axis=-1)[..., :-1]], axis=-1)
-    # In this order a point that dominates comes first; a twin of the one before it fares as that one does.
-    twin = np.zeros(y.shape, dtype=bool)
-    twin[..., 1:] = (x[..., 1:] == x[..., :-1]) & (y[..., 1:] == y[..., :-1])
-    first = np.maximum.accumulate(np.where(twin, 0, np.arange(y.shape[-1])), axis=-1)
-    kept = np.take_along_axis(y < before, first, axis=-1)
+    across, along = (np.ascontiguousarray(p[..., i]) for i in (0, 1))
+    order, x = np.argsort(across, axis=-1), np.sort(across, axis=-1)
+    if ties := bool((x[..., 1:] == x[..., :-1]).any()):
+        order = np.lexsort((along, across), axis=-1)
+    y = np.take_along_axis(along, order, axis=-1)
+    # In this order whatever dominates a point comes before it, and no y before it is as low unless it is dominated.
+    kept = np.ones(y.shape, dtype=bool)
+    kept[..., 1:] = y[..., 1:] < np.minimum.accumulate(y, axis=-1)[..., :-1]
+    if ties:  # a twin of the one before it fares as that one does
+        twin = np.zeros(y.shape, dtype=bool)
+        twin[..., 1:] = (x[..., 1:] == x[..., :-1]) & (y[..., 1:] == y[..., :-1])
+        first = np.maximum.accumulate(np.where(twin, 0, np.arange(y.shape[-1])), axis=-1)
+        kept = np.take_along_axis(kept, first, axis=-1)
     found = np.empty_like(kept)
     np.put_along_axis(found, order, kept, axis=-1)
     return found

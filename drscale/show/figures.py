@@ -140,16 +140,16 @@ def domain_figure(
             raise ValueError(f"keys: no run {key!r} with {metric} in this table")
     first = found[found["key"] == next(iter(names))].sort_values("mean", ascending=metric not in _LESS_IS_BETTER)
     labels = {s: "in-domain" if s == "in_domain" else str(s).removeprefix("ood:") for s in found["scope"]}
-    fig, series = go.Figure(), style.SERIES
+    fig = go.Figure()
     for i, (key, name) in enumerate(names.items()):
         rows = found[found["key"] == key].set_index("scope").reindex(first["scope"])
-        colour = style.colours(dark)["ink"] if dark and series[i % 7] == "#000000" else series[i % 7]
+        colour, symbol = style.series(i, dark)
         fig.add_scatter(
             x=rows["mean"],
             y=[labels[s] for s in rows.index],
             mode="markers",
             name=name,
-            marker={"symbol": style.SERIES_MARKERS[i % 7], "color": colour, "size": 9},
+            marker={"symbol": symbol, "color": colour, "size": 9},
             error_x=traces.bars(rows["mean"], rows["low"], rows["high"], colour),
             customdata=np.column_stack([rows["low"], rows["high"], rows["n"]]),
             hovertemplate=f"<b>%{{y}}</b>, {name}<br>%{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}], "

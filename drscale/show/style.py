@@ -65,6 +65,13 @@ def colours(dark: bool = False) -> dict[str, str]:
     return _DARK if dark else _LIGHT
 
 
+def series(i: int, dark: bool = False) -> tuple[str, str]:
+    """Colour and marker of the i-th series; after seven the colours come again with open markers."""
+    colour = SERIES[i % 7]
+    ink = _DARK["ink"] if dark and colour == "#000000" else colour
+    return ink, SERIES_MARKERS[i % 7] + ("-open" if i % 14 >= 7 else "")
+
+
 def tint(colour: str, share: float) -> str:
     """A colour made transparent; ``share`` is what remains of it."""
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))

@@ -1,0 +1,210 @@
+"""The plane of two measures, effectiveness and robustness: its axes, points, names and front. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from drscale.analysis import frontier
+from drscale.analysis.frontier import Array, Better
+from drscale.analysis.resample import scope_of
+from drscale.runs import SCOPES
+from drscale.show import style, traces
+
+Inverse = Literal["none", "minmax", "reciprocal"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How values of a column are drawn: where each goes, the axis's title, and whether higher up is then better."""
+
+    place: Callable[[Any], Array]
+    title: str
+    higher: bool
+
+
+def axis(values: Array, name: str, inverse: Inverse = "none", higher: bool = False) -> Axis:
+    """The axis of a column named ``name``; ``higher`` says which way its values are better.
+
+    The paper draws an "inverse normalization" of entropy and does not define it. Our readings: "minmax" is 0 for the
+    worst and 1 for the best value drawn, linear between (so it shifts with what is drawn); "reciprocal" is 1 / value.
+    """
+    if inverse == "none":
+        return Axis(lambda v: np.asarray(v, dtype=float), name, higher)
+    if inverse == "reciprocal":
+        if higher or not (values > 0).all():
+            raise ValueError("inverse='reciprocal': for values above zero of which lower ones are better")
+        return Axis(
+            lambda v: 1 / np.asarray(v, dtype=float),
+            f"1 / {name[0].lower()}{name[1:]}".replace("(nats)", "(1/nats)"),
+            True,
+        )
+    if inverse == "minmax":
+        worst, best = (values.min(), values.max()) if higher else (values.max(), values.min())
+        span = best - worst if best != worst else 1.0
+        text = f"{name.removesuffix(' (nats)')}, worst 0 to best 1"
+        return Axis(lambda v: (np.asarray(v, dtype=float) - worst) / span, text, True)
+    raise ValueError(f"inverse={inverse!r}: allowed are 'none', 'minmax', 'reciprocal'")
+
+
+def words(column: str) -> str:
+    """A run table's column as an axis says it, as in "In-domain entropy (nats)"."""
+    if not column.startswith(tuple(f"{s}_" for s in SCOPES)):
+        return column
+    scope, metric = scope_of(column)
+    short = {"entropy": "entropy (nats)", "calibrated": "calibrated entropy (nats)"}
+    return f"{style.SCOPES[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
+
+
+def point_trace(
+    fig: go.Figure,
+    part: pd.DataFrame,
+    name: str,
+    columns: tuple[str, str],
+    axes: list[Axis],
+    look: tuple[str, str],
+    hover: list[str],
+    lines: bool = False,
+) -> None:
+    """Points with the intervals that the table has, and a hover with the values as measured."""
+    values: dict[str, Any] = {}
+    data, said = [np.array(hover, dtype=object)], f"<b>{name}</b><br>%{{customdata[0]}}"
+    for c, a, letter in zip(columns, axes, "xy", strict=True):
+        middle = a.place(part[c])
+        values[letter] = middle
+        said += f"<br>{words(c)} %{{customdata[{len(data)}]:.4g}}"
+        data.append(part[c].to_numpy())
+        if {f"{c}_low", f"{c}_high"} <= set(part):
+            pair = np.sort([a.place(part[f"{c}_low"]), a.place(part[f"{c}_high"])], axis=0)
+            mean, low, high = (pd.Series(v) for v in (middle, *pair))
+            values[f"error_{letter}"] = traces.bars(mean, low, high, look[0])
+            said += f" [%{{customdata[{len(data)}]:.4g}}, %{{customdata[{len(data) + 1}]:.4g}}]"
+            data += [part[f"{c}_low"].to_numpy(), part[f"{c}_high"].to_numpy()]
+    fig.add_scatter(
+        **values,
+        mode="lines+markers" if lines else "markers",
+        name=name,
+        marker={"color": look[0], "symbol": look[1], "size": 9},
+        line={"color": look[0], "width": 2},
+        customdata=np.column_stack(data),
+        hovertemplate=said + "<extra></extra>",
+    )
+
+
+def edge(
+    fig: go.Figure,
+    rows: pd.DataFrame,
+    columns: tuple[str, str],
+    axes: list[Axis],
+    better: Better,
+    dark: bool,
+    name: str = "front, as measured",
+) -> None:
+    """The edge of what the front of these rows dominates."""
+    sides = frontier.signs(better)
+    corners = frontier.staircase(frontier.lower(rows[list(columns)].to_numpy(dtype=float), better)) * sides
+    line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 1.5}
+    px, py = (a.place(corners[:, i]) for i, a in enumerate(axes))
+    fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, hoverinfo="skip")
+
+
+def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:
+    """Template, axes with their titles, the legend below, and an arrow in the corner where both are better."""
+    made: dict[str, Any] = {"template": style.template(dark), "hovermode": "closest", "height": 520}
+    made |= {"legend": {"yref": "container", "y": 0, "yanchor": "bottom"}, "margin": {"t": 44}}
+    return made | {f"{letter}axis": {"title": {"text": a.title}} for letter, a in zip("xy", axes, strict=True)}
+
+
+def better_corner(fig: go.Figure, axes: list[Axis], dark: bool) -> None:
+    """Say in a corner that both are better there."""
+    right, up = (a.higher for a in axes)
+    arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, up]
+    fig.add_annotation(
+        text=f"better {arrow}" if right else f"{arrow} better",
+        x=float(right),
+        y=float(up),
+        xref="paper",
+        yref="paper",
+        xanchor="right" if right else "left",
+        yanchor="top" if up else "bottom",
+        showarrow=False,
+        font={"color": style.colours(dark)["faint"], "size": 12},
+    )
+
+
+def legend_entry(fig: go.Figure, text: str, colour: str, symbol: str) -> None:
+    """A line of the legend for no point in particular."""
+    marker = {"symbol": symbol, "size": 10, "color": colour}
+    fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=text, legendgroup=text, hoverinfo="skip")
+
+
+def scale(parameters: Array, dark: bool) -> dict[str, Any]:
+    """Marker colours by size, with a bar that says what they mean."""
+    ticks = style.log_ticks(float(parameters.min()), float(parameters.max()))
+    scale = [[i / 10, style.ramp(i / 10, dark)] for i in range(11)]
+    bar: dict[str, Any] = {"title": {"text": "N", "side": "right"}, "thickness": 12, "len": 0.7, "outlinewidth": 0}
+    bar |= {"tickvals": np.log10(ticks).tolist(), "ticktext": [style.count_text(t) for t in ticks]}
+    return {"color": np.log10(parameters), "colorscale": scale, "showscale": True, "colorbar": bar}
+
+
+def name_points(
+    fig: go.Figure,
+    rows: pd.DataFrame,
+    label: str,
+    columns: tuple[str, str],
+    axes: list[Axis],
+    dark: bool,
+    size: int = 11,
+) -> None:
+    """Write each row's label beside its point, where it covers least of the others."""
+    at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
+    texts = [str(t) for t in rows[label]]
+    seen = [np.column_stack([t.x, t.y]) for t in fig.data if t.mode and "markers" in t.mode and t.x[0] is not None]
+    drawn = np.concatenate(seen).astype(float)
+    spread = np.maximum(np.ptp(drawn, axis=0), 1e-12) / (560, 340)  # of a pixel, about
+    points, boxes = drawn / spread, list[Array]()
+    frame = points.min(axis=0) - 25, points.max(axis=0) + 25
+    places = []
+    for (px, py), text in zip(at / spread, texts, strict=True):
+        half = np.array([0.3 * size * len(text), 0.65 * size])
+        tried: list[tuple[float, str, Array]] = []
+        for name, dx, dy in _PLACES:
+            centre = np.array([px + dx * (half[0] + 10), py + dy * (half[1] + 8)])
+            covered = (np.abs(points - centre) < half + 4).all(axis=1).sum()
+            crossed = sum(float(np.prod(np.clip(half + b[1] - np.abs(centre - b[0]), 0, None))) for b in boxes)
+            outside = float(np.clip([frame[0] - centre + half, centre + half - frame[1]], 0, None).sum())
+            tried.append((float(covered) + crossed / 50 + outside / 10, name, np.array([centre, half])))
+        _, place, box = min(tried, key=lambda option: option[0])
+        places.append(place)
+        boxes.append(box)
+    font = {"size": size, "color": style.colours(dark)["ink"]}
+    fig.add_scatter(
+        x=at[:, 0],
+        y=at[:, 1],
+        mode="markers+text",
+        marker={"size": 12, "opacity": 0},  # keeps the text off the marker drawn there
+        text=texts,
+        textposition=places,
+        textfont=font,
+        showlegend=False,
+        hoverinfo="skip",
+        cliponaxis=False,
+        name="names",
+    )
+
+
+_PLACES = (
+    ("middle right", 1, 0),
+    ("top center", 0, 1),
+    ("middle left", -1, 0),
+    ("bottom center", 0, -1),
+    ("top right", 1, 1),
+    ("bottom right", 1, -1),
+    ("top left", -1, 1),
+    ("bottom left", -1, -1),
+)

@@ -1,0 +1,331 @@
+"""Figures of fronts, joint scaling and several series show what the analysis says; the tables here are synthetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from conftest import ROOT
+from strategies import TRAITS, strategy_table
+from synthetic import size_table
+
+from drscale.analysis import contours, frontier, laws, published
+from drscale.analysis.laws import LawWarning
+from drscale.runs import RunStore
+from drscale.show import export, figures, fronts, plane, series, style
+
+BY = ("strategy", "share")
+NAMES = {f"{s}, {share:.0%}" if share < 1 else s for s, share in TRAITS}
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return strategy_table()
+
+
+def named(fig: go.Figure, name: str) -> go.Scatter:
+    (found,) = [t for t in fig.data if t.name == name]
+    return found
+
+
+# Figures 1 and 5
+
+
+@pytest.mark.parametrize(
+    ("contour", "other", "at", "levels"), [("rung", "train_pairs", 16000, 5), ("train_pairs", "rung", "L2H96", 5)]
+)
+def test_joint_figure_draws_strategies_contours_and_the_efficient_points(table, contour, other, at, levels):
+    fig = fronts.joint_figure(table, contour=contour, inverse="none")
+    part = table[table[other] == at]
+    assert {t.name for t in fig.data if t.mode == "lines+markers"} == NAMES
+    means = part[(part["strategy"] == "denoising") & (part["share"] == 0.5)].groupby(
+        "params_layers" if contour == "rung" else contour
+    )
+    drawn = named(fig, "denoising, 50%")
+    assert drawn.x == pytest.approx(means["in_domain_entropy"].mean())
+    assert drawn.y == pytest.approx(means["ood_entropy"].mean())
+    assert drawn.error_x.array == pytest.approx(means["in_domain_entropy_high"].mean() - drawn.x)
+    # All contours can be fitted, and the dashed line joins their best points.
+    by_strategy = part.groupby([contour, *BY], as_index=False)[["in_domain_entropy", "ood_entropy"]].mean()
+    fitted = contours.contours(by_strategy, contour).sort_values("s0")
+    lines = [t for t in fig.data if t.name.startswith("contour ")]
+    assert len(lines) == len(fitted) == levels
+    assert {t.line.dash for t in lines} == {"solid"}
+    dashed = named(fig, "Pareto-efficient (fitted)")
+    assert dashed.line.dash == "dash"
+    assert dashed.x == pytest.approx(fitted["x"])
+    assert dashed.y == pytest.approx(fitted["y"])
+    # Planted: the lean of 0 would be the ratio 1.5 there.
+    assert np.array(dashed.customdata)[:, 0] == pytest.approx(np.full(levels, 1.5), rel=0.1)
+
+
+def test_a_contour_is_drawn_through_its_curve(table):
+    fig = fronts.joint_figure(table, inverse="none")
+    part = table[table["train_pairs"] == 16000].groupby(["rung", *BY], as_index=False)
+    fitted = contours.contours(part[["in_domain_entropy", "ood_entropy"]].mean(), "rung")
+    curve = contours.trace(fitted).query("rung == 'L2H64'")
+    drawn = named(fig, "contour L2H64")
+    assert drawn.x == pytest.approx(curve["x"])
+    assert drawn.y == pytest.approx(curve["y"])
+    assert [a.text for a in fig.layout.annotations[:5]] == ["L2H32", "L2H64", "L2H96", "L2H128", "L2H256"]
+
+
+def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(table):
+    few = table[table["strategy"].isin(["standard", "adversarial"]) & (table["share"] != 0.75)]
+    fig = fronts.joint_figure(few)
+    lines = [t for t in fig.data if t.name.startswith("contour ")]
+    assert {t.line.dash for t in lines} == {"dot"}
+    assert "2 of 4 different leans" in lines[0].hovertemplate
+    assert named(fig, "front, as measured").line.dash == "dash"
+
+
+@pytest.mark.parametrize("inverse", ["minmax", "reciprocal", "none"])
+def test_the_reading_of_inverse_normalization_is_named_and_keeps_the_order(table, inverse):
+    fig = fronts.joint_figure(table, inverse=inverse)
+    text = {"minmax": "worst 0 to best 1", "reciprocal": "1 / in-domain", "none": "In-domain entropy (nats)"}[inverse]
+    assert text in fig.layout.xaxis.title.text
+    drawn = named(fig, "standard")
+    better_up = np.all(np.diff(drawn.x) > 0)  # from small to large
+    assert better_up == (inverse != "none")
+    corner = fig.layout.annotations[-1]
+    assert corner.text == ("better ↗" if inverse != "none" else "↙ better")
+    values = np.concatenate([t.x for t in fig.data if t.mode == "lines+markers"])
+    if inverse == "minmax":
+        assert (values.min(), values.max()) == pytest.approx((0, 1))
+    assert all((np.array(t.error_x.array) >= 0).all() for t in fig.data if t.mode == "lines+markers")
+    # Whatever the axis shows, the hover tells what was measured.
+    raw = np.array(drawn.customdata)[:, 1].astype(float)
+    assert raw == pytest.approx(
+        table.query("strategy == 'standard' and train_pairs == 16000")
+        .groupby("params_layers")["in_domain_entropy"]
+        .mean()
+        .to_numpy()
+    )
+
+
+def test_scores_are_drawn_with_better_up():
+    high = plane.axis(np.array([0.2, 0.6]), "nDCG@10", "minmax", higher=True)
+    assert high.place([0.2, 0.6]).tolist() == [0, 1]
+    low = plane.axis(np.array([0.2, 0.6]), "H", "minmax", higher=False)
+    assert low.place([0.2, 0.6]).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="inverse='reciprocal'"):
+        plane.axis(np.array([0.2, 0.6]), "nDCG@10", "reciprocal", higher=True)
+    with pytest.raises(ValueError, match="inverse='half'"):
+        plane.axis(np.array([0.2, 0.6]), "H", "half")
+
+
+def test_joint_figure_holds_the_rest_still(table):
+    fig = fronts.joint_figure(table)
+    assert "at 16K training pairs" in fig.layout.title.text
+    assert "SYNTHETIC" in fig.layout.title.text
+    assert "at 1K" in fronts.joint_figure(table, at=1000).layout.title.text
+    with pytest.raises(ValueError, match="at=5: no run has train_pairs so, there are 1000"):
+        fronts.joint_figure(table, at=5)
+    with pytest.raises(ValueError, match="no column 'method'"):
+        fronts.joint_figure(table, by="method")
+
+
+# The front
+
+
+def test_frontier_figure_shows_how_surely_a_run_is_on_the_front(table):
+    part = table[(table["rung"] == "L2H96") & (table["seed"] == 0)]
+    found = frontier.probability_on_front(part)
+    fig = fronts.frontier_figure(found)
+    for strategy, rows in found.groupby("strategy"):
+        (drawn,) = [t for t in fig.data if t.legendgroup == strategy and t.x[0] is not None]
+        assert drawn.x == pytest.approx(rows["in_domain_entropy"])
+        order = np.argsort(rows["probability"].to_numpy(), kind="stable")
+        assert (np.diff(np.array(drawn.marker.size)[order]) >= 0).all()
+        assert (np.diff(np.array(drawn.marker.opacity)[order]) >= 0).all()
+        share = f"on the front in {rows['probability'].iloc[0]:.0%} of draws"
+        assert drawn.customdata[0][0].endswith(share)
+        entry = [t for t in fig.data if t.name == strategy and t.x[0] is None]
+        assert len(entry) == 1
+    edge = next(t for t in fig.data if t.name.startswith("front, as measured"))
+    best = found[found["on_front"]]
+    assert set(best["in_domain_entropy"]) <= set(edge.x)
+    assert set(best["ood_entropy"]) <= set(edge.y)
+    names = named(fig, "names")
+    assert len(names.text) == len(best)
+    # What all runs on the front share is said once.
+    assert not any("16K" in t for t in names.text)
+    assert "16K pairs" in edge.name
+
+
+def test_frontier_figure_finds_the_probability_itself(table):
+    part = table[table["rung"] == "L2H96"]
+    fig = fronts.frontier_figure(part, pool=["train_pairs", *BY], draws=50)
+    assert sum(len(t.x) for t in fig.data if t.mode == "markers" and t.x[0] is not None) == 5 * 7
+
+
+def test_frontier_figure_of_the_measured_study():
+    store = RunStore(ROOT / "data" / "runs" / "docs-standard")
+    runs = store.table()
+    fig = fronts.frontier_figure(runs, queries=store.queries(), pool="seed", draws=200)
+    (drawn,) = [t for t in fig.data if t.mode == "markers"]
+    recipes = runs[runs["status"] == "done"].groupby(["rung", "train_pairs"]).size()
+    assert len(drawn.x) == len(recipes)
+    assert drawn.marker.showscale
+    assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == (
+        "In-domain entropy (nats)",
+        "Out-of-domain entropy (nats)",
+    )
+    assert fig.layout.title.text is None
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_no_two_series_look_alike(table, dark):
+    fig = fronts.joint_figure(table, dark=dark)
+    looks = [(t.marker.color, t.marker.symbol) for t in fig.data if t.mode == "lines+markers"]
+    assert len(set(looks)) == len({c for c, _ in looks}) == len({s for _, s in looks}) == 7
+    assert style.colours(dark)["paper"] not in {c for c, _ in looks}
+    assert style.series(7)[1].endswith("-open")
+
+
+# DRAGON's Figure 1
+
+
+def test_dragon_figure_draws_the_published_table():
+    points = fronts.dragon_points(published.dragon(4))
+    assert {"name", "group", "x", "y", "comparable"} <= set(points)
+    dragon = points.set_index("name").loc["DRAGON+"]
+    assert (dragon["x"], dragon["y"], dragon["group"]) == (39.0, 50.2, "DRAGON")
+    assert not points[["x", "y"]].isna().any(axis=None)
+    assert not points.set_index("name").loc["COT-MAE", "comparable"]
+    fig = fronts.dragon_figure(points)
+    assert sorted(named(fig, "names").text) == sorted(points["name"])
+    edge = named(fig, "front, as measured")
+    fair = points[points["comparable"]]
+    best = fair[frontier.non_dominated(-fair[["x", "y"]].to_numpy())]
+    assert (min(edge.x), max(edge.x)) == (best["x"].min(), best["x"].max())
+    dense = named(fig, "dense")
+    opened = [s.endswith("-open") for s in dense.marker.symbol]
+    rows = points[points["group"] == "dense"]
+    assert opened == (~rows["comparable"]).tolist()
+    assert named(fig, "not comparable").x == (None,)
+
+
+def test_dragon_points_refuse_a_set_that_is_not_there():
+    with pytest.raises(ValueError, match="BEIR-13 nDCG@10"):
+        fronts.dragon_points(published.dragon(4), y=("BEIR", "nDCG@10"))
+    with pytest.raises(ValueError, match="no column 'group'"):
+        fronts.dragon_figure(pd.DataFrame({"name": ["a"], "x": [1.0], "y": [2.0]}))
+
+
+def test_names_stand_beside_their_points_and_apart():
+    rows = pd.DataFrame(
+        {"x": [0.0, 0.01, 0.02, 1.0], "y": [0.0, 0.01, 0.0, 1.0], "name": ["one", "two", "three", "four"]}
+    )
+    fig = fronts.dragon_figure(rows.assign(group="g"))
+    places = named(fig, "names").textposition
+    assert len(set(places[:3])) == 3
+
+
+# Figures 3 and 4
+
+
+def by_data(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["rung"] == "L2H96") & (table["share"] != 0.75)]
+
+
+def test_series_figure_fits_each_series_on_its_own(table):
+    part = by_data(table)
+    fig = series.series_figure(part, laws.data_law, warn=False)
+    for strategy, rows in part.groupby("strategy"):
+        result = laws.fit(rows, laws.data_law, y="ood_entropy", warn=False)
+        curve = named(fig, f"{strategy} ood_entropy fit")
+        inside = ~np.isnan(np.array(curve.y))
+        expected = laws.data_law(np.array(curve.x)[inside], **result.best_values)
+        assert np.array(curve.y)[inside] == pytest.approx(expected, rel=1e-5)
+        assert named(fig, strategy).x == pytest.approx(sorted(set(rows["train_pairs"])))
+    assert fig.layout.yaxis.title.text == "Contrastive entropy (nats)"
+
+
+def test_what_follows_no_law_is_a_plain_line_and_the_legend_says_so(table):
+    part = by_data(table).query("strategy in ['standard', 'adversarial']")
+    rng = np.random.default_rng(0)
+    noisy = 3 + 0.3 * rng.standard_normal(len(part))
+    part = part.assign(attacked_entropy=np.where(part["strategy"] == "standard", noisy, part["ood_entropy"]))
+    columns = {"in_domain_entropy": "effectiveness", "attacked_entropy": "under attack"}
+    fig = series.series_figure(part, laws.data_law, columns, y_title="Entropy (nats)", warn=False)
+    labels = [t.name for t in fig.data if t.showlegend]
+    assert labels[0] == "standard, effectiveness"
+    assert labels[1].startswith("standard, under attack (no law: ")
+    assert labels[2:] == ["adversarial, effectiveness", "adversarial, under attack"]
+    line = named(fig, "standard attacked_entropy line")
+    assert line.y == pytest.approx(
+        part.query("strategy == 'standard'").groupby("train_pairs")["attacked_entropy"].mean()
+    )
+    assert line.line.width < 2
+    assert not [t for t in fig.data if t.name == "standard attacked_entropy fit"]
+    assert fig.layout.yaxis.title.text == "Entropy (nats)"
+
+
+def test_the_verdict_on_a_series():
+    good = laws.fit(size_table(0.01), laws.size_law, warn=False)
+    assert series.unfit(good) == ""
+    assert series.unfit(good, least=1.0).startswith("R² ")
+    rising = size_table(0.0)
+    rising["in_domain_entropy"] = rising["params_layers"] ** 0.1
+    assert series.unfit(laws.fit(rising, laws.size_law, warn=False)) == "it does not fall"
+
+
+def test_too_few_levels_are_no_law(table):
+    few = by_data(table).query("train_pairs > 2000")
+    fig = series.series_figure(few, laws.data_law)
+    assert all("(no law: 3 of 4 levels)" in t.name for t in fig.data if t.showlegend)
+
+
+def test_series_speak_up_unless_told_not_to(table):
+    part = by_data(table).query("strategy == 'standard' and train_pairs < 9000")
+    with pytest.warns(LawWarning):
+        series.series_figure(part, laws.data_law)
+
+
+@pytest.mark.parametrize(
+    ("y", "by", "said"),
+    [("loss", "strategy", "'loss'"), ({}, "strategy", "at least one"), ("ood_entropy", "who", "'who'")],
+)
+def test_series_figure_names_what_is_missing(table, y, by, said):
+    with pytest.raises(ValueError, match=said):
+        series.series_figure(table, laws.data_law, y, by)
+
+
+# A column of one's own
+
+
+def test_a_plain_column_can_be_drawn():
+    mine = size_table().rename(columns={"in_domain_entropy": "loss"})[["params_layers", "loss"]]
+    fig = figures.size_figure(mine, y="loss")
+    assert fig.layout.yaxis.title.text == "loss"
+    drawn = named(fig, "loss")
+    assert drawn.y == pytest.approx(mine.groupby("params_layers")["loss"].mean())
+    assert "95%" not in drawn.hovertemplate  # the table has no intervals
+    assert "off by" in drawn.hovertemplate
+    assert len(fig.data) == 6
+    titled = figures.size_figure(mine, y="loss", y_title="Test loss (nats)", above=1e7)
+    assert titled.layout.yaxis.title.text == "Test loss (nats)"
+    with pytest.raises(ValueError, match="y names another column"):
+        figures.size_figure(mine)
+    with pytest.raises(ValueError, match="y='los'"):
+        figures.size_figure(mine, y="los")
+
+
+@pytest.mark.skipif(export.browser() is None, reason="no browser: apt-get install chromium")
+def test_figures_of_fronts_can_be_printed(table, tmp_path):
+    path = export.export(fronts.joint_figure(table), tmp_path / "joint.svg")
+    export.close()
+    text = path.read_text()
+    for word in ("denoising, 50%", "L2H256", "Pareto-efficient (fitted)", "SYNTHETIC", "worst 0 to best 1"):
+        assert word in text
+
+
+def test_titles_leave_room_for_the_legend():
+    fig = figures.size_figure(size_table())
+    title = fig.layout.title
+    assert (title.yref, title.y, title.yanchor) == ("container", 1, "top")
+    line = 1.4 * style.template().layout.title.font.size
+    legend = 1.6 * style.template().layout.font.size
+    assert fig.layout.margin.t >= title.pad.t + line + legend
