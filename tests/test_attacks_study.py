@@ -1,0 +1,317 @@
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import WORDS, tiny, tiny_collection
+
+from drscale.attacks import measure, study
+from drscale.attacks.measure import adversarial_entropy, measures, paired, under_attack
+from drscale.attacks.study import (
+    attack_collection,
+    encode_collection,
+    pick_documents,
+    rank_ranges,
+    ranks,
+    summary,
+)
+from drscale.attacks.surrogate import train_surrogate
+from drscale.attacks.synonyms import Given
+from drscale.attacks.target import minilm
+from drscale.attacks.words import Attack, attack_texts
+from drscale.encoder import build
+from drscale.evaluation.entropy import negative_table
+from drscale.evaluation.score import score
+from drscale.runs import Measure, Recipe, Run, RunStore
+from drscale.texts import Collection
+
+TABLE = Given({w: [WORDS[(i * 7 + k * 31 + 1) % len(WORDS)] for k in range(3)] for i, w in enumerate(WORDS)})
+FREE = Attack(floor=None, words=3)
+
+
+@lru_cache(maxsize=1)
+def encoder():
+    return build(Recipe(rung="L2H16", projection=32, seed=3)).eval()
+
+
+@lru_cache(maxsize=1)
+def attacked():
+    held = encode_collection(encoder(), tiny().test, queries=20)
+    return held, attack_collection(encoder(), tiny().test, TABLE, FREE, queries=20, similarity=None, encoded=held)
+
+
+# --------------------------------------------------------------------------------------------------------- protocol
+
+
+def test_the_papers_ranges_and_smaller_ones():
+    assert rank_ranges(8_800_000) == rank_ranges(1000) == [(100 * i + 1, 100 * i + 100) for i in range(1, 10)]
+    assert rank_ranges(300)[0] == (31, 60)
+    assert rank_ranges(300)[-1] == (271, 300)
+    assert [high - low for low, high in rank_ranges(20)] == [1] * 9
+    with pytest.raises(ValueError, match="at least 20"):
+        rank_ranges(19)
+
+
+def test_documents_come_from_their_ranges_and_are_never_relevant():
+    test = tiny().test
+    held = encode_collection(encoder(), test, queries=30)
+    chosen = pick_documents(test, held, seed=1)
+    assert len(chosen) >= 30 * 9 - 30
+    scores = held.queries[held.of(chosen["query_row"].to_numpy())] @ held.passages.T
+    place = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    rank = 1 + place[np.arange(len(chosen)), chosen["passage_row"]]
+    assert (rank >= chosen["range_low"] - 1).all()  # one off where two scores are alike but for rounding
+    assert (rank <= chosen["range_high"] + 1).all()
+    assert (chosen["query_row"] != chosen["passage_row"]).all()  # in this collection row i answers row i
+    pd.testing.assert_frame_equal(chosen, pick_documents(test, held, seed=1))
+    assert not chosen.equals(pick_documents(test, held, seed=2))
+
+
+def test_fewer_queries_are_part_of_more():
+    test = tiny().test
+    few, more = (encode_collection(encoder(), test, queries=n).query_rows for n in (10, 40))
+    assert set(few) < set(more)
+    assert len(encode_collection(encoder(), test, queries=10_000).query_rows) == len(test.queries)
+
+
+def test_every_row_says_what_became_of_a_document():
+    held, rows = attacked()
+    test = tiny().test
+    assert rows.attrs["scaled"]
+    assert rows.attrs["queries"] == 20
+    assert rows.attrs["synthetic"]
+    assert rows.attrs["ranges"][0] == [28, 54]
+    assert rows["changed"].any()
+    lifted = rows["score_after"] > rows["score_before"]
+    assert (lifted == rows["changed"]).all()
+    same = rows[~rows["changed"]]
+    assert (same["rank_before"] == same["rank_after"]).all()
+    assert (same["original"] == same["attacked"]).all()
+    assert (rows["rank_after"] <= rows["rank_before"]).all()
+    # The rank after, counted anew in a list where only this passage is another.
+    for _, row in rows[rows["changed"]].head(5).iterrows():
+        q = test.queries["id"].to_pylist().index(row["query"])
+        p = test.passages["id"].to_pylist().index(row["passage"])
+        scores = held.passages @ held.queries[held.of(np.array([q]))[0]]
+        new = encoder().encode_passages([row["attacked"]])[0] @ held.queries[held.of(np.array([q]))[0]]
+        assert row["rank_after"] == 1 + (np.delete(scores, p) > new).sum()
+        assert row["rank_before"] == 1 + (np.delete(scores, p) > scores[p]).sum()
+
+
+def test_the_same_seed_gives_the_same_rows():
+    _, rows = attacked()
+    again = attack_collection(encoder(), tiny().test, TABLE, FREE, queries=20, similarity=None)
+    pd.testing.assert_frame_equal(rows, again)
+    assert rows.attrs == again.attrs
+
+
+def test_the_same_documents_for_another_model():
+    held, rows = attacked()
+    other = build(Recipe(rung="L2H16", projection=32, seed=9)).eval()
+    documents = pick_documents(tiny().test, held)
+    theirs = attack_collection(other, tiny().test, TABLE, FREE, queries=20, similarity=None, documents=documents)
+    assert theirs[["query", "passage"]].equals(rows[["query", "passage"]])
+    with pytest.raises(ValueError, match="lacks some of the queries"):
+        attack_collection(other, tiny().test, TABLE, FREE, queries=5, similarity=None, documents=documents)
+
+
+def test_rows_survive_parquet(tmp_path):
+    _, rows = attacked()
+    rows.to_parquet(tmp_path / "rows.parquet")
+    back = pd.read_parquet(tmp_path / "rows.parquet")
+    assert back.attrs == rows.attrs
+    assert [list(s) for s in back["swaps"]] == list(rows["swaps"])
+
+
+@pytest.mark.parametrize("method", ["swap", "hinge", "deletion", "random"])
+def test_every_method_lifts(method):
+    rows = attack_collection(
+        encoder(), tiny().test, TABLE, Attack(method, floor=None, words=2), queries=3, similarity=None
+    )
+    assert (rows["method"] == method).all()
+    assert (rows["rank_after"] < rows["rank_before"]).mean() > 0.3
+
+
+def test_ranks_are_counted():
+    held = study.Encoded(np.array([0]), np.array([[1.0]], np.float32), np.array([[3.0], [2.0], [1.0]], np.float32))
+    before, after = ranks(held, np.array([0, 0]), np.array([2, 1]), np.array([2.5, 3.0]))
+    assert before.tolist() == [3, 2]
+    assert after.tolist() == [2, 1]  # a tie shares the better rank
+
+
+def test_the_summary_is_of_queries():
+    rows = pd.DataFrame(
+        {
+            "query": ["a", "a", "b", "b"],
+            "rank_before": [100, 200, 100, 200],
+            "rank_after": [5, 200, 50, 80],
+            "range_low": [100, 200, 100, 200],
+            "changed": [True, False, True, True],
+            "words": [10, 10, 10, 20],
+            "words_changed": [1, 0, 2, 3],
+            "similarity": [0.9, 1.0, np.nan, 0.8],
+            "encodings": [4, 4, 4, 4],
+        }
+    )
+    table = summary(rows).set_index("measure")
+    assert table.loc["success", "mean"] == 0.75
+    assert table.loc["boosted", "mean"] == (95 + 0 + 50 + 120) / 4
+    assert table.loc["top10", "mean"] == 0.25
+    assert table.loc["top100", "mean"] == 0.75
+    assert table.loc["share_changed", "mean"] == pytest.approx((0.1 + 0 + 0.2 + 0.15) / 4)
+    assert table.loc["similarity", "mean"] == pytest.approx(0.9)
+    assert (table["queries"] == 2).all()
+    assert (table["low"] <= table["mean"]).all()
+    assert table.loc["boosted", "low"] == 47.5  # the resample that holds query a alone
+    split = summary(rows, by="range_low").set_index(["range_low", "measure"])
+    assert split.loc[(100, "success"), "mean"] == 1.0
+    with pytest.raises(ValueError, match="by='rank'"):
+        summary(rows, by="rank")
+
+
+# ---------------------------------------------------------------------------------------------------------- entropy
+
+
+def entropy_of(own, others):
+    pool = np.concatenate([[own], others]).astype(np.float64)
+    return np.log(np.exp(pool - pool.max()).sum()) + pool.max() - own
+
+
+@pytest.mark.parametrize("reading", ["filled", "alone", "replaced"])
+def test_each_reading_is_what_it_says(reading):
+    held, rows = attacked()
+    test = tiny().test
+    got = adversarial_entropy(rows, test, held, reading=reading, negatives=200, repeats=2).set_index(
+        ["condition", "query"]
+    )
+    table = negative_table(test, negatives=200, repeats=2)
+    ids = {
+        name: {k: i for i, k in enumerate(getattr(test, name)["id"].to_pylist())} for name in ("queries", "passages")
+    }
+    for query, part in list(rows.groupby("query"))[:6]:
+        row = ids["queries"][query]
+        scores = held.passages @ held.queries[held.of(np.array([row]))[0]]
+        documents = [ids["passages"][p] for p in part["passage"]]
+        for condition, column in (("clean", "score_before"), ("attacked", "score_after")):
+            theirs = dict(zip(documents, part[column], strict=True))
+            if reading == "alone":
+                want = entropy_of(scores[row], list(theirs.values()))
+            elif reading == "replaced":
+                want = np.mean(
+                    [entropy_of(scores[row], [theirs.get(p, scores[p]) for p in drawn]) for drawn in table[row]]
+                )
+            else:
+                continue
+            assert got.loc[(condition, query), "entropy"] == pytest.approx(want, rel=1e-4)
+    change = got.loc["attacked", "entropy"] - got.loc["clean", "entropy"]
+    assert (change >= -1e-5).all()
+    assert (change > 1e-4).any()
+
+
+def test_the_filled_pool_holds_each_document_once_and_as_many_negatives_as_ever():
+    rng = np.random.default_rng(0)
+    table = np.stack([np.stack([rng.choice(40, 12, replace=False) for _ in range(5)]) for _ in range(8)])
+    documents = np.stack([rng.choice(40, 4, replace=False) for _ in range(8)])
+    documents[3, 2:] = -1
+    columns = measure._columns(table, documents, "filled", 1)
+    for i in range(8):
+        real = documents[i] >= 0
+        assert (columns[i][:, ~real] == -1).all()
+        for r in range(5):
+            at = columns[i, r, real]
+            assert len(set(at)) == real.sum()
+            pool = table[i, r].copy()
+            pool[at] = documents[i][real]
+            assert len(set(pool)) == 12  # nothing twice
+    pools = torch.zeros(8, 5, 13)
+    scores = np.ones(documents.shape, np.float32)
+    assert (measure._pools(pools, columns, scores, "filled")[:, :, 1:] == 1).sum(-1)[0].tolist() == [4] * 5
+    assert torch.isfinite(measure._pools(pools, columns, scores, "alone")).sum(-1)[3].tolist() == [3] * 5
+
+
+def test_unattacked_documents_leave_everything_as_it_was():
+    held, rows = attacked()
+    still = rows.assign(score_after=rows["score_before"])
+    got = adversarial_entropy(still, tiny().test, held, negatives=200, repeats=2)
+    clean, same = (
+        got[got["condition"] == c].drop(columns="condition").reset_index(drop=True) for c in ("clean", "attacked")
+    )
+    pd.testing.assert_frame_equal(clean, same)
+    plain = score(encoder().encode, tiny().test, encode_passages=encoder().encode_passages, negatives=200, repeats=2)
+    plain = plain.set_index("query").loc[clean["query"]].reset_index()
+    assert clean["ndcg10"].to_numpy() == pytest.approx(plain["ndcg10"].to_numpy(), abs=1e-6)
+    replaced = adversarial_entropy(still, tiny().test, held, reading="replaced", negatives=200, repeats=2)
+    assert replaced["entropy"].to_numpy()[:20] == pytest.approx(plain["entropy"].to_numpy(), rel=1e-4)
+
+
+def test_ranking_falls_when_a_document_climbs_over_the_positive():
+    held, rows = attacked()
+    risen = rows.assign(score_after=1e6)
+    got = paired(adversarial_entropy(risen, tiny().test, held, negatives=200, repeats=2)).set_index("metric")
+    assert got.loc["mrr10", "attacked"] <= 0.1
+    assert got.loc["entropy", "change"] > 1e3
+    assert (got["low"] <= got["change"]).all()
+
+
+def test_rows_fit_a_run_store(tmp_path):
+    _, rows = attacked()
+    got = adversarial_entropy(rows, tiny().test, attacked()[0], negatives=200, repeats=2)
+    store = RunStore(tmp_path)
+    recipe = Recipe(texts="planted")
+    store.save(Run(recipe, "done", measures=measures(got)), got)
+    back = store.queries()
+    wanted = {"key", "query", "scope", "positives", "entropy", "calibrated", "ndcg10", "mrr10", "recall10", "recall100"}
+    assert wanted | {"condition"} == set(back.columns)
+    assert set(back["condition"]) == {"clean", "attacked"}
+    assert set(back["scope"]) == {"adversarial"}
+    assert {"adversarial", "adversarial:clean"} == set(store.domains()["scope"])
+    assert isinstance(measures(got)["adversarial"]["entropy"], Measure)
+
+
+def test_attack_and_score_in_one_go():
+    got, rows = under_attack(encoder(), tiny().test, TABLE, FREE, queries=4, similarity=None)
+    assert len(got) == 8
+    assert got.attrs["reading"] == "filled"
+    assert len(rows) >= 32
+    bad = rows.assign(passage="nobody")
+    held = encode_collection(encoder(), tiny().test, queries=4)
+    with pytest.raises(ValueError, match="'nobody' is not among the passages"):
+        adversarial_entropy(bad, tiny().test, held)
+    with pytest.raises(ValueError, match="reading='nine'"):
+        adversarial_entropy(rows, tiny().test, held, reading="nine")
+    with pytest.raises(ValueError, match="negatives=3"):
+        adversarial_entropy(rows, tiny().test, held, negatives=3)
+
+
+# --------------------------------------------------------------------------------------------- surrogate, similarity
+
+
+def test_a_surrogate_learns_the_targets_order():
+    place = {w: i for i, w in enumerate(WORDS)}
+
+    def bag(texts):
+        out = np.zeros((len(texts), len(WORDS)), np.float32)
+        for i, t in enumerate(texts):
+            np.add.at(out[i], [place[w] for w in t.split()], 1)
+        return out
+
+    test: Collection = tiny_collection("world", 300, 0)
+    held = encode_collection(bag, test, queries=None)
+    taught = train_surrogate(test, held, rung="L2H32", steps=60, seed=1)
+    fresh = train_surrogate(test, held, rung="L2H32", steps=1, rate=0.0, seed=1)
+    assert taught.agreement.mean > fresh.agreement.mean
+    assert taught.agreement.low < taught.agreement.mean < taught.agreement.high
+    with pytest.raises(ValueError, match="depth=1"):
+        train_surrogate(test, held, depth=1)
+
+
+def test_minilm_judges_meaning():
+    vectors = minilm().encode(["Compute the mean.", "Calculate the average.", "A dog in the rain."])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert vectors[0] @ vectors[1] > 0.7 > 0.3 > vectors[0] @ vectors[2]
+    queries, passages = ["how to add numbers"], ["This function computes the big sum of all numbers in a list quickly."]
+    table = Given({"computes": ["calculates", "eats"], "big": ["large"], "quickly": ["rapidly"]})
+    got = attack_texts(encoder(), queries, passages, table, Attack(words=2, constraints=(), floor=0.7))
+    assert got.attrs["similarity"] == "minilm"
+    assert 0.7 <= got["similarity"][0] <= 1.0 + 1e-6
