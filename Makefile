@@ -1,6 +1,7 @@
 # make lab   set up and open JupyterLab          make notebooks  execute every notebook in place, with static figures
 # make test  set up and run all tests            make book       execute every notebook into build/book/index.html
 # make lint  style and types                     make figures    draw the README's figures from data/runs
+# make app   the explorers as apps in a browser
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -10,7 +11,7 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	--LabApp.extension_manager=readonly $(ROOT_FLAG)
 
-.PHONY: all setup lab test lint notebooks book figures clean
+.PHONY: all setup lab app test lint notebooks book figures clean
 all: test
 
 setup: $(READY)
@@ -24,6 +25,10 @@ $(READY): pyproject.toml constraints.txt
 
 lab: $(READY)
 	$(BIN)/python -m jupyterlab notebooks $(LAB_FLAGS)
+
+# Voila finds voila.json and the page's template here; it takes the next port where 8866 is in use.
+app: $(READY)
+	cd notebooks/apps && JUPYTER_PATH=. $(abspath $(BIN))/python -m voila .
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -136,7 +136,7 @@ def test_a_reloaded_page_gets_the_present_data(sizes):
     box.controls["above"].value = sorted(set(sizes["params_layers"]))[4]
     state = box.figure.get_state()
     names = {t["name"]: t for t in state["_widget_data"]}
-    assert len(np.array(names["ood held out"]["x"]).ravel()) == len(named(box.figure, "ood held out").x) == 5
+    assert len(np.array(names["held out"]["x"]).ravel()) == len(named(box.figure, "held out").x) == 5
 
 
 # Sliders

@@ -98,15 +98,17 @@ def law_explorer(
         levels = len(set(laws.numbers(runs, name, f"{scopes[-1]}_{kinds[0]}")[0]))
         raise ValueError(f"column {name!r} has {levels} different values: too few to hold one out and fit the rest")
 
-    wide = {"style": {"description_width": "initial"}}
+    wide, narrow = {"style": {"description_width": "initial"}}, {"width": "13em"}
     controls: dict[str, Any] = {
-        "law": ipywidgets.Dropdown(options=offered, value=law, description="law", **wide),
-        "at": ipywidgets.Dropdown(description="at", **wide),
-        "loss": ipywidgets.Dropdown(options=list(LOSSES), description="loss", **wide),
+        "law": ipywidgets.Dropdown(options=offered, value=law, description="law", layout=narrow, **wide),
+        "at": ipywidgets.Dropdown(description="at", layout=narrow, **wide),
+        "loss": ipywidgets.Dropdown(options=list(LOSSES), description="loss", layout=narrow, **wide),
         "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=scopes[-1]),
         "measure": ipywidgets.ToggleButtons(options=kinds),
-        "above": ipywidgets.SelectionSlider(options=[("", 0.0)], description="fit up to", **wide),
-        "without": ipywidgets.SelectMultiple(description="leave out", rows=4, layout={"width": "26em"}, **wide),
+        "above": ipywidgets.SelectionSlider(
+            options=[("", 0.0)], description="fit up to", layout={"width": "36em"}, **wide
+        ),
+        "without": ipywidgets.SelectMultiple(description="leave out", rows=5, **wide),
     }
 
     def offer(changed: str | None = None) -> None:
@@ -140,7 +142,7 @@ def law_explorer(
         lambda chosen: law_view(table, **settings(chosen)),
         controls,
         code,
-        [("scope", "measure", "law", "loss", "at"), ("above", "without")],
+        [[[["law", "loss", "at"], ["scope", "measure"], ["above"]], "without"]],
         offer=offer,
         name="law",
     )
@@ -210,12 +212,14 @@ def _figure(
     reach = (float(everything.min()), float(everything.max()) * 1.6)
     traces.law_traces(fig, result, series, reach, text=figures.equation(result))
     traces.point_traces(fig, kept, f.x_name, series, cut, result)
+    fig.data[-1].update(name="held out", legendgroup="held out", showlegend=True)
     fig.add_scatter(
         x=left_out[f.x_name],
         y=left_out[f.y_name],
         mode="markers",
         marker={"symbol": "x-thin", "size": 9, "line": {"color": c["faint"], "width": 2}},
         name="left out",
+        showlegend=bool(len(left_out)),
         hovertemplate="left out<br>%{x:.4s}: %{y:.4f}<extra></extra>",
     )
     bottom, top = traces.ends(runs, [f.y_name])

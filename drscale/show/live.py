@@ -6,7 +6,7 @@ import html
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.show import export, numbers
+from drscale.show.style import count_text
 
 Settings = Mapping[str, Any]
 ROUND = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # the steps of a slider in each decade
@@ -91,9 +92,10 @@ class Explorer(ipywidgets.VBox):
     """Controls over one live figure, with its sentence, its table, a way to save it and its settings as code.
 
     ``draw`` is a pure function from the controls' values, by name, to a :class:`View`; ``code`` writes the call that
-    makes the same figure. ``rows`` arranges the controls' names; without, each has a row of its own. ``offer``, called
-    with the name of a control that changed (None at first), adapts what the others offer. Tests and code may set
-    ``controls[name].value`` and read ``figure``, ``sentence``, ``table``, ``code`` and ``settings``.
+    makes the same figure. ``rows`` arranges the controls' names, a list inside a row being a column, and so on; without
+    it, each has a row of its own. ``offer``, called with the name of a control that changed (None at first), adapts
+    what the others offer. Tests and code may set ``controls[name].value`` and read ``figure``, ``sentence``,
+    ``table``, ``code`` and ``settings``.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Explorer(ipywidgets.VBox):
         draw: Callable[[Settings], View],
         controls: Mapping[str, Any],
         code: Callable[[Settings], str],
-        rows: Iterable[Sequence[str]] | None = None,
+        rows: Sequence[Any] | None = None,
         *,
         offer: Callable[[str | None], None] | None = None,
         name: str = "figure",
@@ -120,14 +122,17 @@ class Explorer(ipywidgets.VBox):
         for key, control in self.controls.items():
             control.observe(lambda _, key=key: self._follow(key), names="value")
         more = ipywidgets.Accordion([self.saver, self.code], titles=("Save the figure", "These settings as code"))
-        chosen = [[self.controls[n] for n in row] for row in rows or ([n] for n in controls)]
-        lines = [ipywidgets.HBox(row, layout=WRAP) for row in chosen]
-        super().__init__([*lines, self.figure, self.sentence, self.table, more])
+        chosen = self._arranged(rows or [[n] for n in controls])
+        super().__init__([chosen, self.figure, self.sentence, self.table, more])
 
     @property
     def settings(self) -> dict[str, Any]:
         """The value of every control, by its name."""
         return {name: control.value for name, control in self.controls.items()}
+
+    def _arranged(self, rows: Sequence[Any], across: bool = False) -> Any:
+        parts = [self.controls[p] if isinstance(p, str) else self._arranged(p, not across) for p in rows]
+        return ipywidgets.HBox(parts, layout=WRAP | {"grid_gap": "0 1.5em"}) if across else ipywidgets.VBox(parts)
 
     def _follow(self, changed: str) -> None:
         with self._busy:  # pages call from threads of their own; the last one through sees every control's last value
@@ -226,12 +231,10 @@ def grid(start: float, low: float, high: float, *, zero: bool = False) -> list[f
 
 def table_html(table: pd.DataFrame) -> str:
     """A small table as HTML, its numbers with three digits; quicker than pandas, for it is made at every step."""
-    head = "".join(f"<th>{html.escape(str(c))}</th>" for c in table.columns)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="padding-right:1.2em">{html.escape(_said(v))}</td>' for v in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return f'<table style="text-align:left"><tr>{head}</tr>{body}</table>'
+    cells = [[str(c) for c in table.columns], *([_said(v) for v in row] for row in table.itertuples(index=False))]
+    rows = ["".join(f'<td style="padding-right:1.5em">{html.escape(cell)}</td>' for cell in row) for row in cells]
+    head, *body = (f"<tr>{row}</tr>" for row in rows)
+    return f'<table style="line-height:1.4"><thead style="font-weight:600">{head}</thead>{"".join(body)}</table>'
 
 
 def call(function: Callable[..., Any], *given: str, **settings: Any) -> str:
@@ -277,6 +280,4 @@ def _paragraph(words: str) -> str:
 def _said(value: Any) -> str:
     if not isinstance(value, float | np.floating):
         return str(value)
-    number = float(value)
-    plain = number == 0 or 1e-3 <= abs(number) < 1e5
-    return "" if math.isnan(number) else f"{number:.3g}" if plain else f"{number:.2e}"
+    return "" if math.isnan(value) else count_text(float(value))
