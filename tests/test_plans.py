@@ -11,7 +11,7 @@ import pytest
 
 from drscale.analysis import budget, laws, published
 from drscale.analysis.curve import Curve
-from drscale.show import plans, style
+from drscale.show import lines, plans, style
 
 FREE = budget.paper(documents=0)
 READINGS = ("M=3.47e4", "M=3.47e5", "M=5.47e5")
@@ -72,7 +72,7 @@ def test_what_was_not_fitted_is_dashed_shaded_and_said(pareto):
     assert np.asarray(solid.x)[inside].max() == pytest.approx(8.2e7)
     assert "$5,000: outside<br>the fitted box at every size" in [a.text for a in rich.layout.annotations]
     dashed = named(rich, "Pareto, $30,000, extrapolated")
-    assert dashed.line.dash == plans.DASH
+    assert dashed.line.dash == lines.DASH
     both = np.isfinite(np.asarray(dashed.y, dtype=float)) & inside
     assert both.sum() == 1, "the dashed part begins where the solid one ends"
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -18,16 +17,14 @@ from drscale.analysis import budget as planning
 from drscale.analysis.budget import Allocation
 from drscale.analysis.curve import Array, Curve
 from drscale.analysis.prices import Prices
-from drscale.show import style
+from drscale.show import lines, style
+from drscale.show.lines import Trace
 from drscale.show.style import count_text
 
 LOSS, SIZE, PAIRS = "Predicted entropy (nats)", "Parameters N", "Annotated pairs D"
-DASH = "4px,3px"
 CLOUD = 300  # draws shown around a plan
 CONTOURS = 8
-LEGEND = {"entrywidth": 0.24, "entrywidthmode": "fraction"}  # four names a row, at any size
 Box = Mapping[str, tuple[float, float]]
-Trace = dict[str, Any]
 
 
 def budget_figure(
@@ -52,13 +49,13 @@ def budget_figure(
     c, names = style.colours(dark), list(dict.fromkeys(n for laws in panels.values() for n in laws))
     widths = dict(zip(money, np.linspace(1.5, 3.2, len(money)) if len(money) > 1 else [2.5], strict=True))
     fig = make_subplots(cols=len(panels), subplot_titles=list(panels), horizontal_spacing=0.1)
-    for place, laws in zip(_places(len(panels)), panels.values(), strict=True):
+    for place, laws in zip(lines.places(len(panels)), panels.values(), strict=True):
         on, ends, nowhere = {"xaxis": f"x{place}", "yaxis": f"y{place}"}, list[float](), []
         low = min([money[0] / prices.per_parameter / 100, *(v.box["N"][0] for v in laws.values() if "N" in v.box)])
         for amount in money:
             fitted = False
             for name, curve in laws.items():
-                look = _look(names.index(name), dark, widths[amount])
+                look = lines.look(names.index(name), dark, widths[amount])
                 made, (least, first), inside = _budget_line(curve, name, amount, prices, low, level, look)
                 fig.add_traces([trace | on for trace in made])
                 ends += [least, first]
@@ -68,22 +65,24 @@ def budget_figure(
             ends.append(style.CHANCE)
             _chance(fig, place, c)
         wide = (low, money[-1] / prices.per_parameter)
-        fig.layout[f"xaxis{place}"].update(_axis(*wide, SIZE, count_text))
-        fig.layout[f"yaxis{place}"].update(_axis(min(ends) / 1.3, max(ends) * 1.3, "" if place else y_title, _short))
+        fig.layout[f"xaxis{place}"].update(lines.log_axis(*wide, SIZE, count_text))
+        fig.layout[f"yaxis{place}"].update(
+            lines.log_axis(min(ends) / 1.3, max(ends) * 1.3, "" if place else y_title, lines.short)
+        )
         box = next(iter(laws.values())).box
         for shape in _veil({"N": box["N"]} if "N" in box else {}, wide, (0, 1), c):
             fig.add_shape(shape | {"xref": f"x{place}", "yref": f"y{place} domain"})
         if nowhere:
             words = f"{' and '.join(nowhere)}: outside<br>the fitted box at every size"
-            fig.add_annotation(_note(words, c, 0.03, 0.03, f"x{place} domain", f"y{place} domain"))
+            fig.add_annotation(lines.note(words, c, 0.03, 0.03, f"x{place} domain", f"y{place} domain"))
     for i, name in enumerate(names):
-        fig.add_trace(_scatter([None], [None], name, "lines+markers", showlegend=True, **_look(i, dark, 2.5)))
+        fig.add_trace(lines.scatter([None], [None], name, "lines+markers", showlegend=True, **lines.look(i, dark, 2.5)))
     for amount in money:
         line = {"color": c["ink"], "width": widths[amount]}
-        fig.add_trace(_scatter([None], [None], prices.money(amount), "lines", line=line, showlegend=True))
-    line = {"color": c["faint"], "width": 2, "dash": DASH}
-    fig.add_trace(_scatter([None], [None], "extrapolated", "lines", line=line, showlegend=True))
-    fig.update_layout(template=style.template(dark), height=430, hovermode="closest", legend=LEGEND | {"y": 1.1})
+        fig.add_trace(lines.scatter([None], [None], prices.money(amount), "lines", line=line, showlegend=True))
+    line = {"color": c["faint"], "width": 2, "dash": lines.DASH}
+    fig.add_trace(lines.scatter([None], [None], "extrapolated", "lines", line=line, showlegend=True))
+    fig.update_layout(template=style.template(dark), height=430, hovermode="closest", legend=lines.LEGEND | {"y": 1.1})
     return fig
 
 
@@ -116,19 +115,21 @@ def isocost_figure(
     cloud = pd.DataFrame({"N": [], "D": []})
     if curve.draws is not None and within is None:
         cloud = planning.optima(curve, budget, prices).iloc[:CLOUD]
-    lines, values = _contours(bare, n, d)
+    contours, values = _contours(bare, n, d)
     bought = [f"{money}: predicted loss {v:.3f}" for v in (curve(N=N, D=D) if len(N) else [])]
     hover = "%{text}<br>%{x:.4s} parameters, %{y:.4s} pairs<extra></extra>"
-    ink, look = {"color": c["ink"]}, _look(series, dark, 2.5)
+    ink, look = {"color": c["ink"]}, lines.look(series, dark, 2.5)
     pale = {"color": style.tint(look["marker"]["color"], 0.3), "size": 4}
     x, y, written = values
     text = {"text": written, "textposition": "top left", "textfont": {"color": c["faint"], "size": 11}}
     traces = [
-        _scatter(*lines, "loss contours", "lines", line={"color": c["faint"], "width": 0.8}, hoverinfo="skip"),
-        _scatter(x, y, "contour values", "text", hoverinfo="skip", **text),
-        _scatter(others["N"], others["D"], "best for other budgets", "lines", line=ink | {"width": 1.8, "dash": "dot"}),
-        _scatter(N, D, f"what {money} buys", "lines", text=bought, line=ink | {"width": 2.5}),
-        _scatter(cloud["N"], cloud["D"], "best plans of draws", "markers", marker=pale, hoverinfo="skip"),
+        lines.scatter(*contours, "loss contours", "lines", line={"color": c["faint"], "width": 0.8}, hoverinfo="skip"),
+        lines.scatter(x, y, "contour values", "text", hoverinfo="skip", **text),
+        lines.scatter(
+            others["N"], others["D"], "best for other budgets", "lines", line=ink | {"width": 1.8, "dash": "dot"}
+        ),
+        lines.scatter(N, D, f"what {money} buys", "lines", text=bought, line=ink | {"width": 2.5}),
+        lines.scatter(cloud["N"], cloud["D"], "best plans of draws", "markers", marker=pale, hoverinfo="skip"),
         _plan_trace(plan, look),
     ]
     traces[2] |= {"text": [f"best for {prices.money(b)}" for b in others["budget"]], "hovertemplate": hover}
@@ -142,9 +143,9 @@ def isocost_figure(
         "hovermode": "closest",
         "shapes": _veil(curve.box, n, d, c),
         "annotations": [_box_label(curve.box, n, d, c)] if {"N", "D"} <= set(curve.box) else [],
-        "legend": LEGEND,
-        "xaxis": _axis(*n, SIZE, count_text),
-        "yaxis": _axis(*d, PAIRS, count_text),
+        "legend": lines.LEGEND,
+        "xaxis": lines.log_axis(*n, SIZE, count_text),
+        "yaxis": lines.log_axis(*d, PAIRS, count_text),
     }
     return go.Figure(traces, layout)
 
@@ -166,24 +167,24 @@ def path_figure(
         raise ValueError("paths={}: at least one table of budget.path is needed")
     c, budgets = style.colours(dark), np.concatenate([t["budget"] for t in paths.values()])
     rows: dict[str, tuple[str, Callable[[float], str]]] = {"N": (SIZE, count_text), "D": (PAIRS, count_text)}
-    rows["loss"] = (y_title, _short)
+    rows["loss"] = (y_title, lines.short)
     fig = make_subplots(rows=3, shared_xaxes=True, vertical_spacing=0.04)
     wide = (float(budgets.min()) / 1.1, float(budgets.max()) * 1.1)
-    for place, (column, (title, form)) in zip(_places(3), rows.items(), strict=True):
+    for place, (column, (title, form)) in zip(lines.places(3), rows.items(), strict=True):
         on = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
         for i, (name, table) in enumerate(paths.items()):
-            made = _path_lines(table.dropna(subset=[column]), column, name, prices, _look(i, dark, 2.5))
+            made = _path_lines(table.dropna(subset=[column]), column, name, prices, lines.look(i, dark, 2.5))
             made[1]["showlegend"] = not place
             fig.add_traces([trace | on for trace in made])
         seen = pd.concat([t[column] for t in paths.values()]).dropna()
         high = (float(seen.min()) / 1.4, float(seen.max()) * 1.4)
-        fig.layout[f"yaxis{place}"].update(_axis(*high, title, form))
-        fig.layout[f"xaxis{place}"].update(_axis(*wide, "Budget" if column == "loss" else "", prices.money))
+        fig.layout[f"yaxis{place}"].update(lines.log_axis(*high, title, form))
+        fig.layout[f"xaxis{place}"].update(lines.log_axis(*wide, "Budget" if column == "loss" else "", prices.money))
         for shape in _veil({"D": box[column]} if box and column in box else {}, (0, 1), high, c):
             fig.add_shape(shape | {"xref": f"x{place} domain", "yref": f"y{place}"})
     fig.update_xaxes(showticklabels=False, row=1, col=1)
     fig.update_xaxes(showticklabels=False, row=2, col=1)
-    fig.update_layout(template=style.template(dark), height=720, hovermode="closest", legend=LEGEND)
+    fig.update_layout(template=style.template(dark), height=720, hovermode="closest", legend=lines.LEGEND)
     return fig
 
 
@@ -196,15 +197,17 @@ def _budget_line(
     N = np.unique(np.concatenate([_along(low, np.inf, top), edges]))
     D = planning.isocost(amount, prices, N)
     loss, inside = curve(N=N, D=D), curve.inside(N=N, D=D)
-    solid, dashed = _split(loss, inside)
+    solid, dashed = lines.split(loss, inside)
     label = f"{name}, {prices.money(amount)}"
     hover = f"<b>{label}</b>, WHERE<br>%{{x:.4s}} parameters, %{{customdata:.4s}} pairs: %{{y:.3f}}<extra></extra>"
     ends: tuple[Any, Any] = ([], []) if curve.draws is None else curve.interval(level, N=N, D=D)
-    traces = [_band(N, *ends, label, look)]
-    for y, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", DASH)):
+    traces = [lines.band(N, *ends, label, look)]
+    for y, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", lines.DASH)):
         line = look["line"] | ({"dash": dash} if dash else {})
         text = hover.replace("WHERE", where)
-        traces.append(_scatter(N, y, f"{label}, {where}", "lines", line=line, customdata=_light(D), hovertemplate=text))
+        traces.append(
+            lines.scatter(N, y, f"{label}, {where}", "lines", line=line, customdata=lines.light(D), hovertemplate=text)
+        )
     traces.append(_plan_trace(plan, look) | {"name": f"{label}, best size", "x": [plan.N], "y": [plan.loss]})
     traces[-1] |= {"error_x": None, "error_y": None}
     return traces, (plan.loss, float(loss[0])), bool(inside.any())
@@ -216,18 +219,20 @@ def _path_lines(table: pd.DataFrame, column: str, name: str, prices: Prices, loo
     ends: list[Any] = [
         table[f"{column}_{e}"].to_numpy(dtype=float) if f"{column}_{e}" in table else [] for e in ("low", "high")
     ]
-    solid, dashed = _split(y, table["inside"].to_numpy(dtype=bool))
+    solid, dashed = lines.split(y, table["inside"].to_numpy(dtype=bool))
     plans = zip(table["budget"], table["N"], table["D"], table["loss"], strict=True)
     words = [
         f"{prices.money(b)}: {count_text(n)} parameters, {count_text(d)} pairs, loss {v:.3f}" for b, n, d, v in plans
     ]
     more = {"text": words, "hovertemplate": f"<b>{name}</b>, WHERE<br>%{{text}}<extra></extra>"}
-    traces = [_band(x, ends[0], ends[1], name, look)]
-    for values, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", DASH)):
+    traces = [lines.band(x, ends[0], ends[1], name, look)]
+    for values, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", lines.DASH)):
         line = look["line"] | ({"dash": dash} if dash else {})
         own = more | {"hovertemplate": str(more["hovertemplate"]).replace("WHERE", where)}
         traces.append(
-            _scatter(x, values, name if not dash else f"{name}, {where}", "lines", line=line, legendgroup=name, **own)
+            lines.scatter(
+                x, values, name if not dash else f"{name}, {where}", "lines", line=line, legendgroup=name, **own
+            )
         )
     return traces
 
@@ -250,28 +255,9 @@ def _contours(
         if len(seen) > 1:
             xs += [N[seen], [np.nan]]
             ys += [D[seen], [np.nan]]
-            marks.append((N[seen[-1]], D[seen[-1]], _short(level)))
+            marks.append((N[seen[-1]], D[seen[-1]], lines.short(level)))
     x, y, text = zip(*marks, strict=True) if marks else ((), (), ())
     return (np.concatenate([*xs, [np.nan]]), np.concatenate([*ys, [np.nan]])), (x, y, text)
-
-
-def _scatter(x: Any, y: Any, name: str, mode: str, **more: Any) -> Trace:
-    """A scatter trace as a dict, which is quicker made than an object."""
-    return {"type": "scatter", "x": _light(x), "y": _light(y), "name": name, "mode": mode, "showlegend": False} | more
-
-
-def _light(values: Any) -> Any:
-    """Numbers in single precision, half of what a stored notebook has to carry."""
-    return np.asarray(values, dtype=np.float32)
-
-
-def _band(x: Array, low: Any, high: Any, name: str, look: Mapping[str, Any]) -> Trace:
-    ends = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-    around: Any = np.concatenate([x, x[::-1]]) if ends[0].size else []
-    fill = {"fill": "toself", "fillcolor": style.tint(look["line"]["color"], 0.16), "line": {"width": 0}}
-    return _scatter(
-        around, np.concatenate([ends[1], ends[0][::-1]]), f"{name}, band", "lines", hoverinfo="skip", **fill
-    )
 
 
 def _plan_trace(plan: Allocation, look: Mapping[str, Any]) -> Trace:
@@ -280,24 +266,15 @@ def _plan_trace(plan: Allocation, look: Mapping[str, Any]) -> Trace:
     for axis, name, value in (("error_x", "N", plan.N), ("error_y", "D", plan.D)):
         low, high = plan.intervals.get(name, (value, value))
         ends = {
-            "array": _light([high - value]),
-            "arrayminus": _light([value - low]),
+            "array": lines.light([high - value]),
+            "arrayminus": lines.light([value - low]),
             "type": "data",
             "symmetric": False,
         }
         bars[axis] = ends | {"color": look["line"]["color"], "thickness": 1.5, "width": 4}
     words = "<br>".join(textwrap.wrap(str(plan), 64))
     more = {"marker": look["marker"], "hovertemplate": f"{words}<extra></extra>"}
-    return _scatter([plan.N], [plan.D], "best plan", "markers", **more, **bars)
-
-
-def _split(y: Array, inside: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-    """A line in two, inside and outside, the outer parts beginning at the last inner point."""
-    solid, dashed = np.where(inside, y, np.nan), np.where(inside, np.nan, y)
-    for i in np.flatnonzero(inside[1:] != inside[:-1]):
-        j = i if inside[i] else i + 1
-        dashed[j] = y[j]
-    return solid, dashed
+    return lines.scatter([plan.N], [plan.D], "best plan", "markers", **more, **bars)
 
 
 def _along(low: float, high: float, top: float) -> Array:
@@ -324,50 +301,17 @@ def _veil(box: Box, n: tuple[float, float], d: tuple[float, float], c: Mapping[s
     return [look | {"x0": x0, "x1": x1, "y0": y0, "y1": y1} for x0, x1, y0, y1 in sides]
 
 
-def _note(words: str, c: Mapping[str, str], x: float, y: float, xref: str = "paper", yref: str = "paper") -> Trace:
-    """Words in the lower left corner."""
-    at = {"x": x, "y": y, "xref": xref, "yref": yref, "xanchor": "left", "yanchor": "bottom"}
-    return {"text": words, "showarrow": False, "align": "left", "font": {"color": c["faint"], "size": 12}} | at
-
-
 def _chance(fig: go.Figure, place: str, c: Mapping[str, str]) -> None:
     """A dotted line in a panel where a guess stands; annotations, unlike shapes, count in decades."""
     line = {"type": "line", "line": {"dash": "dot", "color": c["faint"], "width": 1.5}}
     at = {"x0": 0, "x1": 1, "xref": f"x{place} domain", "y0": style.CHANCE, "y1": style.CHANCE, "yref": f"y{place}"}
     fig.add_shape(line | at)
-    words = _note("chance, ln 257", c, 0.03, math.log10(style.CHANCE), f"x{place} domain", f"y{place}")
+    words = lines.note("chance, ln 257", c, 0.03, math.log10(style.CHANCE), f"x{place} domain", f"y{place}")
     fig.add_annotation(words)
 
 
 def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], c: Mapping[str, str]) -> Trace:
     """Words inside the upper left corner of the fitted box."""
     x, y = max(box["N"][0], n[0]), min(box["D"][1], d[1])
-    note = _note("fitted box; shaded: extrapolated", c, math.log10(x), math.log10(y), "x", "y")
+    note = lines.note("fitted box; shaded: extrapolated", c, math.log10(x), math.log10(y), "x", "y")
     return note | {"yanchor": "top"}
-
-
-def _axis(low: float, high: float, title: str, form: Callable[[float], str]) -> dict[str, Any]:
-    ticks = style.log_ticks(low, high)
-    return {
-        "type": "log",
-        "title": {"text": title},
-        "range": [math.log10(low), math.log10(high)],
-        "tickvals": ticks,
-        "ticktext": [form(t) for t in ticks],
-    }
-
-
-def _look(i: int, dark: bool, width: float) -> dict[str, Any]:
-    """Colour and marker of the i-th law."""
-    colour = style.SERIES[i % 7]
-    colour = style.colours(dark)["ink"] if dark and colour == "#000000" else colour
-    marker = {"symbol": style.SERIES_MARKERS[i % 7], "color": colour, "size": 10}
-    return {"line": {"color": colour, "width": width}, "marker": marker}
-
-
-def _places(count: int) -> list[str]:
-    return ["", *map(str, range(2, count + 1))]
-
-
-def _short(value: float) -> str:
-    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"

@@ -1,0 +1,116 @@
+"""Figures of laws that were printed without their points, and of verdicts on prose. Never imports torch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from drscale.analysis.curve import Array, Curve, count_text
+from drscale.analysis.known import FAILS, HOLDS, OPEN
+from drscale.show import lines, style
+from drscale.show.plans import LOSS
+
+TITLES = {"N": "Parameters N", "D": "Training pairs D"}
+# Okabe and Ito's blue, grey and vermilion, which differ in lightness, too.
+VERDICTS = {HOLDS: "#0072B2", OPEN: "#A8A8A8", FAILS: "#D55E00"}
+
+
+def curves_figure(
+    panels: Mapping[str, Mapping[str, Curve]], *, span: float = 4.0, y_title: str = LOSS, dark: bool = False
+) -> go.Figure:
+    """Draw laws of one thing as lines, a panel for each group: solid where they were fitted, dashed beyond.
+
+    ``panels`` maps a panel's title to its laws by name; those of a panel share their argument. Lines reach ``span``
+    times beyond the fitted range; a law without one takes the panel's. A law with draws has a band from the least to
+    the greatest of them, which for :func:`drscale.analysis.published.rounded` is what rounding leaves open.
+    """
+    if not panels or not all(panels.values()):
+        raise ValueError(f"panels={list(panels)!r}: at least a panel, and a law in each")
+    names = list(dict.fromkeys(n for laws in panels.values() for n in laws))
+    fig = make_subplots(cols=len(panels), subplot_titles=list(panels), horizontal_spacing=0.1)
+    for k, (title, laws) in enumerate(panels.items(), start=1):
+        arguments = {c.arguments for c in laws.values()}
+        if len(arguments) != 1 or len(next(iter(arguments))) != 1:
+            raise ValueError(f"panels[{title!r}]: laws of one and the same argument are needed")
+        ((argument,),) = arguments
+        known = [c.box[argument] for c in laws.values() if argument in c.box]
+        if not known:
+            raise ValueError(f"panels[{title!r}]: no law there says over which {argument} it was fitted")
+        low, high = min(a for a, _ in known), max(b for _, b in known)
+        seen, place = list[float](), "" if k == 1 else str(k)
+        for name, curve in laws.items():
+            ends = [x for x in curve.box.get(argument, ()) if low / span < x < high * span]
+            x = np.unique(np.concatenate([np.geomspace(low / span, high * span, 50), ends]))
+            look = lines.look(names.index(name), dark, 2.5)
+            y, traces = curve(**{argument: x}), _line_traces(curve, argument, x, name, look)
+            fig.add_traces([t | {"xaxis": f"x{place}", "yaxis": f"y{place}"} for t in traces])
+            seen += y.tolist()
+        x_axis = lines.log_axis(low / span, high * span, TITLES[argument], count_text)
+        y_axis = lines.log_axis(min(seen) / 1.2, max(seen) * 1.2, "" if place else y_title, lines.short)
+        fig.layout[f"xaxis{place}"].update(x_axis)
+        fig.layout[f"yaxis{place}"].update(y_axis)
+    for i, name in enumerate(names):
+        line = lines.look(i, dark, 2.5)["line"]
+        fig.add_trace(lines.scatter([None], [None], name, "lines", line=line, showlegend=True))
+    fig.update_layout(template=style.template(dark), height=420, hovermode="closest", legend=lines.LEGEND | {"y": 1.1})
+    return fig
+
+
+def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping[str, Any]) -> list[lines.Trace]:
+    """Band, fitted part and dashed part of a law."""
+    at, known = {argument: x}, argument in curve.box
+    sample = curve.sample(**at) if curve.draws is not None else np.empty((0, 0))
+    low, high = (sample.min(axis=0), sample.max(axis=0)) if sample.size else ([], [])
+    traces = [lines.band(x, low, high, name, look)]
+    solid, dashed = lines.split(curve(**at), curve.inside(**at) & known)
+    for y, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", lines.DASH)):
+        said = where if known else "the fitted range is not known"
+        hover = f"<b>{name}</b>, {said}<br>%{{x:.4s}}: %{{y:.3f}} nats<extra></extra>"
+        line = look["line"] | ({"dash": dash} if dash else {})
+        traces.append(lines.scatter(x, y, f"{name}, {where}", "lines", line=line, hovertemplate=hover))
+    return traces
+
+
+def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
+    """Draw a bar for each claim, a square for each case, coloured by its verdict; the hover has the numbers.
+
+    ``verdicts`` is the table of :func:`drscale.analysis.claims.verdicts`.
+    """
+    for column in ("claim", "says", "case", "verdict", "numbers"):
+        if column not in verdicts:
+            raise ValueError(f"verdicts has no column {column!r}; it has {', '.join(map(str, verdicts.columns))}")
+    order = {v: i for i, v in enumerate(VERDICTS)}
+    table = verdicts.assign(rank=verdicts["verdict"].map(order)).sort_values("rank", kind="stable")
+    table = table.assign(place=table.groupby("claim").cumcount())
+    names = list(dict.fromkeys(verdicts["claim"]))[::-1]
+    fig = go.Figure()
+    for verdict, colour in VERDICTS.items():
+        rows = table[table["verdict"] == verdict]
+        words = [
+            "<br>".join(textwrap.wrap(f"{r.says}. {r.case}: {r.verdict}. {r.numbers}", 70)) for r in rows.itertuples()
+        ]
+        symbol = ("square", "square-open", "x")[order[verdict]]
+        marker: dict[str, Any] = {"symbol": symbol, "size": 13, "color": colour}
+        marker |= {"line": {"width": 2, "color": colour}} if verdict == OPEN else {}
+        fig.add_scatter(
+            x=rows["place"] + 1,
+            y=rows["claim"],
+            mode="markers",
+            name=verdict,
+            marker=marker,
+            text=words,
+            hovertemplate="%{text}<extra></extra>",
+        )
+    fig.update_layout(
+        template=style.template(dark),
+        height=110 + 24 * len(names),
+        xaxis={"visible": False, "range": [0.4, float(table["place"].max()) + 1.6]},
+        yaxis={"categoryorder": "array", "categoryarray": names, "showline": False, "ticks": ""},
+    )
+    return fig
