@@ -1,0 +1,86 @@
+"""Figures of printed laws and of verdicts: lines are the laws, bands the rounding, marks the verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from drscale.analysis import published
+from drscale.analysis.known import FAILS, HOLDS, OPEN
+from drscale.show import lines, printed, style
+
+
+def named(fig, name):
+    (found,) = [t for t in fig.data if t.name == name and not t.showlegend]
+    return found
+
+
+def test_lines_are_the_laws_and_bands_their_rounding():
+    curve = published.rounded("data/msmarco/ood")
+    fig = printed.curves_figure({"Data": {"OOD": curve}})
+    solid, dashed, band = (named(fig, f"OOD, {part}") for part in ("fitted", "extrapolated", "band"))
+    x, y = (np.asarray(v, dtype=float) for v in (solid.x, solid.y))
+    fitted = np.isfinite(y)
+    assert x[fitted].min() == pytest.approx(3e4)
+    assert x[fitted].max() == pytest.approx(4.8e5)
+    assert y[fitted] == pytest.approx(curve(D=x[fitted]), rel=1e-5)
+    assert dashed.line.dash == lines.DASH
+    high = np.asarray(band.y[: len(x)], dtype=float)
+    assert high == pytest.approx(curve.sample(D=x).max(axis=0), rel=1e-5)
+    assert (x.min(), x.max()) == (pytest.approx(7500), pytest.approx(1.92e6))
+
+
+def test_a_law_without_a_range_is_dashed_throughout():
+    panel = {"known": published.curve("size/msmarco/ood"), "unknown": published.curve("size/t2ranking/ood")}
+    fig = printed.curves_figure({"Size": panel}, dark=True)
+    assert np.isnan(np.asarray(named(fig, "unknown, fitted").y, dtype=float)).all()
+    dashed = named(fig, "unknown, extrapolated")
+    assert np.isfinite(np.asarray(dashed.y, dtype=float)).all()
+    assert "the fitted range is not known" in dashed.hovertemplate
+    assert not len(named(fig, "known, band").x)
+    assert fig.layout.template.layout.paper_bgcolor == style.colours(True)["paper"]
+
+
+def test_panels_share_the_colour_of_a_name():
+    panels = {
+        "Size": {
+            "Effectiveness": published.curve("size/msmarco/effectiveness"),
+            "OOD": published.curve("size/msmarco/ood"),
+        },
+        "Data": {"OOD": published.curve("data/msmarco/ood")},
+    }
+    fig = printed.curves_figure(panels)
+    assert {t.line.color for t in fig.data if t.name == "OOD, fitted"} == {style.SERIES[1]}
+    assert [t.xaxis for t in fig.data if t.name == "OOD, fitted"] == ["x", "x2"]
+    assert (fig.layout.xaxis.title.text, fig.layout.xaxis2.title.text) == ("Parameters N", "Training pairs D")
+    assert [t.name for t in fig.data if t.showlegend] == ["Effectiveness", "OOD"]
+
+
+def test_panels_that_cannot_be_drawn_are_refused():
+    size, data = published.curve("size/msmarco/ood"), published.curve("data/msmarco/ood")
+    with pytest.raises(ValueError, match="laws of one and the same argument"):
+        printed.curves_figure({"Both": {"a": size, "b": data}})
+    with pytest.raises(ValueError, match="laws of one and the same argument"):
+        printed.curves_figure({"Joint": {"a": published.curve("joint/pareto/robustness")}})
+    with pytest.raises(ValueError, match="no law there says over which N it was fitted"):
+        printed.curves_figure({"Size": {"a": replace(size, box={})}})
+    with pytest.raises(ValueError, match="at least a panel, and a law in each"):
+        printed.curves_figure({"Size": {}})
+
+
+def test_a_mark_for_each_case():
+    table = pd.DataFrame(
+        [("b", "It grows", "x", FAILS, "1 < 2"), ("b", "It grows", "y", HOLDS, "3 > 2"), ("a", "It is", "", OPEN, "?")],
+        columns=["claim", "says", "case", "verdict", "numbers"],
+    )
+    fig = printed.verdict_figure(table)
+    marks = {t.name: list(zip(t.x, t.y, strict=True)) for t in fig.data}
+    assert marks == {HOLDS: [(1, "b")], OPEN: [(1, "a")], FAILS: [(2, "b")]}
+    assert fig.layout.yaxis.categoryarray == ("a", "b"), "the first claim stands on top"
+    assert "It grows. y: holds. 3 > 2" in fig.data[0].text
+    assert len({t.marker.symbol for t in fig.data}) == 3, "told apart without colour"
+    with pytest.raises(ValueError, match="verdicts has no column 'says'; it has claim, case"):
+        printed.verdict_figure(table.drop(columns="says"))
