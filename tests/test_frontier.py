@@ -270,6 +270,38 @@ def test_without_anything_to_draw_from_there_is_no_probability():
         frontier.probability_on_front(with_intervals([(1, 2)], -1), "x", "y")
 
 
+def test_the_adversarial_scope_is_what_the_attack_left():
+    queries = asked({"a": 0.0, "b": 0.5})
+    clean = queries[queries["scope"] == "in_domain"].assign(scope="adversarial")
+    attacked = clean.assign(condition="attacked", entropy=clean["entropy"] + 2)
+    table = of_queries(queries).assign(adversarial_entropy=0.0)
+    values = resample.resampled(
+        table,
+        ("in_domain_entropy", "adversarial_entropy"),
+        pd.concat([queries, clean, attacked, queries.assign(condition="attacked", entropy=9.0)]),
+    )
+    assert (values[..., 1] - values[..., 0]).mean() == pytest.approx(2, abs=0.02)
+    assert values[..., 0].mean() < 4
+
+
+def test_columns_can_be_taken_together():
+    queries = asked({"a": 0.0, "b": 0.5})
+    table = of_queries(queries)
+    both = resample.together(table, ("in_domain_entropy", "ood_entropy"))
+    name = "in_domain_entropy+ood_entropy"
+    assert both[name].tolist() == pytest.approx((0.5 * (table["in_domain_entropy"] + table["ood_entropy"])).tolist())
+    half = [0.5 * (table[f"{c}_high"] - table[f"{c}_low"]) for c in ("in_domain_entropy", "ood_entropy")]
+    width = 0.5 * (both[f"{name}_high"] - both[f"{name}_low"])
+    assert width.tolist() == pytest.approx((0.5 * np.hypot(*half)).tolist(), rel=0.05)
+    parts = resample.resampled(table, ("in_domain_entropy", "ood_entropy"), queries)
+    values = resample.resampled(both, (name, "ood_entropy"), queries)
+    assert values[..., 0] == pytest.approx(parts.mean(axis=-1))
+    assert values[..., 1] == pytest.approx(parts[..., 1])
+    assert frontier.probability_on_front(both, y=name, queries=queries)["probability"].tolist() == [1, 0]
+    with pytest.raises(ValueError, match="no column 'loss'"):
+        resample.together(table, ("ood_entropy", "loss"))
+
+
 # Seeds
 
 

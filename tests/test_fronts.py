@@ -68,7 +68,9 @@ def test_a_contour_is_drawn_through_its_curve(table):
     drawn = named(fig, "contour L2H64")
     assert drawn.x == pytest.approx(curve["x"])
     assert drawn.y == pytest.approx(curve["y"])
-    assert [a.text for a in fig.layout.annotations[:5]] == ["L2H32", "L2H64", "L2H96", "L2H128", "L2H256"]
+    names = named(fig, "contours")
+    assert names.text == ("L2H32", "L2H64", "L2H96", "L2H128", "L2H256")
+    assert (names.x[1], names.y[1]) == pytest.approx((drawn.x[-1], drawn.y[-1]))
 
 
 def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(table):
@@ -113,6 +115,20 @@ def test_scores_are_drawn_with_better_up():
         plane.axis(np.array([0.2, 0.6]), "nDCG@10", "reciprocal", higher=True)
     with pytest.raises(ValueError, match="inverse='half'"):
         plane.axis(np.array([0.2, 0.6]), "H", "half")
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("ood_entropy", "Out-of-domain entropy (nats)"),
+        ("in_domain_ndcg10", "In-domain nDCG@10"),
+        ("adversarial_calibrated", "Adversarial calibrated entropy (nats)"),
+        ("loss", "loss"),
+        ("ood_ndcg10+adversarial_ndcg10", "Mean of out-of-domain nDCG@10 and adversarial nDCG@10"),
+    ],
+)
+def test_an_axis_says_what_a_column_is(column, said):
+    assert plane.words(column) == said
 
 
 def test_joint_figure_holds_the_rest_still(table):

@@ -18,6 +18,7 @@ from drscale.runs import SCOPES, Recipe
 Array = npt.NDArray[np.float64]
 Pool = Sequence[str] | str | None
 WEIGHTED = ("entropy", "calibrated")  # a query counts as often as it has positives, as in the records
+ATTACKED = ("adversarial",)  # scopes measured on what an attack left; the others are measured clean
 HALF_WIDTH = float(stats.norm.ppf(0.975))
 
 
@@ -41,10 +42,33 @@ def resampled(
     if draws < 10:
         raise ValueError(f"draws={draws}: at least 10")
     rng, labels = np.random.default_rng(seed), groups(table, pool)
-    values = _by_query(table, columns, queries, draws, rng) if queries is not None else None
-    if values is None:
-        values = _by_interval(table, columns, draws, rng, seeds=bool(labels.duplicated().any()))
+    single = list(dict.fromkeys(part for c in columns for part in c.split("+")))
+    if queries is not None:
+        values = _by_query(table, single, queries, draws, rng)
+    else:
+        values = _by_interval(table, single, draws, rng, seeds=bool(labels.duplicated().any()))
+    members = [[single.index(part) for part in c.split("+")] for c in columns]
+    values = np.stack([values[..., m].mean(axis=-1) for m in members], axis=-1)
     return values if pool is None else _pooled(values, labels, rng)
+
+
+def together(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with the unweighted mean of columns as one more, ``a+b``, and its interval if all have one.
+
+    The papers' joint robustness is ``together(table, ("ood_entropy", "adversarial_entropy"))``. The interval takes the
+    columns' errors as independent; :func:`resampled` draws the parts of such a column together.
+    """
+    for c in columns:
+        if c not in table:
+            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    name, made = "+".join(columns), table[list(columns)].mean(axis=1, skipna=False)
+    found = table.assign(**{name: made})
+    for end in ("low", "high"):
+        if all(f"{c}_{end}" in table for c in columns):
+            away = np.column_stack([table[f"{c}_{end}"] - table[c] for c in columns])
+            half = np.sqrt((away**2).sum(axis=1)) / len(columns)
+            found[f"{name}_{end}"] = made + (half if end == "high" else -half)
+    return found
 
 
 def groups(table: pd.DataFrame, pool: Pool = None) -> pd.Series:
@@ -120,7 +144,8 @@ def _by_query(
     run, part = _codes(queries["key"], table["key"]), pd.factorize(queries["scope"])
     kept = run >= 0
     if "condition" in queries:
-        kept &= _codes(queries["condition"], pd.Series(["clean"])) == 0
+        attacked = np.isin(part[0], np.flatnonzero(np.isin(part[1], ATTACKED)))
+        kept &= _codes(queries["condition"], pd.Series(["clean", "attacked"])) == attacked
     found = [str(part[1][i]) for i in np.unique(part[0][kept])]
     wanted = [scope_of(c, [*SCOPES, *found]) for c in columns]
     for (scope, metric), column in zip(wanted, columns, strict=True):

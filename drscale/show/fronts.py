@@ -38,7 +38,8 @@ def joint_figure(
     by default the level with the most runs. Contours are :func:`drscale.analysis.contours.contours`, dotted from run to
     run where none could be fitted. The dashed line joins their Pareto-efficient points (our reading of the paper's,
     which Pareto training follows as size and data grow); where fewer than two were fitted it is the front's edge.
-    ``inverse`` as in :func:`drscale.show.plane.axis`.
+    ``inverse`` as in :func:`drscale.show.plane.axis`. The paper's y, a mean of two kinds of robustness, is a column that
+    :func:`drscale.analysis.resample.together` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
     for c in (*columns, contour):
@@ -61,8 +62,7 @@ def joint_figure(
         plane.point_trace(fig, part, str(name), (x, y), axes, style.series(i, dark), hover, lines=True)
     _dashed(fig, fitted, means, (x, y), axes, better, dark)
     plane.better_corner(fig, axes, dark)
-    fig.update_layout(**traces.title(rows, held))
-    fig.update_layout(**plane.layout(axes, dark))
+    fig.update_layout(traces.title(rows, held) | plane.layout(axes, dark))
     return fig
 
 
@@ -105,7 +105,7 @@ def frontier_figure(
         plane.axis(rows[c].to_numpy(dtype=float), plane.words(c), inverse, s < 0)
         for c, s in zip((x, y), sides, strict=True)
     ]
-    fig = go.Figure()
+    fig, faint = go.Figure(), style.tint(style.colours(dark)["faint"], 0.35)
     plane.edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
     by = ("strategy" if len(set(rows.get("strategy", ()))) > 1 else None) if by is None else by
     groups = [("runs", rows)] if by is None else [(str(n), g) for n, g in rows.groupby(by, sort=False)]
@@ -113,19 +113,27 @@ def frontier_figure(
         colour, symbol = style.series(i, dark)
         p = part["probability"].to_numpy(dtype=float)
         hover = [f"{t}, on the front in {q:.0%} of draws" for t, q in zip(part["label"], p, strict=True)]
-        plane.point_trace(fig, part, name, (x, y), axes, (colour, symbol), hover)
         marker: dict[str, Any] = {"size": 7 + 8 * p, "opacity": 0.4 + 0.6 * p, "line": {"width": 0}}
         if by is None and len(set(part.get("params_layers", ()))) > 1:
             marker |= plane.scale(part["params_layers"].to_numpy(dtype=float), dark)
-        fig.data[-1].update(marker=marker, showlegend=False, legendgroup=name)
-        for error in (fig.data[-1].error_x, fig.data[-1].error_y):
-            error.update(color=style.tint(style.colours(dark)["faint"], 0.35))
+        plane.point_trace(
+            fig,
+            part,
+            name,
+            (x, y),
+            axes,
+            (colour, symbol),
+            hover,
+            bars=faint,
+            marker=marker,
+            showlegend=False,
+            legendgroup=name,
+        )
         if by is not None:
             plane.legend_entry(fig, name, colour, symbol)
     plane.name_points(fig, rows[rows["on_front"]], "short", (x, y), axes, dark)
     plane.better_corner(fig, axes, dark)
-    fig.update_layout(**traces.title(rows))
-    fig.update_layout(**plane.layout(axes, dark))
+    fig.update_layout(traces.title(rows) | plane.layout(axes, dark))
     return fig
 
 
@@ -154,14 +162,13 @@ def dragon_figure(
     for i, (group, part) in enumerate(rows.groupby("group", sort=False)):
         hover = [n if ok else f"{n}, not comparable" for n, ok in zip(part["name"], fair[part.index], strict=True)]
         colour, symbol = style.series(i, dark)
-        plane.point_trace(fig, part, str(group), (x, y), axes, (colour, symbol), hover)
-        symbols = [symbol if ok else f"{symbol}-open" for ok in fair[part.index]]
-        fig.data[-1].update(marker={"symbol": symbols, "size": 10})
+        marker = {"symbol": [symbol if ok else f"{symbol}-open" for ok in fair[part.index]], "size": 10}
+        plane.point_trace(fig, part, str(group), (x, y), axes, (colour, symbol), hover, marker=marker)
     plane.name_points(fig, rows, "name", (x, y), axes, dark)
     if not fair.all():
         plane.legend_entry(fig, "not comparable", style.colours(dark)["faint"], "circle-open")
     plane.better_corner(fig, axes, dark)
-    fig.update_layout(**plane.layout(axes, dark))
+    fig.update_layout(plane.layout(axes, dark))
     return fig
 
 
@@ -248,7 +255,7 @@ def _contour_traces(
 ) -> None:
     """A thin line a contour, light for small, named at its end."""
     curves = contours.trace(fitted, better=better)
-    rows = contours.points(means, contour, *columns, better=better).sort_values("t")
+    rows, ends = contours.points(means, contour, *columns, better=better).sort_values("t"), []
     for i, (level, text) in enumerate(levels.items()):
         part = curves[curves[contour] == level]
         known = not part.empty
@@ -262,8 +269,20 @@ def _contour_traces(
         hover = f"<b>{text}</b><br>{said}<extra></extra>"
         name = f"contour {text}"
         fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, showlegend=False, hovertemplate=hover)
-        note = {"text": text, "showarrow": False, "font": {"size": 11, "color": style.colours(dark)["faint"]}}
-        fig.add_annotation(x=px[-1], y=py[-1], xanchor="left", yanchor="top", xshift=4, **note)
+        ends.append((px[-1], py[-1]))
+    fig.add_scatter(
+        x=[e[0] for e in ends],
+        y=[e[1] for e in ends],
+        mode="markers+text",
+        marker={"size": 8, "opacity": 0},
+        text=list(levels.values()),
+        textposition="bottom right",
+        textfont={"size": 11, "color": style.colours(dark)["faint"]},
+        name="contours",
+        showlegend=False,
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
 
 
 def _dashed(

@@ -12,8 +12,6 @@ import plotly.graph_objects as go
 
 from drscale.analysis import frontier
 from drscale.analysis.frontier import Array, Better
-from drscale.analysis.resample import scope_of
-from drscale.runs import SCOPES
 from drscale.show import style, traces
 
 Inverse = Literal["none", "minmax", "reciprocal"]
@@ -54,11 +52,15 @@ def axis(values: Array, name: str, inverse: Inverse = "none", higher: bool = Fal
 
 def words(column: str) -> str:
     """A run table's column as an axis says it, as in "In-domain entropy (nats)"."""
-    if not column.startswith(tuple(f"{s}_" for s in SCOPES)):
+    if "+" in column:
+        return "Mean of " + " and ".join(w[0].lower() + w[1:] for w in map(words, column.split("+")))
+    scopes = {"adversarial": "Adversarial"} | style.SCOPES
+    scope = next((s for s in scopes if column.startswith(f"{s}_")), None)
+    if scope is None:
         return column
-    scope, metric = scope_of(column)
+    metric = column.removeprefix(f"{scope}_")
     short = {"entropy": "entropy (nats)", "calibrated": "calibrated entropy (nats)"}
-    return f"{style.SCOPES[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
+    return f"{scopes[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
 
 
 def point_trace(
@@ -70,8 +72,14 @@ def point_trace(
     look: tuple[str, str],
     hover: list[str],
     lines: bool = False,
+    bars: str | None = None,
+    **options: Any,
 ) -> None:
-    """Points with the intervals that the table has, and a hover with the values as measured."""
+    """Points with the intervals that the table has, and a hover with the values as measured.
+
+    ``bars`` is the colour of the intervals, if not that of the points; ``options`` go to the trace, ``marker``'s to its
+    marker.
+    """
     values: dict[str, Any] = {}
     data, said = [np.array(hover, dtype=object)], f"<b>{name}</b><br>%{{customdata[0]}}"
     for c, a, letter in zip(columns, axes, "xy", strict=True):
@@ -82,17 +90,18 @@ def point_trace(
         if {f"{c}_low", f"{c}_high"} <= set(part):
             pair = np.sort([a.place(part[f"{c}_low"]), a.place(part[f"{c}_high"])], axis=0)
             mean, low, high = (pd.Series(v) for v in (middle, *pair))
-            values[f"error_{letter}"] = traces.bars(mean, low, high, look[0])
+            values[f"error_{letter}"] = traces.bars(mean, low, high, bars or look[0])
             said += f" [%{{customdata[{len(data)}]:.4g}}, %{{customdata[{len(data) + 1}]:.4g}}]"
             data += [part[f"{c}_low"].to_numpy(), part[f"{c}_high"].to_numpy()]
     fig.add_scatter(
         **values,
         mode="lines+markers" if lines else "markers",
         name=name,
-        marker={"color": look[0], "symbol": look[1], "size": 9},
+        marker={"color": look[0], "symbol": look[1], "size": 9} | options.pop("marker", {}),
         line={"color": look[0], "width": 2},
         customdata=np.column_stack(data),
         hovertemplate=said + "<extra></extra>",
+        **options,
     )
 
 
