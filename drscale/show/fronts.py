@@ -38,8 +38,8 @@ def joint_figure(
     by default the level with the most runs. Contours are :func:`drscale.analysis.contours.contours`, dotted from run to
     run where none could be fitted. The dashed line joins their Pareto-efficient points (our reading of the paper's,
     which Pareto training follows as size and data grow); where fewer than two were fitted it is the front's edge.
-    ``inverse`` as in :func:`drscale.show.plane.axis`. The paper's y, a mean of two kinds of robustness, is a column that
-    :func:`drscale.analysis.resample.together` makes.
+    ``inverse`` as in :func:`drscale.show.plane.axis`. The paper's y, the mean of two kinds of robustness, is a column
+    that :func:`drscale.analysis.resample.together` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
     for c in (*columns, contour):
@@ -94,7 +94,7 @@ def frontier_figure(
         rows = frontier.probability_on_front(
             table, x, y, better=better, queries=queries, pool=pool, draws=draws, warn=warn
         )
-    parts = _run_parts(rows)
+    parts = run_parts(rows)
     best = [p for p, on in zip(parts, rows["on_front"], strict=True) if on]
     shared = [word for word in best[0] if len(best) > 1 and all(word in p for p in best)]
     rows = rows.assign(
@@ -226,7 +226,7 @@ def _label(values: Sequence[Any], columns: Sequence[str]) -> str:
     return ", ".join(p for p, c in zip(parts, columns, strict=True) if not (c == "share" and p == "100%"))
 
 
-def _run_parts(rows: pd.DataFrame) -> list[list[str]]:
+def run_parts(rows: pd.DataFrame) -> list[list[str]]:
     """What tells a run from the others: its rung, its pairs and strategy where these differ, its seed if not pooled."""
     many = {c for c in ("rung", "train_pairs", "strategy", "share", "seed") if len(set(rows.get(c, ()))) > 1}
     if not many:
