@@ -44,19 +44,19 @@ def one_at_a_time(
             break
         kept = None
         for candidate in spot.candidates:
-            text = swapped(passage, [*swaps, (spot.at, spot.word, candidate)])
-            score = float(encoder.encode_passages([text])[0] @ asked[0])
-            if score > now + tie and (
-                unit is None or attack.floor is None or _close(unit, passage, text, attack.floor)
-            ):
+            tried = [*swaps, (spot.at, spot.word, candidate)]
+            score = float(encoder.encode_passages([swapped(passage, tried)])[0] @ asked[0])
+            if score > now + tie and _close(unit, passage[: made.read], tried, attack.floor):
                 kept, now = candidate, score
         if kept is not None:
             swaps.append((spot.at, spot.word, kept))
     return swapped(passage, swaps), before, now
 
 
-def _close(unit: Encode, passage: str, text: str, floor: float) -> bool:
-    first, second = unit([passage, text])
+def _close(unit: Encode | None, passage: str, swaps: list[tuple[int, str, str]], floor: float | None) -> bool:
+    if unit is None or floor is None:
+        return True
+    first, second = unit([passage, swapped(passage, swaps)])
     return bool(first @ second >= floor)
 
 

@@ -75,11 +75,15 @@ STANDARD = Attack()
 
 @dataclass(frozen=True)
 class Plan:
-    """What is about to be tried on a passage: its swappable words, the most important first, and how many may go."""
+    """What is about to be tried on a passage: its swappable words, the most important first, and how many may go.
+
+    The passage is cut in two, as far as it is worth tokenising and the rest; the target reads ``read`` characters.
+    """
 
     query: np.ndarray
     head: str
     tail: str
+    read: int
     slots: tuple[Spot, ...]
     words: int
     budget: int
@@ -222,7 +226,7 @@ def plan(
         order = np.argsort(-draws[i], kind="stable")
         slots = tuple(Spot(s.at, s.word, s.candidates[: attack.candidates]) for s in (found[i][k] for k in order))
         words = len(RUN.findall(text, 0, ends[i]))
-        plans.append(Plan(vectors[i], text[:cut], text[cut:], slots, words, attack.budget(words), asked[i]))
+        plans.append(Plan(vectors[i], text[:cut], text[cut:], ends[i], slots, words, attack.budget(words), asked[i]))
     return plans
 
 
@@ -274,7 +278,7 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
     start = (vectors * queries).sum(1)
     ties = TIE * np.linalg.norm(vectors, axis=1) * np.linalg.norm(queries, axis=1)
     found = [Outcome(float(s), float(s), 1.0, [], 1 + p.asked) for s, p in zip(start, plans, strict=True)]
-    origin = None if unit is None else unit(heads)
+    origin = None if unit is None else unit([p.head[: p.read] for p in plans])
     for turn in itertools.count():
         active = [i for i, p in enumerate(plans) if turn < len(p.slots) and len(found[i].swaps) < p.budget]
         if not active:
@@ -288,14 +292,13 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
         scores = (aim.vectors(texts, [tails[i] for i in owners]) * queries[owners]).sum(1)
         cuts = np.cumsum([len(plans[i].slots[turn].candidates) for i in active])[:-1]
         lists = dict(zip(active, np.split(scores, cuts), strict=True))
-        begins = dict(zip(active, [0, *cuts.tolist()], strict=True))
         for i in active:
             found[i].encodings += len(lists[i])
         while lists:  # a second round only where the best candidate falls below the floor
             chosen = {i: k for i, s in lists.items() if (k := best_of(s, found[i].after, float(ties[i]))) is not None}
             cosines = dict.fromkeys(chosen, math.nan)
             if chosen and attack.floor is not None and unit is not None and origin is not None:
-                near = unit([texts[begins[i] + k] for i, k in chosen.items()])
+                near = unit([_judged(plans[i], found[i].swaps, turn, k) for i, k in chosen.items()])
                 cosines = {i: float(v @ origin[i]) for i, v in zip(chosen, near, strict=True)}
             for i, k in chosen.items():
                 if attack.floor is not None and not cosines[i] >= attack.floor:
@@ -311,6 +314,12 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
     return found
 
 
+def _judged(p: Plan, swaps: Sequence[tuple[int, str, str]], turn: int, choice: int) -> str:
+    """What is read of a passage once a word's candidate is put in, as it goes to the judge of similarity."""
+    spot = p.slots[turn]
+    return swapped(p.head[: p.read], [*swaps, (spot.at, spot.word, spot.candidates[choice])])
+
+
 def best_of(scores: np.ndarray, now: float, tie: float) -> int | None:
     """The earliest of the best candidates, or None if none lifts the score."""
     most = float(scores.max(initial=-np.inf))
@@ -324,7 +333,7 @@ def _judge_the_rest(
     open_ = [i for i, o in enumerate(found) if math.isnan(o.similarity)]
     if unit is None or origin is None or not open_:
         return
-    near = unit([swapped(plans[i].head, found[i].swaps) for i in open_])
+    near = unit([swapped(plans[i].head[: plans[i].read], found[i].swaps) for i in open_])
     for i, vector in zip(open_, near, strict=True):
         found[i].similarity = float(vector @ origin[i])
 
