@@ -6,17 +6,25 @@ import base64
 import io
 import threading
 import time
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from conftest import ROOT
 from synthetic import size_table, study
 
-from drscale.analysis import laws, trust
+from drscale.analysis import budget, frontier, laws, trust
+from drscale.analysis.curve import Curve
+from drscale.analysis.prices import Prices, paper
 from drscale.runs import RunStore
 from drscale.show import export, live, numbers, style
+from drscale.show.explore_budget import budget_explorer, budget_view
+from drscale.show.explore_frontier import draw, frontier_explorer, frontier_view
 from drscale.show.explore_law import law_explorer, law_view
 from drscale.show.live import Explorer, LiveFigure, View
 from drscale.show.watch import watch
@@ -236,6 +244,173 @@ def test_the_law_explorer_works_on_ones_own_columns_and_says_when_it_cannot():
         law_view(size_table(), scope="in_domain", without=[99])
     with pytest.raises(ValueError, match=r"at=5: no run has train_pairs there, the levels are 7"):
         law_view(size_table().assign(train_pairs=7), scope="in_domain", at=5)
+
+
+# The budget explorer
+
+VALUES = {"M": 3.5e4, "mu": 0.55, "B": 5e3, "eta": 1.1, "delta": 0.05}
+BOX = {"N": (5e5, 8e7), "D": (3e4, 5e5)}
+
+
+def planted(name: str, **changes: float) -> Curve:
+    """A joint law with draws that scatter by 5%."""
+    values, rng = VALUES | changes, np.random.default_rng(0)
+    draws = pd.DataFrame({k: v * np.exp(0.05 * rng.standard_normal(300)) for k, v in values.items()})
+    return Curve(laws.joint_law, values, BOX, draws, name)
+
+
+@pytest.fixture(scope="module")
+def curves() -> dict[str, Curve]:
+    return {"Standard": planted("Standard"), "Pareto": planted("Pareto", M=5e5, B=8e3)}
+
+
+def test_the_budget_view_shows_both_optima_with_their_intervals(curves):
+    fig, sentence, table = budget_view(curves, 1e6, paper())
+    assert [a.text for a in fig.layout.annotations if a.text.startswith("<b>")] == ["<b>Standard</b>", "<b>Pareto</b>"]
+    plans = {name: budget.allocate(c, 1e6, paper()) for name, c in curves.items()}
+    shown = [t for t in fig.data if t.name == "best plan"]
+    for trace, plan in zip(shown, plans.values(), strict=True):
+        assert [trace.x[0], trace.y[0]] == pytest.approx([plan.N, plan.D], rel=1e-5)
+        low, high = plan.intervals["N"]
+        bars = trace.error_x
+        assert [trace.x[0] - bars.arrayminus[0], trace.x[0] + bars.array[0]] == pytest.approx([low, high], rel=1e-5)
+    assert sentence == " ".join(f"{name}: {plan}" for name, plan in plans.items())
+    assert list(table["training"]) == list(plans)
+    assert table["for encoding"].tolist() == [paper().money(plan.costs["encoding"]) for plan in plans.values()]
+    assert [t.showlegend for t in fig.data if t.name == "best for other budgets"] == [True, False]
+    assert {t.xaxis for t in fig.data} == {"x", "x2"}
+    assert {s.xref for s in fig.layout.shapes} == {"x", "x2"}, "what is extrapolated is shaded in both"
+
+
+def test_the_budget_explorer_agrees_with_the_pure_function(curves):
+    box = budget_explorer(curves, paper(), 1e6)
+    assert box.settings["budget"] == 1e6
+    same(box, budget_view(curves, 1e6, paper()))
+    moved = {"pair": 1.0, "documents": 0.0, "utilisation": 0.4, "steps": 20_000.0}
+    for name, value in moved.items():
+        box.controls[name].value = value
+    box.controls["budget"].value = 2e6
+    same(box, budget_view(curves, 2e6, replace(paper(), **moved)))
+    box.controls["within"].value = True
+    same(box, budget_view(curves, 2e6, replace(paper(), **moved), within="box"))
+    same(box, reproduced(box, curves=curves))
+    assert "Prices(pair=1.0" in box.code.value
+
+
+def test_every_price_has_a_slider_that_starts_where_it_was_given(curves):
+    given = Prices(0.123, 2.5, 9.9e14, 0.37, 12_345.0, 6_789.0, 1e7, 77.7, currency="CHF")
+    box = budget_explorer(curves, given)
+    numbers_of = {f.name for f in fields(Prices)} - {"train_flops", "encode_flops", "currency"}
+    assert {n for n in box.controls if n in numbers_of} == numbers_of
+    for name in numbers_of:
+        assert box.controls[name].value == getattr(given, name)
+    assert f"prices={given!r}" in box.code.value
+    assert "CHF" in box.sentence.value
+    assert budget_explorer(curves).settings["documents"] == 0
+
+
+def test_the_budget_explorer_chooses_among_more_laws(curves):
+    more = {**curves, "a third": planted("a third", M=1e5)}
+    box = budget_explorer(more, paper(), 1e6, names=("Pareto",))
+    same(box, budget_view(more, 1e6, paper(), names=("Pareto",)))
+    assert "xaxis2" not in box.figure.to_plotly_json()["layout"]
+    box.controls["right"].value = "a third"
+    same(box, budget_view(more, 1e6, paper(), names=("Pareto", "a third")))
+    with pytest.raises(ValueError, match=r"names=\['x'\]: allowed are 'Standard', 'Pareto'"):
+        budget_view(curves, 1e6, paper(), names=["x"])
+    with pytest.raises(ValueError, match=r"curves=\{\}: at least one law"):
+        budget_explorer({})
+    bare = Curve(laws.joint_law, VALUES)
+    with pytest.raises(ValueError, match="budget=None: the first law has no box"):
+        budget_explorer({"bare": bare})
+    assert "buys" in budget_explorer({"bare": bare}, budget=1e5).sentence.value
+
+
+def test_a_slider_seldom_moves_the_window(curves):
+    windows = [budget_view(curves, b, paper()).figure.layout.xaxis.range for b in (1e6, 1.25e6, 1.5e6, 2e6, 3e6)]
+    assert len(set(windows)) == 1
+    wide = budget_view(curves, 1e12, paper()).figure
+    assert wide.layout.xaxis.range[1] > windows[0][1]
+    assert all(t.x[0] < 10 ** wide.layout.xaxis.range[1] for t in wide.data if t.name == "best plan")
+
+
+# The frontier explorer
+
+
+def test_the_frontier_view_agrees_with_the_analysis(table):
+    sample = draw(table, pool="seed", draws=200)
+    fig, sentence, listed = frontier_view(sample)
+    known = frontier.probability_on_front(table, pool="seed", draws=200)
+    assert sample.rows["in_domain_entropy"].to_numpy() == pytest.approx(known["in_domain_entropy"].to_numpy())
+    on = known[known["on_front"]]
+    assert f"{len(on)} of {len(known)} on the front" in sentence
+    best = max(known["probability"])
+    assert abs(float(listed["on the front"].iloc[0].rstrip("%")) / 100 - best) < 0.15  # draws of two samples of 200
+    runs = named(fig, "runs")
+    assert list(runs.x) == pytest.approx(list(known["in_domain_entropy"]))
+    worst = (max(known["in_domain_entropy"]), max(known["ood_entropy"]))
+    mark = named(fig, "reference")
+    assert (mark.x[0], mark.y[0]) == pytest.approx(worst)
+    area = frontier.hypervolume(known[["in_domain_entropy", "ood_entropy"]].to_numpy(), worst)
+    assert f"an area of {float(area):.3g} [" in sentence
+    outline = named(fig, "dominated")
+    x, y = np.array(outline.x), np.array(outline.y)
+    drawn = abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
+    assert drawn == pytest.approx(float(area)), "what is shaded is what is counted"
+
+
+def test_the_frontier_explorer_agrees_with_the_pure_function(table):
+    sample = draw(table, pool="seed", draws=100)
+    box = frontier_explorer(sample)
+    same(box, frontier_view(sample))
+    box.controls["rungs"].value = ("L2H96", "L2H192", "L2H256")
+    same(box, frontier_view(sample, rungs=["L2H96", "L2H192", "L2H256"]))
+    box.controls["y"].value = "ood_ndcg10"
+    view = frontier_view(sample, y="ood_ndcg10", rungs=["L2H96", "L2H192", "L2H256"])
+    same(box, view)
+    at = named(view.figure, "reference")
+    assert at.y[0] == min(named(view.figure, "runs").y), "of nDCG the worst is the least"
+    box.controls["reference"].value = 0
+    row = sample.rows.iloc[0]
+    assert named(box.figure, "reference").x[0] == row["in_domain_entropy"]
+    same(box, reproduced(box, sample=sample))
+    box.controls["rungs"].value, box.controls["y"].value = (), "ood_entropy"
+    box.controls["reference"].value = "chance"
+    assert named(box.figure, "reference").x[0] == pytest.approx(style.CHANCE)
+    box.controls["contour"].value = "rung"
+    same(box, frontier_view(sample, contour="rung", reference=(style.CHANCE, style.CHANCE)))
+    same(box, reproduced(box, sample=sample))
+
+
+def test_a_frontier_that_is_none_is_said(table):
+    box = frontier_explorer(table)
+    shown = described(box.figure)
+    box.controls["rungs"].value = ("L2H12",)
+    assert "1 of 15 runs left: choose at least two" in box.sentence.value
+    assert described(box.figure) == shown
+    sample = draw(table, pool="seed", draws=50)
+    with pytest.raises(ValueError, match="rung: no run has 'L9', there are"):
+        frontier_view(sample, rungs=["L9"])
+    with pytest.raises(ValueError, match="two different ones of in_domain_entropy"):
+        frontier_view(sample, "ood_entropy", "ood_entropy")
+    with pytest.raises(ValueError, match="at least two measures"):
+        draw(table, ["ood_entropy"])
+
+
+# The apps
+
+
+@pytest.mark.parametrize("name", ["law", "budget", "frontier"])
+def test_an_app_shows_its_explorer_and_its_code_makes_the_same(name, monkeypatch):
+    cells = nbformat.read(ROOT / "notebooks" / "apps" / f"{name}.ipynb", as_version=4).cells
+    *lines, last = cells[-1].source.splitlines()
+    monkeypatch.chdir(ROOT / "notebooks" / "apps")
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    box = eval(last, names)
+    assert Path.cwd() == ROOT
+    assert isinstance(box, Explorer)
+    same(box, reproduced(box))
 
 
 # Without a kernel: the picture and its numbers

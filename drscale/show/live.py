@@ -205,6 +205,7 @@ def slider(
     say: Callable[[float], str],
     *,
     zero: bool = False,
+    width: str = "32em",
 ) -> ipywidgets.SelectionSlider:
     """A slider over round values, ten a decade, and exactly ``start``; ``zero`` puts 0 before them.
 
@@ -215,8 +216,8 @@ def slider(
         options=[(say(v), v) for v in values],
         value=start,
         description=description,
-        style={"description_width": "9.5em"},
-        layout={"width": "29em"},
+        style={"description_width": "10em"},
+        layout={"width": width},
     )
 
 
@@ -259,7 +260,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> It
         before, after, path = old.get(key), new.get(key), f"{at}{key}"
         if key in ("template", "uid"):
             continue
-        if isinstance(before, dict) and isinstance(after, dict):
+        if isinstance(before, dict) and isinstance(after, dict) and "bdata" not in before | after:  # a packed array
             yield from _changes(before, after, f"{path}.")
         elif not _equal(before, after):
             yield path, after

@@ -104,6 +104,22 @@ def isocost_figure(
     slider wants; ``series`` chooses colour and marker. There are always six traces: contours, their values, the best
     plans for other budgets, what this one buys, the cloud, the plan.
     """
+    given: dict[str, Any] = {"within": within, "span": span, "level": level, "series": series, "dark": dark}
+    return go.Figure(*isocost_parts(curve, budget, prices, **given))
+
+
+def isocost_parts(
+    curve: Curve,
+    budget: float,
+    prices: Prices,
+    *,
+    within: Literal["box"] | None = None,
+    span: Box | None = None,
+    level: float = 0.95,
+    series: int = 1,
+    dark: bool = False,
+) -> tuple[list[Trace], dict[str, Any]]:
+    """The traces and the layout of :func:`isocost_figure`, for who sets panels side by side."""
     plan, bare = planning.allocate(curve, budget, prices, within=within, level=level), replace(curve, draws=None)
     free = planning.allocate(bare, budget, prices)
     c, money = style.colours(dark), prices.money(budget)
@@ -147,7 +163,7 @@ def isocost_figure(
         "xaxis": lines.log_axis(*n, SIZE, count_text),
         "yaxis": lines.log_axis(*d, PAIRS, count_text),
     }
-    return go.Figure(traces, layout)
+    return traces, layout
 
 
 def path_figure(
