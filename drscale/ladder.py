@@ -112,3 +112,29 @@ def flops_per_token(shape: Shape, length: int, start: str = "checkpoint", traini
     forward = shape.layers * (2 * (4 * h * h + 2 * h * f) + 4 * length * h)
     forward += 2 * TABLE_WIDTH * h if start == "table" else 0
     return forward * (3 if training else 1)
+
+
+def texts_added(recipe: Recipe) -> int:
+    """How many texts a strategy encodes for each pair it touches, beside the pair's own."""
+    if recipe.strategy == "adversarial" and recipe.variant == "kl":
+        return 2  # a passage before the attack and after it
+    return int(recipe.strategy != "standard")
+
+
+def training_factor(recipe: Recipe) -> float:
+    """What a step costs beside one forward and one backward pass: MGDA goes backward once for each of two losses."""
+    return 5 / 3 if recipe.balance == "mgda" else 1.0
+
+
+def predicted_flops(recipe: Recipe) -> float:
+    """Training FLOPs of a recipe with texts as long as they may be; NaN where only a checkpoint knows the shape."""
+    shape = shape_for(recipe)
+    if not shape.layers:
+        return float("nan")
+    passages = recipe.batch + (recipe.negatives if recipe.pool != "in_batch" else 0)
+    added = texts_added(recipe) * recipe.share * recipe.batch
+    per_step = sum(
+        n * length * flops_per_token(shape, length, recipe.start, training=True)
+        for n, length in ((recipe.batch, recipe.query_tokens), (passages + added, recipe.passage_tokens))
+    )
+    return float(per_step * recipe.steps * training_factor(recipe))

@@ -20,6 +20,27 @@ def contrastive_entropy(scores: Tensor, positive: Tensor | int = 0, temperature:
     return torch.logsumexp(scaled, dim=-1) - own  # (...)
 
 
+def pairwise_loss(scores: Tensor, positive: Tensor) -> Tensor:
+    """Give each query's mean logistic loss of its positive against every other passage of the pool, in nats.
+
+    softplus(other - own), RankNet's form; scores of -inf are no part of the pool. Never zero, so that a ratio of two
+    such losses is defined.
+    """
+    own = scores.gather(-1, positive.unsqueeze(-1))
+    others = torch.isfinite(scores).scatter(-1, positive.unsqueeze(-1), False)
+    apart = torch.nn.functional.softplus(scores.masked_fill(~others, 0.0) - own) * others  # (batch, pool)
+    return apart.sum(-1) / others.sum(-1).clamp(min=1)
+
+
+def divergence(scores: Tensor, changed: Tensor) -> Tensor:
+    """Give each query's KL divergence of its ranking under ``changed`` scores from that under ``scores``, in nats.
+
+    Both (batch, pool); rankings are softmax distributions over the pool, and a score of -inf has no part in them.
+    """
+    p, q = (torch.log_softmax(s.masked_fill(s == float("-inf"), -1e9), dim=-1) for s in (scores, changed))
+    return (p.exp() * (p - q)).sum(-1)  # (batch,)
+
+
 def chance(negatives: int = 256) -> float:
     """The entropy of guessing blindly: ln(negatives + 1), 5.549 nats for the papers' 256 negatives."""
     return math.log(negatives + 1)

@@ -34,6 +34,9 @@ Pool = Literal["in_batch", "shared", "both"]
 Schedule = Literal["constant", "linear", "cosine"]
 Select = Literal["last", "validation", "test"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Variant = Literal["", "pool", "dynamic", "static", "kl", "pairwise"]
+Balance = Literal["none", "fixed", "pareto", "mgda"]
+FIRST_VARIANT: dict[str, Variant] = {"hard_negative": "pool", "denoising": "dynamic", "adversarial": "kl"}
 
 
 class StoreWarning(UserWarning):
@@ -47,6 +50,9 @@ class Recipe:
     The printed form names ``texts`` and ``rung`` always and every other field only where it differs from the defaults
     below, so the defaults are part of the format and never change. ``pairs=0`` means all training pairs; ``rate`` is
     AdamW's peak learning rate; ``warmup`` counts steps; ``query_tokens`` and ``passage_tokens`` are truncation lengths.
+    ``share`` is the share of the pairs that ``strategy`` touches, ``weight`` the factor before its loss; ``balance``
+    says what weighs the two losses in its stead, and ``omega``, ``eta`` and ``smooth`` belong to that (Eq. 9 and 10);
+    ``synonyms`` names where the substitutes come from that noise and attacks put into passages.
     """
 
     texts: str = "docs"
@@ -70,7 +76,14 @@ class Recipe:
     passage_tokens: int = 64
     select: Select = "last"
     strategy: str = "standard"
+    variant: Variant = ""
     share: float = 1.0
+    weight: float = 1.0
+    balance: Balance = "none"
+    omega: float = 0.5
+    eta: float = 0.1
+    smooth: float = 0.0
+    synonyms: str = "encoder"
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -89,24 +102,19 @@ class Recipe:
                 object.__setattr__(self, f.name, kind(value))
             if kind is float and not math.isfinite(value):
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected a finite number")
-        for name, least in (
-            ("pairs", 0),
-            ("steps", 1),
-            ("batch", 2),
-            ("negatives", 1),
-            ("projection", 0),
-            ("warmup", 0),
-            ("query_tokens", 4),
-            ("passage_tokens", 4),
-            ("seed", 0),
-        ):
+        least_of = {"pairs": 0, "steps": 1, "batch": 2, "negatives": 1, "projection": 0, "warmup": 0, "seed": 0}
+        for name, least in {**least_of, "query_tokens": 4, "passage_tokens": 4}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe.{name}={getattr(self, name)}: at least {least}")
-        if not self.rate > 0 or not self.decay >= 0 or not 0 < self.share <= 1 or not 0 <= self.dropout < 1:
+        shares = 0 < self.share <= 1 and 0 <= self.dropout < 1 and 0 <= self.smooth < 1
+        if not (shares and self.rate > 0 and self.eta > 0 and min(self.decay, self.weight, self.omega) >= 0):
             raise ValueError(
                 f"Recipe: rate={self.rate} must be > 0, decay={self.decay} >= 0, share={self.share} in (0, 1], "
-                f"dropout={self.dropout} in [0, 1)"
+                f"dropout={self.dropout} in [0, 1), weight={self.weight} >= 0, omega={self.omega} >= 0, "
+                f"eta={self.eta} > 0, smooth={self.smooth} in [0, 1)"
             )
+        if not self.variant:
+            object.__setattr__(self, "variant", FIRST_VARIANT.get(self.strategy, ""))
         if not self.texts or not self.rung:
             raise ValueError(f"Recipe: texts={self.texts!r} and rung={self.rung!r} must not be empty")
 
@@ -166,8 +174,8 @@ class Run:
     """A recipe plus what was measured; a failed run is a record too, with its reason.
 
     ``parameters`` holds the count under every convention, ``cost`` the FLOPs, tokens, seconds, peak_mb and steps,
-    ``measures`` maps a scope (``in_domain``, ``ood``, ``ood:numpy`` ...) to metrics, and ``curve`` is what was noted
-    along the way. What is missing is absent, never zero.
+    ``measures`` maps a scope (``in_domain``, ``ood``, ``ood:numpy`` ...) to metrics, ``curve`` is what was noted along
+    the way, ``omega`` the weight of the robustness loss at every step where a run moves it. What is missing is absent.
     """
 
     recipe: Recipe
@@ -182,6 +190,7 @@ class Run:
     cost: dict[str, float] = field(default_factory=dict)
     measures: dict[str, dict[str, Measure]] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    omega: list[float] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
     finished: str = ""
@@ -191,7 +200,7 @@ class Run:
         return str(self.recipe)
 
     def to_json(self) -> str:
-        body = {"format": FORMAT, "key": self.key, **asdict(self)}
+        body = {"format": FORMAT, "key": self.key, **{k: v for k, v in asdict(self).items() if v or k != "omega"}}
         return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -236,6 +245,9 @@ def _check_numbers(body: dict[str, Any]) -> None:
     curve = body.get("curve", [])
     if not isinstance(curve, list) or not all(numbers(point) for point in curve):
         raise ValueError("curve must be a list of points, each of numbers by name")
+    omega = body.get("omega", [])
+    if not isinstance(omega, list) or not numbers(dict(enumerate(omega))):
+        raise ValueError("omega must be a list of numbers")
     for scope, metrics in body["measures"].items():
         for metric, m in metrics.items():
             if not numbers(vars(m)):
@@ -359,11 +371,10 @@ def _read(path: Path) -> Run:
     return run
 
 
-def warn_if_mixed(table: pd.DataFrame, x: str = "", *, stacklevel: int = 3) -> None:
+def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
     """Warn when runs are about to be fitted together that differ in more than ``x``, rate and seed.
 
-    Different texts, real and synthetic runs, and, where ``x`` is a size or a number of pairs, any other field of the
-    recipe: a law of one thing needs the rest held still.
+    In texts, in being synthetic, and where ``x`` are sizes or numbers of pairs in any other field of the recipe.
     """
     said = []
     if "fingerprint" in table:
@@ -373,11 +384,12 @@ def warn_if_mixed(table: pd.DataFrame, x: str = "", *, stacklevel: int = 3) -> N
             said.append(f"{len(prints)} different text fingerprints ({some} ...): filter by 'fingerprint'")
     if "synthetic" in table and len(set(table["synthetic"].dropna())) > 1:
         said.append("measured and synthetic runs: filter by 'synthetic'")
-    free = {"seed", "rate", "warmup"} | ({"rung"} if x.startswith("params_") else {"pairs"})
-    for f in fields(Recipe) if x.startswith("params_") or x == "train_pairs" else ():
-        if f.name not in free and f.name in table and len(found := set(table[f.name].dropna())) > 1:
-            some = ", ".join(map(str, sorted(found, key=str)[:4]))
-            said.append(f"{len(found)} different values of {f.name!r} ({some}): filter by it")
+    free = {"rung" if n.startswith("params_") else "pairs" for n in x if n.startswith("params_") or n == "train_pairs"}
+    for f in fields(Recipe) if free else ():
+        told = f.name in table and f.name not in {"seed", "rate", "warmup", *free}
+        if told and len(found := sorted(set(table[f.name].dropna()), key=str)) > 1:
+            one = f"keep one with query('{f.name} == {found[0]!r}')"
+            said.append(f"{len(found)} different {f.name!r}, as {', '.join(map(str, found[:4]))}: {one}")
     for sentence in said:
         warnings.warn(f"one fit of {sentence} first", StoreWarning, stacklevel=stacklevel)
 

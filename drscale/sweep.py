@@ -22,9 +22,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from drscale import provenance
-from drscale.ladder import counts, flops_per_token, shape_for
+from drscale.ladder import counts, predicted_flops
 from drscale.runs import Recipe, Run, RunStore
-from drscale.texts import Benchmark, benchmark
+from drscale.texts import Benchmark, Collection, benchmark
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -88,7 +88,7 @@ def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
     rows = []
     for recipe in recipes:
         run = found.get(str(recipe))
-        flops = _predicted_flops(recipe)
+        flops = predicted_flops(recipe)
         rows.append(
             {
                 "key": str(recipe),
@@ -190,14 +190,16 @@ def run_one(
     note: Callable[[int, dict[str, float]], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
     looks: int = 10,
+    refresh: bool = False,
 ) -> Run:
     """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint.
 
-    What fails on the way (out of memory, say) is a failed record with its reason; without a store it is raised.
+    ``refresh`` mines and attacks anew what a strategy would take from the cache. What fails on the way (out of memory,
+    say) is a failed record with its reason; without a store it is raised.
     """
     texts = texts if texts is not None else _benchmark(recipe.texts)
     try:
-        return _make(recipe, store, texts, note, stopped, looks)
+        return _make(recipe, store, texts, note, stopped, looks, refresh)
     except (RuntimeError, MemoryError) as e:
         if store is None:
             raise
@@ -219,6 +221,7 @@ def _make(
     note: Callable[[int, dict[str, float]], None] | None,
     stopped: Callable[[], bool],
     looks: int,
+    refresh: bool,
 ) -> Run:
     from accelerate import PartialState
 
@@ -227,9 +230,9 @@ def _make(
     from drscale.evaluation.score import NotFiniteError, mean_entropy, score_benchmark
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
+    from drscale.training.strategies import check
 
-    if recipe.strategy != "standard":
-        raise ValueError(f"strategy={recipe.strategy!r}: allowed is 'standard'")
+    check(recipe)
     if recipe.pairs > len(texts.train):
         raise ValueError(f"pairs={recipe.pairs}: {texts.name} has {len(texts.train)} training pairs")
     for part in (texts.test, *texts.ood.values()):
@@ -237,8 +240,7 @@ def _make(
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
     provenance.reset_peak()
     collection = texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
-    words = [collection.queries["text"], collection.passages["text"]] if recipe.start == "scratch" else None
-    encoder = build(recipe, [text for column in words for text in column.to_pylist()] if words else None)
+    encoder = build(recipe, _words(collection) if recipe.start == "scratch" else None)
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
@@ -249,7 +251,8 @@ def _make(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint}
+    strategy = _strategy(recipe, collection, pairs, encoder, refresh)
+    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {
         "trainable": sum(p.numel() for p in encoder.parameters() if p.requires_grad),
@@ -262,10 +265,12 @@ def _make(
         "train_pairs": len(collection),
         "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
-        "versions": {**texts.versions, **provenance.versions()},
+        "omega": went.omega,
+        "versions": {**texts.versions, **provenance.versions(), **strategy.notes},
         "commit": provenance.commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
+    cost |= strategy.cost
     if went.step < recipe.steps and not went.reason:
         return Run(status="failed", reason="stopped by hand", cost=cost, **common)
     state = PartialState()
@@ -295,6 +300,25 @@ def _make(
             checkpoint.unlink(missing_ok=True)
     state.wait_for_everyone()
     return made
+
+
+def _strategy(recipe: Recipe, collection: Collection, pairs: Any, encoder: Any, refresh: bool) -> Any:
+    """The strategy a recipe names, made ready; the surrogate behind its examples is trained where it is needed."""
+    from drscale.encoder import build
+    from drscale.training.batches import tokenised
+    from drscale.training.loop import train
+    from drscale.training.prepare import WordSwaps, prepare, remembered, surrogate_recipe
+
+    def small() -> Any:
+        plain = surrogate_recipe(recipe)
+        surrogate = build(plain, _words(collection) if plain.start == "scratch" else None)
+        return remembered(surrogate, collection, plain, lambda e: train(e, tokenised(e, collection), plain))
+
+    return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), refresh=refresh)
+
+
+def _words(collection: Collection) -> list[str]:
+    return [*collection.queries["text"].to_pylist(), *collection.passages["text"].to_pylist()]
 
 
 def load_study(path: str | Path) -> Study:
@@ -345,21 +369,9 @@ def _benchmark(spec: str) -> Benchmark:
     return benchmark(spec)
 
 
-def _predicted_flops(recipe: Recipe) -> float:
-    shape = shape_for(recipe)
-    if not shape.layers:
-        return float("nan")
-    passages = recipe.batch + (recipe.negatives if recipe.pool != "in_batch" else 0)
-    per_step = sum(
-        n * length * flops_per_token(shape, length, recipe.start, training=True)
-        for n, length in ((recipe.batch, recipe.query_tokens), (passages, recipe.passage_tokens))
-    )
-    return float(per_step * recipe.steps)
-
-
 def _speed(done: list[Run]) -> tuple[float, float, str]:
     """Seconds a step and seconds a predicted FLOP, learnt from finished runs by non-negative least squares."""
-    x = np.array([[r.recipe.steps, _predicted_flops(r.recipe)] for r in done]).reshape(-1, 2)
+    x = np.array([[r.recipe.steps, predicted_flops(r.recipe)] for r in done]).reshape(-1, 2)
     y = np.array([r.cost.get("seconds", np.nan) for r in done])
     kept = np.isfinite(x).all(1) & np.isfinite(y)
     if kept.sum() < 2:

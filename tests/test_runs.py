@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -31,6 +31,10 @@ FLOATS: dict[str, st.SearchStrategy[float]] = {
     "decay": st.floats(min_value=0, allow_infinity=False, allow_nan=False),
     "dropout": st.floats(min_value=0, max_value=1, exclude_max=True),
     "share": st.floats(min_value=0, max_value=1, exclude_min=True),
+    "weight": st.floats(min_value=0, allow_infinity=False, allow_nan=False),
+    "omega": st.floats(min_value=0, allow_infinity=False, allow_nan=False),
+    "eta": st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
+    "smooth": st.floats(min_value=0, max_value=1, exclude_max=True),
 }
 
 
@@ -83,6 +87,26 @@ def test_the_printed_form_names_what_differs_and_nothing_else() -> None:
     assert str(Recipe(rung="L2H64", rate=5e-4, seed=2)) == "texts=docs,rung=L2H64,rate=0.0005,seed=2"
 
 
+def test_a_strategy_names_its_variant_and_standard_training_names_nothing_new() -> None:
+    assert str(Recipe(strategy="adversarial", balance="pareto", share=0.5)) == (
+        "texts=docs,rung=L2H128,strategy=adversarial,variant=kl,share=0.5,balance=pareto"
+    )
+    assert Recipe.parse("rung=L2H64,strategy=denoising") == Recipe(
+        rung="L2H64", strategy="denoising", variant="dynamic"
+    )
+    new = {"variant", "weight", "balance", "omega", "eta", "smooth"}
+    old = {k: v for k, v in asdict(Recipe(seed=3, rate=5e-4)).items() if k not in new}
+    assert Recipe(**old) == Recipe(seed=3, rate=5e-4)
+
+
+def test_a_moving_weight_is_kept_and_a_record_without_one_is_as_it_was() -> None:
+    run = finished(omega=[0.5, 0.55])
+    assert Run.from_json(run.to_json()).omega == [0.5, 0.55]
+    assert "omega" not in json.loads(finished().to_json())
+    with pytest.raises(ValueError, match="omega must be a list of numbers"):
+        Run.from_json(run.to_json().replace("0.55", '"much"'))
+
+
 def test_numbers_from_a_table_are_plain_numbers() -> None:
     recipe = Recipe(rate=np.float64(5e-4), pairs=np.int64(100), share=np.float32(0.5))  # type: ignore[arg-type]
     assert recipe == Recipe(rate=5e-4, pairs=100, share=0.5)
@@ -104,6 +128,15 @@ def test_numbers_from_a_table_are_plain_numbers() -> None:
         ({"rate": "fast"}, r"Recipe.rate='fast': expected float"),
         ({"share": 1.5}, r"share=1.5 in \(0, 1\]"),
         ({"dropout": 1}, r"dropout=1.0 in \[0, 1\)"),
+        ({"weight": -1}, r"weight=-1.0 >= 0"),
+        ({"omega": -0.1}, r"omega=-0.1 >= 0"),
+        ({"eta": 0}, r"eta=0.0 > 0"),
+        ({"smooth": 1}, r"smooth=1.0 in \[0, 1\)"),
+        (
+            {"variant": "hinge"},
+            r"Recipe.variant='hinge': allowed are '', 'pool', 'dynamic', 'static', 'kl', 'pairwise'",
+        ),
+        ({"balance": "even"}, r"Recipe.balance='even': allowed are 'none', 'fixed', 'pareto', 'mgda'"),
         ({"texts": ""}, r"texts='' and rung='L2H128' must not be empty"),
         ({"texts": 3}, r"Recipe.texts=3: expected str"),
     ],

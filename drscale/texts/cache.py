@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import pandas as pd
+
 VARIABLE = "DRSCALE_CACHE"
 BUILDING = ".building-"
 DAY = 86_400  # seconds
@@ -67,6 +69,34 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
             if not final.is_dir():  # otherwise another process was faster, and its folder is as good
                 raise
     return load(final)
+
+
+def cached_table(name: str, key: str, make: Callable[[], pd.DataFrame], *, refresh: bool = False) -> pd.DataFrame:
+    """Read the table cached as ``name`` under ``key``, or make it and keep it; ``refresh`` makes it anew."""
+    if refresh:
+        shutil.rmtree(cache_folder() / f"{_plain(name)}-{key}", ignore_errors=True)
+    return cached(name, key, _Table.load, lambda _: _Table(make())).frame
+
+
+class _Table:
+    """A frame that can be kept."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def save(self, folder: str | Path) -> Path:
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.frame.to_parquet(path / "table.parquet", index=False, compression="zstd")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> _Table:
+        path = folder / "table.parquet"
+        try:
+            return cls(pd.read_parquet(path))
+        except (OSError, ValueError) as e:  # pyarrow.ArrowInvalid is a ValueError
+            raise ValueError(f"{path}: {str(e).splitlines()[0]}") from None
 
 
 def _loads(load: Callable[[Path], T], folder: Path) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
-from drscale.encoder import BiEncoder, Tokens
+from drscale.encoder import BiEncoder, Tokens, seed_for
 from drscale.evaluation.entropy import relevant_rows
 from drscale.runs import Recipe
 from drscale.texts import Collection
+from drscale.texts.collection import shuffled
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,19 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's share: token ids, and the passage rows that say who is relevant to whom.
+    """One step's share: rows of queries and passages; query i's positive is positives[i].
 
-    ``positives`` and ``negatives`` are rows of passages; query i's positive is positives[i].
+    ``chosen`` says which pairs they are. A strategy adds the places of the pairs it touches, and for each of them
+    another passage's row (``others``), a changed text's token ids (``changed``), or both.
     """
 
     queries: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+    chosen: np.ndarray
+    touched: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    others: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    changed: tuple[np.ndarray, ...] = ()
 
 
 def tokenised(encoder: BiEncoder, collection: Collection) -> Pairs:
@@ -57,7 +63,7 @@ def draw(pairs: Pairs, recipe: Recipe, step: int) -> Batch:
     chosen = np.array([_epoch(len(pairs), recipe.seed, int(e))[p] for e, p in zip(epochs, places, strict=True)])
     positives = pairs.passage_rows[chosen]
     if recipe.pool == "in_batch":
-        return Batch(pairs.query_rows[chosen], positives, np.empty(0, np.int64))
+        return Batch(pairs.query_rows[chosen], positives, np.empty(0, np.int64), chosen)
     count = len(pairs.passages)
     if count < recipe.negatives + recipe.batch:
         raise ValueError(
@@ -66,7 +72,13 @@ def draw(pairs: Pairs, recipe: Recipe, step: int) -> Batch:
         )
     rng = np.random.default_rng([recipe.seed, 2, step])
     some = rng.choice(count, recipe.negatives + recipe.batch, replace=False, shuffle=True)
-    return Batch(pairs.query_rows[chosen], positives, some[~np.isin(some, positives)][: recipe.negatives])
+    negatives = some[~np.isin(some, positives)][: recipe.negatives]
+    return Batch(pairs.query_rows[chosen], positives, negatives, chosen)
+
+
+def touched_pairs(count: int, share: float, seed: int) -> np.ndarray:
+    """The pairs a strategy touches, in a random order; those of a smaller share come first in a larger one."""
+    return shuffled(count, seed_for(seed, "touched"))[: max(1, round(share * count))]
 
 
 @lru_cache(maxsize=4)

@@ -18,10 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from drscale.encoder import BiEncoder, seed_for
-from drscale.ladder import flops_per_token
-from drscale.losses import contrastive_entropy, mask_repeats, pool_scores
+from drscale.ladder import flops_per_token, training_factor
 from drscale.runs import Recipe, StoreWarning, write_atomic
-from drscale.training.batches import Batch, Pairs, draw
+from drscale.training.batches import Batch, Pairs
+from drscale.training.spread import share
+from drscale.training.strategies import Strategy
 
 Note = Callable[[int, dict[str, float]], None]
 CHECKPOINT_SECONDS = 20.0
@@ -29,7 +30,10 @@ CHECKPOINT_SECONDS = 20.0
 
 @dataclass
 class Progress:
-    """Where a run stands: what the loop notes along the way, and what a checkpoint keeps beside the weights."""
+    """Where a run stands: what the loop notes along the way, and what a checkpoint keeps beside the weights.
+
+    ``state`` belongs to the strategy; ``omega`` is the robustness loss's weight at every step, where it moves.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -39,6 +43,8 @@ class Progress:
     best: float = math.inf
     reason: str = ""
     curve: list[dict[str, float]] = field(default_factory=list)
+    state: dict[str, float] = field(default_factory=dict)
+    omega: list[float] = field(default_factory=list)
 
 
 def train(
@@ -46,6 +52,7 @@ def train(
     pairs: Pairs,
     recipe: Recipe,
     *,
+    strategy: Strategy | None = None,
     watch: Callable[[BiEncoder], float] | None = None,
     looks: int = 10,
     note: Note | None = None,
@@ -55,6 +62,7 @@ def train(
 ) -> Progress:
     """Train an encoder in place for ``recipe.steps`` steps and say how it went.
 
+    ``strategy`` says what a batch is and what is minimised; standard training is the one that needs nothing but pairs.
     ``watch`` measures the encoder along the way, at :func:`looks_at` (lower is better); unless ``recipe.select`` is
     ``last``, the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss or
     a look that is not finite ends the run with ``reason``; ``stopped`` ends it early; ``checkpoint`` is a file to
@@ -68,6 +76,7 @@ def train(
     weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
     optimiser = accelerator.prepare_optimizer(optimiser)
+    strategy = strategy if strategy is not None else Strategy(recipe, pairs)
     progress, best = _resume(checkpoint, mark, encoder, optimiser, weights) or (Progress(), {})
     seen_at = looks_at(recipe.steps, looks)
     started, saved = time.perf_counter() - progress.seconds, time.perf_counter()
@@ -75,12 +84,12 @@ def train(
 
     while progress.step < recipe.steps and not progress.reason and not stopped():
         # draw
-        whole = draw(pairs, recipe, progress.step)
-        batch = _share(whole, accelerator)
+        whole = strategy.draw(progress.step)
+        batch = share(whole, accelerator)
         torch.manual_seed(seed_for(recipe.seed, f"step {progress.step}"))  # dropout; so that a resumed run is the same
 
-        # score (the prepared model encodes under autocast; scores and loss stay in fp32)
-        loss = batch_loss(model, pairs, batch, recipe, accelerator).mean()
+        # score
+        loss, said = strategy.loss(model, batch, accelerator, progress.state, list(weights.values()))
 
         # step
         for group in optimiser.param_groups:
@@ -92,16 +101,17 @@ def train(
 
         # note
         value = float(accelerator.reduce(loss.detach(), "mean"))
-        _count(progress, encoder, pairs, whole)
+        _count(progress, encoder, pairs, whole, training_factor(recipe))
         progress.step += 1
         progress.seconds = time.perf_counter() - started
+        progress.omega += [round(said["omega"], 6)] if "omega" in said else []
         if not math.isfinite(value):
             progress.reason = f"diverged: the loss is not finite at step {progress.step}"
             break
         if note is not None:
-            note(progress.step, {"loss": value})
+            note(progress.step, {"loss": value, **said})
         if progress.step in seen_at:
-            best = _look(progress, encoder, recipe, value, watch, note, weights, best)
+            best = _look(progress, encoder, recipe, {"loss": value, **said}, watch, note, weights, best)
         if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
             _save(checkpoint, mark, progress, optimiser, weights, best, accelerator)
             saved = time.perf_counter()
@@ -121,24 +131,6 @@ def looks_at(steps: int, looks: int) -> frozenset[int]:
     spaced = max(1, steps // max(looks, 1))
     early = itertools.takewhile(lambda step: step >= 20, (spaced >> k for k in range(1, steps.bit_length())))
     return frozenset({*range(spaced, steps + 1, spaced), *early, steps})
-
-
-def batch_loss(model: Any, pairs: Pairs, batch: Batch, recipe: Recipe, accelerator: Any) -> Tensor:
-    """Contrastive entropy of each query of this process against the pool of all processes."""
-    rows = np.concatenate([batch.positives, batch.negatives])
-    queries, passages = model(pairs.queries.rows(batch.queries), pairs.passages.rows(rows))
-    mine, device = len(batch.positives), queries.device
-    pool = torch.cat([_gather(passages[:mine], accelerator), _gather(passages[mine:], accelerator)])  # (pool, dim)
-    ids = torch.as_tensor(rows, device=device)
-    pool_ids = torch.cat([_gather(ids[:mine], accelerator), _gather(ids[mine:], accelerator)])
-    own_to = mine * accelerator.num_processes
-    targets = torch.arange(mine, device=device) + mine * accelerator.process_index
-    scores, targets = pool_scores(queries.float(), pool.float(), targets, recipe.pool, own_to)  # (batch, pool)
-    relevant = torch.as_tensor(pairs.relevant[batch.queries], device=device)
-    if recipe.pool == "shared":
-        own = torch.full((1,), -2, device=device)  # stands for each query's own positive
-        pool_ids = torch.cat([own, pool_ids[own_to:]])
-    return contrastive_entropy(mask_repeats(scores, targets, pool_ids, relevant), targets)
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
@@ -161,69 +153,34 @@ def _accelerator(precision: str) -> Any:
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
-def _share(batch: Batch, accelerator: Any) -> Batch:
-    """This process's part of the batch; the parts are equal, or the gathered pool would not be the batch's."""
-    n, i = accelerator.num_processes, accelerator.process_index
-    if n == 1:
-        return batch
-    parts = (batch.queries, batch.positives, batch.negatives)
-    if any(len(p) % n for p in parts):
-        raise ValueError(
-            f"batch={len(batch.queries)} and negatives={len(batch.negatives)} must divide by {n} processes"
-        )
-    return Batch(*(p[i * len(p) // n : (i + 1) * len(p) // n] for p in parts))
-
-
-class _AllGather(torch.autograd.Function):
-    """Put the processes' rows together; the gradient of a row goes back, summed, to the process that made it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, processes: int, index: int) -> Tensor:
-        ctx.rows = slice(index * len(x), (index + 1) * len(x))
-        parts = [torch.empty_like(x) for _ in range(processes)]
-        torch.distributed.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        whole = gradients[0].contiguous().clone()
-        torch.distributed.all_reduce(whole)
-        return whole[ctx.rows], None, None
-
-
-def _gather(x: Tensor, accelerator: Any) -> Tensor:
-    if accelerator.num_processes == 1:
-        return x
-    gathered: Tensor = _AllGather.apply(x, accelerator.num_processes, accelerator.process_index)
-    return gathered
-
-
-def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch) -> None:
+def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch, factor: float) -> None:
     lengths = np.concatenate(
         [
             pairs.queries.lengths[batch.queries],
             pairs.passages.lengths[batch.positives],
             pairs.passages.lengths[batch.negatives],
+            pairs.passages.lengths[batch.others],
+            [len(ids) for ids in batch.changed],
         ]
-    )
+    ).astype(np.int64)
     start = "table" if encoder.frozen_table else "checkpoint"
     one, two = (flops_per_token(encoder.shape, n, start, training=True) for n in (0, 1))
     progress.tokens += int(lengths.sum())
-    progress.flops += float((one * lengths + (two - one) * lengths**2).sum())
+    progress.flops += float((one * lengths + (two - one) * lengths**2).sum()) * factor
 
 
 def _look(
     progress: Progress,
     encoder: BiEncoder,
     recipe: Recipe,
-    loss: float,
+    values: dict[str, float],
     watch: Callable[[BiEncoder], float] | None,
     note: Note | None,
     weights: dict[str, Tensor],
     best: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Measure along the way; hand back the best weights so far."""
-    point = {"step": float(progress.step), "loss": loss}
+    point = {"step": float(progress.step), **values}
     if watch is not None:
         measured = watch(encoder)
         if not math.isfinite(measured):
