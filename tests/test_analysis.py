@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import TRUTH, size_table
 
-from drscale.analysis import laws, power, trust
+from drscale.analysis import laws, power, refits, trust
 from drscale.analysis.laws import LawWarning, data_law, size_law
 from drscale.runs import StoreWarning
 
@@ -145,7 +145,7 @@ def test_a_law_of_your_own_needs_starts_and_gets_the_generic_intervals():
     assert ends.loc["b", "low"] < -0.2 < ends.loc["b", "high"]
     assert trust.predict(result, [5.0])["fit"].item() == pytest.approx(2.0, abs=0.02)
     assert list(trust.parameters(result)["name"]) == ["a", "b", "R2"]
-    with pytest.raises(ValueError, match="'bootstrap': only for size_law and data_law"):
+    with pytest.raises(ValueError, match="'bootstrap': only for size_law, data_law, joint_law, additive"):
         trust.intervals(result, "bootstrap")
 
 
@@ -203,7 +203,9 @@ def test_bootstrap_is_seeded_resamples_levels_and_agrees_with_the_profile():
 
 
 def test_draws_keep_enough_levels():
-    counts = trust._resample(np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], 2), 200, "level", 0, 4)
+    x = np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], 2)
+    result = quiet(own_table(lambda n: size_law(n, 1.0, 1.0, 0.5), x))
+    counts = refits._counts(result.fitted, 200, "level", np.random.default_rng(0))
     assert counts.shape == (200, 10)
     assert min(len(set(np.flatnonzero(c) // 2)) for c in counts) >= 4
     assert (counts[:, 0::2] == counts[:, 1::2]).all()

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-Array = npt.NDArray[np.float64]
+from drscale.analysis.shapes import EXPONENT, Array
 
-MU = (0.01, 10.0)  # beyond these a power law is a logarithm or a step
+MU = EXPONENT
 STARTS = 400
 FINE = 257
 
@@ -45,12 +44,9 @@ def coefficient(p: Power, a: Array | float, mu: Array | float) -> Array:
         return np.asarray(p.x0 * np.exp(np.log(a) / mu))
 
 
-def best_pair(p: Power, mu: Array, weights: Array | None = None) -> tuple[Array, Array, Array]:
-    """The least sum of squares for each exponent, with its ``a >= 0`` and its ``delta`` inside the bounds.
-
-    ``weights`` of shape (draws, runs) gives results of shape (draws, exponents).
-    """
-    w = p.weights if weights is None else weights
+def best_pair(p: Power, mu: Array) -> tuple[Array, Array, Array]:
+    """The least sum of squares for each exponent, with its ``a >= 0`` and its ``delta`` inside the bounds."""
+    w = p.weights
     g = np.exp(-np.outer(mu, p.u))  # (exponents, runs)
     s1, sy, syy = w.sum(-1), w @ p.y, w @ p.y**2
     s1, sy, syy = (np.asarray(s)[..., None] for s in (s1, sy, syy))
@@ -78,35 +74,6 @@ def minimum(p: Power) -> tuple[float, float, float, float]:
     mu = float(np.exp(found.x)) if found.fun <= squares[i] else float(grid[i])
     s, a, delta = best_pair(p, np.array([mu]))
     return float(s[0]), float(a[0]), mu, float(delta[0])
-
-
-def draws(p: Power, counts: Array) -> Array:
-    """Refit with each row of ``counts`` as the multiplicities of the runs: rows of coefficient, mu, delta."""
-    grid = np.geomspace(*p.mu, STARTS)
-    coarse = np.concatenate([grid[np.argmin(best_pair(p, grid, c * p.weights)[0], axis=1)] for c in _chunks(counts)])
-    step = grid[1] / grid[0]
-    fine = np.geomspace(max(coarse.min() / step, p.mu[0]), min(coarse.max() * step, p.mu[1]), STARTS)
-    rows = []
-    for c in _chunks(counts):
-        squares, _, _ = best_pair(p, fine, c * p.weights)
-        mu = _vertex(np.log(fine), squares)
-        for m, weights in zip(np.exp(mu), c * p.weights, strict=True):
-            _, a, delta = best_pair(p, np.array([m]), weights)
-            rows.append((float(coefficient(p, a[0], m)), float(m), float(delta[0])))
-    return np.array(rows)
-
-
-def _chunks(counts: Array) -> list[Array]:
-    return np.array_split(counts, max(1, len(counts) // 100))
-
-
-def _vertex(t: Array, values: Array) -> Array:
-    """Where the parabola through the least value of each row and its neighbours has its vertex; t is evenly spaced."""
-    i = np.clip(np.argmin(values, axis=-1), 1, len(t) - 2)
-    left, middle, right = (np.take_along_axis(values, (i + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
-    bend = left - 2 * middle + right
-    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
-    return np.asarray(t[i] + np.clip(shift, -1, 1) * (t[1] - t[0]))
 
 
 def edge(rise: Callable[[Array], Array], start: Array, step: Array, allowed: float, limit: float) -> Array:

@@ -1,0 +1,155 @@
+"""Why a fit deserves caution, in plain sentences, and how well it fits. Never imports torch."""
+
+from __future__ import annotations
+
+import itertools
+
+import lmfit
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from drscale.analysis import power, profile
+from drscale.analysis.fitted import Fitted, fitted, solved
+from drscale.analysis.power import Array, Power
+
+CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is the rule and no news
+
+
+def goodness(result: lmfit.model.ModelResult) -> pd.Series:
+    """R² of y and of log y, the spread of one run about the curve as a share of y, and what the fit rests on."""
+    f = fitted(result)
+    best = np.asarray(result.best_fit, dtype=float)
+
+    def r2(measured: Array, predicted: Array) -> float:
+        total = float(np.sum((measured - measured.mean()) ** 2))
+        return 1 - float(np.sum((measured - predicted) ** 2)) / total if total > 0 else np.nan
+
+    relative = float(np.sqrt(np.sum((f.y / best - 1) ** 2) / (f.free)))
+    return pd.Series(
+        {
+            "R2": r2(f.y, best),
+            "R2_log": r2(np.log(f.y), np.log(best)),
+            "relative_error": relative,
+            "runs": len(f.y),
+            "levels": int(f.levels.max()) + 1,
+        },
+        name=f.y_name,
+    )
+
+
+def diagnose(result: lmfit.model.ModelResult) -> list[str]:
+    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
+    f, said = fitted(result), []
+    gone = _without(result, f)
+    if gone == list(f.columns.values()):
+        return [f"{f.y_name} does not fall with {' or '.join(gone)}: there is no power law to read off"]
+    said += [f"{f.y_name} does not fall with {column} beside the rest: its part of the law is nil" for column in gone]
+    for name, p in result.params.items():
+        at = next((b for b in (p.min, p.max) if np.isfinite(b) and p.value == b), None)
+        if at is not None and not (at == 0 and p.min == 0 and _is_coefficient(f, name)):
+            said.append(
+                f"{name} is at its bound {at:g}: the runs only say that it lies on that side, "
+                "and the standard errors of the others take it as known"
+            )
+    said += _coverage(result, f)
+    lack = lack_of_fit(result)
+    if lack is not None and lack[1] < 0.01:
+        said.append(
+            f"lack of fit: the level means miss the curve by more than the seeds explain (F={lack[0]:.1f}, "
+            f"p={lack[1]:.1g}), so intervals that treat runs as independent are too narrow; resample whole levels"
+        )
+    return said + _identified(result, f)
+
+
+def _is_coefficient(f: Fitted, name: str) -> bool:
+    return f.entry is not None and name in (c for c, _ in f.entry.coefficients)
+
+
+def _without(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+    """The columns that the fitted law does not depend on."""
+    pairs = f.entry.coefficients if f.entry is not None else []
+    return [column for column, (c, _) in zip(f.columns.values(), pairs, strict=False) if result.params[c].value == 0]
+
+
+def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+    """What the places of the runs leave open: too few levels, too short a range, empty corners of the box."""
+    said = []
+    single = len(f.columns) == 1
+    for argument, column in f.columns.items():
+        levels = np.unique(f.points[argument])
+        enough = len(result.params) + 2 if single else 4
+        if len(levels) < enough:
+            many = f"{len(result.params)} parameters" if single else "its half of the law"
+            said.append(f"only {len(levels)} levels of {column} for {many}: take at least {enough}")
+        if f.entry is not None and levels[-1] < 10 * levels[0]:
+            said.append(
+                f"{column} spans a factor of {levels[-1] / levels[0]:.1f}: "
+                "within less than a decade a power law looks like any other curve"
+            )
+    corners = _empty_corners(f)
+    if corners and f.entry is not None:
+        said.append(
+            f"no run is near the corner of {' or of '.join(corners)}: the law is a guess there although each is in "
+            "range, and how the two act together is hardly seen"
+        )
+    return said
+
+
+def _empty_corners(f: Fitted) -> list[str]:
+    """The corners of a box of two x with no run in the outer third of both ranges, in words."""
+    if len(f.columns) != 2:
+        return []
+    places = []
+    for values in f.points.values():
+        v = np.log(values)
+        places.append((v - v.min()) / max(float(np.ptp(v)), 1e-300))
+    (one, other), words = places, ("small", "large")
+    found = []
+    for a, b in itertools.product((0, 1), repeat=2):
+        if not ((np.abs(one - a) <= 1 / 3) & (np.abs(other - b) <= 1 / 3)).any():
+            first, second = f.columns.values()
+            found.append(f"{words[a]} {first} and {words[b]} {second}")
+    return found
+
+
+def lack_of_fit(result: lmfit.model.ModelResult) -> tuple[float, float] | None:
+    """F and p of the misfit of the level means against the scatter of runs at one level; None without replicates."""
+    f, r = fitted(result), np.asarray(result.residual, dtype=float)
+    place = f.levels
+    count = np.bincount(place)
+    means = np.bincount(place, r) / count
+    pure, misfit = len(r) - len(count), len(count) - len(result.params)
+    scatter = float(np.sum((r - means[place]) ** 2))
+    if pure < 2 or misfit < 1 or scatter <= 1e-20 * len(r):
+        return None
+    ratio = float(np.sum(count * means**2)) / misfit / (scatter / pure)
+    return ratio, float(stats.f.sf(ratio, misfit, pure))
+
+
+def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+    if result.covar is None:
+        return ["standard errors cannot be estimated: some combination of parameters leaves the curve unchanged"]
+    if f.entry is None or f.problem is None:
+        return []
+    said = []
+    allowed = f.unit * float(stats.t.ppf(0.975, f.free)) ** 2
+    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0]
+    if isinstance(f.problem, Power):
+        ends = {pairs[0][1]: power.mu_interval(f.problem, allowed)} if pairs else {}
+    else:
+        places = [list(result.params).index(e) for _, e in pairs]
+        found = profile.profile(*solved(f), allowed, places)
+        ends = {e: ends for (_, e), ends in zip(pairs, found, strict=True)}
+    for _, exponent in pairs:
+        low, high = ends[exponent]
+        if high > 5 * low:
+            said.append(f"{exponent} is hardly determined: its 95% interval reaches from {low:.2g} to {high:.2g}")
+    for (coefficient, _), (_, exponent) in itertools.product(pairs, pairs):
+        correlation = (result.params[coefficient].correl or {}).get(exponent, 0.0)
+        if abs(correlation) >= CORRELATED:
+            said.append(
+                f"{coefficient} and {exponent} are correlated by {correlation:.3f}: compare curves with other studies, "
+                "not these two numbers one by one"
+            )
+    return said

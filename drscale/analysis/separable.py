@@ -1,0 +1,289 @@
+"""Fit ``y = b g(x; t) + delta`` to one table, or to thousands of resamples of it at once. Never imports torch.
+
+For a given t the fall b >= 0 and the floor delta have a closed form (variable projection), and t itself is found by
+Levenberg-Marquardt steps that all rows of a batch take together, inside their bounds. A coarse grid of t names the
+starts, so that the best of several valleys is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from drscale.analysis.shapes import EDGE, Array, Family, Shape
+
+REACH = 2.0  # a step in t: logarithms have no business further away
+CHUNK = 256  # rows that stay in the processor's cache together
+ROUNDS = 300
+FAR = 690.0  # the logarithm of a coefficient that is as good as infinite, or with a minus as 0
+PROMISING = 256  # points of the grid, the best for the whole table, that are starts for its resamples
+CLOSE = 1e-17  # what moving one entry of t would take off the squares, as a share of them, when a row has arrived
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The data of one fit: logarithms of x less their ``centre``, y, the weight of each squared residual, bounds."""
+
+    family: Family
+    centre: Array  # (d,)
+    x: Array  # (d, runs)
+    y: Array
+    weights: Array
+    low: Array  # (k,), of t
+    high: Array
+    delta: tuple[float, float] = (0.0, np.inf)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The optimum of each row: weighted sum of squares, fall at the centre, t and floor."""
+
+    squares: Array
+    b: Array
+    t: Array
+    delta: Array
+
+    def take(self, rows: Any) -> Found:
+        return Found(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def put(self, rows: Any, part: Found) -> Found:
+        """A copy with other values in some rows."""
+        new = Found(*(getattr(self, f.name).copy() for f in fields(self)))
+        for f in fields(self):
+            getattr(new, f.name)[rows] = getattr(part, f.name)
+        return new
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a batch of fits differs in; every array has a row for each of them.
+
+    ``root`` are square roots of weights. ``free`` leaves b to the data, else it is 1. With ``height`` the curve is
+    made to pass through that height at the point ``at`` (d, rows), which takes the floor out of the unknowns.
+    """
+
+    shape: Shape
+    x: Array
+    y: Array
+    root: Array
+    low: Array
+    high: Array
+    floor: Array  # (rows, 2)
+    free: bool = True
+    height: Array | None = None
+    at: Array | None = None
+
+    def take(self, rows: Any) -> Rows:
+        part = {n: getattr(self, n)[rows] for n in ("y", "root", "low", "high", "floor")}
+        if self.height is not None and self.at is not None:
+            part |= {"height": self.height[rows], "at": self.at[:, rows]}
+        return replace(self, **part)
+
+
+def rows(p: Separable, count: int, **changes: Any) -> Rows:
+    """So many rows of the problem as it stands, with ``changes``."""
+
+    def many(v: Array) -> Array:
+        return np.broadcast_to(v, (count, np.shape(v)[-1]))
+
+    kept = {"y": many(p.y), "root": many(np.sqrt(p.weights)), "low": many(p.low), "high": many(p.high)}
+    given: dict[str, Any] = {"shape": p.family.shape, "x": p.x, "floor": many(np.array(p.delta)), **kept, **changes}
+    return Rows(**given)
+
+
+def minimum(p: Separable, starts: int = 16) -> Found:
+    """The global least squares, a single row: the best of several starts that the grid names."""
+    grid = candidates(p)
+    squares = scan(p, grid, p.weights[None], p.y[None])[0]
+    chosen: list[Array] = []
+    spread = np.maximum(p.high - p.low, 1e-12)
+    for i in np.argsort(squares):
+        if all(np.abs((grid[i] - c) / spread).max() > 0.15 for c in chosen):
+            chosen.append(grid[i])
+        if len(chosen) == starts:
+            break
+    found = solve(rows(p, len(chosen)), np.array(chosen))
+    return found.take([int(np.argmin(found.squares))])
+
+
+def again(p: Separable, start: Found, weights: Array | None = None, y: Array | None = None) -> Found:
+    """The optimum of each row next to where it was last found, with other weights and y (rows, runs) if given."""
+    changes = {} if weights is None else {"root": np.sqrt(weights)}
+    return solve(rows(p, len(start.t), **(changes if y is None else changes | {"y": y})), start.t)
+
+
+def curve_at(p: Separable, found: Found, at: Array) -> Array:
+    """The curve of each row at points (d, points), logarithms of x less the centre; (rows, points)."""
+    g, _ = p.family.shape(found.t, at)
+    return found.b[:, None] * g + found.delta[:, None]
+
+
+def refit(p: Separable, weights: Array, y: Array | None, start: Found) -> Found:
+    """Fit each row of ``weights`` (rows, runs), and of ``y`` where it differs too, anew from ``start`` and the grid."""
+    grid, measured = candidates(p), np.broadcast_to(p.y, weights.shape) if y is None else y
+    grid = grid[np.argsort(scan(p, grid, p.weights[None], p.y[None])[0])[:PROMISING]]
+    parts = []
+    for part in np.array_split(np.arange(len(weights)), max(1, len(weights) // CHUNK)):
+        w, v = weights[part], measured[part]
+        batch = rows(p, len(part), y=v, root=np.sqrt(w))
+        near = solve(batch, np.broadcast_to(start.t, (len(part), start.t.shape[1])))
+        far = solve(batch, grid[np.argmin(scan(p, grid, w, v), axis=1)])
+        parts.append(_better(near, far))
+    return Found(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Found)))
+
+
+def _better(one: Found, other: Found) -> Found:
+    first = one.squares <= other.squares
+    pairs = ((getattr(one, f.name), getattr(other, f.name)) for f in fields(Found))
+    return Found(*(np.where(first[:, None] if a.ndim == 2 else first, a, b) for a, b in pairs))
+
+
+def candidates(p: Separable) -> Array:
+    """A grid over the bounds of t, coarse enough to be scanned for every resample; (points, k)."""
+    family = p.family
+    counts = {1: (80,), 2: (12, 12), 4: (8, 10, 8, 4)}[len(family.own)]
+    axes = [np.linspace(low, high, n) for low, high, n in zip(p.low, p.high, counts, strict=False)]
+    if family.share:
+        axes.append(np.array([-10.0, -6.0, -3.0, -1.0, 1.0, 3.0, 6.0, 10.0]))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+
+
+def scan(p: Separable, grid: Array, weights: Array, y: Array) -> Array:
+    """The least squares of each row at each point of a grid of t, by moments; (rows, points)."""
+    g = p.family.shape(grid, p.x)[0]  # (points, runs)
+    s1, sy, syy = (np.sum(v, axis=1, keepdims=True) for v in (weights, weights * y, weights * y * y))
+    sg, sgg, sgy = weights @ g.T, weights @ (g * g).T, (weights * y) @ g.T
+    delta = np.clip((sgg * sy - sg * sgy) / np.maximum(s1 * sgg - sg * sg, 1e-300), *p.delta)
+    b = np.maximum((sgy - delta * sg) / sgg, 0.0)
+    delta = np.where(b > 0, delta, np.clip(sy / s1, *p.delta))
+    return np.asarray(syy + b * (b * sgg - 2 * sgy + 2 * delta * sg) + delta * (delta * s1 - 2 * sy))
+
+
+@dataclass(frozen=True)
+class _State:
+    b: Array
+    delta: Array
+    r: Array  # residuals times root weights
+    squares: Array
+    slopes: Array  # of the curve by t, times root weights, less what b and delta can follow; (rows, k, runs)
+
+
+def _look(batch: Rows, t: Array) -> _State:
+    """Solve for b and delta at t, with the residuals and the slopes that are left."""
+    g, slopes = batch.shape(t, batch.x)
+    root, y, low, high = batch.root, batch.y, batch.floor[:, 0], batch.floor[:, 1]
+    if batch.height is not None and batch.at is not None:
+        return _pinned(batch, t, g, slopes)
+    w = root * root
+    s1 = w.sum(1)
+    mean_y = (w * y).sum(1) / s1
+    if batch.free:
+        mean_g = (w * g).sum(1) / s1
+        centred = g - mean_g[:, None]
+        b = (w * centred * y).sum(1) / np.maximum((w * centred * centred).sum(1), 1e-300)
+        delta = np.clip(mean_y - b * mean_g, low, high)
+        bound = delta != mean_y - b * mean_g
+        wg = w * g
+        b = np.maximum(np.where(bound, (wg * (y - delta[:, None])).sum(1) / (wg * g).sum(1), b), 0.0)
+        delta = np.where(b > 0, delta, np.clip(mean_y, low, high))
+    else:
+        b = np.ones(len(t))
+        delta = np.clip(mean_y - (w * g).sum(1) / s1, low, high)
+    r = root * (y - b[:, None] * g - delta[:, None])
+    # What a change of t does beyond what b and delta make good again: its slopes less their projections.
+    left = slopes * (root * g * b[:, None])[:, None]
+    inner = ((delta > low) & (delta < high))[:, None]
+    column = np.where(inner, root, 0.0)
+    left = left - _along(left, column, s1)
+    if batch.free:
+        column = root * np.where(inner, g - (w * g).sum(1, keepdims=True) / s1[:, None], g)
+        left = left - _along(left, column, (column * column).sum(1))
+    return _State(b, delta, r, (r * r).sum(1), left)
+
+
+def _along(slopes: Array, column: Array, norm: Array) -> Array:
+    share = (slopes @ column[..., None]) / np.maximum(norm, 1e-300)[:, None, None]  # (rows, k, 1)
+    return np.asarray(share * column[:, None])
+
+
+def _pinned(batch: Rows, t: Array, g: Array, slopes: Array) -> _State:
+    """The same with delta = height - b g(at), which leaves b alone to be solved for."""
+    assert batch.height is not None
+    assert batch.at is not None
+    g_at, slopes_at = batch.shape(t, batch.at[:, :, None])
+    root, h = batch.root, batch.height
+    column = root * (g - g_at)
+    least = np.maximum((h - batch.floor[:, 1]) / g_at[:, 0], 0.0)
+    most = np.maximum((h - batch.floor[:, 0]) / g_at[:, 0], least)
+    norm = (column * column).sum(1)
+    b = np.clip((column * root * (batch.y - h[:, None])).sum(1) / np.maximum(norm, 1e-300), least, most)
+    r = root * (batch.y - h[:, None]) - b[:, None] * column
+    inner = (b > least) & (b < most)
+    # At a bound of the floor b moves with g(at), so that the curve's slope there is relative to the pinned point's.
+    moved = np.where(inner[:, None, None], g_at[:, :, None] * slopes_at, g[:, None] * slopes_at)
+    left = (b[:, None] * root)[:, None] * (g[:, None] * slopes - moved)
+    left = left - _along(left, np.where(inner[:, None], column, 0.0), norm)
+    return _State(b, h - b * g_at[:, 0], r, (r * r).sum(1), left)
+
+
+def solve(batch: Rows, t: Array, rounds: int = ROUNDS) -> Found:
+    """Take every row from its t to the valley's floor; (rows, k) in, the optimum of each row out."""
+    n = len(t)
+    t = np.clip(t, batch.low, batch.high)
+    out = Found(np.full(n, np.inf), np.zeros(n), t.copy(), np.zeros(n))
+    left = np.arange(n)  # rows that are still on their way
+    state, damp = _look(batch, t), np.full(n, 1e-3)
+    for _ in range(rounds):
+        r, slopes = state.r, state.slopes
+        pull = (slopes @ r[..., None])[..., 0]  # (rows, k), downhill
+        stuck = ((t <= batch.low) & (pull < 0)) | ((t >= batch.high) & (pull > 0))
+        pull = np.where(stuck, 0.0, pull)
+        bend = slopes @ slopes.transpose(0, 2, 1)  # (rows, k, k)
+        bend = np.where(stuck[:, :, None] | stuck[:, None, :], 0.0, bend)
+        scale = np.einsum("rkk->rk", bend).copy()
+        scale = np.where(scale > 0, scale, np.maximum(scale.max(1, keepdims=True), 1e-300))
+        norm = np.sqrt(scale)
+        system = bend / (norm[:, :, None] * norm[:, None, :])
+        system[:, range(t.shape[1]), range(t.shape[1])] = 1.0 + damp[:, None]
+        step = np.clip(np.linalg.solve(system, (pull / norm)[..., None])[..., 0] / norm, -REACH, REACH)
+        new = np.clip(t + step, batch.low, batch.high)
+        tried = _look(batch, new)
+        better = tried.squares < state.squares
+        arrived = ((pull * pull / scale).max(1) <= CLOSE * state.squares) | (damp > 1e12)
+        damp = np.where(better, np.maximum(damp * 0.1, 1e-12), damp * 8)
+        t = np.where(better[:, None], new, t)
+        state = _State(*(_pick(better, getattr(tried, f.name), getattr(state, f.name)) for f in fields(_State)))
+        if arrived.any():
+            _put(out, left[arrived], state, t, arrived)
+            stay = ~arrived
+            left, batch, t, damp = left[stay], batch.take(stay), t[stay], damp[stay]
+            state = _State(*(getattr(state, f.name)[stay] for f in fields(_State)))
+        if not len(left):
+            break
+    _put(out, left, state, t, np.ones(len(left), dtype=bool))
+    return out
+
+
+def _pick(first: Any, a: Array, b: Array) -> Array:
+    return np.where(first.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+
+def _put(out: Found, places: Any, state: _State, t: Array, which: Any) -> None:
+    out.squares[places], out.b[places] = state.squares[which], state.b[which]
+    out.delta[places], out.t[places] = state.delta[which], t[which]
+
+
+def parameters(p: Separable, found: Found) -> Array:
+    """The law's own parameters of each row, delta last; a coefficient is 0 where its argument does not matter."""
+    fall = found.b > 0
+    log_b = np.log(np.where(fall, found.b, 1.0))
+    natural = p.family.to_natural(found.t, log_b)
+    centre = [0.0 if d is None else p.centre[d] for d in p.family.unit]
+    values = np.exp(np.clip(natural + np.array(centre), -FAR, FAR))
+    for place, gone in ((0, found.t[:, -1] <= -EDGE), (2, found.t[:, -1] >= EDGE)) if p.family.share else ():
+        values[gone, place] = 0.0
+    for place in (0, 2) if p.family.share else (0,):
+        values[~fall, place] = 0.0
+    return np.column_stack([values, found.delta])

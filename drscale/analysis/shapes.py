@@ -1,0 +1,154 @@
+"""The shapes of the registered laws, ``y = b g(x; t) + delta``, with their slopes. Never imports torch.
+
+All logarithms of x are centred, so g is about 1 where the runs are. Two spellings of t serve one law:
+
+- ``shape``: logarithms of the exponents, and for a law of N and D the share w in [0, 1] that N has in the fall at the
+  centre of the runs. g leaves the fall b and the floor delta as the linear part, w = 0 or 1 drops N or D.
+- ``natural``: the logarithms of all parameters but delta, coefficients divided by the centre, with b = 1. That is where
+  a single parameter can be held still for its profile.
+
+Rows of t are many candidates at once: t is (rows, k), x is (d, runs) or (d, rows, points), g is (rows, runs) and the
+slopes of log g are (rows, k, runs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Shape = Callable[[Array, Array], tuple[Array, Array]]
+
+EXPONENT = (0.01, 10.0)  # beyond these a power law is a logarithm or a step
+WIDTH = (0.1, 2.0)  # of a break, in e-folds of x: narrower is a kink, wider than the data
+MOST = 150.0  # of log g, so that squares stay finite
+EDGE = 40.0  # of logit w: there one of the two terms is gone
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the solver has to know of a law beside its bounds.
+
+    The natural t lists the law's parameters but delta in their order; ``unit`` says for each which argument's unit it
+    has, or None. ``own`` are the places in it that ``shape`` takes too, followed by w where ``share`` is true.
+    """
+
+    shape: Shape
+    natural: Shape
+    to_natural: Callable[[Array, Array], Array]
+    unit: tuple[int | None, ...]
+    own: tuple[int, ...]
+    share: bool = False
+
+
+def power_shape(t: Array, x: Array) -> tuple[Array, Array]:
+    """(x / x0)**-mu, t = (log mu)."""
+    fall = -np.exp(t[:, :1]) * x[0]
+    return _exp(fall), fall[:, None]
+
+
+def power_natural(t: Array, x: Array) -> tuple[Array, Array]:
+    """(M / x)**mu, t = (log M, log mu)."""
+    mu = np.exp(t[:, 1:2])
+    fall = mu * (t[:, :1] - x[0])
+    return _exp(fall), np.stack([np.broadcast_to(mu, fall.shape), fall], axis=1)
+
+
+def power_to_natural(t: Array, log_b: Array) -> Array:
+    return np.column_stack([log_b / np.exp(t[:, 0]), t])
+
+
+def additive_shape(t: Array, x: Array) -> tuple[Array, Array]:
+    """w (N / N0)**-mu + (1 - w) (D / D0)**-eta, t = (log mu, log eta, logit w)."""
+    a, b = -np.exp(t[:, :1]) * x[0], -np.exp(t[:, 1:2]) * x[1]
+    w, rest = _shares(t[:, 2:])
+    inner, s, other = _sum(np.log(w) + a, np.log(rest) + b)
+    return _exp(inner), np.stack([s * a, other * b, s * rest - other * w], axis=1)
+
+
+def additive_natural(t: Array, x: Array) -> tuple[Array, Array]:
+    """(M / N)**mu + (B / D)**eta, t = (log M, log mu, log B, log eta)."""
+    mu, eta = np.exp(t[:, 1:2]), np.exp(t[:, 3:])
+    a, b = mu * (t[:, :1] - x[0]), eta * (t[:, 2:3] - x[1])
+    inner, s, other = _sum(a, b)
+    return _exp(inner), np.stack([s * mu, s * a, other * eta, other * b], axis=1)
+
+
+def additive_to_natural(t: Array, log_b: Array) -> Array:
+    p, q, k = t.T
+    w, rest = _shares(k)
+    return np.column_stack([(log_b + np.log(w)) / np.exp(p), p, (log_b + np.log(rest)) / np.exp(q), q])
+
+
+def joint_shape(t: Array, x: Array) -> tuple[Array, Array]:
+    """(w (N / N0)**(-mu / eta) + (1 - w) D0 / D)**eta, t = (log mu, log eta, logit w)."""
+    eta, a = np.exp(t[:, 1:2]), -np.exp(t[:, :1] - t[:, 1:2]) * x[0]
+    w, rest = _shares(t[:, 2:])
+    inner, s, other = _sum(np.log(w) + a, np.log(rest) - x[1])
+    power, turn = eta * inner, s * eta * a
+    return _exp(power), np.stack([turn, power - turn, eta * (s * rest - other * w)], axis=1)
+
+
+def joint_natural(t: Array, x: Array) -> tuple[Array, Array]:
+    """((M / N)**(mu / eta) + B / D)**eta, t = (log M, log mu, log B, log eta)."""
+    mu, eta = np.exp(t[:, 1:2]), np.exp(t[:, 3:])
+    a = mu / eta * (t[:, :1] - x[0])
+    inner, s, other = _sum(a, t[:, 2:3] - x[1])
+    power, turn = eta * inner, s * eta * a
+    return _exp(power), np.stack([s * mu, turn, other * eta, power - turn], axis=1)
+
+
+def joint_to_natural(t: Array, log_b: Array) -> Array:
+    p, q, k = t.T
+    eta, (w, rest) = np.exp(q), _shares(k)
+    return np.column_stack([(log_b + eta * np.log(w)) / np.exp(p), p, np.log(rest) + log_b / eta, q])
+
+
+def broken_shape(t: Array, x: Array) -> tuple[Array, Array]:
+    """(x / x0)**-mu (1 + (x / K)**(1 / width))**((mu - nu) width), t = (log mu, log K, log nu, log width)."""
+    power, slopes = _broken(t, x)
+    return _exp(power), slopes
+
+
+def broken_natural(t: Array, x: Array) -> tuple[Array, Array]:
+    """The same with (M / x)**mu first, t = (log M, log mu, log K, log nu, log width)."""
+    power, slopes = _broken(t[:, 1:], x)
+    mu = np.exp(t[:, 1:2])
+    slopes[:, 0] += mu * t[:, :1]
+    lift = np.broadcast_to(mu[:, None], slopes[:, :1].shape)
+    return _exp(power + mu * t[:, :1]), np.concatenate([lift, slopes], axis=1)
+
+
+def _broken(t: Array, x: Array) -> tuple[Array, Array]:
+    mu, nu, width = np.exp(t[:, :1]), np.exp(t[:, 2:3]), np.exp(t[:, 3:])
+    z = (x[0] - t[:, 1:2]) / width
+    soft, s, _ = _sum(z, np.zeros_like(z))  # 0 well before the break, z well after
+    turn = nu - mu
+    slopes = [mu * (width * soft - x[0]), turn * s, -nu * width * soft, -turn * width * (soft - z * s)]
+    return -mu * x[0] - turn * width * soft, np.stack(slopes, axis=1)
+
+
+def _sum(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """The logarithm of exp(a) + exp(b), and the share of each term in the sum."""
+    gap = a - b
+    e = np.exp(-np.abs(gap))
+    first, whole = gap > 0, 1 + e
+    return np.maximum(a, b) + np.log(whole), np.where(first, 1, e) / whole, np.where(first, e, 1) / whole
+
+
+def _exp(power: Array) -> Array:
+    return np.exp(np.minimum(power, MOST))
+
+
+def _shares(k: Array) -> tuple[Array, Array]:
+    """w and 1 - w of logit w, both without cancellation."""
+    return 1 / (1 + np.exp(-k)), 1 / (1 + np.exp(k))
+
+
+POWER = Family(power_shape, power_natural, power_to_natural, (0, None), (1,))
+ADDITIVE = Family(additive_shape, additive_natural, additive_to_natural, (0, None, 1, None), (1, 3), True)
+JOINT = Family(joint_shape, joint_natural, joint_to_natural, (0, None, 1, None), (1, 3), True)
+BROKEN = Family(broken_shape, broken_natural, power_to_natural, (0, None, 0, None, None), (1, 2, 3, 4))
