@@ -79,7 +79,7 @@ def tidy(notebook: Any) -> Any:
             output.get("metadata", {}).clear()
             data = output.get("data", {})
             if SVG in data:
-                data[SVG] = steady(data[SVG])
+                data[SVG] = steady(lean(data[SVG]))
     return notebook
 
 
@@ -111,6 +111,15 @@ def with_numbers(notebook: Any, name: str) -> Any:
             says = f'<p class="numbers">{link}The numbers of this figure (CSV, {max(len(csv) // 1000, 1)} kB)</a></p>'
             cell.outputs.append(nbformat.v4.new_output("display_data", {"text/html": says}))
     return notebook
+
+
+def lean(svg: str) -> str:
+    """Drop from an SVG what draws nothing: empty groups, the legend's click areas, what is the default anyway."""
+    svg = re.sub(r'<rect class="legendtoggle"[^>]*/>', "", svg)
+    svg = re.sub(r" ?(?<![-\w])(?:opacity: 1|vector-effect: none);", "", svg)
+    for _ in range(4):  # a group of empty groups is empty
+        svg = re.sub(r"<g\b[^>]*/>|<g\b[^>]*(?<!/)></g>", "", svg)
+    return svg.replace(' style=""', "")
 
 
 def steady(svg: str) -> str:
@@ -180,7 +189,7 @@ def main() -> int:
     bind.add_argument("folder", type=Path)
     bind.add_argument("names", nargs="*", type=Path)
     arguments = parser.parse_args()
-    paths = [p.resolve() for p in arguments.names] or sorted(HERE.glob("[0-9]*.ipynb"))
+    paths = [p.resolve() for p in arguments.names] or sorted(HERE.glob("*.ipynb"))  # digits before letters
     missing = [p for p in paths if not p.is_file()]
     if missing or not paths:
         print(f"no such notebook: {missing[0] if missing else HERE / '*.ipynb'}", file=sys.stderr)

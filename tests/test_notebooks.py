@@ -151,6 +151,15 @@ def test_equal_figures_are_stored_equal(build: ModuleType) -> None:
     assert build.steady("<svg/>") == "<svg/>"
 
 
+def test_what_draws_nothing_is_not_stored(build: ModuleType) -> None:
+    made = '<svg><g class="a"><g class="b"/><g class="c"></g></g>'
+    made += '<g class="d"><path style="opacity: 1; fill: red;"/><g/></g>'
+    made += '<rect class="legendtoggle" x="0"/><path style="stroke-opacity: 1; vector-effect: none;"/></svg>'
+    kept = '<svg><g class="d"><path style=" fill: red;"/></g><path style="stroke-opacity: 1;"/></svg>'
+    assert build.lean(made) == kept
+    assert build.lean(kept) == kept
+
+
 def test_the_title_and_the_question_are_read(build: ModuleType) -> None:
     assert build.heading(notebook(question="*How big\nis it?*")) == ("A title", "How big is it?")
     assert build.heading(notebook(question="none")) == ("A title", "")

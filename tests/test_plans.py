@@ -62,19 +62,17 @@ def test_a_budgets_line_is_the_law_on_the_budget(standard, pareto):
 
 def test_what_was_not_fitted_is_dashed_shaded_and_said(pareto):
     poor = plans.budget_figure({"": {"Pareto": pareto}}, [5e3, 1e4], FREE)
-    assert np.isnan(np.asarray(named(poor, "Pareto, $5,000, fitted").y, dtype=float)).all()
+    assert not [t for t in poor.data if t.name.endswith("fitted")]
     said = [a.text for a in poor.layout.annotations]
-    assert "$5,000 and $10,000: outside<br>the fitted box at every size" in said
+    assert "$5,000 and $10,000:<br>outside the fitted box" in said
     assert (8.2e7, pytest.approx(1e4 / FREE.per_parameter)) in shaded(poor)
     rich = plans.budget_figure({"": {"Pareto": pareto}}, [5e3, 3e4], FREE)
     solid = named(rich, "Pareto, $30,000, fitted")
-    inside = np.isfinite(np.asarray(solid.y, dtype=float))
-    assert np.asarray(solid.x)[inside].max() == pytest.approx(8.2e7)
-    assert "$5,000: outside<br>the fitted box at every size" in [a.text for a in rich.layout.annotations]
+    assert (min(solid.x), max(solid.x)) == (pytest.approx(5e5), pytest.approx(8.2e7))
+    assert "$5,000:<br>outside the fitted box" in [a.text for a in rich.layout.annotations]
     dashed = named(rich, "Pareto, $30,000, extrapolated")
     assert dashed.line.dash == lines.DASH
-    both = np.isfinite(np.asarray(dashed.y, dtype=float)) & inside
-    assert both.sum() == 1, "the dashed part begins where the solid one ends"
+    assert set(dashed.x) & set(solid.x) == {solid.x[-1]}, "the dashed part begins where the solid one ends"
 
 
 def test_trainings_keep_their_colour_in_every_panel(standard, pareto):
@@ -92,7 +90,7 @@ def test_trainings_keep_their_colour_in_every_panel(standard, pareto):
         "$10,000",
         "extrapolated",
     ]
-    assert len([t for t in fig.data if re.search(r"\$", t.name) and not t.showlegend]) == 4 * 2 * (2 + 4)
+    assert len([t for t in fig.data if re.search(r"\$", t.name) and not t.showlegend]) == 2 * 2 * (2 + 4)
     assert {t.xaxis for t in fig.data if "3.47e4" in t.name and not t.showlegend} == {"x2"}
     widths = {t.line.width for t in fig.data if t.name.endswith("extrapolated") and "$10,000" in t.name}
     assert widths == {3.2}
@@ -112,11 +110,10 @@ def test_with_encoding_no_fitted_size_is_affordable_and_chance_is_shown():
 def test_draws_become_a_band(pareto):
     curve = drawn(pareto)
     fig = plans.budget_figure({"": {"Pareto": curve}}, [3e4], FREE)
-    band, dashed = named(fig, "Pareto, $30,000, band"), named(fig, "Pareto, $30,000, extrapolated")
-    half = len(dashed.x)
-    assert len(band.x) == 2 * half
+    band = named(fig, "Pareto, $30,000, band")
+    half = len(band.x) // 2
     high, low = np.asarray(band.y[:half], dtype=float), np.asarray(band.y[half:], dtype=float)[::-1]
-    N = np.asarray(dashed.x, dtype=float)
+    N = np.asarray(band.x[:half], dtype=float)
     line = pareto(N=N, D=budget.isocost(3e4, FREE, N))
     assert (low[:-1] < line[:-1]).all()
     assert (line[:-1] < high[:-1]).all()
@@ -191,6 +188,23 @@ def test_a_plan_in_the_box_or_none(pareto):
     assert "costs $18,000" in none.hovertemplate.replace("<br>", " ")
 
 
+def test_a_line_falls_into_parts():
+    y, inside = np.arange(6.0), np.array([False, False, True, True, False, False])
+    (fitted, take, values, dash), (beyond, outer, rest, dashed) = lines.parts(y, inside)
+    assert (fitted, take.tolist(), values.tolist(), dash) == ("fitted", [2, 3], [2, 3], {})
+    assert (beyond, outer.tolist(), dashed) == ("extrapolated", [0, 1, 2, 3, 4, 5], {"dash": lines.DASH})
+    assert np.isnan(rest[3]), "the outer parts do not join across the inner one"
+    assert rest[[0, 1, 2, 4, 5]].tolist() == [0, 1, 2, 4, 5]
+    inside = np.array([False, True, True, True, True, False])
+    (_, take, _, _), (_, outer, rest, _) = lines.parts(y, inside)
+    assert take.tolist() == [1, 2, 3, 4]
+    assert outer.tolist() == [0, 1, 2, 4, 5]
+    assert np.isnan(rest[2])
+    assert [name for name, *_ in lines.parts(y, np.full(6, True))] == ["fitted"]
+    ((_, outer, rest, _),) = lines.parts(y, np.full(6, False))
+    assert rest.tolist() == y.tolist()
+
+
 # The path
 
 
@@ -204,11 +218,11 @@ def test_the_path_shows_the_table(standard, pareto):
     assert [t.name for t in fig.data if t.showlegend] == ["Standard", "Pareto"]
     bands = [t for t in fig.data if t.name == "Pareto, band"]
     assert [len(b.x) for b in bands] == [26, 26, 26]
-    assert [len(t.x) for t in fig.data if t.name == "Standard, band"] == [0, 0, 0]
+    assert not [t for t in fig.data if t.name == "Standard, band"]
     assert (0, 3e4) not in shaded(fig, "y")
     assert any(b == pytest.approx(3e4) for _, b in shaded(fig, "y"))
     boxed = plans.path_figure({"Pareto": budget.path(pareto, money, FREE, within="box")}, FREE)
-    solid = next(t for t in boxed.data if t.name == "Pareto" and t.yaxis == "y")
+    solid = next(t for t in boxed.data if t.name == "Pareto, fitted" and t.yaxis == "y")
     assert np.isfinite(np.asarray(solid.y, dtype=float)).all()
     assert min(solid.x) > 18_000
 

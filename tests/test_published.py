@@ -282,6 +282,19 @@ def test_the_numbers_are_the_known_ones(verdicts):
     assert "82.24" in numbers("largest-size", "")
 
 
+def test_verdicts_are_reported_as_text(verdicts):
+    said = claims.report(verdicts, "checkpoints", "larger-models").splitlines()
+    assert said[0] == (
+        "checkpoints (Sections 2.2 and 3.1): the BERT checkpoints are as many in the setting as in the size law"
+    )
+    assert said[1] == "  does not hold      setting: 24; size law: 19"
+    assert len(said) == 2 + 5
+    assert said[3].startswith("  does not hold      robustness: best size of Pareto / of standard at $5,000:  0.4723 [")
+    assert len(claims.report(verdicts).splitlines()) == len(verdicts) + verdicts["claim"].nunique()
+    with pytest.raises(ValueError, match="claims: no claim 'sizes'; there are size-sensitivity"):
+        claims.report(verdicts, "sizes")
+
+
 def copy(folder: Path) -> Path:
     shutil.copytree(DATA, folder / "published")
     return folder / "published"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,20 @@ def verdicts(folder: str | Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", "where", "says", "case", "verdict", "numbers"])
 
 
+def report(found: pd.DataFrame, *claims: str) -> str:
+    """Some of the verdicts as text: each claim in our words, and below it a line a case."""
+    wrong = [c for c in claims if c not in set(found["claim"])]
+    if wrong:
+        raise ValueError(f"claims: no claim {wrong[0]!r}; there are {', '.join(dict.fromkeys(found['claim']))}")
+    said = []
+    for claim in claims or dict.fromkeys(found["claim"]):
+        rows = found[found["claim"] == claim]
+        said.append(f"{claim} ({rows['where'].iloc[0]}): {rows['says'].iloc[0]}")
+        for case, verdict, numbers in rows[["case", "verdict", "numbers"]].itertuples(index=False):
+            said.append(f"  {verdict:<17}  {f'{case}:  ' if case else ''}{numbers}")
+    return "\n".join(said)
+
+
 # ------------------------------------------------------------------------------------- Tables 1 to 3: one law at a time
 
 
@@ -113,14 +128,6 @@ def _sensitivity(t: Tables, law: str, steep: str, flat: str) -> Iterator[Case]:
             known.setdefault("exponent", {})[aspect] = _parameter(curve, "mu" if argument == "N" else "eta")
         for measure, both in known.items():
             yield f"{label}, {measure}", more([both[steep] - both[flat]]), say(both)
-
-
-def _size_sensitivity(t: Tables) -> Iterator[Case]:
-    yield from _sensitivity(t, "size", "effectiveness", "ood")
-
-
-def _data_sensitivity(t: Tables) -> Iterator[Case]:
-    yield from _sensitivity(t, "data", "ood", "effectiveness")
 
 
 def _higher_floor(t: Tables) -> Iterator[Case]:
@@ -367,8 +374,8 @@ def _size_for(loss: float, D: float, v: dict[str, Array]) -> Array:
 
 
 TESTS: dict[str, Callable[[Tables], Iterator[Case]]] = {
-    "size-sensitivity": _size_sensitivity,
-    "data-sensitivity": _data_sensitivity,
+    "size-sensitivity": partial(_sensitivity, law="size", steep="effectiveness", flat="ood"),
+    "data-sensitivity": partial(_sensitivity, law="data", steep="ood", flat="effectiveness"),
     "higher-floor": _higher_floor,
     "equal-floors": _equal_floors,
     "shared-corner": _shared_corner,

@@ -131,7 +131,7 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
         height=round(height * PIXELS),
         margin={"l": 4, "r": 8, "t": top, "b": 4},
         title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
-        legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12},
+        legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12 if inches < 5 else 0},
     )
     for axis in [key for key in copy.layout if key.startswith(("xaxis", "yaxis"))]:
         copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})

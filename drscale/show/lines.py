@@ -14,7 +14,6 @@ from drscale.show import style
 
 Trace = dict[str, Any]
 DASH = "4px,3px"  # of what is extrapolated
-LEGEND = {"entrywidth": 0.24, "entrywidthmode": "fraction"}  # four names a row, at any size
 
 
 def look(i: int, dark: bool, width: float) -> dict[str, Any]:
@@ -43,18 +42,29 @@ def band(x: Array, low: Any, high: Any, name: str, look: Mapping[str, Any]) -> T
     return scatter(around, np.concatenate([ends[1], ends[0][::-1]]), f"{name}, band", "lines", hoverinfo="skip", **fill)
 
 
-def split(y: Array, inside: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-    """A line in two, inside and outside, the outer parts beginning at the last inner point."""
-    solid, dashed = np.where(inside, y, np.nan), np.where(inside, np.nan, y)
+def parts(y: Array, inside: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.intp], Array, dict[str, str]]]:
+    """A line in two, "fitted" inside and "extrapolated" outside: the name, which points, their values, the dash.
+
+    The outer part begins at the last inner point, and of two outer parts a point without a value keeps them apart. A
+    part without points is left out.
+    """
+    outside = ~inside
     for i in np.flatnonzero(inside[1:] != inside[:-1]):
-        j = i if inside[i] else i + 1
-        dashed[j] = y[j]
-    return solid, dashed
+        if not (inside[i] and outside[i - 1]):  # else the two outer parts would join across the inner one
+            outside[i if inside[i] else i + 1] = True
+    made = []
+    for name, kept, dash in (("fitted", inside, {}), ("extrapolated", outside, {"dash": DASH})):
+        if kept.any():
+            gap = ~kept & np.append(False, kept[:-1]) & (np.cumsum(kept) < kept.sum())
+            take = np.flatnonzero(kept | gap)
+            made.append((name, take, np.where(kept, y, np.nan)[take], dash))
+    return made
 
 
-def log_axis(low: float, high: float, title: str, form: Callable[[float], str]) -> dict[str, Any]:
-    """A log axis from low to high, its ticks written by ``form``."""
+def log_axis(low: float, high: float, title: str, form: Callable[[float], str], most: int = 8) -> dict[str, Any]:
+    """A log axis from low to high, at ``most`` so many ticks, written by ``form``."""
     ticks = style.log_ticks(low, high)
+    ticks = ticks[:: math.ceil(len(ticks) / most)]
     return {
         "type": "log",
         "title": {"text": title},

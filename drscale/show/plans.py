@@ -22,7 +22,7 @@ from drscale.show.lines import Trace
 from drscale.show.style import count_text
 
 LOSS, SIZE, PAIRS = "Predicted entropy (nats)", "Parameters N", "Annotated pairs D"
-CLOUD = 300  # draws shown around a plan
+CLOUD = 150  # draws shown around a plan
 CONTOURS = 8
 Box = Mapping[str, tuple[float, float]]
 
@@ -40,8 +40,7 @@ def budget_figure(
 
     ``panels`` maps a panel's title to its laws by name, as ``{"Robustness": {"Standard": ..., "Pareto": ...}}``. Each
     law has a line a budget, thicker for more money, with its best size marked. Lines are dashed wherever size or pairs
-    leave the law's fitted box, and sizes outside it are shaded. Laws with draws have a band of that level. There are
-    always four traces a line: band, fitted part, extrapolated part, best size.
+    leave the law's fitted box, and sizes outside it are shaded. Laws with draws have a band of that level.
     """
     money = sorted(float(b) for b in budgets)
     if not money or not panels or not all(panels.values()):
@@ -65,7 +64,7 @@ def budget_figure(
             ends.append(style.CHANCE)
             _chance(fig, place, c)
         wide = (low, money[-1] / prices.per_parameter)
-        fig.layout[f"xaxis{place}"].update(lines.log_axis(*wide, SIZE, count_text))
+        fig.layout[f"xaxis{place}"].update(lines.log_axis(*wide, SIZE, count_text, 6))
         fig.layout[f"yaxis{place}"].update(
             lines.log_axis(min(ends) / 1.3, max(ends) * 1.3, "" if place else y_title, lines.short)
         )
@@ -73,7 +72,7 @@ def budget_figure(
         for shape in _veil({"N": box["N"]} if "N" in box else {}, wide, (0, 1), c):
             fig.add_shape(shape | {"xref": f"x{place}", "yref": f"y{place} domain"})
         if nowhere:
-            words = f"{' and '.join(nowhere)}: outside<br>the fitted box at every size"
+            words = f"{' and '.join(nowhere)}:<br>outside the fitted box"
             fig.add_annotation(lines.note(words, c, 0.03, 0.03, f"x{place} domain", f"y{place} domain"))
     for i, name in enumerate(names):
         fig.add_trace(lines.scatter([None], [None], name, "lines+markers", showlegend=True, **lines.look(i, dark, 2.5)))
@@ -82,7 +81,7 @@ def budget_figure(
         fig.add_trace(lines.scatter([None], [None], prices.money(amount), "lines", line=line, showlegend=True))
     line = {"color": c["faint"], "width": 2, "dash": lines.DASH}
     fig.add_trace(lines.scatter([None], [None], "extrapolated", "lines", line=line, showlegend=True))
-    fig.update_layout(template=style.template(dark), height=430, hovermode="closest", legend=lines.LEGEND | {"y": 1.1})
+    fig.update_layout(template=style.template(dark), height=430, hovermode="closest", legend={"y": 1.1})
     return fig
 
 
@@ -159,7 +158,6 @@ def isocost_parts(
         "hovermode": "closest",
         "shapes": _veil(curve.box, n, d, c),
         "annotations": [_box_label(curve.box, n, d, c)] if {"N", "D"} <= set(curve.box) else [],
-        "legend": lines.LEGEND,
         "xaxis": lines.log_axis(*n, SIZE, count_text),
         "yaxis": lines.log_axis(*d, PAIRS, count_text),
     }
@@ -189,8 +187,7 @@ def path_figure(
     for place, (column, (title, form)) in zip(lines.places(3), rows.items(), strict=True):
         on = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
         for i, (name, table) in enumerate(paths.items()):
-            made = _path_lines(table.dropna(subset=[column]), column, name, prices, lines.look(i, dark, 2.5))
-            made[1]["showlegend"] = not place
+            made = _path_lines(table.dropna(subset=[column]), column, name, lines.look(i, dark, 2.5))
             fig.add_traces([trace | on for trace in made])
         seen = pd.concat([t[column] for t in paths.values()]).dropna()
         high = (float(seen.min()) / 1.4, float(seen.max()) * 1.4)
@@ -198,58 +195,43 @@ def path_figure(
         fig.layout[f"xaxis{place}"].update(lines.log_axis(*wide, "Budget" if column == "loss" else "", prices.money))
         for shape in _veil({"D": box[column]} if box and column in box else {}, (0, 1), high, c):
             fig.add_shape(shape | {"xref": f"x{place} domain", "yref": f"y{place}"})
+    for i, name in enumerate(paths):
+        line = lines.look(i, dark, 2.5)["line"]
+        fig.add_trace(lines.scatter([None], [None], name, "lines", line=line, legendgroup=name, showlegend=True))
     fig.update_xaxes(showticklabels=False, row=1, col=1)
     fig.update_xaxes(showticklabels=False, row=2, col=1)
-    fig.update_layout(template=style.template(dark), height=720, hovermode="closest", legend=lines.LEGEND)
+    fig.update_layout(template=style.template(dark), height=720, hovermode="closest")
     return fig
 
 
 def _budget_line(
     curve: Curve, name: str, amount: float, prices: Prices, low: float, level: float, look: Mapping[str, Any]
 ) -> tuple[list[Trace], tuple[float, float], bool]:
-    """The four traces of a law on a budget, its least loss and the smallest model's, and whether any is fitted."""
+    """The traces of a law on a budget, its least loss and the smallest model's, and whether any of it is fitted."""
     plan, top = planning.allocate(curve, amount, prices, level=level), amount / prices.per_parameter
     edges = [x for x in (*curve.box.get("N", ()), plan.N) if low < x < 0.995 * top]
     N = np.unique(np.concatenate([_along(low, np.inf, top), edges]))
     D = planning.isocost(amount, prices, N)
-    loss, inside = curve(N=N, D=D), curve.inside(N=N, D=D)
-    solid, dashed = lines.split(loss, inside)
-    label = f"{name}, {prices.money(amount)}"
+    loss, inside, label = curve(N=N, D=D), curve.inside(N=N, D=D), f"{name}, {prices.money(amount)}"
     hover = f"<b>{label}</b>, WHERE<br>%{{x:.4s}} parameters, %{{customdata:.4s}} pairs: %{{y:.3f}}<extra></extra>"
-    ends: tuple[Any, Any] = ([], []) if curve.draws is None else curve.interval(level, N=N, D=D)
-    traces = [lines.band(N, *ends, label, look)]
-    for y, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", lines.DASH)):
-        line = look["line"] | ({"dash": dash} if dash else {})
-        text = hover.replace("WHERE", where)
-        traces.append(
-            lines.scatter(N, y, f"{label}, {where}", "lines", line=line, customdata=lines.light(D), hovertemplate=text)
-        )
-    traces.append(_plan_trace(plan, look) | {"name": f"{label}, best size", "x": [plan.N], "y": [plan.loss]})
+    traces = [] if curve.draws is None else [lines.band(N, *curve.interval(level, N=N, D=D), label, look)]
+    for where, take, y, dash in lines.parts(loss, inside):
+        more = {"customdata": lines.light(D[take]), "hovertemplate": hover.replace("WHERE", where)}
+        traces.append(lines.scatter(N[take], y, f"{label}, {where}", "lines", line=look["line"] | dash, **more))
+    traces.append(_plan_trace(plan, look) | {"name": f"{label}, best size", "y": lines.light([plan.loss])})
     traces[-1] |= {"error_x": None, "error_y": None}
     return traces, (plan.loss, float(loss[0])), bool(inside.any())
 
 
-def _path_lines(table: pd.DataFrame, column: str, name: str, prices: Prices, look: Mapping[str, Any]) -> list[Trace]:
+def _path_lines(table: pd.DataFrame, column: str, name: str, look: Mapping[str, Any]) -> list[Trace]:
     """Band, fitted part and extrapolated part of one quantity along a path."""
     x, y = table["budget"].to_numpy(dtype=float), table[column].to_numpy(dtype=float)
-    ends: list[Any] = [
-        table[f"{column}_{e}"].to_numpy(dtype=float) if f"{column}_{e}" in table else [] for e in ("low", "high")
-    ]
-    solid, dashed = lines.split(y, table["inside"].to_numpy(dtype=bool))
-    plans = zip(table["budget"], table["N"], table["D"], table["loss"], strict=True)
-    words = [
-        f"{prices.money(b)}: {count_text(n)} parameters, {count_text(d)} pairs, loss {v:.3f}" for b, n, d, v in plans
-    ]
-    more = {"text": words, "hovertemplate": f"<b>{name}</b>, WHERE<br>%{{text}}<extra></extra>"}
-    traces = [lines.band(x, ends[0], ends[1], name, look)]
-    for values, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", lines.DASH)):
-        line = look["line"] | ({"dash": dash} if dash else {})
-        own = more | {"hovertemplate": str(more["hovertemplate"]).replace("WHERE", where)}
-        traces.append(
-            lines.scatter(
-                x, values, name if not dash else f"{name}, {where}", "lines", line=line, legendgroup=name, **own
-            )
-        )
+    ends = [table[f"{column}_{e}"].to_numpy(dtype=float) for e in ("low", "high") if f"{column}_{e}" in table]
+    traces = [lines.band(x, ends[0], ends[1], name, look)] if ends else []
+    for where, take, values, dash in lines.parts(y, table["inside"].to_numpy(dtype=bool)):
+        hover = f"<b>{name}</b>, {where}<br>%{{x:.4s}}: {column} = %{{y:.4s}}<extra></extra>"
+        line, group = look["line"] | dash, {"legendgroup": name, "hovertemplate": hover}
+        traces.append(lines.scatter(x[take], values, f"{name}, {where}", "lines", line=line, **group))
     return traces
 
 
@@ -259,7 +241,7 @@ def _contours(
     """Lines of equal loss in a window, gaps between them, and where to write which value: x, y, text."""
     worst, best = float(curve(N=n[0], D=d[0])), float(curve(N=n[1], D=d[1]))
     levels = sorted({float(f"{v:.2g}") for v in np.geomspace(best, worst, CONTOURS + 2)[1:-1]})
-    wide, high = np.geomspace(*n, 40), np.geomspace(*d, 30)
+    wide, high = np.geomspace(*n, 34), np.geomspace(*d, 24)
     xs: list[Any] = []
     ys: list[Any] = []
     marks: list[tuple[float, float, str]] = []
@@ -299,7 +281,7 @@ def _along(low: float, high: float, top: float) -> Array:
     if not low < end:
         return np.array([])
     first, last = (math.log(x / (top - x)) for x in (low, end))
-    return np.asarray(top / (1 + np.exp(-np.linspace(first, last, 90))))
+    return np.asarray(top / (1 + np.exp(-np.linspace(first, last, 32))))
 
 
 def _window(curve: Curve, name: str, value: float, span: Box | None) -> tuple[float, float]:

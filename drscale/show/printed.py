@@ -46,34 +46,33 @@ def curves_figure(
         seen, place = list[float](), "" if k == 1 else str(k)
         for name, curve in laws.items():
             ends = [x for x in curve.box.get(argument, ()) if low / span < x < high * span]
-            x = np.unique(np.concatenate([np.geomspace(low / span, high * span, 50), ends]))
+            x = np.unique(np.concatenate([np.geomspace(low / span, high * span, 30), ends]))
             look = lines.look(names.index(name), dark, 2.5)
             y, traces = curve(**{argument: x}), _line_traces(curve, argument, x, name, look)
             fig.add_traces([t | {"xaxis": f"x{place}", "yaxis": f"y{place}"} for t in traces])
             seen += y.tolist()
-        x_axis = lines.log_axis(low / span, high * span, TITLES[argument], count_text)
+        x_axis = lines.log_axis(low / span, high * span, TITLES[argument], count_text, 6)
         y_axis = lines.log_axis(min(seen) / 1.2, max(seen) * 1.2, "" if place else y_title, lines.short)
         fig.layout[f"xaxis{place}"].update(x_axis)
         fig.layout[f"yaxis{place}"].update(y_axis)
     for i, name in enumerate(names):
         line = lines.look(i, dark, 2.5)["line"]
         fig.add_trace(lines.scatter([None], [None], name, "lines", line=line, showlegend=True))
-    fig.update_layout(template=style.template(dark), height=420, hovermode="closest", legend=lines.LEGEND | {"y": 1.1})
+    fig.update_layout(template=style.template(dark), height=420, hovermode="closest", legend={"y": 1.1})
     return fig
 
 
 def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping[str, Any]) -> list[lines.Trace]:
     """Band, fitted part and dashed part of a law."""
-    at, known = {argument: x}, argument in curve.box
-    sample = curve.sample(**at) if curve.draws is not None else np.empty((0, 0))
-    low, high = (sample.min(axis=0), sample.max(axis=0)) if sample.size else ([], [])
-    traces = [lines.band(x, low, high, name, look)]
-    solid, dashed = lines.split(curve(**at), curve.inside(**at) & known)
-    for y, where, dash in ((solid, "fitted", None), (dashed, "extrapolated", lines.DASH)):
+    at, known, traces = {argument: x}, argument in curve.box, []
+    if curve.draws is not None:
+        sample = curve.sample(**at)
+        traces.append(lines.band(x, sample.min(axis=0), sample.max(axis=0), name, look))
+    for where, take, y, dash in lines.parts(curve(**at), curve.inside(**at) & known):
         said = where if known else "the fitted range is not known"
         hover = f"<b>{name}</b>, {said}<br>%{{x:.4s}}: %{{y:.3f}} nats<extra></extra>"
-        line = look["line"] | ({"dash": dash} if dash else {})
-        traces.append(lines.scatter(x, y, f"{name}, {where}", "lines", line=line, hovertemplate=hover))
+        line = look["line"] | dash
+        traces.append(lines.scatter(x[take], y, f"{name}, {where}", "lines", line=line, hovertemplate=hover))
     return traces
 
 
@@ -82,7 +81,7 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
 
     ``verdicts`` is the table of :func:`drscale.analysis.claims.verdicts`.
     """
-    for column in ("claim", "says", "case", "verdict", "numbers"):
+    for column in ("claim", "case", "verdict", "numbers"):
         if column not in verdicts:
             raise ValueError(f"verdicts has no column {column!r}; it has {', '.join(map(str, verdicts.columns))}")
     order = {v: i for i, v in enumerate(VERDICTS)}
@@ -92,9 +91,7 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
     fig = go.Figure()
     for verdict, colour in VERDICTS.items():
         rows = table[table["verdict"] == verdict]
-        words = [
-            "<br>".join(textwrap.wrap(f"{r.says}. {r.case}: {r.verdict}. {r.numbers}", 70)) for r in rows.itertuples()
-        ]
+        words = ["<br>".join(textwrap.wrap(f"{r.case}: {r.verdict}. {r.numbers}", 90)) for r in rows.itertuples()]
         symbol = ("square", "square-open", "x")[order[verdict]]
         marker: dict[str, Any] = {"symbol": symbol, "size": 13, "color": colour}
         marker |= {"line": {"width": 2, "color": colour}} if verdict == OPEN else {}
@@ -105,7 +102,7 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
             name=verdict,
             marker=marker,
             text=words,
-            hovertemplate="%{text}<extra></extra>",
+            hovertemplate="<b>%{y}</b><br>%{text}<extra></extra>",
         )
     fig.update_layout(
         template=style.template(dark),
