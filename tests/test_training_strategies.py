@@ -20,7 +20,7 @@ from drscale.encoder import build, seed_for
 from drscale.ladder import predicted_flops
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
 from drscale.runs import Recipe, RunStore
-from drscale.training import augment, loop, mining, pareto, prepare
+from drscale.training import augment, loop, mining, pareto, prepare, strategies
 from drscale.training.batches import draw, tokenised, touched_pairs
 from drscale.training.strategies import VARIANTS, Strategy, check
 
@@ -229,6 +229,67 @@ def test_divergence_is_that_of_two_distributions(seed) -> None:
     assert torch.equal(divergence(other, other), torch.zeros(4))
     got.sum().backward()
     assert torch.isfinite(one.grad).all()
+
+
+def views(pool="in_batch", **changes):
+    """Six queries, three of them touched, with random vectors."""
+    g = torch.Generator().manual_seed(0)
+    q, p, others, changed = (torch.randn(n, 4, generator=g, requires_grad=True) for n in (6, 6, 3, 3))
+    scores, targets = (q @ p.T, torch.arange(6)) if pool == "in_batch" else (q @ p.T, torch.zeros(6, dtype=torch.int64))
+    made = {"queries": q, "positives": p, "others": others, "changed": changed, "scores": scores, "targets": targets}
+    made |= {"touched": torch.tensor([1, 2, 5]), "hidden": torch.zeros(3, 3, dtype=torch.bool), "pool": pool}
+    return strategies.Views(**(made | {"teacher": torch.zeros(3, 4)} | changes))
+
+
+def test_noisy_passages_take_the_place_of_clean_ones() -> None:
+    v = views()
+    v.scores.data[1, 5] = float("-inf")
+    noisy = strategies._with_noise(v)
+    for row, query in enumerate((1, 2, 5)):
+        for column in range(6):
+            at = {1: 0, 2: 1, 5: 2}.get(column)
+            expected = v.scores[query, column] if at is None else v.queries[query] @ v.changed[at]
+            expected = v.scores[1, 5] if (query, column) == (1, 5) else expected
+            assert torch.isclose(noisy[row, column], expected)
+    own = strategies._with_noise(v := views("shared"))
+    assert torch.allclose(own[:, 0], (v.queries[[1, 2, 5]] * v.changed).sum(-1))
+    assert torch.equal(own[:, 1:], v.scores[[1, 2, 5]][:, 1:])
+
+
+def test_dynamic_denoising_moves_the_noisy_ranking_towards_the_clean_one_only() -> None:
+    v = views()
+    strategies._noise_kl(v).sum().backward()
+    assert v.changed.grad.abs().sum() > 0
+    assert v.positives.grad[[1, 2, 5]].abs().sum() == 0  # the clean forms stand on the detached side alone
+    same_texts = views(changed=views().positives[[1, 2, 5]])
+    assert torch.allclose(strategies._noise_kl(same_texts), torch.zeros(3), atol=1e-6)
+
+
+def test_an_attack_that_changes_nothing_costs_nothing_and_what_is_relevant_is_left_out() -> None:
+    v = views()
+    assert torch.allclose(strategies._attack_kl(views(changed=v.others)), torch.zeros(3), atol=1e-6)
+    hidden = torch.zeros(3, 3, dtype=torch.bool)
+    hidden[0, 2] = True
+    losses = []
+    for scale in (1.0, 9.0):
+        changed = v.changed.detach().clone()
+        changed[2] *= scale
+        losses.append(strategies._attack_kl(views(changed=changed, hidden=hidden)))
+    assert torch.equal(losses[0][0], losses[1][0])
+    assert not torch.isclose(losses[0][2], losses[1][2])
+    strategies._attack_kl(v).sum().backward()
+    assert min(x.grad.abs().sum() for x in (v.queries, v.positives, v.others, v.changed)) > 0
+
+
+def test_the_attacked_or_hard_passage_is_put_below_the_positive() -> None:
+    v = views()
+    expected = np.logaddexp(
+        0, [(v.queries[i] @ (v.changed[k] - v.positives[i])).item() for k, i in enumerate((1, 2, 5))]
+    )
+    assert strategies._above_other(v).tolist() == pytest.approx(expected, rel=1e-4)
+    hard = views(changed=torch.empty(0, 4))
+    expected = [(hard.queries[i] @ (hard.others[k] - hard.positives[i])).item() for k, i in enumerate((1, 2, 5))]
+    assert strategies._above_other(hard).tolist() == pytest.approx(np.logaddexp(0, expected), rel=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------------ balance
@@ -546,6 +607,9 @@ def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:
     assert store.load(balanced.recipe) == balanced
     assert all(0.2 * predicted_flops(r.recipe) < r.cost["flops"] <= predicted_flops(r.recipe) for r in made)
     assert standard.cost["flops"] < denoising.cost["flops"] < adversarial.cost["flops"]
+    from test_cli import undocumented
+
+    assert undocumented(store) == set()
     told = store.curves().set_index("key").loc[balanced.key]
     assert told[["effectiveness", "robustness", "omega"]].notna().all().all()
     again = sweep.run_one(adversarial.recipe, RunStore(tmp_path / "again"))
