@@ -94,7 +94,10 @@ def test_wrong_points_are_refused():
         joint(spread=0.1).interval(95, N=1.0, D=1.0)
 
 
-@pytest.mark.parametrize(("value", "text"), [(950, "950"), (17_600, "17.6K"), (999_600, "1M"), (3e13, "30T"), (0, "0")])
+COUNTS = [(950, "950"), (17_600, "17.6K"), (999_600, "1M"), (3e13, "30T"), (0, "0"), (np.inf, "∞"), (-np.inf, "-∞")]
+
+
+@pytest.mark.parametrize(("value", "text"), COUNTS)
 def test_counts_in_words(value, text):
     assert count_text(value) == text
 

@@ -105,6 +105,8 @@ def _names(law: Callable[..., Any]) -> tuple[str, ...]:
 
 def count_text(value: float) -> str:
     """A count the way people say it: 950, 17.6K, 1.3M, 30T."""
+    if np.isinf(value):
+        return "∞" if value > 0 else "-∞"
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{letter}"
