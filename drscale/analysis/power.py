@@ -77,29 +77,47 @@ def minimum(p: Power) -> tuple[float, float, float, float]:
 
 
 def edge(rise: Callable[[Array], Array], start: Array, step: Array, allowed: float, limit: float) -> Array:
-    """Walk outward from ``start`` in doubling steps to where ``rise`` exceeds ``allowed``.
+    """Walk outward from ``start`` in doubling steps to where ``rise`` exceeds ``allowed``, and close in on it.
 
-    The sign of ``step`` is the direction. A walk that reaches ``limit`` first ends there.
+    The sign of ``step`` is the direction. A walk that reaches ``limit`` first ends there. The root of the rise is
+    nearly straight, so regula falsi is quick; every third step halves, so that it is safe, too.
     """
-    inside, reach = start.copy(), step.copy()
+    goal = float(np.sqrt(allowed))
+
+    def gap(at: Array) -> Array:
+        return np.asarray(np.sqrt(np.maximum(rise(at), 0.0)) - goal)
 
     def stop(at: Array) -> Array:
         return np.minimum(at, limit) if step.flat[0] > 0 else np.maximum(at, limit)
 
+    inside, below, reach = start.copy(), np.full(start.shape, -goal), step.copy()
     outside = stop(inside + reach)
+    above = gap(outside)
     for _ in range(80):
-        out = (rise(outside) > allowed) | (outside == limit)
+        out = (above > 0) | (outside == limit)
         if out.all():
             break
         reach = np.where(out, reach, 2 * reach)
-        inside = np.where(out, inside, outside)
+        inside, below = np.where(out, inside, outside), np.where(out, below, above)
         outside = np.where(out, outside, stop(outside + reach))
-    at_limit = (outside == limit) & ~(rise(outside) > allowed)
-    for _ in range(45):
+        above = gap(outside)
+    at_limit = (outside == limit) & ~(above > 0)
+    found, done = 0.5 * (inside + outside), at_limit
+    for turn in range(90):
+        if done.all():
+            break
         middle = 0.5 * (inside + outside)
-        out = rise(middle) > allowed
-        inside, outside = np.where(out, inside, middle), np.where(out, middle, outside)
-    return np.where(at_limit, limit, 0.5 * (inside + outside))
+        if turn % 3 < 2:
+            with np.errstate(invalid="ignore", divide="ignore"):  # infinitely far above: halve
+                straight = inside - below * (outside - inside) / (above - below)
+            middle = np.where(np.isfinite(straight), straight, middle)
+        value = gap(middle)
+        past = value > 0
+        inside, below = np.where(past, inside, middle), np.where(past, below, value)
+        outside, above = np.where(past, middle, outside), np.where(past, value, above)
+        found = np.where(done, found, middle)
+        done = done | (np.abs(value) <= 1e-8 * goal) | (np.abs(outside - inside) <= 1e-9 * np.abs(outside - start))
+    return np.where(at_limit, limit, found)
 
 
 def profile(p: Power, allowed: float) -> dict[str, tuple[float, float]]:
