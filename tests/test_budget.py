@@ -64,7 +64,8 @@ def test_a_curves_draws_broadcast_over_any_points():
 def test_a_curve_knows_its_box():
     assert joint().inside(N=[4e5, 5e5, 8.2e7, 9e7], D=1e5).tolist() == [False, True, True, False]
     assert joint().inside(N=1e6, D=[2e4, 3e4]).tolist() == [False, True]
-    assert Curve(laws.joint_law, ROBUST).inside(N=1e30, D=1.0)
+    assert not Curve(laws.joint_law, ROBUST).inside(N=1e6, D=1e5)
+    assert Curve(laws.joint_law, ROBUST, {"N": BOX["N"]}).inside(N=[1e6, 1e7], D=1e5).tolist() == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +281,17 @@ def test_leaving_the_box_is_said():
     assert inside.flags == ()
     assert (inside.N, round(inside.D)) == (8.2e7, 49_996)
     assert inside.loss > allocate(joint(), 3e4, FREE).loss
+
+
+def test_a_plan_of_a_law_without_a_box_says_so():
+    bare, half = replace(joint(), box={}), replace(joint(), box={"D": BOX["D"]})
+    unknown = [f"the range of {name} it was fitted in is not known" for name in "ND"]
+    assert allocate(bare, 1e4, FREE).flags == tuple(unknown)
+    assert allocate(half, 1e4, FREE).flags == (unknown[0], "D = 16.1K lies below the fitted 30K to 480K")
+    assert cost_of(bare, FREE, 0.3).flags == tuple(unknown)
+    assert allocate_both(bare, bare, 1e4, FREE).flags == tuple(unknown)
+    for curve in (bare, half, replace(joint(spread=0.05), box={})):
+        assert not budget.path(curve, [1e5, 1e6], FREE)["inside"].any()
 
 
 def test_a_box_that_costs_more_than_the_budget_is_infeasible():

@@ -176,7 +176,16 @@ def test_everything_outside_the_box_is_shaded(pareto):
     assert shaded(fig, "y")[2:] == [(1e4, 3e4), (4.8e5, 1e6)]
     assert "fitted box; shaded: extrapolated" in [a.text for a in fig.layout.annotations]
     free = plans.isocost_figure(replace(pareto, box={}), 5e4, FREE)
-    assert not free.layout.annotations
+    assert shaded(free)[1] == pytest.approx(tuple(10**v for v in free.layout.xaxis.range))
+    assert [a.text for a in free.layout.annotations] == ["the fitted range is not known: all is extrapolated"]
+
+
+def test_the_boxs_label_keeps_away_from_the_budgets_line(pareto):
+    """The line enters the box at budget / price of a pair: at 454K of 480K pairs, then at 33K of 30K."""
+    for money, anchor, corner in ((273_000, "bottom", 3e4), (20_000, "top", 4.8e5)):
+        fig = plans.isocost_figure(pareto, money, FREE)
+        (label,) = (a for a in fig.layout.annotations if a.text.startswith("fitted box"))
+        assert (label.yanchor, 10**label.y) == (anchor, pytest.approx(corner))
 
 
 def test_a_plan_in_the_box_or_none(pareto):

@@ -327,10 +327,13 @@ def _between_optima(
 
 
 def _outside(N: float, D: float, curve: Curve) -> list[str]:
-    """Where a plan leaves the fitted box, a sentence for each argument."""
+    """Where a plan leaves the fitted box or may do so, a sentence for each argument."""
     said = []
     for name, value in (("N", N), ("D", D)):
-        low, high = curve.box.get(name, (0.0, np.inf))
+        if name not in curve.box:
+            said.append(f"the range of {name} it was fitted in is not known")
+            continue
+        low, high = curve.box[name]
         if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
             side = "below" if value < low else "above"
             said.append(f"{name} = {count_text(value)} lies {side} the fitted {count_text(low)} to {count_text(high)}")

@@ -79,10 +79,10 @@ class Curve:
         return low, high
 
     def inside(self, **at: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether the points lie in the fitted box; an argument without a range there is never outside."""
+        """Whether the points lie in the fitted box; nowhere if the box lacks the range of an argument."""
         points = self._points(at)
         shape = np.broadcast_shapes(*(np.shape(p) for p in points.values()))
-        found = np.ones(shape, dtype=bool)
+        found = np.full(shape, set(self.box) == set(self.arguments))
         for n, (low, high) in self.box.items():
             found &= (points[n] >= low * (1 - 1e-9)) & (points[n] <= high * (1 + 1e-9))  # an edge is inside
         return found

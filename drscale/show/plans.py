@@ -152,12 +152,13 @@ def isocost_parts(
     traces[5] |= {"name": "best plan in the box"} if within else {}
     for trace, shown in zip(traces[2:], (True, True, len(cloud) > 0, plan.feasible), strict=True):
         trace["showlegend"] = shown
+    known = {"N", "D"} <= set(curve.box)
     layout = {
         "template": style.template(dark),
         "height": 480,
         "hovermode": "closest",
-        "shapes": _veil(curve.box, n, d, c),
-        "annotations": [_box_label(curve.box, n, d, c)] if {"N", "D"} <= set(curve.box) else [],
+        "shapes": _veil(curve.box if known else {"N": (n[0], n[0])}, n, d, c),
+        "annotations": [_box_label(curve.box, n, d, budget / prices.pair, c) if known else _boxless(n, d, c)],
         "xaxis": lines.log_axis(*n, SIZE, count_text),
         "yaxis": lines.log_axis(*d, PAIRS, count_text),
     }
@@ -308,8 +309,15 @@ def _chance(fig: go.Figure, place: str, c: Mapping[str, str]) -> None:
     fig.add_annotation(words)
 
 
-def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], c: Mapping[str, str]) -> Trace:
-    """Words inside the upper left corner of the fitted box."""
-    x, y = max(box["N"][0], n[0]), min(box["D"][1], d[1])
-    note = lines.note("fitted box; shaded: extrapolated", c, math.log10(x), math.log10(y), "x", "y")
-    return note | {"yanchor": "top"}
+def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], bought: float, c: Mapping[str, str]) -> Trace:
+    """Words inside a left corner of the fitted box, the one further from the D that a budget buys there."""
+    x, (y0, y1) = max(box["N"][0], n[0]), (max(box["D"][0], d[0]), min(box["D"][1], d[1]))
+    low = bought > math.sqrt(y0 * y1)
+    note = lines.note("fitted box; shaded: extrapolated", c, math.log10(x), math.log10(y0 if low else y1), "x", "y")
+    return note | {"yanchor": "bottom" if low else "top"}
+
+
+def _boxless(n: tuple[float, float], d: tuple[float, float], c: Mapping[str, str]) -> Trace:
+    """Words in the upper left corner of a window n by d whose law comes without a box."""
+    note = lines.note("the fitted range is not known: all is extrapolated", c, math.log10(n[0]), math.log10(d[1]))
+    return note | {"xref": "x", "yref": "y", "yanchor": "top"}
