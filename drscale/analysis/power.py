@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -20,7 +21,7 @@ STARTS = 400
 FINE = 257
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, so that what is found once is kept
 class Power:
     """The data of one fit: ``u = log(x / x0)``, y, the weight of each squared residual, and the bounds."""
 
@@ -62,6 +63,7 @@ def _squares(a: Array, delta: Array, s1: Array, sy: Array, syy: Array, sg: Array
     return np.asarray(syy + a * a * sgg + delta * delta * s1 - 2 * a * sgy - 2 * delta * sy + 2 * a * delta * sg)
 
 
+@lru_cache(maxsize=32)
 def minimum(p: Power) -> tuple[float, float, float, float]:
     """The global least squares: sum of squares, a, mu, delta."""
     grid = np.geomspace(*p.mu, STARTS)
@@ -154,6 +156,7 @@ def profile(p: Power, allowed: float) -> dict[str, tuple[float, float]]:
     }
 
 
+@lru_cache(maxsize=32)
 def mu_interval(p: Power, allowed: float) -> tuple[float, float]:
     """The exponents whose best fit is within ``allowed`` of the least sum of squares."""
     least, _, mu, _ = minimum(p)

@@ -104,20 +104,21 @@ def predict(
     x: npt.ArrayLike | Mapping[str, npt.ArrayLike] | pd.DataFrame,
     level: float = 0.95,
     *,
-    runs: int = 1,
+    runs: npt.ArrayLike = 1,
     warn: bool = True,
 ) -> pd.DataFrame:
     """The fitted curve at each x: fit, band_low and band_high for the curve, low and high for a measured value.
 
     For a law of two arguments ``x`` is a mapping or a frame, by the law's names (N, D) or by the fitted columns. A
-    measured value is the mean of ``runs`` new runs. ``extrapolated`` marks points outside the fitted range, of a law of
-    two of either, and ``outside`` says of which; there the intervals hold only as far as the law itself does.
+    measured value is the mean of ``runs`` new runs, a number or one a point. ``extrapolated`` marks points outside the
+    fitted range, of a law of two of either, and ``outside`` says of which; there the intervals hold only as far as the
+    law itself does.
     """
     f = laws.fitted(result)
     at = _points(f, x)
     _check_level(level)
-    if runs < 1:
-        raise ValueError(f"runs={runs}: at least 1")
+    if np.min(runs) < 1:
+        raise ValueError(f"runs={runs!r}: at least 1")
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
     height = np.asarray(result.eval(**at), dtype=float)
     if isinstance(f.problem, Power):

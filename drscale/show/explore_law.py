@@ -8,10 +8,12 @@ from typing import Any
 import ipywidgets
 import lmfit
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.analysis import laws, trust
+from drscale.analysis.curve import Array
 from drscale.show import figures, live, style, traces
 from drscale.show.live import Explorer, Settings, View
 
@@ -56,7 +58,8 @@ def law_view(
     part, rest, _ = trust.split(runs[~gone], law, name, column, above)
     cut = float(part[name].max())
     result = laws.fit(part, law, name, column, warn=False, **options)
-    missed = _missed(result, rest)
+    reach = (float(runs[name].min()), float(runs[name].max()) * 1.6)
+    curve, missed = _predicted(result, rest, traces.points_along(result, reach))
     worst = missed.iloc[missed["error"].abs().argmax()]
     sentence = (
         f"{style.SCOPES[scope]}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
@@ -65,7 +68,7 @@ def law_view(
         "prediction intervals)."
     )
     said = " ".join([sentence, *(f"Beware: {words}." for words in laws.diagnose(result))])
-    fig = _figure(runs, gone, result, measure, scope, cut, dark)
+    fig = _figure(runs, gone, result, curve, reach, measure, scope, cut, dark)
     return View(fig, said, trust.parameters(result))
 
 
@@ -89,7 +92,7 @@ def law_explorer(
     scopes = [s for s in style.SCOPES if any(f"{s}_{m}" in table for m in kinds)]
     if not kinds:
         raise ValueError(f"measures={tuple(measures)!r}: the table has none of them, as in in_domain_entropy")
-    runs = laws.done(table)
+    runs = _light(laws.done(table), x, [f"{s}_{m}" for s in scopes for m in kinds])
     offered = {n: f for n, f in (LAWS if among is None else among).items() if f is law or _offers(runs, f, x)}
     if law not in offered.values():
         offered = {law.__name__.replace("_", " "): law, **offered}
@@ -139,13 +142,19 @@ def law_explorer(
         return "\n".join([*lines, "view = " + live.call(law_view, "table", **settings(chosen)), "view.figure"])
 
     return Explorer(
-        lambda chosen: law_view(table, **settings(chosen)),
+        lambda chosen: law_view(runs, **settings(chosen)),
         controls,
         code,
         [[[["law", "loss", "at"], ["scope", "measure"], ["above"]], "without"]],
         offer=offer,
         name="law",
     )
+
+
+def _light(runs: pd.DataFrame, x: str | None, measures: Iterable[str]) -> pd.DataFrame:
+    """The columns that the view looks at; each step would carry the others along."""
+    wanted = {*OTHER, x, "rung", "seed", "synthetic", *(m + end for m in measures for end in ("", "_low", "_high"))}
+    return runs[[c for c in runs if c in wanted]]
 
 
 def _x(law: Law, x: str | None) -> str:
@@ -183,23 +192,27 @@ def _label(row: pd.Series, name: str) -> str:
     return f"{style.count_text(row[name])}: {whose}"
 
 
-def _missed(result: lmfit.model.ModelResult, rest: pd.DataFrame) -> pd.DataFrame:
-    """What was measured beyond the cut against the curve, a row a level, as :func:`trust.holdout` without its fit."""
+def _predicted(result: lmfit.model.ModelResult, rest: pd.DataFrame, grid: Array) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The curve on a grid, and what was measured beyond the cut against it, a row a level; from one prediction.
+
+    The second part is what :func:`drscale.analysis.trust.holdout` finds, which would fit once more.
+    """
     f = laws.fitted(result)
-    measured = rest.groupby(f.x_name)[f.y_name].agg(["mean", "size"])
-    parts = []
-    for count, levels in measured.groupby("size"):
-        p = trust.predict(result, levels.index.to_numpy(dtype=float), runs=int(str(count)), warn=False)
-        mean = levels["mean"].to_numpy()
-        inside = (p["low"] <= mean) & (mean <= p["high"])
-        parts.append(pd.DataFrame({"error": p["fit"] / mean - 1, "inside": inside}))
-    return pd.concat(parts, ignore_index=True)
+    beyond = rest.groupby(f.x_name)[f.y_name].agg(["mean", "size"])
+    at = np.concatenate([grid, beyond.index.to_numpy(dtype=float)])
+    many = np.concatenate([np.ones(len(grid)), beyond["size"].to_numpy(dtype=float)])
+    p, mean = trust.predict(result, at, runs=many, warn=False), beyond["mean"].to_numpy()
+    found = p.iloc[len(grid) :].reset_index(drop=True)
+    inside = (found["low"] <= mean) & (mean <= found["high"])
+    return p.iloc[: len(grid)], pd.DataFrame({"error": found["fit"] / mean - 1, "inside": inside})
 
 
 def _figure(
     runs: pd.DataFrame,
-    gone: np.ndarray[Any, Any],
+    gone: npt.NDArray[np.bool_],
     result: lmfit.model.ModelResult,
+    curve: pd.DataFrame,
+    reach: tuple[float, float],
     measure: str,
     scope: str,
     cut: float,
@@ -207,31 +220,32 @@ def _figure(
 ) -> go.Figure:
     f, c = laws.fitted(result), style.colours(dark)
     series = traces.Series(f.y_name, scope, style.SCOPES[scope], c[scope], style.MARKERS[scope])
-    fig, kept, left_out = go.Figure(), runs[~gone], runs[gone]
-    everything = runs[f.x_name]
-    reach = (float(everything.min()), float(everything.max()) * 1.6)
-    traces.law_traces(fig, result, series, reach, text=figures.equation(result))
-    traces.point_traces(fig, kept, f.x_name, series, cut, result)
-    fig.data[-1].update(name="held out", legendgroup="held out", showlegend=True)
-    fig.add_scatter(
-        x=left_out[f.x_name],
-        y=left_out[f.y_name],
-        mode="markers",
-        marker={"symbol": "x-thin", "size": 9, "line": {"color": c["faint"], "width": 2}},
-        name="left out",
-        showlegend=bool(len(left_out)),
-        hovertemplate="left out<br>%{x:.4s}: %{y:.4f}<extra></extra>",
-    )
+    points = traces.point_traces(runs[~gone], f.x_name, series, cut, result)
+    points[-1] |= {"name": "held out", "legendgroup": "held out", "showlegend": True}
+    left_out = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": runs[f.x_name][gone].to_numpy(),
+        "y": runs[f.y_name][gone].to_numpy(),
+        "marker": {"symbol": "x-thin", "size": 9, "line": {"color": c["faint"], "width": 2}},
+        "name": "left out",
+        "showlegend": bool(gone.any()),
+        "hovertemplate": "left out<br>%{x:.4s}: %{y:.4f}<extra></extra>",
+    }
     bottom, top = traces.ends(runs, [f.y_name])
-    if measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE:
-        top = max(top, style.CHANCE)
-        traces.chance(fig, False, dark)
-    fig.update_layout(
-        template=style.template(dark),
+    near_chance = measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE
+    layout = {
+        "template": style.template(dark),
         **traces.title(runs),
-        xaxis=style.count_axis(everything, f.x_name),
-        yaxis=traces.value_axis(bottom, top, style.MEASURES.get(measure, measure), False),
-        hovermode="closest",
-        height=420,
-    )
-    return fig
+        "xaxis": style.count_axis(runs[f.x_name], f.x_name),
+        "yaxis": traces.value_axis(
+            bottom, max(top, style.CHANCE) if near_chance else top, style.MEASURES.get(measure, measure), False
+        ),
+        "hovermode": "closest",
+        "height": 420,
+    }
+    if near_chance:
+        line, words = traces.chance_parts(False, dark)
+        layout |= {"shapes": [line], "annotations": [words]}
+    band = traces.law_traces(result, series, reach, text=figures.equation(result), curve=curve)
+    return go.Figure([*band, *points, left_out], layout)

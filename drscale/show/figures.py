@@ -61,8 +61,8 @@ def law_figure(
         if fitted:
             part = done if above is None else done[done[name] <= above]
             result = laws.fit(part, law, name, series.column, warn=warn, **options)
-        traces.law_traces(fig, result, series, reach, level, "" if result is None else equation(result))
-        traces.point_traces(fig, done, name, series, above, result)
+        fig.add_traces(traces.law_traces(result, series, reach, level, "" if result is None else equation(result)))
+        fig.add_traces(traces.point_traces(done, name, series, above, result))
     if above is not None:
         _legend_only(fig, "held out", dark)
     bottom, top = traces.ends(done, [s.column for s in drawn])

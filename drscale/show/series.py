@@ -58,8 +58,8 @@ def series_figure(
         if result is None:
             _plain_line(fig, part, name, drawn)
         else:
-            traces.law_traces(fig, result, drawn, reach, level, figures.equation(result))
-        traces.point_traces(fig, part, name, drawn, result=result)
+            fig.add_traces(traces.law_traces(result, drawn, reach, level, figures.equation(result)))
+        fig.add_traces(traces.point_traces(part, name, drawn, result=result))
         fig.data[-1].visible = False  # nothing is held out here
     bottom, top = traces.ends(done, list(columns))
     measure = _measure(columns)
