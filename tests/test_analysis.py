@@ -467,3 +467,15 @@ def test_analysis_and_show_load_without_torch_in_under_three_seconds():
         for _ in range(3)
     ]
     assert min(spent) < 3
+
+
+@pytest.mark.parametrize(
+    "y", [lambda x, z: np.abs(1 + 0.2 * z), lambda x, z: 1 + 0.001 * np.log(x), lambda x, z: 1e3 / x]
+)
+def test_draws_of_hopeless_tables_are_finite(y):
+    """A Curve takes no other ones; coefficients end at e**690 and at 0."""
+    x = np.repeat(np.geomspace(1e5, 1e7, 4), 2)
+    table = pd.DataFrame({"x": x, "y": y(x, np.random.default_rng(0).standard_normal(8))})
+    curve = refits.curve(quiet(table, y="y", x="x"), 300)
+    assert np.isfinite(curve.draws).all(axis=None)
+    assert np.isfinite(curve.sample(N=[1e3, 1e9])).all()

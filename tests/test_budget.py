@@ -76,6 +76,8 @@ def test_a_curve_knows_its_box():
         ({"box": {"X": (1, 2)}}, "box: no argument 'X'"),
         ({"box": {"mu": (1, 2)}}, "box: 'mu' has a value; a box is for N, D"),
         ({"box": {"N": (2, 1)}}, r"box\['N'\]=\(2, 1\): \(lowest, highest\), both above zero"),
+        ({"draws": pd.DataFrame([ROBUST, ROBUST | {"B": np.inf}])}, r"draws\['B'\]: 1 of 2 are not finite"),
+        ({"draws": pd.DataFrame([ROBUST | {"mu": np.nan}])}, r"draws\['mu'\]: 1 of 1 are not finite"),
         ({"draws": pd.DataFrame({"M": [1.0]})}, "draws: 1 rows of M; a column for each of M, mu, B"),
     ],
 )

@@ -246,6 +246,11 @@ def test_two_metrics_of_one_scope_share_their_draw():
         (lambda q: q.drop(columns="entropy"), "no column 'entropy'"),
         (lambda q: q.drop(columns="scope"), "no column scope"),
         (lambda q: q.assign(condition="attacked"), "no query of scope"),
+        (
+            lambda q: q.assign(entropy=q["entropy"].where(q.index != 2)),
+            "entropy=nan for query .* of run 'a': every query",
+        ),
+        (lambda q: q.assign(entropy=np.inf), "entropy=inf for query"),
     ],
 )
 def test_queries_that_do_not_fit_are_refused(break_it, said):

@@ -20,7 +20,8 @@ class Curve:
     """A law, the values of its parameters, and the box of its arguments in which they were fitted.
 
     ``values`` and ``box`` are keyed by the law's own argument names, ``box`` with (lowest, highest). ``draws`` is a
-    bootstrap sample, a column a parameter; None where only the numbers are known, as for a published table.
+    bootstrap sample, a column a parameter, all of them finite (a coefficient that a refit cannot bound is e**690, its
+    largest); None where only the numbers are known, as for a published table.
     """
 
     law: Callable[..., Any]
@@ -51,6 +52,13 @@ class Curve:
                     f"draws: {len(self.draws)} rows of {', '.join(map(str, self.draws.columns))}; "
                     f"a column for each of {', '.join(self.values)} and at least one row are needed"
                 )
+            for n in self.values:
+                wrong = ~np.isfinite(self.draws[n].to_numpy(dtype=float))
+                if wrong.any():
+                    raise ValueError(
+                        f"draws[{n!r}]: {wrong.sum()} of {len(wrong)} are not finite; a draw without end needs a large "
+                        "number, as refits take e**690 for a coefficient"
+                    )
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -168,6 +168,7 @@ def _by_query(
         times = _times(n, draws, rng)
         for i in ours:
             scope, metric = wanted[i]
+            _check_numbers(numbers[metric][rows], metric, names[query[rows]], table["key"].iloc[run[rows]])
             matrix, w = np.empty((n, len(table))), np.ones(n)
             matrix[where] = numbers[metric][rows]
             if metric in WEIGHTED:
@@ -202,6 +203,17 @@ def _check_once(where: tuple[npt.NDArray[np.intp], ...], domain: str, names: pd.
         raise ValueError(
             f"queries: {domain} query {names[i]!r} stands {times[wrong[0]]} times for run {keys.iloc[run]!r}: "
             "runs are compared on the same queries, each once"
+        )
+
+
+def _check_numbers(values: Array, metric: str, names: pd.Index, keys: pd.Series) -> None:
+    """Raise ValueError where a query has no finite value of a metric."""
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        i = int(wrong[0])
+        raise ValueError(
+            f"queries: {metric}={values[i]:g} for query {names[i]!r} of run {keys.iloc[i]!r}: "
+            "every query needs a finite number, or leave it out for all runs"
         )
 
 
