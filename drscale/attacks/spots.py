@@ -73,10 +73,14 @@ def spots(
 
 def _allowed(word: str, candidates: Sequence[str], asked: Sequence[str], constraints: Sequence[str]) -> tuple[str, ...]:
     """The substitutes that the constraints leave, written like the word they replace."""
-    if "query_words" in constraints and any(kin(word.lower(), q) for q in asked):
+    if not candidates or ("query_words" in constraints and _asked(word.lower(), asked)):
         return ()
-    kept = [c for c in candidates if "query_candidates" not in constraints or not any(kin(c, q) for q in asked)]
+    kept = [c for c in candidates if "query_candidates" not in constraints or not _asked(c, asked)]
     return tuple(dict.fromkeys(like(c, word) for c in kept if c != word.lower()))
+
+
+def _asked(word: str, asked: Sequence[str]) -> bool:
+    return any(q[0] == word[0] and kin(word, q) for q in asked)
 
 
 def like(candidate: str, word: str) -> str:

@@ -10,7 +10,7 @@ import importlib.metadata
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -161,7 +161,14 @@ class FromWordNet:
 
     def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
         """Substitutes of each word, those of its commonest sense first."""
-        return {w: self.dictionary.synonyms(w, self.senses, same_part) for w in words}
+        for w in words:
+            if (w, same_part) not in self._seen:
+                self._seen[w, same_part] = self.dictionary.synonyms(w, self.senses, same_part)
+        return {w: self._seen[w, same_part] for w in words}
+
+    @cached_property
+    def _seen(self) -> dict[tuple[str, bool], list[str]]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +184,8 @@ class Nearest:
 
     def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
         """Substitutes of each word, the nearest first; a table of vectors knows no parts of speech."""
-        place = {w: i for i, w in enumerate(self.words)}
-        found: dict[str, list[str]] = {w: [] for w in words}
-        known = [w for w in found if w in place]
+        place, found = self._place, self._seen
+        known = [w for w in dict.fromkeys(words) if w in place and w not in found]
         step = max(1, 20_000_000 // max(len(self.words), 1))
         for at in range(0, len(known), step):
             block = known[at : at + step]
@@ -189,7 +195,15 @@ class Nearest:
                 near = near[np.argsort(-row[near], kind="stable")]
                 other = (self.words[i] for i in near if not kin(self.words[i], word))
                 found[word] = [w for w, _ in zip(other, range(self.top), strict=False)]
-        return found
+        return {w: found.get(w, []) for w in words}
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {w: i for i, w in enumerate(self.words)}
+
+    @cached_property
+    def _seen(self) -> dict[str, list[str]]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import torch
 
-from drscale.encoder import BiEncoder, Tower, minilm_folder
+from drscale.encoder import BiEncoder, TableEmbedding, Tower, minilm_folder
 from drscale.evaluation.score import Encode, checked
 
-SLACK = 120  # characters kept behind what an encoder reads, for swaps that make the text before them shorter
+SLACK = 40  # characters kept behind what an encoder reads, for swaps that make the text before them shorter
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,25 @@ class Target:
         if any(tail and short[i] for i, (_, tail) in enumerate(place)):
             tokens = self.encoder.tokens([h + t for h, t in place], "passage")
         return self.encoder.encode_all(tokens, "passage")[rows]
+
+
+@contextmanager
+def mapped(encoder: BiEncoder | None) -> Iterator[None]:
+    """Keep a frozen word table mapped to the encoder's width for a while, instead of mapping every token anew.
+
+    The vectors are the same but for rounding, and small encoders are a third faster.
+    """
+    body = None if encoder is None else encoder.passage_tower.body
+    words = None if body is None else body.get_input_embeddings()  # type: ignore[operator]
+    if body is None or not isinstance(words, TableEmbedding):
+        yield
+        return
+    with torch.no_grad():
+        body.set_input_embeddings(torch.nn.Embedding.from_pretrained(words.map(words.table)))  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        body.set_input_embeddings(words)  # type: ignore[operator]
 
 
 def target(model: BiEncoder | Encode, encode_passages: Encode | None = None) -> Target:

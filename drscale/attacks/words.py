@@ -20,7 +20,7 @@ from tqdm import tqdm
 from drscale.attacks import importance
 from drscale.attacks.spots import RUN, Spot, spots, swapped
 from drscale.attacks.synonyms import Synonyms, synonyms
-from drscale.attacks.target import Target, judge, target
+from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
 from drscale.evaluation.score import Encode, checked
 
@@ -30,6 +30,7 @@ WHITE_BOX = ("gradient", "hinge", "swap")
 # and the earlier candidate wins, so that rounding, which depends on what shares a batch, decides nothing.
 TIE = 1e-5
 BLOCK = 256  # passages attacked side by side
+FEW = 16  # for fewer, mapping the whole word table does not pay
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def attack_texts(
     guide = vectors if surrogate is None else surrogate.encode(asked)
     order = sorted(range(len(passages)), key=lambda i: passages[i])  # the same passage side by side is encoded once
     rows: list[dict[str, object]] = [{}] * len(passages)
-    with tqdm(total=len(passages), desc="attack", unit="passage", disable=not progress) as bar:
+    told = tqdm(total=len(passages), desc="attack", unit="passage", disable=not progress)
+    with told as bar, mapped(aim.encoder if len(passages) >= FEW else None):
         for at in range(0, len(order), block):
             some = order[at : at + block]
             mine = [place[queries[i]] for i in some]
