@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from drscale.attacks.importance import read
 from drscale.attacks.spots import swapped
 from drscale.attacks.synonyms import Synonyms, synonyms
 from drscale.attacks.target import target
@@ -62,12 +63,14 @@ def _close(unit: Encode | None, passage: str, swaps: list[tuple[int, str, str]],
     return bool(first @ second >= floor)
 
 
-def cases(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Queries of the docs benchmark and passages that answer others."""
+def cases(count: int, cut: BiEncoder | None = None, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Queries of the docs benchmark and passages that answer others, as far as an encoder reads them."""
     test = benchmark("docs").test
     rows = np.random.default_rng(seed).permutation(len(test.queries))[: 2 * count]
     queries = test.queries["text"].take(rows[:count]).to_pylist()
-    return queries, test.passages["text"].take(rows[count:]).to_pylist()
+    passages = test.passages["text"].take(rows[count:]).to_pylist()
+    ends = [len(p) for p in passages] if cut is None else read(cut, passages).ends
+    return queries, [p[:end] for p, end in zip(passages, ends, strict=True)]
 
 
 def compare(rung: str, source: Synonyms, attack: Attack, few: int, many: int) -> None:
@@ -94,7 +97,7 @@ def compare(rung: str, source: Synonyms, attack: Attack, few: int, many: int) ->
 def versus_textattack(python: str, rung: str, spelling: str, attack: Attack, few: int) -> None:
     """Run TextAttack's greedy search in its own interpreter and print both rates."""
     encoder = build(Recipe(rung=rung)).eval()
-    queries, passages = cases(few)
+    queries, passages = cases(few, cut=encoder)
     source = synonyms(spelling)
     attack_texts(encoder, queries[:2], passages[:2], source, attack, similarity=None)
     started = time.process_time()

@@ -72,7 +72,7 @@ class Table(WordSwap):
 def main(rung: str, spelling: str, few: int, words: int, candidates: int) -> None:
     torch.set_num_threads(1)
     encoder = build(Recipe(rung=rung)).eval()
-    queries, passages = cases(few)
+    queries, passages = cases(few, cut=encoder)
     source = synonyms(spelling)
     source.of(["warm"])
     seconds, lift, asked = 0.0, 0.0, 0

@@ -1,3 +1,4 @@
+import contextlib
 import importlib.util
 from functools import lru_cache
 
@@ -6,12 +7,14 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import WORDS, tiny
 
 from drscale.attacks import importance
 from drscale.attacks.spots import STOP_WORDS, Spot, spots, swapped
 from drscale.attacks.synonyms import Given
-from drscale.attacks.target import target
+from drscale.attacks.target import Tokens, mapped, target
 from drscale.attacks.words import Attack, attack_texts, best_of, plan
 from drscale.encoder import build
 from drscale.runs import Recipe
@@ -227,6 +230,27 @@ def test_only_what_is_read_is_encoded_and_never_too_little():
     assert aim.vectors([whole[:cut]], [whole[cut:]]) == pytest.approx(want, abs=1e-5)
     # Where swaps left too few tokens before the cut, the rest is read after all.
     assert aim.vectors([whole[:20]], [whole[20:]]) == pytest.approx(want, abs=1e-5)
+
+
+@given(
+    st.lists(st.one_of(st.text(max_size=40), st.sampled_from(["[SEP] x", "ΑΣ a", "e\u0301 \x1c b", "深度 learning"])))
+)
+def test_words_tokenised_alone_are_those_of_the_text(texts):
+    enc = encoder()
+    want = enc.tokens([*texts, "a"], "passage")
+    got = Tokens(enc)([*texts, "a"])
+    assert [list(g) for g in got] == [list(w) for w in want.rows(np.arange(len(want)))]
+
+
+def test_the_mapped_table_changes_nothing_and_goes_away():
+    enc, (_, passages) = encoder(), some(3)
+    before, table = enc.encode_passages(passages), enc.passage_tower.body.get_input_embeddings()
+    with mapped(enc):
+        assert enc.passage_tower.body.get_input_embeddings() is not table
+        assert enc.encode_passages(passages) == pytest.approx(before, abs=1e-5)
+    with contextlib.suppress(KeyError), mapped(enc):
+        raise KeyError
+    assert enc.passage_tower.body.get_input_embeddings() is table
 
 
 def test_ties_go_to_the_earlier_candidate():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from drscale.encoder import BiEncoder, TableEmbedding, Tower, minilm_folder
 from drscale.evaluation.score import Encode, checked
 
+SPACES = re.compile(r"[ \t\n\r]+")  # white space to every tokenizer
 SLACK = 40  # characters kept behind what an encoder reads, for swaps that make the text before them shorter
 
 
@@ -24,6 +26,7 @@ class Target:
     encode_queries: Encode
     encode_passages: Encode
     encoder: BiEncoder | None = None
+    tokens: Callable[[Sequence[str]], list[np.ndarray]] | None = None
 
     def cuts(self, passages: Sequence[str], ends: Sequence[int]) -> list[int]:
         """How many characters of each passage must be given to an encoder that reads to ``ends``, with some slack.
@@ -41,13 +44,66 @@ class Target:
         """Encode passages given in two parts, the same ones only once; where the head is enough, the tail is unread."""
         place = {pair: i for i, pair in enumerate(dict.fromkeys(zip(heads, tails, strict=True)))}
         rows = [place[pair] for pair in zip(heads, tails, strict=True)]
-        if self.encoder is None:
+        if self.encoder is None or self.tokens is None:
             return checked(self.encode_passages, [h + t for h, t in place], "encode_passages")[rows]
-        tokens = self.encoder.tokens([h for h, _ in place], "passage")
-        short = tokens.lengths < self.encoder.lengths[1]
-        if any(tail and short[i] for i, (_, tail) in enumerate(place)):
-            tokens = self.encoder.tokens([h + t for h, t in place], "passage")
-        return self.encoder.encode_all(tokens, "passage")[rows]
+        ids = self.tokens([h for h, _ in place])
+        if any(tail and len(ids[i]) < self.encoder.lengths[1] for i, (_, tail) in enumerate(place)):
+            ids = self.tokens([h + t for h, t in place])
+        return _encode(self.encoder, ids)[rows]
+
+
+@torch.inference_mode()
+def _encode(encoder: BiEncoder, ids: list[np.ndarray]) -> np.ndarray:
+    """Passages' vectors from their token ids; on a CPU in pieces that stay in its cache."""
+    was, _ = encoder.training, encoder.eval()
+    piece = 2048 if encoder.device.type == "cpu" else 1 << 17
+    order = np.argsort([len(i) for i in ids], kind="stable")
+    out = np.empty((0, 0), dtype=np.float32)
+    for at in range(0, len(ids), 4096):
+        rows = order[at : at + 4096]
+        vectors = encoder.encode_tokens([ids[r] for r in rows], "passage", piece).float().cpu().numpy()
+        out = out if len(out) else np.empty((len(ids), vectors.shape[1]), dtype=np.float32)
+        out[rows] = vectors
+    encoder.train(was)
+    return out
+
+
+class Tokens:
+    """Token ids of passages as the encoder reads them, with what stands between spaces tokenised once and remembered.
+
+    An attack asks for thousands of texts that differ in a word. Only BERT's word pieces are known to be the same
+    whether a word stands alone or in a text; any other tokenizer is given the whole text.
+    """
+
+    def __init__(self, encoder: BiEncoder) -> None:
+        self.encoder = encoder
+        self.known: dict[str, list[int]] = {}
+        rust = encoder.tokenizer.backend_tokenizer
+        kinds = type(rust.pre_tokenizer).__name__, type(rust.model).__name__
+        ends = rust.encode("").ids
+        self.ends = ends if kinds == ("BertPreTokenizer", "WordPiece") and len(ends) == 2 else None
+
+    def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if self.ends is None:
+            tokens = self.encoder.tokens(texts, "passage")
+            return tokens.rows(np.arange(len(tokens)))
+        parts = [SPACES.split(text) for text in texts]
+        fresh = list({part for row in parts for part in row} - self.known.keys())
+        rust, room = self.encoder.tokenizer.backend_tokenizer, self.encoder.lengths[1] - 2
+        rust.no_padding()
+        rust.no_truncation()
+        encoded = rust.encode_batch_fast(fresh, add_special_tokens=False)
+        self.known |= {part: e.ids for part, e in zip(fresh, encoded, strict=True)}
+        first, last = self.ends
+        found = []
+        for row in parts:
+            ids: list[int] = []
+            for part in row:
+                ids += self.known[part]
+                if len(ids) >= room:
+                    break
+            found.append(np.array([first, *ids[:room], last], dtype=np.int32))
+        return found
 
 
 @contextmanager
@@ -74,7 +130,7 @@ def target(model: BiEncoder | Encode, encode_passages: Encode | None = None) -> 
     if isinstance(model, BiEncoder):
         if encode_passages is not None:
             raise ValueError("encode_passages: a BiEncoder has its own; give model.encode to attack it as a black box")
-        return Target(model.encode, model.encode_passages, model)
+        return Target(model.encode, model.encode_passages, model, Tokens(model))
     if not callable(model):
         raise ValueError(f"model={type(model).__name__}: a BiEncoder or a function from texts to vectors is needed")
     return Target(model, encode_passages or model)
