@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from synthetic import TRUTH, size_table
 
 from drscale.analysis import laws, power, refits, trust
@@ -331,6 +332,36 @@ def test_lack_of_fit_is_silent_without_replicates_and_on_seed_noise():
     assert laws.lack_of_fit(quiet(size_table(seeds=1))) is None
     ratios = [laws.lack_of_fit(quiet(size_table(seed=s))) for s in range(20)]
     assert np.median([p for _, p in ratios]) > 0.2
+
+
+def test_a_parameter_that_is_held_costs_no_degree_of_freedom():
+    """By hand: 12 levels of 2 runs, 2 free parameters, hence an F of 10 and 12 degrees of freedom."""
+    result = quiet(size_table(), bounds={"delta": (0.04, 0.04)})
+    ratio, p = laws.lack_of_fit(result)
+    r = np.asarray(result.residual).reshape(12, 2)
+    assert ratio == pytest.approx(2 * (r.mean(axis=1) ** 2).sum() / 10 / (r.var(axis=1) * 2).sum() * 12)
+    assert p == pytest.approx(stats.f.sf(ratio, 10, 12))
+    four = size_table(levels=4, seeds=1)
+    assert not [s for s in laws.diagnose(quiet(four, bounds={"delta": (0.04, 0.04)})) if "levels of" in s]
+    assert [s for s in laws.diagnose(quiet(four)) if s.startswith("only 4 levels of params_layers for 3 parameters")]
+
+
+def test_a_curve_says_where_its_draws_are_too_narrow():
+    table = size_table()
+    assert refits.curve(quiet(table), 100).doubts == ()
+    held = quiet(table, bounds={"delta": (0.04, 0.04)})
+    assert refits.curve(held, 100).doubts[-1].startswith("delta is held at 0.04: its interval is a point")
+    assert refits.curve(held).doubts == ()  # no draws, no intervals
+    bound = refits.curve(quiet(table, bounds={"delta": (0.0, 0.03)}), 100, unit="level")
+    assert [d.split(":")[0] for d in bound.doubts] == ["delta is at its bound 0.03, and so it is in every draw"]
+    shared = 1 + 0.2 * np.repeat(np.random.default_rng(0).standard_normal(12), 2)
+    levels = quiet(table.assign(in_domain_entropy=table["in_domain_entropy"] * shared))
+    (said,) = refits.curve(levels, 100).doubts
+    assert "runs of one level share an error" in said
+    assert "unit='level'" in said
+    assert refits.curve(levels, 100, unit="level").doubts == ()
+    assert refits.curve(levels, refits.draws(levels, 100, "level")).doubts == ()  # draws know their unit
+    assert refits.curve(levels, refits.draws(levels, 100)).doubts == (said,)
 
 
 def test_mixed_texts_warn():

@@ -285,6 +285,15 @@ def test_leaving_the_box_is_said():
     assert inside.loss > allocate(joint(), 3e4, FREE).loss
 
 
+def test_plans_repeat_the_doubts_of_their_curve():
+    curve = replace(joint(spread=0.05), doubts=("the intervals are too narrow",))
+    plans = allocate(curve, 1e5, FREE, within="box"), cost_of(curve, FREE, 0.3), allocate_both(curve, curve, 1e5, FREE)
+    for plan in plans:
+        assert plan.flags.count("the intervals are too narrow") == 1
+        assert "Beware: the intervals are too narrow." in str(plan)
+    assert "the intervals are too narrow" not in allocate(joint(spread=0.05), 1e5, FREE).flags
+
+
 def test_a_plan_of_a_law_without_a_box_says_so():
     bare, half = replace(joint(), box={}), replace(joint(), box={"D": BOX["D"]})
     unknown = [f"the range of {name} it was fitted in is not known" for name in "ND"]

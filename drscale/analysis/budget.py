@@ -327,7 +327,7 @@ def _between_optima(
 
 
 def _outside(N: float, D: float, curve: Curve) -> list[str]:
-    """Where a plan leaves the fitted box or may do so, a sentence for each argument."""
+    """Where a plan leaves the fitted box or may do so, a sentence for each argument, and what the curve says itself."""
     said = []
     for name, value in (("N", N), ("D", D)):
         if name not in curve.box:
@@ -337,7 +337,7 @@ def _outside(N: float, D: float, curve: Curve) -> list[str]:
         if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
             side = "below" if value < low else "above"
             said.append(f"{name} = {count_text(value)} lies {side} the fitted {count_text(low)} to {count_text(high)}")
-    return said
+    return [*said, *curve.doubts]
 
 
 def _too_dear(curve: Curve, budget: float, prices: Prices) -> str:

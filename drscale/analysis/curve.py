@@ -21,7 +21,8 @@ class Curve:
 
     ``values`` and ``box`` are keyed by the law's own argument names, ``box`` with (lowest, highest). ``draws`` is a
     bootstrap sample, a column a parameter, all of them finite (a coefficient that a refit cannot bound is e**690, its
-    largest); None where only the numbers are known, as for a published table.
+    largest); None where only the numbers are known, as for a published table. ``doubts`` say why the draws deserve
+    caution; every plan made with the curve repeats them.
     """
 
     law: Callable[..., Any]
@@ -30,6 +31,7 @@ class Curve:
     draws: pd.DataFrame | None = None
     name: str = ""
     source: str = ""
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known = _names(self.law)

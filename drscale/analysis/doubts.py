@@ -45,13 +45,11 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     if gone == list(f.columns.values()):
         return [f"{f.y_name} does not fall with {' or '.join(gone)}: there is no power law to read off"]
     said += [f"{f.y_name} does not fall with {column} beside the rest: its part of the law is nil" for column in gone]
-    for name, p in result.params.items():
-        at = next((b for b in (p.min, p.max) if np.isfinite(b) and p.value == b), None)
-        if at is not None and not (at == 0 and p.min == 0 and _is_coefficient(f, name)):
-            said.append(
-                f"{name} is at its bound {at:g}: the runs only say that it lies on that side, "
-                "and the standard errors of the others take it as known"
-            )
+    for name, at in _bound(result, f):
+        said.append(
+            f"{name} is at its bound {at:g}: the runs only say that it lies on that side, "
+            "and the standard errors of the others take it as known"
+        )
     said += _coverage(result, f)
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < 0.01:
@@ -60,6 +58,35 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
             f"p={lack[1]:.1g}), so intervals that treat runs as independent are too narrow; resample whole levels"
         )
     return said + _identified(result, f)
+
+
+def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
+    """Say why intervals from bootstrap draws of a fit, by runs or by levels, are too narrow."""
+    f, said = fitted(result), []
+    lack = lack_of_fit(result) if unit == "run" else None
+    if lack is not None and lack[1] < 0.01:
+        said.append(
+            f"the intervals are too narrow: runs of one level share an error (lack of fit, p={lack[1]:.1g}); "
+            "resample levels, unit='level'"
+        )
+    for name in f.fixed:
+        said.append(f"{name} is held at {f.limits[name][0]:g}: its interval is a point, the others take it as known")
+    for name, at in _bound(result, f):
+        if name not in f.fixed:
+            share = float(np.mean(np.isclose(sample[name], at, rtol=1e-9, atol=1e-300)))
+            where = "every draw" if share == 1 else f"{share:.0%} of the draws"
+            said.append(f"{name} is at its bound {at:g}, and so it is in {where}: the intervals are too narrow")
+    return said
+
+
+def _bound(result: lmfit.model.ModelResult, f: Fitted) -> list[tuple[str, float]]:
+    """The parameters at a bound, with it; a coefficient at 0 is a law that does not fall, which is said elsewhere."""
+    found = []
+    for name, p in result.params.items():
+        at = next((b for b in (p.min, p.max) if np.isfinite(b) and p.value == b), None)
+        if at is not None and not (at == 0 and p.min == 0 and _is_coefficient(f, name)):
+            found.append((name, float(at)))
+    return found
 
 
 def _is_coefficient(f: Fitted, name: str) -> bool:
@@ -78,9 +105,9 @@ def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     single = len(f.columns) == 1
     for argument, column in f.columns.items():
         levels = np.unique(f.points[argument])
-        enough = len(result.params) + 2 if single else 4
+        enough = f.parameters + 2 if single else 4
         if len(levels) < enough:
-            many = f"{len(result.params)} parameters" if single else "its half of the law"
+            many = f"{f.parameters} parameters" if single else "its half of the law"
             said.append(f"only {len(levels)} levels of {column} for {many}: take at least {enough}")
         if f.entry is not None and levels[-1] < 10 * levels[0]:
             said.append(
@@ -119,7 +146,7 @@ def lack_of_fit(result: lmfit.model.ModelResult) -> tuple[float, float] | None:
     place = f.levels
     count = np.bincount(place)
     means = np.bincount(place, r) / count
-    pure, misfit = len(r) - len(count), len(count) - len(result.params)
+    pure, misfit = len(r) - len(count), len(count) - f.parameters
     scatter = float(np.sum((r - means[place]) ** 2))
     if pure < 2 or misfit < 1 or scatter <= 1e-20 * len(r):
         return None

@@ -8,7 +8,7 @@ import lmfit
 import numpy as np
 import pandas as pd
 
-from drscale.analysis import resample, separable
+from drscale.analysis import doubts, resample, separable
 from drscale.analysis.curve import Curve
 from drscale.analysis.fitted import Fitted, fitted, solved, weigh
 from drscale.analysis.separable import Found, Separable
@@ -30,7 +30,7 @@ def draws(result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "run"
     f = fitted(result)
     p, found = solved(f)
     counts = _counts(f, draws, unit, np.random.default_rng(seed))
-    return _frame(result, p, _refit(f, p, found, counts, None))
+    return _frame(result, p, _refit(f, p, found, counts, None), unit)
 
 
 def query_draws(
@@ -60,7 +60,7 @@ def query_draws(
             f"queries: they give {f.y_name}={y[:, i].mean():.4g} where the table has {f.y[i]:.4g}, run {f.keys[i]!r}"
         )
     counts = np.ones_like(y) if not runs else _counts(f, draws, unit, np.random.default_rng([seed, 1]))
-    return _frame(result, p, _refit(f, p, found, counts, y))
+    return _frame(result, p, _refit(f, p, found, counts, y), unit if runs else "query")
 
 
 def curve(
@@ -73,13 +73,15 @@ def curve(
 ) -> Curve:
     """The fitted law with its numbers and the box it was fitted in, as planners and figures take it.
 
-    ``draws`` says how many bootstrap draws go with it, or are draws already made, as by :func:`query_draws`.
+    ``draws`` says how many bootstrap draws go with it, or are draws already made, as by :func:`query_draws`. The
+    curve's ``doubts`` say where they are known to be too narrow.
     """
     f = fitted(result)
     box = {argument: (float(v.min()), float(v.max())) for argument, v in f.points.items()}
     sample = draws if isinstance(draws, pd.DataFrame) else _draws(result, draws, unit, seed) if draws else None
     values = {n: float(v) for n, v in result.best_values.items()}
-    return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs")
+    said = () if sample is None else tuple(doubts.of_draws(result, sample, sample.attrs.get("unit", unit)))
+    return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs", said)
 
 
 _draws = draws
@@ -106,8 +108,10 @@ def _refit(f: Fitted, p: Separable, found: Found, counts: Array, y: Array | None
     return refitted
 
 
-def _frame(result: lmfit.model.ModelResult, p: Separable, found: Found) -> pd.DataFrame:
-    return pd.DataFrame(separable.parameters(p, found), columns=list(result.params))
+def _frame(result: lmfit.model.ModelResult, p: Separable, found: Found, unit: str) -> pd.DataFrame:
+    frame = pd.DataFrame(separable.parameters(p, found), columns=list(result.params))
+    frame.attrs["unit"] = unit
+    return frame
 
 
 def _check_draws(draws: int) -> None:
