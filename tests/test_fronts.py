@@ -10,7 +10,7 @@ from conftest import ROOT
 from strategies import TRAITS, strategy_table
 from synthetic import size_table
 
-from drscale.analysis import contours, frontier, laws, published
+from drscale.analysis import contours, duration, frontier, laws, published
 from drscale.analysis.laws import LawWarning
 from drscale.runs import RunStore
 from drscale.show import export, figures, fronts, plane, series, style
@@ -178,10 +178,10 @@ def test_frontier_figure_finds_the_probability_itself(table):
 
 def test_frontier_figure_of_the_measured_study():
     store = RunStore(ROOT / "data" / "runs" / "docs-standard")
-    runs = store.table()
+    runs = duration.settled(store.table(), store.curves())
     fig = fronts.frontier_figure(runs, queries=store.queries(), pool="seed", draws=200)
     (drawn,) = [t for t in fig.data if t.mode == "markers"]
-    recipes = runs[runs["status"] == "done"].groupby(["rung", "train_pairs"]).size()
+    recipes = runs.groupby(["rung", "train_pairs"]).size()
     assert len(drawn.x) == len(recipes)
     assert drawn.marker.showscale
     assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == (

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from drscale.analysis.duration import settled
 from drscale.runs import RunStore
 from drscale.show.export import export_all
 from drscale.show.figures import data_figure, size_figure
@@ -10,10 +11,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    table = RunStore(HERE.parent / "runs" / "docs-standard").table()
-    trained = table[table["steps"] == table["steps"].mode()[0]]  # some rungs were trained longer too, as a check
-    sizes = trained[trained["pairs"] == 0]
-    data = trained[trained["rung"] == trained.loc[trained["pairs"] > 0, "rung"].iloc[0]]
+    store = RunStore(HERE.parent / "runs" / "docs-standard")
+    runs = settled(store.table(), store.curves())
+    sizes, data = runs[runs["pairs"] == 0], runs[runs["rung"] == "L2H128"]
     figures = {
         "fig2a.svg": size_figure(sizes, above=sorted(sizes["params_layers"].unique())[-2]),
         "fig2b.svg": data_figure(data, above=sorted(data["train_pairs"].unique())[-2]),

@@ -1,26 +1,30 @@
-"""The first measured study: standard training on `docs`, the `local` ladder, ten sizes and six data sizes, two seeds.
+"""The measured study: standard training on `docs`, the `local` ladder, ten sizes and six data sizes, two seeds.
 
-One recipe for all rungs, found in the pilot that LOG.md describes; the learning rate is 0.1 / width for every rung. The
-first recipes take longest, so that two workers end together.
+One recipe for all rungs, found in the pilots that LOG.md describes: the learning rate is 0.1 / width, dropout is 0.1, and
+a run is as long as it pays: 800 steps, then 1,600, 3,200 and 6,400 as separate runs, the narrower the further. What
+takes long stands first, so that two workers end together; what is worth less stands last.
 """
 
-from drscale.runs import Recipe, parse_rung
+from drscale.runs import Recipe
 from drscale.sweep import grid
 
 WIDTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12)
 PAIRS = (8448, 4224, 2112, 1056, 528)  # below all 16,915, each half of the one before
+CROSS = (128, 32)  # the widths at which the pairs vary, too
 
 
-def tuned(rung: str, **changes: int) -> Recipe:
-    """The one recipe at a rung: AdamW's rate is 0.1 / width, to two digits."""
-    size = parse_rung(rung)
-    if size is None:
-        raise ValueError(f"rung={rung!r}: expected L<layers>H<width>")
-    rate = float(f"{0.1 / size[1]:.2g}")
-    return Recipe(rung=rung, steps=800, schedule="linear", warmup=100, select="validation", rate=rate).but(**changes)
+def tuned(width: int, **changes: int) -> Recipe:
+    """The one recipe at a width: AdamW's rate is 0.1 / width, to two digits."""
+    rate, rest = float(f"{0.1 / width:.2g}"), {"schedule": "linear", "warmup": 100, "dropout": 0.1}
+    return Recipe(rung=f"L2H{width}", steps=800, rate=rate, select="validation", **rest).but(**changes)
 
 
-first, second = ([tuned(f"L2H{width}", seed=seed) for width in WIDTHS] for seed in (0, 1))
-data = grid(tuned("L2H96"), pairs=PAIRS, seed=(0, 1))
-recipes = [*first[:3], *second[:3], *data, *first[3:], *second[3:]]
+def both(widths: tuple[int, ...], **changes: int) -> list[Recipe]:
+    return [tuned(width, seed=seed, **changes) for width in widths for seed in (0, 1)]
+
+
+data = [recipe for width in CROSS for recipe in grid(tuned(width), pairs=PAIRS, seed=(0, 1))]
+recipes = [*both(WIDTHS[:3]), *data[:10], *both(WIDTHS[3:]), *data[10:]]
+recipes += [*both(WIDTHS[4:], steps=1600), *both(WIDTHS[5:], steps=3200)]
+recipes += [tuned(width, steps=1600) for width in WIDTHS[1:4][::-1]] + [tuned(width, steps=6400) for width in WIDTHS[6:]]
 store = "docs-standard"
