@@ -73,6 +73,10 @@ def test_behaviour_is_judged_by_the_second_half() -> None:
     assert behaviour(np.concatenate([wild, np.full(100, 0.4)])).kind == "settles"
     assert behaviour(wild).kind == "oscillates"
     assert behaviour(np.ones(100)).kind == "saturates"
+    assert (
+        behaviour(np.tile([0.0, 0.0, 0.0, 0.15], 50)).kind == "saturates"
+    )  # it only ever leaves the bound for a moment
+    assert behaviour(np.tile([0.0, 0.0, 0.0, 1.0, 1.0], 50)).kind == "oscillates"
 
 
 @pytest.mark.parametrize(

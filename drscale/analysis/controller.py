@@ -19,8 +19,8 @@ import pandas as pd
 class Behaviour:
     """How a weight behaves in the second half of its course.
 
-    ``kind`` is ``saturates`` (nearly always at one bound), ``oscillates`` (its middle 90% spans more than 0.2) or
-    ``settles``; ``at_bounds`` is the share of steps at 0 or 1, ``spread`` the width of the middle 90%.
+    ``kind`` is ``saturates`` (at one bound for more than half of the steps, and hardly ever at the other),
+    ``oscillates`` (its middle 90% spans more than 0.2) or ``settles``; ``at_bounds`` is the share of steps at 0 or 1, ``spread`` the width of the middle 90%.
     """
 
     kind: str
@@ -93,5 +93,6 @@ def behaviour(omega: Sequence[float] | np.ndarray | pd.Series) -> Behaviour:
     late = course[len(course) // 2 :]
     low, high = (float((late <= 1e-9).mean()), float((late >= 1 - 1e-9).mean()))
     spread = float(np.subtract(*np.quantile(late, [0.95, 0.05])))
-    kind = "saturates" if max(low, high) > 0.9 else "oscillates" if spread > 0.2 else "settles"
+    stuck = max(low, high) > 0.5 and min(low, high) < 0.1
+    kind = "saturates" if stuck else "oscillates" if spread > 0.2 else "settles"
     return Behaviour(kind, low + high, spread, float(late.mean()))
