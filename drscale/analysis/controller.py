@@ -20,7 +20,8 @@ class Behaviour:
     """How a weight behaves in the second half of its course.
 
     ``kind`` is ``saturates`` (at one bound for more than half of the steps, and hardly ever at the other),
-    ``oscillates`` (its middle 90% spans more than 0.2) or ``settles``; ``at_bounds`` is the share of steps at 0 or 1, ``spread`` the width of the middle 90%.
+    ``oscillates`` (its middle 90% spans more than 0.2) or ``settles``; ``at_bounds`` is the share of steps at 0 or 1,
+    ``spread`` the width of the middle 90%.
     """
 
     kind: str
