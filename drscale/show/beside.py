@@ -36,6 +36,8 @@ def beside(panels: Mapping[str, go.Figure | Parts]) -> go.Figure:
         notes += [_title(title, start + width / 2)] if len(panels) > 1 else []
         for axis, other in (("x", "y"), ("y", "x")):
             layout[f"{axis}axis{place}"] = own.get(f"{axis}axis", {}) | {"anchor": f"{other}{place}"}
+        if place and layout[f"yaxis{place}"].get("title") == layout["yaxis"].get("title"):
+            layout[f"yaxis{place}"]["title"] = {"text": ""}  # said once, on the left
         layout[f"xaxis{place}"]["domain"] = [start, start + width]
     if len(panels) > 1:  # the legend stands above the panels' titles
         layout["legend"] = layout.get("legend", {}) | {"y": 1.08}

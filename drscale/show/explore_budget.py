@@ -25,11 +25,11 @@ CURVES = "# curves: the laws that budget_explorer was given"
 PRICES = {
     "pair": "an annotated pair",
     "gpu_hour": "a GPU-hour",
-    "peak_flops": "its peak FLOP/s",
+    "peak_flops": "peak FLOP/s",
     "utilisation": "utilisation",
     "steps": "training steps",
     "tokens_per_step": "tokens a step",
-    "documents": "documents to encode",
+    "documents": "documents",
     "tokens_per_document": "tokens a document",
 }
 
@@ -62,6 +62,7 @@ def budget_view(
         for n, c in laws.items()
     }
     fig = beside(panels)
+    fig.layout.width = live.WIDTH
     said = " ".join(f"{n}: {plan}" if len(made) > 1 else str(plan) for n, plan in made.items())
     return View(fig, said, pd.DataFrame([_row(n, plan) for n, plan in made.items()]))
 

@@ -105,6 +105,7 @@ def frontier_view(
         by = [c for c in ("strategy", "share") if c in rows] or "rung"
         fig = fronts.joint_figure(rows, by, contour, x, y, better=better, inverse="none", dark=dark)
     _area(fig, rows, (x, y), at, dark)
+    fig.layout.width = live.WIDTH
     front = rows[rows["on_front"]].sort_values(x)
     names = dict(zip(rows.index, (", ".join(parts) for parts in fronts.run_parts(rows)), strict=True))
     listed = [f"{names[i]} ({p:.0%})" for i, p in front["probability"].items()]

@@ -69,7 +69,8 @@ def law_view(
     )
     said = " ".join([sentence, *(f"Beware: {words}." for words in laws.diagnose(result))])
     fig = _figure(runs, gone, result, curve, reach, measure, scope, cut, dark)
-    return View(fig, said, trust.parameters(result))
+    numbers = trust.parameters(result)
+    return View(fig, said, numbers if numbers["note"].any() else numbers.drop(columns="note"))
 
 
 def law_explorer(
@@ -243,6 +244,7 @@ def _figure(
         ),
         "hovermode": "closest",
         "height": 420,
+        "width": live.WIDTH,
     }
     if near_chance:
         line, words = traces.chance_parts(False, dark)

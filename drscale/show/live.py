@@ -21,7 +21,7 @@ from drscale.show.style import count_text
 
 Settings = Mapping[str, Any]
 ROUND = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # the steps of a slider in each decade
-STILL_WIDTH = 960  # pixels of an explorer's picture where there is no page to fill
+WIDTH = 960  # pixels of an explorer's figure; left to itself, JupyterLab draws it 700 wide
 WRAP = {"flex_flow": "row wrap"}
 HEAVIEST = 3_000_000  # bytes of a file that a page still takes as a link
 
@@ -81,10 +81,7 @@ def still(figure: go.Figure, words: str = "") -> dict[str, Any]:
     """
     if "PLOTLY_RENDERER" not in os.environ:
         return {}
-    plain = go.Figure(figure)
-    if plain.layout.width is None:
-        plain.layout.width = STILL_WIDTH
-    bundle: dict[str, Any] = plain._repr_mimebundle_()
+    bundle: dict[str, Any] = go.Figure(figure)._repr_mimebundle_()
     return bundle | ({"text/markdown": words} if words else {})
 
 
