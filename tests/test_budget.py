@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from lmfit import Model, Parameters
+from lmfit.model import ModelResult
 from scipy.optimize import minimize_scalar
 
 from drscale.analysis import budget, laws
@@ -155,6 +157,7 @@ def test_money_in_words(value, text):
         ({"utilisation": 0}, "utilisation=0: a share above 0"),
         ({"documents": -1}, "documents=-1: a finite number zero or above"),
         ({"tokens_per_document": 0}, "tokens_per_document=0: 30T documents to encode need a length"),
+        ({"pair": "0.6"}, "pair='0.6': a finite number above zero"),
         ({"steps": np.nan}, "steps=nan: a finite number above zero"),
     ],
 )
@@ -482,11 +485,24 @@ def test_joint_intervals_pair_the_draws():
     exact = budget._between_optima(forms, 2e4, FREE, 0.5, None)[0][0]
     drawn = {s: budget._form(c, True, 300) for s, c in zip(budget.SIDES, (robust, effective), strict=True)}
     assert budget._between_optima(drawn, 2e4, FREE, 0.5, None)[0][5] == pytest.approx(exact, rel=1e-3)
+    weighted = 0.5 * sum(curve.sample(N=plan.N, D=plan.D)[:300] for curve in (robust, effective))
+    ends = np.quantile(weighted, [0.025, 0.975], method="inverted_cdf")
+    assert plan.intervals["loss"] == (pytest.approx(ends[0]), pytest.approx(ends[1]))
     limited = allocate_both(robust, effective, 2e4, FREE, at_most={"robustness": plan.parts["robustness"] * 1.001})
     assert "of the draws this money cannot keep the limit" in limited.flags[-1]
 
 
+def test_joint_plans_say_whose_box_they_leave():
+    robust, effective = joint(ROBUST), replace(joint(EFFECT), box={"N": (1e6, 1e12), "D": BOX["D"]})
+    flags = allocate_both(robust, effective, 1e4, FREE).flags
+    assert [f.split(" = ")[0] for f in flags] == ["for robustness, N", "D"]
+    assert [f.split(" = ")[0] for f in allocate_both(robust, joint(EFFECT), 1e4, FREE).flags] == ["N", "D"]
+
+
 # Callers' mistakes
+
+
+FIT = ModelResult(Model(laws.joint_law, independent_vars=["N", "D"]), Parameters())
 
 
 @pytest.mark.parametrize(
@@ -494,6 +510,22 @@ def test_joint_intervals_pair_the_draws():
     [
         (lambda c: allocate(c, 0, FREE), "budget=0: a finite amount above zero"),
         (lambda c: allocate(c, np.nan, FREE), "budget=nan"),
+        (lambda c: allocate(c, "5000", FREE), "budget='5000': a finite amount above zero"),
+        (lambda c: budget.path(c, ["5000"], FREE), "budget='5000': a finite amount above zero"),
+        (lambda c: allocate(FIT, 1e4, FREE), r"curve=ModelResult: expected a Curve, as trust.curve\(result\) makes"),
+        (lambda c: allocate(FIT, 1e4, FREE, within="box"), "curve=ModelResult: expected a Curve"),
+        (lambda c: cost_of(FIT, FREE, 0.3), "curve=ModelResult: expected a Curve"),
+        (lambda c: allocate_both(c, FIT, 1e4, FREE), "curve=ModelResult: expected a Curve"),
+        (lambda c: budget.path(FIT, [1e4], FREE), "curve=ModelResult: expected a Curve"),
+        (lambda c: budget.optima(FIT, 1e4, FREE), "curve=ModelResult: expected a Curve"),
+        (lambda c: budget.isocost(1e4, FREE, [1e6, 0.0]), "N=0: only numbers above zero"),
+        (lambda c: budget.contour(c, 0.3, N=[-1.0]), "N=-1: only numbers above zero"),
+        (lambda c: budget.contour(c, 0.3, D=0), "D=0: only numbers above zero"),
+        (lambda c: allocate(c, 1e4, FREE, level=7), "level=7: must lie between 0 and 1"),
+        (lambda c: cost_of(c, FREE, 0.3, level=7), "level=7: must lie between 0 and 1"),
+        (lambda c: allocate_both(c, c, 1e4, FREE, level=7), "level=7: must lie between 0 and 1"),
+        (lambda c: budget.path(c, [1e4], FREE, level=7), "level=7: must lie between 0 and 1"),
+        (lambda c: cost_of(c, FREE, "0.3"), "target='0.3': a finite loss above zero"),
         (lambda c: allocate(c, 1e4, FREE, within="fit"), "within='fit': allowed are None and 'box'"),
         (lambda c: allocate(replace(c, box={}), 1e4, FREE, within="box"), "a box for nothing, not for N and D"),
         (lambda c: allocate(joint(spread=0.1), 1e4, FREE, level=95), "level=95: must lie between 0 and 1"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 from drscale.analysis import laws
 from drscale.analysis.curve import Array, Curve, count_text
 from drscale.analysis.plan import Allocation as Allocation
+from drscale.analysis.plan import of_both, outside
 from drscale.analysis.prices import Prices as Prices
 from drscale.analysis.prices import paper as paper
 
@@ -43,6 +45,8 @@ class _Form:
 
 def _form(curve: Curve, drawn: bool = False, rows: int | None = None) -> _Form:
     """The common form of the joint and the additive law, at the curve's values or over its (first ``rows``) draws."""
+    if not isinstance(curve, Curve):
+        raise ValueError(f"curve={type(curve).__name__}: expected a Curve, as trust.curve(result) makes of a fit")
     if curve.law not in (laws.joint_law, laws.additive_law):
         name = getattr(curve.law, "__name__", repr(curve.law))
         raise ValueError(f"curve: its law is {name}; a plan needs joint_law or additive_law, which know both N and D")
@@ -125,8 +129,9 @@ def allocate(
     in its flags. Where the box cannot be afforded at all, the plan is not feasible and says from which budget on.
     """
     _check_budget(budget)
-    _check_within(within, curve)
+    _check_level(level)
     form = _form(curve)
+    _check_within(within, curve)
     if within and (flag := _too_dear(curve, budget, prices)):
         return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
     N, D = _best(form, budget, prices)
@@ -140,7 +145,7 @@ def allocate(
             ns, ds = _into_box(ns, ds, curve, budget, prices)
         samples = {"N": ns, "D": ds, "loss": curve.sample(N=n, D=d)}
         intervals = {k: _interval(v, level) for k, v in samples.items()}
-    flags = _outside(n, d, curve)
+    flags = outside(n, d, curve)
     if within and (rest := budget - prices.cost(n, d)) > 1e-6 * budget:
         flags.append(f"the box ends before the money: {prices.money(rest)} is left over")
     return Allocation(n, d, float(form.loss(n, d)[0]), budget, prices, {}, intervals, tuple(flags))
@@ -149,15 +154,16 @@ def allocate(
 def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
     """The optimum of every draw, columns N and D: the cloud behind the intervals of :func:`allocate`."""
     _check_budget(budget)
+    form = _form(curve, drawn=True)
     if curve.draws is None:
         raise ValueError(f"curve: {curve.name or 'it'} has no draws, so its optimum is a single point")
-    return pd.DataFrame(dict(zip("ND", _best(_form(curve, drawn=True), budget, prices), strict=True)))
+    return pd.DataFrame(dict(zip("ND", _best(form, budget, prices), strict=True)))
 
 
 def isocost(budget: float, prices: Prices, N: npt.ArrayLike) -> Array:
     """The pairs that can be annotated beside a model of N parameters; NaN where the model alone costs more."""
     _check_budget(budget)
-    D = (budget - prices.per_parameter * np.asarray(N, dtype=float)) / prices.pair
+    D = (budget - prices.per_parameter * _positive("N", N)) / prices.pair
     return np.where(D > 0, D, np.nan)
 
 
@@ -166,9 +172,10 @@ def contour(curve: Curve, loss: float, *, N: npt.ArrayLike | None = None, D: npt
     if (N is None) == (D is None):
         raise ValueError("contour: give either N or D, the other comes back")
     f = _form(curve)
-    own, power, known = (
-        (f.B, f.q, (f.M / np.asarray(N)) ** f.p) if D is None else (f.M, f.p, (f.B / np.asarray(D)) ** f.q)
-    )
+    if N is not None:
+        own, power, known = f.B, f.q, (f.M / _positive("N", N)) ** f.p
+    else:
+        own, power, known = f.M, f.p, (f.B / _positive("D", D)) ** f.q
     rest = np.maximum(loss - f.delta, 0.0) ** (1 / f.k) - known
     return own * np.where(rest > 0, rest, np.nan) ** (-1 / power)
 
@@ -177,13 +184,14 @@ def path(
     curve: Curve, budgets: Iterable[float], prices: Prices, *, within: Literal["box"] | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """The optimum for each budget, a row each: budget, N, D, loss, their intervals, costs, ``inside`` (the box)."""
-    money = [float(b) for b in budgets]
-    if not money:
+    given = list(budgets)
+    if not given:
         raise ValueError("budgets=[]: at least one")
-    for budget in money:
+    for budget in given:
         _check_budget(budget)
+    _check_level(level)
+    form, money = _form(curve), [float(b) for b in given]
     if curve.draws is None and within is None:  # all at once
-        form = _form(curve)
         N, D = _best(form, money, prices)
         frame = pd.DataFrame({"budget": money, "N": N, "D": D, "loss": form.loss(N, D)})
         costs = {"annotation": prices.pair * D, "training": prices.training * N, "encoding": prices.encoding * N}
@@ -213,6 +221,7 @@ def cost_of(
     ``improvement=-0.1`` with ``at=(N, D)`` means a loss a tenth below the predicted one there. A target at or below the
     law's floor has no plan, and the answer says so.
     """
+    _check_level(level)
     form = _form(curve)
     if (target is None) == (improvement is None) or (improvement is None) != (at is None):
         raise ValueError(
@@ -222,14 +231,14 @@ def cost_of(
         if not -1 < improvement < 0:
             raise ValueError(f"improvement={improvement!r}: between -1 and 0, as -0.1 for a tenth less")
         target = (1 + improvement) * float(curve(N=at[0], D=at[1]))
-    if target is None or not np.isfinite(target) or target <= 0:
+    if not isinstance(target, Real) or not np.isfinite(target) or target <= 0:
         raise ValueError(f"target={target!r}: a finite loss above zero is needed")
     floor = float(form.delta[0])
     if target <= floor:
         flag = f"a loss of {target:.3g} cannot be bought: it is not above the law's floor of {floor:.3g}"
         return Allocation(np.nan, np.nan, np.nan, np.nan, prices, flags=(flag,))
     N, D = (float(v[0]) for v in _cheapest(form, target, prices))
-    flags, intervals = _outside(N, D, curve), {}
+    flags, intervals = outside(N, D, curve), {}
     if curve.draws is not None:
         drawn = _form(curve, drawn=True)
         wanted: Any = target if at is None else (1 + (improvement or 0)) * drawn.loss(*at)
@@ -255,9 +264,11 @@ def allocate_both(
 
     The loss is ``weight`` x robustness + (1 - weight) x effectiveness, by default their mean. Or one of them becomes a
     constraint: ``at_most={"robustness": 0.3}`` makes effectiveness as good as it can be meanwhile, and the other way
-    round. Draws of the two curves are paired by row.
+    round. Draws of the two curves are paired by row: the intervals are right only if both were drawn from the same
+    runs, with the same unit and seed. The plan is not kept inside a box, but its flags say where it leaves whose.
     """
     _check_budget(budget)
+    _check_level(level)
     if weight is not None and (at_most is not None or not 0 <= weight <= 1):
         raise ValueError(f"weight={weight!r}, at_most={at_most!r}: either a weight between 0 and 1 or a limit")
     if at_most is not None and (len(at_most) != 1 or not set(at_most) <= set(SIDES)):
@@ -273,20 +284,25 @@ def allocate_both(
         cure = f"it costs {prices.money(price.cost)}" if price.feasible else price.flags[0]
         flag = f"{prices.money(budget)} brings {side} to {parts[side]:.3g} and not to {limit:.3g}: {cure}"
         return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
-    flags = list(dict.fromkeys(f for c in curves.values() for f in _outside(n, d, c)))
+    flags = of_both({side: outside(n, d, c) for side, c in curves.items()})
     intervals: dict[str, tuple[float, float]] = {}
     if robust.draws is not None and effective.draws is not None:
         rows = min(len(robust.draws), len(effective.draws))
         drawn = {side: _form(c, drawn=True, rows=rows) for side, c in curves.items()}
         ns, ds, kept = _between_optima(drawn, budget, prices, share, at_most)
-        samples = {"N": ns, "D": ds} | {side: form.loss(n, d) for side, form in drawn.items()}
+        losses = {side: form.loss(n, d) for side, form in drawn.items()}
+        samples = {"N": ns, "D": ds, "loss": _together(losses, share, at_most)} | losses
         intervals = {k: _interval(v, level) for k, v in samples.items()}
         if not kept.all():
             flags.append(f"in {np.mean(~kept):.1%} of the draws this money cannot keep the limit")
-    loss = share * parts["robustness"] + (1 - share) * parts["effectiveness"]
+    return Allocation(n, d, _together(parts, share, at_most), budget, prices, parts, intervals, tuple(flags))
+
+
+def _together(losses: Mapping[str, Any], share: float, at_most: Mapping[str, float] | None) -> Any:
+    """The loss of a joint plan: the weighted mean, or the one without a limit."""
     if at_most is not None:
-        loss = next(v for side, v in parts.items() if side not in at_most)
-    return Allocation(n, d, loss, budget, prices, parts, intervals, tuple(flags))
+        return next(v for side, v in losses.items() if side not in at_most)
+    return share * losses["robustness"] + (1 - share) * losses["effectiveness"]
 
 
 def _between_optima(
@@ -326,20 +342,6 @@ def _between_optima(
     return N, D, np.ones(N.shape, dtype=bool)
 
 
-def _outside(N: float, D: float, curve: Curve) -> list[str]:
-    """Where a plan leaves the fitted box or may do so, a sentence for each argument, and what the curve says itself."""
-    said = []
-    for name, value in (("N", N), ("D", D)):
-        if name not in curve.box:
-            said.append(f"the range of {name} it was fitted in is not known")
-            continue
-        low, high = curve.box[name]
-        if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
-            side = "below" if value < low else "above"
-            said.append(f"{name} = {count_text(value)} lies {side} the fitted {count_text(low)} to {count_text(high)}")
-    return [*said, *curve.doubts]
-
-
 def _too_dear(curve: Curve, budget: float, prices: Prices) -> str:
     (n0, _), (d0, _) = curve.box["N"], curve.box["D"]
     least = float(prices.cost(n0, d0))
@@ -352,16 +354,26 @@ def _too_dear(curve: Curve, budget: float, prices: Prices) -> str:
 
 
 def _interval(sample: Array, level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r}: must lie between 0 and 1")
     # Of a sample with infinite members, an end is one of the members, never a mean of two.
     low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
     return float(low), float(high)
 
 
 def _check_budget(budget: float) -> None:
-    if not np.isfinite(budget) or budget <= 0:
+    if not isinstance(budget, Real) or not np.isfinite(budget) or budget <= 0:
         raise ValueError(f"budget={budget!r}: a finite amount above zero is needed")
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r}: must lie between 0 and 1")
+
+
+def _positive(name: str, values: Any) -> Array:
+    found = np.asarray(values, dtype=float)
+    if not (found > 0).all():
+        raise ValueError(f"{name}={found[~(found > 0)].flat[0]:g}: only numbers above zero")
+    return found
 
 
 def _check_within(within: str | None, curve: Curve) -> None:

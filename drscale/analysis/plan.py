@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from drscale.analysis.curve import count_text
+from drscale.analysis.curve import Curve, count_text
 from drscale.analysis.prices import Prices
 
 
@@ -65,3 +65,24 @@ class Allocation:
 
 def _three(value: float) -> str:
     return f"{value:.3f}"
+
+
+def outside(N: float, D: float, curve: Curve) -> list[str]:
+    """Where a plan leaves the fitted box or may do so, a sentence for each argument, and what the curve says itself."""
+    said = []
+    for name, value in (("N", N), ("D", D)):
+        if name not in curve.box:
+            said.append(f"the range of {name} it was fitted in is not known")
+            continue
+        low, high = curve.box[name]
+        if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
+            side = "below" if value < low else "above"
+            said.append(f"{name} = {count_text(value)} lies {side} the fitted {count_text(low)} to {count_text(high)}")
+    return [*said, *curve.doubts]
+
+
+def of_both(said: Mapping[str, list[str]]) -> list[str]:
+    """What is said of both losses once, and what of one with its name."""
+    both = set.intersection(*map(set, said.values()))
+    flags = [f if f in both else f"for {side}, {f}" for side, own in said.items() for f in own]
+    return list(dict.fromkeys(flags))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from drscale.analysis.curve import count_text
@@ -37,7 +38,12 @@ class Prices:
         positive = ("pair", "gpu_hour", "peak_flops", "steps", "tokens_per_step", "train_flops", "encode_flops")
         for name in (*positive, "documents", "tokens_per_document", "utilisation"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
+            if (
+                not isinstance(value, Real)
+                or not math.isfinite(value)
+                or value < 0
+                or (value == 0 and name in positive)
+            ):
                 allowed = "above zero" if name in positive else "zero or above"
                 raise ValueError(f"{name}={value!r}: a finite number {allowed} is needed")
         if not 0 < self.utilisation <= 1:
