@@ -313,12 +313,14 @@ def test_verdicts_follow_the_tables(tmp_path):
     edit(folder / "tables_1_2.csv", "ood,4.34e3,0.83,0.08", "ood,4.34e3,0.83,0.05")
     edit(folder / "table_4.csv", "joint,1.96e4,0.25,2.57e3,0.80", "joint,1.96e4,0.08,2.57e3,0.80")
     edit(folder / "prose.csv", "24;19", "24;24")
+    edit(folder / "prose.csv", 'of its first tries",', 'of its first tries",0.31;0.32')
     edit(folder / "prose.csv", '",0.6;3.22e-8;0.43', '",0.6;3.22e-8;0.53')
     found = claims.verdicts(folder)
     assert verdict(found, "size-sensitivity", "MS MARCO, fall in nats") == HOLDS
     assert verdict(found, "equal-floors", "MS MARCO, ood") == HOLDS
     assert verdict(found, "better-unscaled", "robustness") == FAILS
     assert verdict(found, "checkpoints", "") == HOLDS
+    assert verdict(found, "shared-towers", "one tower") == FAILS
     assert verdict(found, "price-constants", "encoding") == FAILS
 
 

@@ -6,10 +6,10 @@ a score. Two numbers then say where a run stands: its **level** ``s = (g_x + g_y
 
 A contour is ``s = s0 - k (t - t0)**2``. It has the shape that the paper describes: both are low where a strategy leans
 to one side, and best in between. It bends the right way for any k > 0. Linear in its coefficients, it has one best fit
-and exact intervals from four strategies on. And unlike a superellipse about a worst corner, or a hyperbola with its
-asymptotes, it needs no reference point: a factor on all x or all y only shifts it. At ``t0`` a percent of x is worth a
-percent of y: the Pareto-efficient point, and ``exp(t0)`` is R / E there. Within ``1 / (4 k)`` of t0 the one can only be
-had for the other, which makes that part the front; further out both get worse.
+and, from four strategies on, Fieller intervals that take the leans as known. And unlike a superellipse about a worst
+corner, or a hyperbola with its asymptotes, it needs no reference point: a factor on all x or all y only shifts it. At
+``t0`` a percent of x is worth a percent of y: the Pareto-efficient point, and ``exp(t0)`` is R / E there. Within
+``1 / (4 k)`` of t0 the one can only be had for the other, which makes that part the front; further out both get worse.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def domain_figure(
             y=1,
             yref="paper",
             yanchor="top",
-            text="chance, ln 257",
+            text=style.CHANCE_TEXT,
             textangle=-90,
             showarrow=False,
             font={"color": style.colours(dark)["faint"]},

@@ -305,7 +305,7 @@ def _chance(fig: go.Figure, place: str, c: Mapping[str, str]) -> None:
     line = {"type": "line", "line": {"dash": "dot", "color": c["faint"], "width": 1.5}}
     at = {"x0": 0, "x1": 1, "xref": f"x{place} domain", "y0": style.CHANCE, "y1": style.CHANCE, "yref": f"y{place}"}
     fig.add_shape(line | at)
-    words = lines.note("chance, ln 257", c, 0.03, math.log10(style.CHANCE), f"x{place} domain", f"y{place}")
+    words = lines.note(style.CHANCE_TEXT, c, 0.03, math.log10(style.CHANCE), f"x{place} domain", f"y{place}")
     fig.add_annotation(words)
 
 

@@ -36,6 +36,7 @@ RAMP = ("#AADC32", "#35B779", "#21908C", "#31688E", "#443A83", "#440154")
 RAMP_DARK = ("#5A4FA0", "#31688E", "#21908C", "#35B779", "#8FD744", "#FDE725")
 FAMILY = "Open Sans, DejaVu Sans, Arial, sans-serif"
 CHANCE = math.log(257)  # contrastive entropy of a guess among one positive and 256 negatives, in nats
+CHANCE_TEXT = f"chance, ln {round(math.exp(CHANCE))}"
 
 AXES = {
     "params_layers": "Non-embedding parameters N (transformer layers)",

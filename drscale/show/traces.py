@@ -43,8 +43,8 @@ def law_traces(
     grid = low = high = fit = np.array([])
     inside = np.array([], dtype=bool)
     if result is not None:
-        grid = points_along(result, reach)
-        p = trust.predict(result, grid, level, warn=False) if curve is None else curve
+        p = trust.predict(result, points_along(result, reach), level, warn=False) if curve is None else curve
+        grid = p[laws.fitted(result).x_name].to_numpy()
         low, high, fit, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
         inside = ~inside
     # The dashed parts start at the last solid point, and a gap keeps the lower from the upper one.
@@ -86,11 +86,13 @@ def law_traces(
     return [common | trace for trace in shown]
 
 
-def points_along(result: lmfit.model.ModelResult, reach: tuple[float, float]) -> npt.NDArray[np.float64]:
+def points_along(
+    result: lmfit.model.ModelResult, reach: tuple[float, float], count: int = 40
+) -> npt.NDArray[np.float64]:
     """Where a curve is drawn: evenly over the reach, and at both ends of what was measured."""
     measured = laws.fitted(result).x
     ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
-    return np.unique(np.concatenate([np.geomspace(*reach, 40), ends]))
+    return np.unique(np.concatenate([np.geomspace(*reach, count), ends]))
 
 
 def point_traces(
@@ -187,7 +189,7 @@ def chance_parts(log_y: bool, dark: bool) -> tuple[dict[str, Any], dict[str, Any
         "xanchor": "right",
         "y": math.log10(style.CHANCE) if log_y else style.CHANCE,  # annotations, unlike shapes, count in decades
         "yanchor": "bottom",
-        "text": "chance, ln 257",
+        "text": style.CHANCE_TEXT,
         "showarrow": False,
         "font": {"color": faint},
     }
