@@ -18,7 +18,7 @@ from drscale.analysis.shapes import EXPONENT, Array
 
 MU = EXPONENT
 STARTS = 400
-FINE = 257
+FINE = 129  # exponents on the way to an interval: its ends are off by less than 0.1% of its width
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity, so that what is found once is kept

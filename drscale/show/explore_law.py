@@ -27,6 +27,7 @@ LOSSES: dict[str, dict[str, Any]] = {  # options of laws.fit
 }
 OTHER = {"params_layers": "train_pairs", "train_pairs": "params_layers"}  # what a law of one of them holds fixed
 WORDS = {"params_layers": "parameters", "train_pairs": "pairs"}
+POINTS = 28  # along the curve: smooth to the eye, and quicker than a printed figure's
 TABLE = "# table: the runs that law_explorer was given"
 
 
@@ -59,7 +60,7 @@ def law_view(
     cut = float(part[name].max())
     result = laws.fit(part, law, name, column, warn=False, **options)
     reach = (float(runs[name].min()), float(runs[name].max()) * 1.6)
-    curve, missed = _predicted(result, rest, traces.points_along(result, reach))
+    curve, missed = _predicted(result, rest, traces.points_along(result, reach, POINTS))
     worst = missed.iloc[missed["error"].abs().argmax()]
     sentence = (
         f"{style.SCOPES[scope]}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
