@@ -189,7 +189,7 @@ def chance_parts(log_y: bool, dark: bool) -> tuple[dict[str, Any], dict[str, Any
         "xanchor": "right",
         "y": math.log10(style.CHANCE) if log_y else style.CHANCE,  # annotations, unlike shapes, count in decades
         "yanchor": "bottom",
-        "text": "chance, ln 257",
+        "text": style.CHANCE_TEXT,
         "showarrow": False,
         "font": {"color": faint},
     }
