@@ -125,6 +125,6 @@ def test_the_climb_is_drawn(dark):
     drawn = {t.name: t for t in fig.data}
     assert list(drawn["attacked"].y) == [7]
     assert list(drawn["no swap was kept"].x) == [300]
-    assert fig.layout.xaxis.range[0] > fig.layout.xaxis.range[1]
+    assert fig.layout.yaxis.range[0] > fig.layout.yaxis.range[1]  # the top of the list is up
     with pytest.raises(ValueError, match="rank_after"):
         climb_figure(rows.drop(columns="rank_after"))

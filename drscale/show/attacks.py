@@ -137,10 +137,10 @@ def _heading(row: pd.Series | Mapping[str, Any], queries: Mapping[str, str] | st
 
 
 def climb_figure(rows: pd.DataFrame, dark: bool = False) -> go.Figure:
-    """Draw the rank of each attacked document before and after; above the diagonal it climbed.
+    """Draw the rank of each attacked document before and after; above the dotted curve it climbed.
 
-    Both axes are logarithmic and reversed, so that the top of the list is up and to the right; documents that stayed
-    where they were lie on the diagonal, as hollow marks where nothing was changed.
+    Ranks afterwards are on a logarithmic scale with the top of the list at the top. Documents that stayed where they
+    were lie on the curve, as hollow marks where nothing was changed.
     """
     if missing := [name for name in ("rank_before", "rank_after", "changed") if name not in rows]:
         raise ValueError(f"rows: {', '.join(missing)} missing; the table of an attack on a collection has them")
@@ -148,7 +148,8 @@ def climb_figure(rows: pd.DataFrame, dark: bool = False) -> go.Figure:
     fig = go.Figure()
     last = float(rows[["rank_before", "rank_after"]].max().max()) if len(rows) else 1.0
     line = {"color": c["faint"], "width": 1, "dash": "dot"}
-    fig.add_scatter(x=[1, last], y=[1, last], mode="lines", line=line, name="rank unchanged", hoverinfo="skip")
+    same = np.geomspace(1.0, max(last, 2.0), 60)
+    fig.add_scatter(x=same, y=same, mode="lines", line=line, name="rank unchanged", hoverinfo="skip")
     for changed, name in ((True, "attacked"), (False, "no swap was kept")):
         part = rows[rows["changed"] == changed]
         if not len(part):
@@ -168,12 +169,13 @@ def climb_figure(rows: pd.DataFrame, dark: bool = False) -> go.Figure:
             hovertemplate="rank %{x:,} → %{y:,}<br>%{customdata[0]}<extra></extra>",
         )
     ticks = style.log_ticks(1.0, max(last, 2.0))
-    axis = {
+    y = {
         "type": "log",
         "range": [math.log10(last * 1.2), math.log10(0.85)],
         "tickvals": ticks,
         "ticktext": [style.count_text(t) for t in ticks],
+        "title": {"text": "Rank after (logarithmic)"},
     }
-    axes = {"xaxis": {**axis, "title": {"text": "Rank before"}}, "yaxis": {**axis, "title": {"text": "Rank after"}}}
-    fig.update_layout(template=style.template(dark), **axes)
+    x = {"range": [0, last * 1.03], "title": {"text": "Rank before"}}
+    fig.update_layout(template=style.template(dark), xaxis=x, yaxis=y)
     return fig
