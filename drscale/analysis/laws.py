@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lmfit
@@ -97,11 +97,23 @@ LAWS: dict[Callable[..., Any], Law] = {
 }
 
 
-class _LogModel(lmfit.Model):
-    """An lmfit model whose residual is the difference of logarithms."""
+class _LawModel(lmfit.Model):
+    """An lmfit model whose residual may be a difference of logarithms, and is NaN where a coefficient is negative.
+
+    The minimiser takes a step to NaN back. A bound at 0 would do the same, but push starts away that are close to it.
+    """
+
+    def __init__(self, law: Callable[..., Any], arguments: Iterable[str], entry: Law | None, log: bool) -> None:
+        self.log, self.coefficients = log, [] if entry is None else [c for c, _ in entry.coefficients]
+        policy = "raise" if entry is None else "propagate"
+        super().__init__(law, independent_vars=list(arguments), nan_policy=policy)
 
     def _residual(self, params: Any, data: Any, weights: Any, **kwargs: Any) -> Any:
-        return np.log(data) - np.log(self.eval(params, **kwargs))
+        if any(params[c].value < 0 for c in self.coefficients):
+            return np.full(len(data), np.nan)
+        if self.log:
+            return np.log(data) - np.log(self.eval(params, **kwargs))
+        return super()._residual(params, data, weights, **kwargs)
 
 
 def fit(
@@ -148,15 +160,14 @@ def fit(
         at, held = optimum.best(problem, found, entry, limits)
     elif robust:
         scale = 1.0
-    model = (_LogModel if space == "log" else lmfit.Model)(law, independent_vars=list(columns))
+    model = _LawModel(law, columns, entry, space == "log")
     parameters = model.make_params()
     for name in names:
         if name not in at:
             raise ValueError(f"start={start!r}: {name} is missing")
         low, high = limits[name]
         value = float(np.clip(at[name], low, high))
-        # lmfit wants room between bounds, and would push a start this close to its bound away from it.
-        if low == high or (low == 0 and name != names[-1] and value < 1e-6):
+        if low == high or (name in model.coefficients and value < 1e-6):  # lmfit wants room between bounds
             low, high = -np.inf, np.inf
         parameters[name].set(value=value, min=low, max=high, vary=name in unknown and name not in held)
     result = _polish(model, parameters, points, ys, space, scale)
@@ -182,6 +193,8 @@ def _polish(
 ) -> lmfit.model.ModelResult:
     """Let lmfit find the optimum from where it stands, for its report and its standard errors."""
     options: dict[str, Any] = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
+    if model.func in LAWS:  # coefficients may be tiny or huge: steps relative to them
+        options |= {"jac": "3-point", "diff_step": 1e-6}
     if scale is not None:
         options |= {"loss": "soft_l1", "f_scale": scale}
     with np.errstate(all="ignore"):  # runs without scatter: lmfit's correlations are 0 / 0

@@ -11,6 +11,7 @@ from drscale.analysis import separable
 from drscale.analysis.separable import FAR, Found, Rows, Separable
 from drscale.analysis.shapes import Array
 
+CLOSE = 1e-12  # squares known to so much are enough here
 GROW, HALVE = 60, 40  # rounds: outward until the squares have risen enough, then inward to the place
 
 
@@ -81,7 +82,7 @@ def heights(p: Separable, found: Found, at: Array, allowed: float) -> tuple[Arra
 
 def _risen(batch: Rows, state: Array, live: Any, least: float) -> Array:
     """How far the squares lie above the least, refitted from where each row was last found."""
-    found = separable.solve(batch, state[live])
+    found = separable.solve(batch, state[live], CLOSE)
     state[live] = found.t
     return found.squares - least
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from drscale.analysis.shapes import EDGE, Array, Family, Shape
+from drscale.analysis.shapes import Array, Family, Shape
 
 REACH = 2.0  # a step in t: logarithms have no business further away
+HOPS = (0.6, 0.2)  # at a bound the law can have a kink and many small valleys: look again this far around
 CHUNK = 256  # rows that stay in the processor's cache together
+NIL = 1e-15  # a half of a law with no larger share in the fall at any run is not there
 ROUNDS = 300
 FAR = 690.0  # the logarithm of a coefficient that is as good as infinite, or with a minus as 0
 PROMISING = 256  # points of the grid, the best for the whole table, that are starts for its resamples
@@ -93,18 +95,26 @@ def rows(p: Separable, count: int, **changes: Any) -> Rows:
     return Rows(**given)
 
 
-def minimum(p: Separable, starts: int = 16) -> Found:
+def minimum(p: Separable, starts: int = 24) -> Found:
     """The global least squares, a single row: the best of several starts that the grid names."""
     grid = candidates(p)
     squares = scan(p, grid, p.weights[None], p.y[None])[0]
     chosen: list[Array] = []
-    spread = np.maximum(p.high - p.low, 1e-12)
+    spread = np.maximum(np.ptp(grid, axis=0), 1e-12)
     for i in np.argsort(squares):
-        if all(np.abs((grid[i] - c) / spread).max() > 0.15 for c in chosen):
+        if all(np.abs((grid[i] - c) / spread).max() > 0.12 for c in chosen):
             chosen.append(grid[i])
         if len(chosen) == starts:
             break
-    found = solve(rows(p, len(chosen)), np.array(chosen))
+    best = _best(solve(rows(p, len(chosen)), np.array(chosen)))
+    rng = np.random.default_rng(0)
+    for reach in HOPS if ((best.t <= p.low) | (best.t >= p.high)).any() else ():
+        near = best.t + reach * rng.standard_normal((starts, best.t.shape[1]))
+        best = _better(best, _best(solve(rows(p, starts), near)))
+    return best
+
+
+def _best(found: Found) -> Found:
     return found.take([int(np.argmin(found.squares))])
 
 
@@ -146,7 +156,7 @@ def candidates(p: Separable) -> Array:
     counts = {1: (80,), 2: (12, 12), 4: (8, 10, 8, 4)}[len(family.own)]
     axes = [np.linspace(low, high, n) for low, high, n in zip(p.low, p.high, counts, strict=False)]
     if family.share:
-        axes.append(np.array([-10.0, -6.0, -3.0, -1.0, 1.0, 3.0, 6.0, 10.0]))
+        axes.append(np.array([-12.0, -5.0, -2.0, -0.7, 0.0, 0.7, 2.0, 5.0, 12.0]))
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
 
@@ -228,14 +238,14 @@ def _pinned(batch: Rows, t: Array, g: Array, slopes: Array) -> _State:
     return _State(b, h - b * g_at[:, 0], r, (r * r).sum(1), left)
 
 
-def solve(batch: Rows, t: Array, rounds: int = ROUNDS) -> Found:
+def solve(batch: Rows, t: Array, close: float = CLOSE) -> Found:
     """Take every row from its t to the valley's floor; (rows, k) in, the optimum of each row out."""
     n = len(t)
     t = np.clip(t, batch.low, batch.high)
     out = Found(np.full(n, np.inf), np.zeros(n), t.copy(), np.zeros(n))
     left = np.arange(n)  # rows that are still on their way
     state, damp = _look(batch, t), np.full(n, 1e-3)
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         r, slopes = state.r, state.slopes
         pull = (slopes @ r[..., None])[..., 0]  # (rows, k), downhill
         stuck = ((t <= batch.low) & (pull < 0)) | ((t >= batch.high) & (pull > 0))
@@ -247,11 +257,12 @@ def solve(batch: Rows, t: Array, rounds: int = ROUNDS) -> Found:
         norm = np.sqrt(scale)
         system = bend / (norm[:, :, None] * norm[:, None, :])
         system[:, range(t.shape[1]), range(t.shape[1])] = 1.0 + damp[:, None]
-        step = np.clip(np.linalg.solve(system, (pull / norm)[..., None])[..., 0] / norm, -REACH, REACH)
+        reach = np.maximum(REACH, 0.5 * np.abs(t))
+        step = np.clip(np.linalg.solve(system, (pull / norm)[..., None])[..., 0] / norm, -reach, reach)
         new = np.clip(t + step, batch.low, batch.high)
         tried = _look(batch, new)
         better = tried.squares < state.squares
-        arrived = ((pull * pull / scale).max(1) <= CLOSE * state.squares) | (damp > 1e12)
+        arrived = ((pull * pull / scale).max(1) <= close * state.squares) | (damp > 1e12)
         damp = np.where(better, np.maximum(damp * 0.1, 1e-12), damp * 8)
         t = np.where(better[:, None], new, t)
         state = _State(*(_pick(better, getattr(tried, f.name), getattr(state, f.name)) for f in fields(_State)))
@@ -282,8 +293,10 @@ def parameters(p: Separable, found: Found) -> Array:
     natural = p.family.to_natural(found.t, log_b)
     centre = [0.0 if d is None else p.centre[d] for d in p.family.unit]
     values = np.exp(np.clip(natural + np.array(centre), -FAR, FAR))
-    for place, gone in ((0, found.t[:, -1] <= -EDGE), (2, found.t[:, -1] >= EDGE)) if p.family.share else ():
-        values[gone, place] = 0.0
+    if p.family.share:
+        _, slopes = p.family.natural(natural, p.x)
+        for place in (0, 2):  # a coefficient's slope is its exponent times the share of its half at each run
+            values[slopes[:, place].max(1) < NIL * np.exp(natural[:, place + 1]), place] = 0.0
     for place in (0, 2) if p.family.share else (0,):
         values[~fall, place] = 0.0
     return np.column_stack([values, found.delta])

@@ -25,7 +25,7 @@ Shape = Callable[[Array, Array], tuple[Array, Array]]
 EXPONENT = (0.01, 10.0)  # beyond these a power law is a logarithm or a step
 WIDTH = (0.1, 2.0)  # of a break, in e-folds of x: narrower is a kink, wider than the data
 MOST = 150.0  # of log g, so that squares stay finite
-EDGE = 40.0  # of logit w: there one of the two terms is gone
+EDGE = 100.0  # of the last entry of t: there one of the two terms is gone
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def power_to_natural(t: Array, log_b: Array) -> Array:
 def additive_shape(t: Array, x: Array) -> tuple[Array, Array]:
     """w (N / N0)**-mu + (1 - w) (D / D0)**-eta, t = (log mu, log eta, logit w)."""
     a, b = -np.exp(t[:, :1]) * x[0], -np.exp(t[:, 1:2]) * x[1]
-    w, rest = _shares(t[:, 2:])
-    inner, s, other = _sum(np.log(w) + a, np.log(rest) + b)
-    return _exp(inner), np.stack([s * a, other * b, s * rest - other * w], axis=1)
+    log_w, log_rest = _shares(t[:, 2:])
+    inner, s, other = _sum(log_w + a, log_rest + b)
+    return _exp(inner), np.stack([s * a, other * b, _lean(s, other, log_w, log_rest)], axis=1)
 
 
 def additive_natural(t: Array, x: Array) -> tuple[Array, Array]:
@@ -79,17 +79,21 @@ def additive_natural(t: Array, x: Array) -> tuple[Array, Array]:
 
 def additive_to_natural(t: Array, log_b: Array) -> Array:
     p, q, k = t.T
-    w, rest = _shares(k)
-    return np.column_stack([(log_b + np.log(w)) / np.exp(p), p, (log_b + np.log(rest)) / np.exp(q), q])
+    log_w, log_rest = _shares(k)
+    return np.column_stack([(log_b + log_w) / np.exp(p), p, (log_b + log_rest) / np.exp(q), q])
 
 
 def joint_shape(t: Array, x: Array) -> tuple[Array, Array]:
-    """(w (N / N0)**(-mu / eta) + (1 - w) D0 / D)**eta, t = (log mu, log eta, logit w)."""
+    """(w (N / N0)**(-mu / eta) + (1 - w) D0 / D)**eta, t = (log mu, log eta, eta logit w).
+
+    The last is the logarithm of how many times more N alone would leave at the reference point than D alone.
+    """
     eta, a = np.exp(t[:, 1:2]), -np.exp(t[:, :1] - t[:, 1:2]) * x[0]
-    w, rest = _shares(t[:, 2:])
-    inner, s, other = _sum(np.log(w) + a, np.log(rest) - x[1])
-    power, turn = eta * inner, s * eta * a
-    return _exp(power), np.stack([turn, power - turn, eta * (s * rest - other * w)], axis=1)
+    k = t[:, 2:] / eta
+    log_w, log_rest = _shares(k)
+    inner, s, other = _sum(log_w + a, log_rest - x[1])
+    power, turn, lean = eta * inner, s * eta * a, _lean(s, other, log_w, log_rest)
+    return _exp(power), np.stack([turn, power - turn - eta * k * lean, lean], axis=1)
 
 
 def joint_natural(t: Array, x: Array) -> tuple[Array, Array]:
@@ -103,8 +107,9 @@ def joint_natural(t: Array, x: Array) -> tuple[Array, Array]:
 
 def joint_to_natural(t: Array, log_b: Array) -> Array:
     p, q, k = t.T
-    eta, (w, rest) = np.exp(q), _shares(k)
-    return np.column_stack([(log_b + eta * np.log(w)) / np.exp(p), p, np.log(rest) + log_b / eta, q])
+    eta = np.exp(q)
+    log_w, log_rest = _shares(k / eta)
+    return np.column_stack([(log_b + eta * log_w) / np.exp(p), p, log_rest + log_b / eta, q])
 
 
 def broken_shape(t: Array, x: Array) -> tuple[Array, Array]:
@@ -139,13 +144,18 @@ def _sum(a: Array, b: Array) -> tuple[Array, Array, Array]:
     return np.maximum(a, b) + np.log(whole), np.where(first, 1, e) / whole, np.where(first, e, 1) / whole
 
 
+def _lean(s: Array, other: Array, log_w: Array, log_rest: Array) -> Array:
+    """How far the share of N at each run lies above w, by the smaller shares, which do not cancel."""
+    return np.where(log_w < log_rest, s - np.exp(log_w), np.exp(log_rest) - other)
+
+
 def _exp(power: Array) -> Array:
     return np.exp(np.minimum(power, MOST))
 
 
 def _shares(k: Array) -> tuple[Array, Array]:
-    """w and 1 - w of logit w, both without cancellation."""
-    return 1 / (1 + np.exp(-k)), 1 / (1 + np.exp(k))
+    """The logarithms of w and of 1 - w, of logit w."""
+    return -np.logaddexp(0.0, -k), -np.logaddexp(0.0, k)
 
 
 POWER = Family(power_shape, power_natural, power_to_natural, (0, None), (1,))

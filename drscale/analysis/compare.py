@@ -1,0 +1,243 @@
+"""Several laws held against the same runs: how well each fits, interpolates and extrapolates. Never imports torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+
+from drscale.analysis import laws, trust
+from drscale.analysis.fitted import fitted, name_of
+from drscale.analysis.laws import Columns
+
+LawFunction = Callable[..., Any]
+COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "aicc", "note"]
+
+
+def compare(
+    table: pd.DataFrame,
+    candidates: Iterable[LawFunction] | Mapping[str, LawFunction],
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    above: trust.Above = None,
+    starts: Mapping[LawFunction, Mapping[str, float]] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Fit several laws to the same runs and tell how they do, a row a law.
+
+    ``x`` names the columns as for :func:`laws.fit`; a law takes those of its arguments, so ``{"N": ..., "D": ...}``
+    serves laws of one and of two. ``starts`` has start values for laws of your own, ``options`` go to every fit.
+
+    Columns: law, parameters, runs, levels, sigma (spread of one run about the curve, a share of y), r2, aicc with
+    delta_aicc to the best and its Akaike weight; leave_one_out, the root mean square of the relative error at each
+    level when its runs are left out, over so many ``folds``; rolling, the same beyond a cut when only the runs up to it
+    are fitted, over all ``cuts``; with ``above``, holdout, the same beyond that one cut. Folds and cuts are those that
+    all laws can be fitted to, so that the errors compare; a law that has none of its own is left out of that.
+    ``note`` says why a law, or part of this, could not be had. AICc takes runs as independent.
+    """
+    named = dict(candidates) if isinstance(candidates, Mapping) else {name_of(law): law for law in candidates}
+    if not named:
+        raise ValueError("candidates=[]: at least one law")
+    shared = _shared(named.values(), x)
+    cut = None if above is None else trust.parted(table, _arguments(named.values(), x), y, above)
+    rows: list[dict[str, Any]] = []
+    tried: dict[str, list[pd.DataFrame | None]] = {"leave_one_out": [], "rolling": [], "holdout": []}
+    for name, law in named.items():
+        given = options | ({"start": starts[law]} if starts is not None and law in starts else {})
+        parts: dict[str, pd.DataFrame] = {}
+        try:
+            columns = _columns_for(law, x, list(named.values()))
+            told = _told(laws.fit(table, law, columns, y, warn=False, **given)) | {"note": ""}
+        except ValueError as e:
+            told = {"note": f"not fitted: {e}"}
+        else:
+            parts["leave_one_out"] = leave_one_out(table, law, columns, y, levels=shared, **given)
+            parts["rolling"] = rolling(table, law, columns, y, levels=shared, **given)
+            if cut is not None:
+                parts["holdout"] = _missed(*cut, law, columns, y, shared, given).assign(fold=0)
+        rows.append({"law": name, **told})
+        for kind, frames in tried.items():
+            frames.append(parts.get(kind))
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("parameters", "runs", "levels"), "Int64"))
+    frame["delta_aicc"] = frame["aicc"] - frame["aicc"].min()
+    weight = np.exp(-0.5 * frame["delta_aicc"])
+    frame["weight"] = weight / weight.sum()
+    for kind, count, said in (
+        ("leave_one_out", "folds", "predicted from the rest"),
+        ("rolling", "cuts", "extrapolated"),
+        ("holdout", "", "held out"),
+    ):
+        errors, counts, notes = _errors(tried[kind], said)
+        if kind != "holdout" or above is not None:
+            frame[kind] = errors
+            frame["note"] = ["; ".join(n for n in pair if n) for pair in zip(frame["note"], notes, strict=True)]
+        if count:
+            frame[count] = counts
+    return frame[[c for c in frame if c != "note"] + ["note"]]
+
+
+def leave_one_out(
+    table: pd.DataFrame,
+    law: LawFunction,
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    levels: Iterable[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Leave the runs of one level out, fit the others, and predict the level; a row a level.
+
+    A level is a point of the columns ``levels``, by default the law's own. ``error`` is (predicted - measured) /
+    measured, missing where ``note`` says why the rest could not be fitted; ``fold`` numbers what was left out together.
+    """
+    columns = laws.columns_of(law, x)
+    names, rows = _levels(table, columns, y, levels), laws.done(table)
+    place = rows.groupby(names).ngroup().to_numpy()
+    found = []
+    for i in range(place.max() + 1):
+        within, rest = rows[place != i], rows[place == i]
+        found.append(_missed(within, rest, law, columns, y, names, options).assign(fold=i))
+    return pd.concat(found, ignore_index=True)
+
+
+def rolling(
+    table: pd.DataFrame,
+    law: LawFunction,
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    levels: Iterable[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Fit everything up to a cut and predict what lies above, for every cut through every column; a row a level above.
+
+    Columns: along (the column that is cut), cut (its largest fitted value), the level, runs, measured, predicted,
+    error, note and fold as for :func:`leave_one_out`; a cut below which the law cannot be fitted has one row.
+    """
+    columns = laws.columns_of(law, x)
+    names, rows = _levels(table, columns, y, levels), laws.done(table)
+    found = []
+    for along in names:
+        values = rows[along].to_numpy(dtype=float)
+        for cut in np.unique(values)[:-1]:
+            rest = rows[values > cut]
+            part = _missed(rows[values <= cut], rest, law, columns, y, names, options).assign(fold=f"{along}<={cut:g}")
+            if part["note"].any():  # one row is enough to say so
+                part = part.head(1).assign(runs=len(rest), measured=np.nan, **dict.fromkeys(names, np.nan))
+            part.insert(0, "along", along)
+            part.insert(1, "cut", cut)
+            found.append(part)
+    return pd.concat(found, ignore_index=True)
+
+
+def _levels(table: pd.DataFrame, columns: Mapping[str, str], y: str, levels: Iterable[str] | None) -> list[str]:
+    names = list(columns.values()) if levels is None else list(levels)
+    laws.values(table, *names, *columns.values(), y)  # refuses what cannot be fitted
+    return names
+
+
+def _missed(
+    within: pd.DataFrame,
+    rest: pd.DataFrame,
+    law: LawFunction,
+    columns: Mapping[str, str],
+    y: str,
+    names: list[str],
+    options: Mapping[str, Any],
+) -> pd.DataFrame:
+    """What a law fitted to some runs says of the mean of others, level by level."""
+    by = list(dict.fromkeys([*names, *columns.values()]))
+    frame = rest.groupby(by)[y].agg(["size", "mean"]).reset_index()
+    frame = frame.rename(columns={"size": "runs", "mean": "measured"}).assign(predicted=np.nan, error=np.nan, note="")
+    try:
+        result = laws.fit(within, law, columns, y, warn=False, **options)
+    except ValueError as e:
+        return frame.assign(note=str(e))
+    at = {a: frame[c].to_numpy(dtype=float) for a, c in columns.items()}
+    predicted = np.asarray(result.eval(**at), dtype=float)
+    return frame.assign(predicted=predicted, error=predicted / frame["measured"] - 1)
+
+
+def _told(result: lmfit.model.ModelResult) -> dict[str, Any]:
+    """What the fit to all runs says of itself."""
+    f, good = fitted(result), laws.goodness(result)
+    n, k = len(f.y), f.parameters + 1  # sigma is estimated, too
+    r = np.asarray(result.residual, dtype=float)
+    aicc = np.nan
+    if n > k + 1 and not f.robust:
+        aicc = n * float(np.log(max(r @ r / n, 1e-300))) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    row = {"parameters": f.parameters, "runs": n, "levels": int(good["levels"])}
+    return row | {"sigma": good["relative_error"], "r2": good["R2"], "aicc": aicc}
+
+
+def _errors(parts: Sequence[pd.DataFrame | None], said: str) -> tuple[list[float], list[int], list[str]]:
+    """For each law the root mean square error over the folds that all laws have, how many, and why there are none."""
+    possible = [None if p is None else _folds(p.dropna(subset=["error"])) for p in parts]
+    known = [mine for mine in possible if mine]
+    common = set.intersection(*known) if known else set()
+    values, counts, notes = [], [], []
+    for part, mine in zip(parts, possible, strict=True):
+        if part is None or not mine:
+            values.append(np.nan)
+            counts.append(0)
+            notes.append("" if part is None else f"never {said}: {part['note'].iloc[0]}")
+            continue
+        kept = part[part["fold"].isin(common)]
+        values.append(float(np.sqrt((kept["error"] ** 2).mean())) if len(kept) else np.nan)
+        counts.append(len(common))
+        notes.append("" if common else f"never {said} where the other laws can be, too")
+    return values, counts, notes
+
+
+def _folds(part: pd.DataFrame) -> set[Any]:
+    return set(part["fold"])
+
+
+def _arguments(candidates: Iterable[LawFunction], x: Columns | None) -> dict[str, str]:
+    """Every column that a law takes, by the argument it is."""
+    if isinstance(x, Mapping):
+        return dict(x)
+    found: dict[str, str] = {}
+    for law in candidates:
+        try:
+            columns = _columns_for(law, x, list(candidates))
+        except ValueError:  # said in the law's own row
+            continue
+        found |= {a: c for a, c in columns.items() if c not in found.values()}
+    return found
+
+
+def _shared(candidates: Iterable[LawFunction], x: Columns | None) -> list[str]:
+    """The columns whose points are the levels for all laws."""
+    if isinstance(x, str):
+        return [x]
+    if x is not None:
+        return list(x.values() if isinstance(x, Mapping) else x)
+    names = [c for law in candidates if law in laws.LAWS for c in laws.LAWS[law].columns.values() if c]
+    return list(dict.fromkeys(names))
+
+
+def _columns_for(law: LawFunction, x: Columns | None, candidates: Sequence[LawFunction]) -> dict[str, str]:
+    """The columns a law takes of those given."""
+    entry = laws.LAWS.get(law)
+    wanted = list(inspect.signature(law).parameters) if entry is None else list(entry.columns)
+    if isinstance(x, Mapping):
+        return laws.columns_of(law, {a: c for a, c in x.items() if a in wanted})
+    if isinstance(x, tuple) and len(x) == 2 and set(wanted) <= {"N", "D"}:
+        return laws.columns_of(law, {a: c for a, c in zip(("N", "D"), x, strict=True) if a in wanted})
+    if x is None and wanted == ["x"]:  # what the other laws of one argument take
+        others = {_only(other) for other in candidates} - {""}
+        if len(others) == 1:
+            return {"x": others.pop()}
+    return laws.columns_of(law, x)
+
+
+def _only(law: LawFunction) -> str:
+    """The default column of a law of one argument."""
+    columns = list(laws.LAWS[law].columns.values()) if law in laws.LAWS else []
+    return columns[0] if len(columns) == 1 else ""
