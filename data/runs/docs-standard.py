@@ -1,7 +1,7 @@
 """The measured study: standard training on `docs`, the `local` ladder, ten sizes and six data sizes, two seeds.
 
-One recipe for all rungs, found in the pilots that LOG.md describes: the learning rate is 0.1 / width, dropout is 0.1, 800
-steps. What takes long stands first, so that two workers end together.
+One recipe for all rungs, found in the pilots that LOG.md describes: the learning rate is 0.1 / width, dropout 0.1, and
+800 steps. What takes long stands first, so that two workers end together.
 """
 
 from drscale.runs import Recipe

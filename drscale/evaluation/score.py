@@ -54,9 +54,7 @@ def _encode(encode: Encode, encode_passages: Encode, collection: Collection, lim
     queries = checked(
         encode, collection.queries["text"].take(query_rows).to_pylist(), f"{collection.name}: encode(queries)"
     )
-    passages = checked(
-        encode_passages, collection.passages["text"].to_pylist(), f"{collection.name}: encode(passages)"
-    )
+    passages = checked(encode_passages, collection.passages["text"].to_pylist(), f"{collection.name}: encode(passages)")
     return _Vectors(queries, passages, query_rows, pair_query[kept], pair_passage[kept])
 
 
@@ -146,6 +144,7 @@ def score_benchmark(
 
 def means(frames: dict[str, pd.DataFrame]) -> dict[str, Measure]:
     """Each column's mean over domains, with its interval over queries; entropies weigh a query by its positives."""
+
     def of(column: str) -> dict[str, np.ndarray]:
         return {s: f[column].to_numpy(float) for s, f in frames.items()}
 
