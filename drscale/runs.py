@@ -150,8 +150,8 @@ class Recipe:
         return f"{stem[:160]}+{hashlib.sha256(str(self).encode()).hexdigest()[:16]}"
 
     def but(self, **changes: Any) -> Recipe:
-        """Copy this recipe with some fields changed."""
-        return replace(self, **changes)
+        """Copy this recipe with some fields changed; another strategy begins with its own first variant."""
+        return replace(self, **({"variant": ""} if "strategy" in changes else {}) | changes)
 
 
 def _quote(value: object) -> str:

@@ -99,6 +99,14 @@ def test_a_strategy_names_its_variant_and_standard_training_names_nothing_new() 
     assert Recipe(**old) == Recipe(seed=3, rate=5e-4)
 
 
+def test_another_strategy_begins_with_its_own_variant() -> None:
+    recipe = Recipe(strategy="adversarial", variant="pairwise", rung="L2H64")
+    assert recipe.but(strategy="standard") == Recipe(rung="L2H64")
+    assert recipe.but(strategy="denoising").variant == "dynamic"
+    assert recipe.but(strategy="denoising", variant="static").variant == "static"
+    assert recipe.but(share=0.5).variant == "pairwise"
+
+
 def test_a_moving_weight_is_kept_and_a_record_without_one_is_as_it_was() -> None:
     run = finished(omega=[0.5, 0.55])
     assert Run.from_json(run.to_json()).omega == [0.5, 0.55]
