@@ -188,7 +188,7 @@ def test_the_law_explorer_agrees_with_the_pure_function(sizes):
 
 
 def test_the_law_can_be_switched_where_sizes_and_data_are_crossed(table):
-    box = law_explorer(table)
+    box = law_explorer(table, among={"size": laws.size_law, "data": laws.data_law})
     at, law = box.controls["at"], box.controls["law"]
     assert [v for _, v in at.options] == [17600], "the only number of pairs with several sizes"
     law.value = laws.data_law
@@ -200,6 +200,43 @@ def test_the_law_can_be_switched_where_sizes_and_data_are_crossed(table):
     same(box, view)
     assert view.sentence == law_view(amounts, laws.data_law, above=box.controls["above"].value).sentence
     same(box, reproduced(box, table=table))
+
+
+@pytest.mark.parametrize("law", [laws.joint_law, laws.additive_law])
+def test_a_law_of_both_counts_is_fitted_to_all_and_shown_at_one(law):
+    rng = np.random.default_rng(0)
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e7, 8), [1e3, 4e3, 1.6e4, 6.4e4]))
+    truth = {"M": 2e4, "mu": 0.5, "B": 3e3, "eta": 0.8, "delta": 0.3}
+    y = law(n, d, **truth) * (1 + 0.01 * rng.standard_normal(len(n)))
+    crossed = pd.DataFrame({"params_layers": n, "train_pairs": d, "in_domain_entropy": y})
+    box = law_explorer(crossed, laws.size_law)
+    box.controls["law"].value = law
+    assert [v for _, v in box.controls["at"].options] == [1e3, 4e3, 1.6e4, 6.4e4]
+    box.controls["at"].value, cut = 4e3, sorted(set(n))[5]
+    box.controls["above"].value = cut
+    view = law_view(crossed, law, scope="in_domain", above=cut, at=4e3)
+    same(box, view)
+    same(box, reproduced(box, table=crossed))
+    result = laws.fit(crossed[n <= cut], law, y="in_domain_entropy", warn=False)
+    curve = named(view.figure, "in_domain fit")
+    inside = ~np.isnan(np.array(curve.y))
+    expected = law(np.array(curve.x)[inside], 4e3, **result.best_values)
+    assert np.array(curve.y)[inside] == pytest.approx(expected, rel=1e-6)
+    missed = trust.holdout(crossed, law, y="in_domain_entropy", above={"N": cut}, warn=False)
+    assert len(missed) == 8
+    worst = missed.loc[missed["error"].abs().idxmax(), "error"]
+    assert f"off by {100 * worst:+.1f}% at most" in view.sentence
+    assert "at 4K pairs" in view.figure.layout.title.text
+    assert set(named(view.figure, "In-domain").x) == set(n[n <= cut])
+
+
+def test_the_broken_law_takes_the_column_of_the_first_law(sizes):
+    box = law_explorer(sizes)
+    assert list(dict(box.controls["law"].options)) == ["size law", "broken law"]
+    box.controls["law"].value = laws.broken_law
+    same(box, law_view(sizes, laws.broken_law, above=box.controls["above"].value, x="params_layers"))
+    assert "turning to ^" in box.sentence.value
+    same(box, reproduced(box, table=sizes))
 
 
 def test_the_sentence_tells_the_error_beyond(sizes):

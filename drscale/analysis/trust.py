@@ -106,13 +106,14 @@ def predict(
     *,
     runs: npt.ArrayLike = 1,
     warn: bool = True,
+    method: Literal["profile", "stderr"] = "profile",
 ) -> pd.DataFrame:
     """The fitted curve at each x: fit, band_low and band_high for the curve, low and high for a measured value.
 
     For a law of two arguments ``x`` is a mapping or a frame, by the law's names (N, D) or by the fitted columns. A
     measured value is the mean of ``runs`` new runs, a number or one a point. ``extrapolated`` marks points outside the
     fitted range, of a law of two of either, and ``outside`` says of which; there the intervals hold only as far as the
-    law itself does.
+    law itself does. ``method="stderr"`` takes the band from the standard errors: symmetric, and at once.
     """
     f = laws.fitted(result)
     at = _points(f, x)
@@ -121,9 +122,9 @@ def predict(
         raise ValueError(f"runs={runs!r}: at least 1")
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
     height = np.asarray(result.eval(**at), dtype=float)
-    if isinstance(f.problem, Power):
+    if method == "profile" and isinstance(f.problem, Power):
         low, high = power.curve_interval(f.problem, at[next(iter(at))], f.unit * t**2)
-    elif f.problem is not None:
+    elif method == "profile" and f.problem is not None:
         p, found = solved(f)
         low, high = profile.heights(p, found, np.log(np.array(list(at.values()))) - p.centre[:, None], f.unit * t**2)
     else:

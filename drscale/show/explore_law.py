@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import ipywidgets
 import lmfit
@@ -13,19 +13,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.analysis import laws, trust
-from drscale.analysis.curve import Array
 from drscale.show import figures, live, style, traces
 from drscale.show.live import Explorer, Settings, View
 
 Law = Callable[..., Any]
-LAWS: dict[str, Law] = {"size law": laws.size_law, "data law": laws.data_law}
+LAWS: dict[str, Law] = {
+    "size law": laws.size_law,
+    "data law": laws.data_law,
+    "broken law": laws.broken_law,
+    "joint law": laws.joint_law,
+    "additive law": laws.additive_law,
+}
 LOSSES: dict[str, dict[str, Any]] = {  # options of laws.fit
     "relative": {},
     "absolute": {"space": "linear"},
     "logarithms": {"space": "log"},
     "robust": {"robust": True},
 }
-OTHER = {"params_layers": "train_pairs", "train_pairs": "params_layers"}  # what a law of one of them holds fixed
+OTHER = {"params_layers": "train_pairs", "train_pairs": "params_layers"}  # what a law of the one holds fixed
 WORDS = {"params_layers": "parameters", "train_pairs": "pairs"}
 POINTS = 28  # along the curve: smooth to the eye, and quicker than a printed figure's
 TABLE = "# table: the runs that law_explorer was given"
@@ -46,31 +51,35 @@ def law_view(
 ) -> View:
     """Fit a law to the runs at x <= ``above``: the figure, the equation with its error beyond, and the parameters.
 
-    ``without`` are labels of the table's index: these runs are drawn as crosses and count nowhere. ``at`` keeps the
-    runs at one level of what the law holds fixed (training pairs for a law of size, parameters for one of data).
-    ``options`` go to :func:`drscale.analysis.laws.fit`.
+    ``without`` are labels of the table's index: these runs are drawn as crosses and count nowhere. A law of size or of
+    data is fitted to the runs at one level ``at`` of the other count; a law of both is fitted to all runs, x being its
+    first argument, and drawn at that level. Intervals are profiles for laws of size or data, and standard errors for
+    the others, for which profiles take too long to drag. ``options`` go to :func:`drscale.analysis.laws.fit`.
     """
-    column, name, dropped = f"{scope}_{measure}", _x(law, x), list(without)
-    runs = _held(laws.done(table), name, at)
+    column, columns, dropped = f"{scope}_{measure}", laws.columns_of(law, x), list(without)
+    name, *more = columns.values()
+    done = laws.done(table)
     unknown = [label for label in dropped if label not in table.index]
     if unknown:
         raise ValueError(f"without={dropped!r}: the table's index has no {unknown[0]!r}")
-    gone = runs.index.isin(dropped)
-    part, rest, _ = trust.split(runs[~gone], law, name, column, above)
-    cut = float(part[name].max())
-    result = laws.fit(part, law, name, column, warn=False, **options)
-    reach = (float(runs[name].min()), float(runs[name].max()) * 1.6)
-    curve, missed = _predicted(result, rest, traces.points_along(result, reach, POINTS))
+    at = float(done[more[0]].max()) if more and at is None else at
+    shown = _held(done, name, at)
+    taken = done if more else shown
+    limit = None if above is None else {name: float(above)}
+    part, rest = trust.parted(taken[~taken.index.isin(dropped)], columns, column, limit)
+    cut, largest = float(part[name].max()), float(rest[name].max())
+    result = laws.fit(part, law, x, column, warn=False, **options)
+    reach = (float(shown[name].min()), float(shown[name].max()) * 1.6)
+    curve, missed = _predicted(result, rest, reach, at)
     worst = missed.iloc[missed["error"].abs().argmax()]
     sentence = (
         f"{style.SCOPES[scope]}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
-        f"Beyond, up to {float(rest[name].max()) / cut:.1f} times that, the curve is off by "
-        f"{100 * worst['error']:+.1f}% at most ({missed['inside'].sum()} of {len(missed)} levels inside their 95% "
-        "prediction intervals)."
+        f"Beyond, up to {largest / cut:.1f} times that, the curve is off by {100 * worst['error']:+.1f}% at most "
+        f"({missed['inside'].sum()} of {len(missed)} levels inside their 95% prediction intervals)."
     )
     said = " ".join([sentence, *(f"Beware: {words}." for words in laws.diagnose(result))])
-    fig = _figure(runs, gone, result, curve, reach, measure, scope, cut, dark)
-    numbers = trust.parameters(result)
+    fig = _figure(shown, shown.index.isin(dropped), result, curve, at, measure, scope, cut, dark)
+    numbers = trust.parameters(result, method=_method(law))
     return View(fig, said, numbers if numbers["note"].any() else numbers.drop(columns="note"))
 
 
@@ -95,13 +104,15 @@ def law_explorer(
     if not kinds:
         raise ValueError(f"measures={tuple(measures)!r}: the table has none of them, as in in_domain_entropy")
     runs = _light(laws.done(table), x, [f"{s}_{m}" for s in scopes for m in kinds])
-    offered = {n: f for n, f in (LAWS if among is None else among).items() if f is law or _offers(runs, f, x)}
+    first = next(iter(laws.columns_of(law, x).values()))
+    given = {f: _x(f, x, first) for f in [law, *(LAWS if among is None else among).values()]}
+    offers = {f: _offers(runs, f, given[f]) for f in given}
+    if not offers[law]:
+        levels = len(set(laws.numbers(runs, first, f"{scopes[-1]}_{kinds[0]}")[0]))
+        raise ValueError(f"column {first!r} has {levels} different values: too few to hold one out and fit the rest")
+    offered = {n: f for n, f in (LAWS if among is None else among).items() if offers[f]}
     if law not in offered.values():
         offered = {law.__name__.replace("_", " "): law, **offered}
-    if not _offers(runs, law, x):
-        name = _x(law, x)
-        levels = len(set(laws.numbers(runs, name, f"{scopes[-1]}_{kinds[0]}")[0]))
-        raise ValueError(f"column {name!r} has {levels} different values: too few to hold one out and fit the rest")
 
     wide, narrow = {"style": {"description_width": "initial"}}, {"width": "13em"}
     controls: dict[str, Any] = {
@@ -119,25 +130,26 @@ def law_explorer(
     def offer(changed: str | None = None) -> None:
         """What can be chosen follows from the law, and from where the other count is held."""
         chosen, at, above, without = (controls[n] for n in ("law", "at", "above", "without"))
+        levels = offers[chosen.value]
+        name = next(iter(laws.columns_of(chosen.value, given[chosen.value]).values()))
         if changed in (None, "law"):
-            levels = _offers(runs, chosen.value, x)
-            other = OTHER.get(_x(chosen.value, x), "")
-            at.options = [("all runs" if v is None else f"{style.count_text(v)} {WORDS[other]}", v) for v in levels]
+            unit = WORDS.get(OTHER.get(name, ""), "")
+            at.options = [("all runs" if v is None else f"{style.count_text(v)} {unit}", v) for v in levels]
             at.value = max(levels, key=lambda v: (len(levels[v]), v or 0.0))
             at.layout.display = None if len(levels) > 1 else "none"
         if changed in (None, "law", "at"):
-            name = _x(chosen.value, x)
-            rows = _held(runs, name, at.value)
-            cuts = _offers(runs, chosen.value, x)[at.value]
+            cuts = levels[at.value]
             kept = above.value if above.value in cuts else cuts[-1]
             above.options, above.value = [(style.count_text(c), c) for c in cuts], kept
+            rows = _held(runs, name, at.value).sort_values(name)
             left_out = tuple(v for v in without.value if v in rows.index)
-            without.options = [(_label(rows.loc[label], name), label) for label in rows.sort_values(name).index]
+            without.options = [(_label(rows.loc[label], name), label) for label in rows.index]
             without.value = left_out
 
     def settings(chosen: Settings) -> dict[str, Any]:
-        given = {n: v for n, v in chosen.items() if n != "loss"} | LOSSES[chosen["loss"]]
-        return given | ({"x": x} if x else {}) | ({"dark": True} if dark else {})
+        said = {n: v for n, v in chosen.items() if n != "loss"} | LOSSES[chosen["loss"]]
+        column = given[chosen["law"]]
+        return said | ({"x": column} if column else {}) | ({"dark": True} if dark else {})
 
     def code(chosen: Settings) -> str:
         lines = ["from drscale.analysis import laws", "from drscale.show.explore_law import law_view", "", setup]
@@ -153,14 +165,22 @@ def law_explorer(
     )
 
 
+def _method(law: Law) -> Literal["profile", "stderr"]:
+    return "profile" if law in (laws.size_law, laws.data_law) else "stderr"
+
+
 def _light(runs: pd.DataFrame, x: str | None, measures: Iterable[str]) -> pd.DataFrame:
     """The columns that the view looks at; each step would carry the others along."""
     wanted = {*OTHER, x, "rung", "seed", "synthetic", *(m + end for m in measures for end in ("", "_low", "_high"))}
     return runs[[c for c in runs if c in wanted]]
 
 
-def _x(law: Law, x: str | None) -> str:
-    return laws.default_x(law) if x is None else x
+def _x(law: Law, x: str | None, first: str) -> str | None:
+    """The column to say for a law of one argument where it has none of its own, or another is wanted."""
+    entry = laws.LAWS.get(law)
+    if entry is not None and len(entry.columns) > 1:
+        return None
+    return x or (None if entry is not None and all(entry.columns.values()) else first)
 
 
 def _held(runs: pd.DataFrame, name: str, at: float | None) -> pd.DataFrame:
@@ -178,14 +198,15 @@ def _held(runs: pd.DataFrame, name: str, at: float | None) -> pd.DataFrame:
 
 
 def _offers(runs: pd.DataFrame, law: Law, x: str | None) -> dict[float | None, list[float]]:
-    """The levels of the other count at which a law can be fitted, each with the cuts that leave enough to fit."""
-    name, count = _x(law, x), len(laws.parameter_names(law))
-    if name not in runs:
-        return {}
+    """The levels of the other count at which a law can be fitted or shown, each with the cuts that leave enough."""
+    name, *more = laws.columns_of(law, x).values()
     other = OTHER.get(name, "")
     levels = sorted(set(runs[other])) if other in runs else []
-    held = levels if len(levels) > 1 else [None]
-    cuts = {at: sorted(set(_held(runs, name, at)[name]))[count:-1] for at in held}
+    if name not in runs or (more and len(levels) < 3):
+        return {}
+    fewest = 3 if more else len(laws.parameter_names(law))
+    held: list[float | None] = [*levels] if len(levels) > 1 else [None]
+    cuts = {at: sorted(set(runs[name] if more else _held(runs, name, at)[name]))[fewest:-1] for at in held}
     return {at: found for at, found in cuts.items() if found}
 
 
@@ -194,17 +215,21 @@ def _label(row: pd.Series, name: str) -> str:
     return f"{style.count_text(row[name])}: {whose}"
 
 
-def _predicted(result: lmfit.model.ModelResult, rest: pd.DataFrame, grid: Array) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The curve on a grid, and what was measured beyond the cut against it, a row a level; from one prediction.
+def _predicted(
+    result: lmfit.model.ModelResult, rest: pd.DataFrame, reach: tuple[float, float], at: float | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The curve over the reach, and what was measured beyond the cut against it, a row a level; from one prediction.
 
     The second part is what :func:`drscale.analysis.trust.holdout` finds, which would fit once more.
     """
-    f = laws.fitted(result)
-    beyond = rest.groupby(f.x_name)[f.y_name].agg(["mean", "size"])
-    at = np.concatenate([grid, beyond.index.to_numpy(dtype=float)])
+    f, grid = laws.fitted(result), traces.points_along(result, reach, POINTS)
+    columns = list(f.columns.values())
+    beyond = rest.groupby(columns)[f.y_name].agg(["mean", "size"]).reset_index()
+    drawn = pd.DataFrame({columns[0]: grid} | dict.fromkeys(columns[1:], at))
+    points = pd.concat([drawn, beyond[columns]]).astype(float)
     many = np.concatenate([np.ones(len(grid)), beyond["size"].to_numpy(dtype=float)])
-    p, mean = trust.predict(result, at, runs=many, warn=False), beyond["mean"].to_numpy()
-    found = p.iloc[len(grid) :].reset_index(drop=True)
+    p = trust.predict(result, points, runs=many, warn=False, method=_method(f.law))
+    found, mean = p.iloc[len(grid) :].reset_index(drop=True), beyond["mean"].to_numpy()
     inside = (found["low"] <= mean) & (mean <= found["high"])
     return p.iloc[: len(grid)], pd.DataFrame({"error": found["fit"] / mean - 1, "inside": inside})
 
@@ -214,7 +239,7 @@ def _figure(
     gone: npt.NDArray[np.bool_],
     result: lmfit.model.ModelResult,
     curve: pd.DataFrame,
-    reach: tuple[float, float],
+    at: float | None,
     measure: str,
     scope: str,
     cut: float,
@@ -222,7 +247,9 @@ def _figure(
 ) -> go.Figure:
     f, c = laws.fitted(result), style.colours(dark)
     series = traces.Series(f.y_name, scope, style.SCOPES[scope], c[scope], style.MARKERS[scope])
-    points = traces.point_traces(runs[~gone], f.x_name, series, cut, result)
+    _, *other = f.columns
+    fixed = {argument: at for argument in other if at is not None}
+    points = traces.point_traces(runs[~gone], f.x_name, series, cut, result, fixed)
     points[-1] |= {"name": "held out", "legendgroup": "held out", "showlegend": True}
     left_out = {
         "type": "scatter",
@@ -236,9 +263,9 @@ def _figure(
     }
     bottom, top = traces.ends(runs, [f.y_name])
     near_chance = measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE
-    layout = {
+    layout: dict[str, Any] = {
         "template": style.template(dark),
-        **traces.title(runs),
+        **traces.title(runs, f"at {style.count_text(at)} {WORDS[OTHER[f.x_name]]}" if at is not None else ""),
         "xaxis": style.count_axis(runs[f.x_name], f.x_name),
         "yaxis": traces.value_axis(
             bottom, max(top, style.CHANCE) if near_chance else top, style.MEASURES.get(measure, measure), False
@@ -250,5 +277,6 @@ def _figure(
     if near_chance:
         line, words = traces.chance_parts(False, dark)
         layout |= {"shapes": [line], "annotations": [words]}
+    reach = (float(curve[f.x_name].min()), float(curve[f.x_name].max()))
     band = traces.law_traces(result, series, reach, text=figures.equation(result), curve=curve)
     return go.Figure([*band, *points, left_out], layout)

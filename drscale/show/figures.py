@@ -198,10 +198,21 @@ def _plain(table: pd.DataFrame, y: str, dark: bool) -> traces.Series:
 
 
 def equation(result: lmfit.model.ModelResult) -> str:
-    """The fitted power law in one line of plain text, as (34.8K / N)^0.55 + 0.05."""
-    coefficient, exponent, delta = (p.value for p in result.params.values())
-    argument = result.model.independent_vars[0]
-    return f"({style.count_text(coefficient)} / {argument})^{exponent:.2f} + {delta:.3g}"
+    """The fitted law in one line of plain text, as (34.8K / N)^0.55 + 0.05; a law of one's own by its numbers."""
+    law, v = laws.fitted(result).law, {n: float(p.value) for n, p in result.params.items()}
+    if law not in laws.LAWS:
+        return ", ".join(f"{n} = {style.count_text(value)}" for n, value in v.items())
+    count, two = ({n: form(value) for n, value in v.items()} for form in (style.count_text, "{:.2f}".format))
+    floor = f"{v['delta']:.3g}"
+    if law is laws.joint_law:
+        return f"(({count['M']} / N)^({two['mu']}/{two['eta']}) + {count['B']} / D)^{two['eta']} + {floor}"
+    if law is laws.additive_law:
+        return f"({count['M']} / N)^{two['mu']} + ({count['B']} / D)^{two['eta']} + {floor}"
+    coefficient, exponent, *_ = v
+    power = f"({count[coefficient]} / {result.model.independent_vars[0]})^{two[exponent]}"
+    if law is laws.broken_law:
+        power += f", turning to ^{two['nu']} at {count['K']},"
+    return f"{power} + {floor}"
 
 
 def _legend_only(fig: go.Figure, text: str, dark: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +102,9 @@ def point_traces(
     series: Series,
     above: float | None = None,
     result: lmfit.model.ModelResult | None = None,
+    fixed: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Single runs, means by level, and held-out means of one column."""
+    """Single runs, means by level, and held-out means of one column; ``fixed`` are a law's further arguments."""
     column, colour, symbol = series.column, series.colour, series.symbol
     whose = [f"row {i}" for i in done.index]
     if {"rung", "seed"} <= set(done):
@@ -125,7 +127,8 @@ def point_traces(
     held = means.index > (math.inf if above is None else above)
     predicted = np.full(len(means), np.nan)
     if result is not None:
-        predicted = result.eval(**{result.model.independent_vars[0]: means.index.to_numpy(dtype=float)})
+        more = {argument: np.full(len(means), value) for argument, value in (fixed or {}).items()}
+        predicted = result.eval(**{result.model.independent_vars[0]: means.index.to_numpy(dtype=float)}, **more)
     means["error"] = predicted / means[column] - 1
     said = "<br>%{x:.4s}: %{y:.4f}"
     if f"{column}_low" in means:
