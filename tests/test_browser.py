@@ -33,6 +33,7 @@ LAB += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--La
 VOILA = ["voila", ".", "--no-browser", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--preheat_kernel=False"]
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 EXPLORER = ".jp-OutputArea-output:has(.widget-slider):has(.js-plotly-plot)"
+APP = ".jupyter-widgets:has(.js-plotly-plot)"
 PATIENCE = 120_000  # milliseconds until a figure stands; the machine may be busy
 SLOWEST = 2000  # milliseconds of median latency that fail a test; what was measured is printed and kept
 KEYS = 15
@@ -226,17 +227,17 @@ def test_the_law_explorer_in_its_notebook(lab: str, page: Page) -> None:
     page.screenshot(path=BUILD / "law.png")
 
 
-def test_the_budget_explorer_in_jupyterlab(lab: str, page: Page) -> None:
-    explorer = run_all(page, f"{lab}/apps/budget.ipynb?reset")
+def test_the_budget_explorer_in_its_notebook(lab: str, page: Page) -> None:
+    name = next((ROOT / "notebooks").glob("07_*.ipynb")).name
+    explorer = run_all(page, f"{lab}/{name}?reset")
     before = shown(explorer)
     plans = explorer.locator(".scatterlayer .trace:last-child .points path")
     places = plans.evaluate_all("points => points.map(p => p.getAttribute('transform'))")
-    assert len(places) == 2, "a best plan in each panel"
     press(page, explorer, 0, "ArrowRight", 3)
-    said = changed(explorer, before, lambda: f"Pareto, robustness: {readout(explorer)} buys")
-    assert f"Standard, robustness: {readout(explorer)} buys" in said
+    changed(explorer, before, lambda: f"{readout(explorer)} buys")
     moved = plans.evaluate_all("points => points.map(p => p.getAttribute('transform'))")
-    assert all(a != b for a, b in zip(places, moved, strict=True)), "the best plans stay where they were"
+    assert places
+    assert all(a != b for a, b in zip(places, moved, strict=True)), "the best plan stays where it was"
 
     code = explorer.get_by_text("These settings as code")
     code.click()
@@ -247,12 +248,25 @@ def test_the_budget_explorer_in_jupyterlab(lab: str, page: Page) -> None:
     page.screenshot(path=BUILD / "explorer.png")
 
 
-def test_an_app_from_the_index(voila: str, page: Page) -> None:
-    page.goto(voila, wait_until="domcontentloaded", timeout=PATIENCE)
-    assert page.locator("li a").all_inner_texts() == ["What to buy", "What nothing beats", "What a law is worth"]
-    page.get_by_text("What nothing beats").click()
-    explorer = drawn(page, ".jupyter-widgets:has(.widget-select-multiple):has(.js-plotly-plot)")
+def test_apps_from_their_index(voila: str, page: Page) -> None:
+    explorer = app(page, voila, "What nothing beats", ".widget-select-multiple")
     before = shown(explorer)
     explorer.locator("select").nth(1).select_option("In-domain nDCG@10")
     changed(explorer, before, lambda: "In-domain nDCG@10")
     page.screenshot(path=BUILD / "frontier.png")
+    page.get_by_text("All explorers").click()
+    page.wait_for_url(f"{voila}/**", wait_until="domcontentloaded")
+    assert page.locator("li a").all_inner_texts() == ["What to buy", "What nothing beats", "What a law is worth"]
+    explorer = app(page, voila, "What to buy", ".widget-slider")
+    before = shown(explorer)
+    press(page, explorer, 0, "ArrowLeft")
+    changed(explorer, before, lambda: f"{readout(explorer)} buys")
+    measure(page, "budget explorer in Voila", selector=f"{APP}:has(.widget-slider)")
+    page.screenshot(path=BUILD / "app.png", full_page=True)
+
+
+def app(page: Page, index: str, title: str, control: str) -> Locator:
+    """Open an app by its title in the index, and find its explorer."""
+    page.goto(index, wait_until="domcontentloaded", timeout=PATIENCE)
+    page.get_by_text(title).click()
+    return drawn(page, f"{APP}:has({control})")

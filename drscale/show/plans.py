@@ -126,6 +126,8 @@ def isocost_parts(
     others = planning.path(bare, np.geomspace(budget / 1e4, budget * 1e4, 81), prices)
     others = others[others["N"].between(*n) & others["D"].between(*d)]
     N = _along(n[0], n[1], budget / prices.per_parameter)
+    below = (budget - prices.pair * d[0]) / prices.per_parameter  # where the line leaves the window
+    N = np.append(N, below) if len(N) and N[-1] < below <= n[1] else N
     D = planning.isocost(budget, prices, N)
     cloud = pd.DataFrame({"N": [], "D": []})
     if curve.draws is not None and within is None:
