@@ -363,6 +363,12 @@ def test_the_budget_explorer_chooses_among_more_laws(curves):
     assert "buys" in budget_explorer({"bare": bare}, budget=1e5).sentence.value
 
 
+def test_the_budget_view_says_that_laws_are_synthetic(curves):
+    assert not budget_view(curves, 1e6, paper()).figure.layout.title.text
+    made_up = replace(curves["Standard"], source="fitted to 24 synthetic runs")
+    assert "SYNTHETIC" in budget_view({"a": made_up}, 1e6, paper()).figure.layout.title.text
+
+
 def test_a_slider_seldom_moves_the_window(curves):
     windows = [budget_view(curves, b, paper()).figure.layout.xaxis.range for b in (1e6, 1.25e6, 1.5e6, 2e6, 3e6)]
     assert len(set(windows)) == 1
@@ -503,14 +509,24 @@ def test_save_writes_what_is_drawn_and_says_where(sizes, tmp_path, monkeypatch):
     assert str(tmp_path / "law.csv") in saver.said.value
     packed = saver.said.value.partition("base64,")[2].partition('"')[0]
     assert pd.read_csv(io.BytesIO(base64.b64decode(packed))).shape == pd.read_csv("law.csv").shape
-    saver.kind.value, saver.name.value = ".html", "page"
+    saver.kind.value, saver.name.value = ".html", "page.v1"
     saver.button.click()
-    assert "Plotly.newPlot" in (tmp_path / "page.html").read_text()
+    assert "Plotly.newPlot" in (tmp_path / "page.v1.html").read_text()
     assert "data:" not in saver.said.value, "five megabytes are no link"
     saver.name.value = "no/such\0place"
     saver.button.click()
     assert "Not written: " in saver.said.value
     assert not saver.button.disabled
+
+
+@pytest.mark.browser
+def test_save_draws_with_a_browser(sizes, tmp_path, monkeypatch, chromium):
+    monkeypatch.chdir(tmp_path)
+    saver = law_explorer(sizes).saver
+    saver.kind.value = ".svg"
+    saver.button.click()
+    assert "Contrastive entropy" in (tmp_path / "law.svg").read_text()
+    assert 'download="law.svg" href="data:image/svg+xml;base64,' in saver.said.value
 
 
 def test_save_without_a_browser_says_what_to_install(sizes, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from drscale.analysis import budget as planning
 from drscale.analysis.budget import Allocation
 from drscale.analysis.curve import Curve, count_text
 from drscale.analysis.prices import Prices, paper
-from drscale.show import live, plans
+from drscale.show import live, plans, traces
 from drscale.show.beside import beside
 from drscale.show.live import Explorer, Settings, View
 
@@ -63,6 +63,8 @@ def budget_view(
     }
     fig = beside(panels)
     fig.layout.width = live.WIDTH
+    if any("synthetic" in c.source.lower() for c in laws.values()):
+        fig.update_layout(traces.title(pd.DataFrame({"synthetic": [True]})))
     said = " ".join(f"{n}: {plan}" if len(made) > 1 else str(plan) for n, plan in made.items())
     return View(fig, said, pd.DataFrame([_row(n, plan) for n, plan in made.items()]))
 

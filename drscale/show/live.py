@@ -114,7 +114,7 @@ class Explorer(ipywidgets.VBox):
         self.figure = LiveFigure(view.figure)
         self.sentence = ipywidgets.HTML(_paragraph(view.sentence))
         self.table = ipywidgets.HTML(table_html(view.table))
-        self.code = ipywidgets.Textarea(code(self.settings), disabled=False, layout={"width": "98%", "height": "14em"})
+        self.code = ipywidgets.Textarea(code(self.settings), layout={"width": "98%", "height": "14em"})
         self.saver = Saver(self.figure, name)
         for key, control in self.controls.items():
             control.observe(lambda _, key=key: self._follow(key), names="value")
@@ -137,7 +137,8 @@ class Explorer(ipywidgets.VBox):
                 return
             self._settling = True
             try:
-                self._offer(changed) if self._offer is not None else None
+                if self._offer is not None:
+                    self._offer(changed)
             finally:
                 self._settling = False
             settings = self.settings
@@ -172,7 +173,8 @@ class Saver(ipywidgets.VBox):
     def _save(self, _: Any) -> None:
         self.button.disabled, self.said.value = True, _paragraph("Drawing ...")
         try:
-            path = save(self._figure, Path(self.name.value or "figure").with_suffix(self.kind.value), self.width.value)
+            name = (self.name.value or "figure").removesuffix(self.kind.value)
+            path = save(self._figure, Path(name + self.kind.value), self.width.value)
             self.said.value = f"<p>Written: {html.escape(str(path.resolve()))}. {link(path)}</p>"
         except (OSError, ValueError, export.NoBrowser) as e:  # a name that cannot be, or nothing to draw with
             self.said.value = _paragraph(f"Not written: {e}")
@@ -191,7 +193,7 @@ def link(path: Path) -> str:
     if path.stat().st_size > HEAVIEST:
         return ""
     where = numbers.data_uri(path.read_bytes(), path.suffix)
-    return f'<a download="{html.escape(path.name)}" href="{where}">Download</a>'
+    return f'<a style="color:#0b5cad" download="{html.escape(path.name)}" href="{where}">Download</a>'
 
 
 def slider(
