@@ -16,9 +16,10 @@ from drscale.analysis.shapes import Array, Family, Shape
 
 REACH = 2.0  # a step in t: logarithms have no business further away
 HOPS = (0.6, 0.2)  # at a bound the law can have a kink and many small valleys: look again this far around
-CHUNK = 256  # rows that stay in the processor's cache together
+CHUNK = 1024  # rows in one batch: few calls, and still in the processor's cache
 NIL = 1e-15  # a half of a law with no larger share in the fall at any run is not there
-ROUNDS = 300
+ROUNDS = 200
+PLAIN = 6  # rounds after which a row is slow
 FAR = 690.0  # the logarithm of a coefficient that is as good as infinite, or with a minus as 0
 PROMISING = 256  # points of the grid, the best for the whole table, that are starts for its resamples
 CLOSE = 1e-17  # what moving one entry of t would take off the squares, as a share of them, when a row has arrived
@@ -26,10 +27,10 @@ CLOSE = 1e-17  # what moving one entry of t would take off the squares, as a sha
 
 @dataclass(frozen=True)
 class Separable:
-    """The data of one fit: logarithms of x less their ``centre``, y, the weight of each squared residual, bounds."""
+    """The data of one fit: logarithms of x from a reference point, y, the weight of each squared residual, bounds."""
 
     family: Family
-    centre: Array  # (d,)
+    origin: Array  # (d,)
     x: Array  # (d, runs)
     y: Array
     weights: Array
@@ -40,7 +41,7 @@ class Separable:
 
 @dataclass(frozen=True)
 class Found:
-    """The optimum of each row: weighted sum of squares, fall at the centre, t and floor."""
+    """The optimum of each row: weighted sum of squares, fall at the reference point, t and floor."""
 
     squares: Array
     b: Array
@@ -125,7 +126,7 @@ def again(p: Separable, start: Found, weights: Array | None = None, y: Array | N
 
 
 def curve_at(p: Separable, found: Found, at: Array) -> Array:
-    """The curve of each row at points (d, points), logarithms of x less the centre; (rows, points)."""
+    """The curve of each row at points (d, points), logarithms of x from the reference; (rows, points)."""
     g, _ = p.family.shape(found.t, at)
     return found.b[:, None] * g + found.delta[:, None]
 
@@ -239,42 +240,112 @@ def _pinned(batch: Rows, t: Array, g: Array, slopes: Array) -> _State:
 
 
 def solve(batch: Rows, t: Array, close: float = CLOSE) -> Found:
-    """Take every row from its t to the valley's floor; (rows, k) in, the optimum of each row out."""
-    n = len(t)
+    """Take every row from its t to the valley's floor; (rows, k) in, the optimum of each row out.
+
+    Steps are Levenberg and Marquardt's. Where residuals are large these crawl, because they know nothing of how the
+    curve itself bends; so that part is learned from the change of the pull, as in NL2SOL (Dennis, Gay and Welsch 1981),
+    and used in a row as long as it foretells the next decrease better.
+    """
+    n, k = t.shape
     t = np.clip(t, batch.low, batch.high)
     out = Found(np.full(n, np.inf), np.zeros(n), t.copy(), np.zeros(n))
-    left = np.arange(n)  # rows that are still on their way
-    state, damp = _look(batch, t), np.full(n, 1e-3)
-    for _ in range(ROUNDS):
-        r, slopes = state.r, state.slopes
-        pull = (slopes @ r[..., None])[..., 0]  # (rows, k), downhill
+    state = _look(batch, t)
+    walk = _Walk(np.arange(n), t, np.full(n, 1e-3), np.zeros((n, k, k)), np.zeros(n, bool), *_slope(state))
+    for turn in range(ROUNDS):
+        t, pull, bend = walk.t, walk.pull, walk.bend
         stuck = ((t <= batch.low) & (pull < 0)) | ((t >= batch.high) & (pull > 0))
-        pull = np.where(stuck, 0.0, pull)
-        bend = slopes @ slopes.transpose(0, 2, 1)  # (rows, k, k)
-        bend = np.where(stuck[:, :, None] | stuck[:, None, :], 0.0, bend)
-        scale = np.einsum("rkk->rk", bend).copy()
+        scale = np.where(stuck, 0.0, np.einsum("rkk->rk", bend))
         scale = np.where(scale > 0, scale, np.maximum(scale.max(1, keepdims=True), 1e-300))
-        norm = np.sqrt(scale)
-        system = bend / (norm[:, :, None] * norm[:, None, :])
-        system[:, range(t.shape[1]), range(t.shape[1])] = 1.0 + damp[:, None]
+        free = np.where(stuck, 0.0, pull)
+        arrived = ((free * free / scale).max(1) <= close * state.squares) | (walk.damp > 1e12)
+        step = _step(walk, free, stuck, scale)
         reach = np.maximum(REACH, 0.5 * np.abs(t))
-        step = np.clip(np.linalg.solve(system, (pull / norm)[..., None])[..., 0] / norm, -reach, reach)
-        new = np.clip(t + step, batch.low, batch.high)
+        new = np.clip(t + np.clip(step, -reach, reach), batch.low, batch.high)
         tried = _look(batch, new)
         better = tried.squares < state.squares
-        arrived = ((pull * pull / scale).max(1) <= close * state.squares) | (damp > 1e12)
-        damp = np.where(better, np.maximum(damp * 0.1, 1e-12), damp * 8)
-        t = np.where(better[:, None], new, t)
+        pull, bend = _slope(tried)
+        if turn >= PLAIN:
+            walk = _learn(walk, new - t, better, 0.5 * (state.squares - tried.squares), pull, bend)
+        walk = replace(
+            walk,
+            t=_pick(better, new, t),
+            damp=np.where(better, np.maximum(walk.damp * 0.1, 1e-12), walk.damp * 8),
+            pull=_pick(better, pull, walk.pull),
+            bend=_pick(better, bend, walk.bend),
+        )
         state = _State(*(_pick(better, getattr(tried, f.name), getattr(state, f.name)) for f in fields(_State)))
         if arrived.any():
-            _put(out, left[arrived], state, t, arrived)
+            _put(out, walk.place[arrived], state, walk.t, arrived)
             stay = ~arrived
-            left, batch, t, damp = left[stay], batch.take(stay), t[stay], damp[stay]
+            batch = batch.take(stay)
+            walk = _Walk(*(getattr(walk, f.name)[stay] for f in fields(_Walk)))
             state = _State(*(getattr(state, f.name)[stay] for f in fields(_State)))
-        if not len(left):
+        if not len(walk.place):
             break
-    _put(out, left, state, t, np.ones(len(left), dtype=bool))
+    _put(out, walk.place, state, walk.t, np.ones(len(walk.place), dtype=bool))
     return out
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Rows that are still on their way."""
+
+    place: Any  # in the batch that was given
+    t: Array
+    damp: Array
+    curl: Array  # what the curve's own bend adds to ``bend``, as far as learned; (rows, k, k)
+    curled: Any  # whether it is used
+    pull: Array  # downhill, (rows, k)
+    bend: Array  # of the squares, were the curve straight in t; (rows, k, k)
+
+
+def _slope(state: _State) -> tuple[Array, Array]:
+    return (state.slopes @ state.r[..., None])[..., 0], state.slopes @ state.slopes.transpose(0, 2, 1)
+
+
+def _step(walk: _Walk, pull: Array, stuck: Any, scale: Array) -> Array:
+    """The damped step of each row; entries that are stuck at a bound stay."""
+    norm, k = np.sqrt(scale), pull.shape[1]
+    keep = ~(stuck[:, :, None] | stuck[:, None, :])
+    both = norm[:, :, None] * norm[:, None, :]
+
+    def system(bend: Array) -> Array:
+        scaled = np.where(keep, bend, 0.0) / both
+        scaled[:, range(k), range(k)] += np.where(stuck, 1.0, 0.0) + walk.damp[:, None]
+        return np.asarray(scaled)
+
+    matrix = system(walk.bend)
+    if walk.curled.any():  # only where that leaves a valley: all leading minors above zero
+        with np.errstate(over="ignore", invalid="ignore"):
+            curled = system(walk.bend + walk.curl)
+            valley = [np.linalg.det(curled[:, :i, :i]) > 1e-9 for i in range(1, k + 1)]
+        use = walk.curled & np.logical_and.reduce(valley) & (np.abs(curled).max((1, 2)) < 1e6)
+        matrix = np.where(use[:, None, None], curled, matrix)
+    return np.asarray(np.linalg.solve(matrix, (pull / norm)[..., None])[..., 0] / norm)
+
+
+def _learn(walk: _Walk, s: Array, better: Any, fell: Array, pull: Array, bend: Array) -> _Walk:
+    """What a step ``s`` told of the curve's bend where it led to something better."""
+    straight = (s * walk.pull).sum(1) - 0.5 * _form(s, walk.bend)
+    curled = np.abs(straight - 0.5 * _form(s, walk.curl) - fell) < np.abs(straight - fell)
+    change = walk.pull - pull  # what the pull lost along s: all of the bend, the curve's own included
+    along = (change * s).sum(1)
+    own = change - (bend @ s[..., None])[..., 0]
+    with np.errstate(over="ignore", invalid="ignore"):  # a step too small to learn from is not kept
+        size = np.abs(_form(s, walk.curl))
+        shrink = np.where(size > 0, np.minimum(1.0, np.abs((own * s).sum(1)) / np.where(size > 0, size, 1.0)), 1.0)
+        curl = shrink[:, None, None] * walk.curl
+        miss = own - (curl @ s[..., None])[..., 0]
+        unit = change / np.where(along > 0, along, np.inf)[:, None]
+        cross = miss[:, :, None] * unit[:, None]
+        square = unit[:, :, None] * unit[:, None]
+        curl = curl + cross + cross.transpose(0, 2, 1) - (miss * s).sum(1)[:, None, None] * square
+    keep = better & (along > 0) & np.isfinite(curl).all((1, 2))
+    return replace(walk, curl=_pick(keep, curl, walk.curl), curled=np.where(better, curled, walk.curled))
+
+
+def _form(s: Array, matrix: Array) -> Array:
+    return np.asarray((s * (matrix @ s[..., None])[..., 0]).sum(1))
 
 
 def _pick(first: Any, a: Array, b: Array) -> Array:
@@ -291,8 +362,8 @@ def parameters(p: Separable, found: Found) -> Array:
     fall = found.b > 0
     log_b = np.log(np.where(fall, found.b, 1.0))
     natural = p.family.to_natural(found.t, log_b)
-    centre = [0.0 if d is None else p.centre[d] for d in p.family.unit]
-    values = np.exp(np.clip(natural + np.array(centre), -FAR, FAR))
+    origin = [0.0 if d is None else p.origin[d] for d in p.family.unit]
+    values = np.exp(np.clip(natural + np.array(origin), -FAR, FAR))
     if p.family.share:
         _, slopes = p.family.natural(natural, p.x)
         for place in (0, 2):  # a coefficient's slope is its exponent times the share of its half at each run
