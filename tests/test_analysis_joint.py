@@ -251,12 +251,12 @@ def test_the_curve_interval_is_the_profile_of_the_curve(law):
     result = quiet(table, law)
     (p, found), allowed = solved(result.fitted), 4 * result.fitted.unit
     for n, d in ((1e6, 6e4), (8.2e7, 3e4), (1e9, 1e6)):
-        at = np.log([[n], [d]]) - p.centre[:, None]
+        at = np.log([[n], [d]]) - p.origin[:, None]
         low, high = profile.heights(p, found, at, allowed)
         for height in (low[0], high[0]):
             heavy = separable.Separable(
                 p.family,
-                p.centre,
+                p.origin,
                 np.column_stack([p.x, at]),
                 np.append(p.y, height),
                 np.append(p.weights, 1e9 / height**2),

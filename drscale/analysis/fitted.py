@@ -110,9 +110,9 @@ def solved(f: Fitted) -> tuple[Separable, Found]:
         return f.problem, f.found
     if isinstance(f.problem, Power):
         log_x = np.log(f.x)
-        centre = np.array([log_x.min()])
+        origin = np.array([log_x.min()])
         low, high = (np.array([float(np.log(end))]) for end in f.problem.mu)
-        p = Separable(POWER, centre, log_x[None] - centre, f.y, f.problem.weights, low, high, f.problem.delta)
+        p = Separable(POWER, origin, log_x[None] - origin, f.y, f.problem.weights, low, high, f.problem.delta)
         return p, separable.minimum(p)
     raise ValueError(f"{name_of(f.law)} is not a registered law, so it has neither draws nor exact intervals")
 

@@ -48,15 +48,15 @@ def problem_of(
 
 
 def _separable(entry: Law, logs: Array, y: Array, weights: Array, limits: list[tuple[float, float]]) -> Separable:
-    """The problem as the batched solver takes it, its x centred at the least of each."""
-    family, centre = entry.family, logs.min(axis=1)
+    """The problem as the batched solver takes it, its reference point the least of each x."""
+    family, origin = entry.family, logs.min(axis=1)
     low, high = (
-        np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else centre[d]) for i in family.own])
+        np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else origin[d]) for i in family.own])
         for end in (0, 1)
     )
     if family.share:
         low, high = np.append(low, -EDGE), np.append(high, EDGE)
-    return Separable(family, centre, logs - centre[:, None], y, weights, low, high, limits[-1])
+    return Separable(family, origin, logs - origin[:, None], y, weights, low, high, limits[-1])
 
 
 def best(

@@ -56,15 +56,15 @@ def _pair(p: Separable, kind: int, low: float, high: float) -> tuple[float, floa
     if kind == len(p.family.unit):
         return float(low), float(high)
     d = p.family.unit[kind]
-    centre = 0.0 if d is None else float(p.centre[d])
+    origin = 0.0 if d is None else float(p.origin[d])
     return (
-        0.0 if low <= -FAR else float(np.exp(low + centre)),
-        float("inf") if high >= FAR else float(np.exp(high + centre)),
+        0.0 if low <= -FAR else float(np.exp(low + origin)),
+        float("inf") if high >= FAR else float(np.exp(high + origin)),
     )
 
 
 def heights(p: Separable, found: Found, at: Array, allowed: float) -> tuple[Array, Array]:
-    """The interval of the curve's height at each point ``at`` (d, points), logarithms of x less the centre."""
+    """The interval of the curve's height at each point ``at`` (d, points), logarithms of x from the reference point."""
     points = at.shape[1]
     side = np.repeat([-1.0, 1.0], points)
     where = np.tile(at, 2)

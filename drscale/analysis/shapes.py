@@ -1,11 +1,11 @@
 """The shapes of the registered laws, ``y = b g(x; t) + delta``, with their slopes. Never imports torch.
 
-All logarithms of x are centred, so g is about 1 where the runs are. Two spellings of t serve one law:
+Logarithms of x count from a reference point, the least of each x, where g is 1. Two spellings of t serve one law:
 
-- ``shape``: logarithms of the exponents, and for a law of N and D the share w in [0, 1] that N has in the fall at the
-  centre of the runs. g leaves the fall b and the floor delta as the linear part, w = 0 or 1 drops N or D.
-- ``natural``: the logarithms of all parameters but delta, coefficients divided by the centre, with b = 1. That is where
-  a single parameter can be held still for its profile.
+- ``shape``: logarithms of the exponents, and for a law of N and D how the fall at the reference point is shared between
+  them. The fall b and the floor delta stay outside as the linear part.
+- ``natural``: the logarithms of all parameters but delta, coefficients relative to the reference point, with b = 1.
+  That is where a single parameter can be held still for its profile.
 
 Rows of t are many candidates at once: t is (rows, k), x is (d, runs) or (d, rows, points), g is (rows, runs) and the
 slopes of log g are (rows, k, runs).
@@ -33,7 +33,7 @@ class Family:
     """What the solver has to know of a law beside its bounds.
 
     The natural t lists the law's parameters but delta in their order; ``unit`` says for each which argument's unit it
-    has, or None. ``own`` are the places in it that ``shape`` takes too, followed by w where ``share`` is true.
+    has, or None. ``own`` are the places in it that ``shape`` takes too, followed by the shares where ``share`` is true.
     """
 
     shape: Shape

@@ -126,7 +126,7 @@ def predict(
         low, high = power.curve_interval(f.problem, at[next(iter(at))], f.unit * t**2)
     elif method == "profile" and f.problem is not None:
         p, found = solved(f)
-        low, high = profile.heights(p, found, np.log(np.array(list(at.values()))) - p.centre[:, None], f.unit * t**2)
+        low, high = profile.heights(p, found, np.log(np.array(list(at.values()))) - p.origin[:, None], f.unit * t**2)
     else:
         half = np.asarray(result.eval_uncertainty(sigma=level, **at), dtype=float)
         low, high = height - half, height + half
