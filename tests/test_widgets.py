@@ -26,7 +26,8 @@ from drscale.show import export, live, numbers, style
 from drscale.show.explore_budget import budget_explorer, budget_view
 from drscale.show.explore_frontier import draw, frontier_explorer, frontier_view
 from drscale.show.explore_law import law_explorer, law_view
-from drscale.show.live import Explorer, LiveFigure, View
+from drscale.show.live import Explorer, View
+from drscale.show.redrawn import LiveFigure
 from drscale.show.watch import watch
 
 

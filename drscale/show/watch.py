@@ -11,7 +11,7 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from drscale.show import style
-from drscale.show.live import LiveFigure
+from drscale.show.redrawn import LiveFigure
 
 T = TypeVar("T")
 
