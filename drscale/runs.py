@@ -11,7 +11,6 @@ import json
 import math
 import numbers
 import os
-import re
 import tempfile
 import typing
 import urllib.parse
@@ -23,7 +22,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import pandas as pd
 
 FORMAT = "drscale-run/1"
-SCOPES = ("in_domain", "ood")
+SCOPES = ("in_domain", "ood", "adversarial")
 # What a run's row in the table takes from the record as it is.
 TOLD = ("status", "reason", "fingerprint", "synthetic", "train_pairs", "temperature", "best_step", "commit", "finished")
 
@@ -52,7 +51,8 @@ class Recipe:
     AdamW's peak learning rate; ``warmup`` counts steps; ``query_tokens`` and ``passage_tokens`` are truncation lengths.
     ``share`` is the share of the pairs that ``strategy`` touches, ``weight`` the factor before its loss; ``balance``
     says what weighs the two losses in its stead, and ``omega``, ``eta`` and ``smooth`` belong to that (Eq. 9 and 10);
-    ``synonyms`` names where the substitutes come from that noise and attacks put into passages.
+    ``synonyms`` names where the substitutes come from that noise and attacks put into passages. ``attacked`` queries of
+    the test set are attacked when the run is scored.
     """
 
     texts: str = "docs"
@@ -84,6 +84,7 @@ class Recipe:
     eta: float = 0.1
     smooth: float = 0.0
     synonyms: str = "encoder"
+    attacked: int = 0
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -103,7 +104,7 @@ class Recipe:
             if kind is float and not math.isfinite(value):
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected a finite number")
         least_of = {"pairs": 0, "steps": 1, "batch": 2, "negatives": 1, "projection": 0, "warmup": 0, "seed": 0}
-        for name, least in {**least_of, "query_tokens": 4, "passage_tokens": 4}.items():
+        for name, least in {**least_of, "attacked": 0, "query_tokens": 4, "passage_tokens": 4}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe.{name}={getattr(self, name)}: at least {least}")
         shares = 0 < self.share <= 1 and 0 <= self.dropout < 1 and 0 <= self.smooth < 1
@@ -313,7 +314,7 @@ class RunStore:
         """One tidy frame, a row a run: the recipe's fields, counts, cost, and each metric with its interval.
 
         Columns of the counts are ``params_<convention>``, those of a metric ``<scope>_<metric>`` with ``_low`` and
-        ``_high``, for the scopes ``in_domain`` and ``ood``. Single domains stand in :meth:`domains`.
+        ``_high``, for the scopes ``in_domain``, ``ood`` and ``adversarial``. The others stand in :meth:`domains`.
         """
         if not self.path.is_dir():
             raise ValueError(f"RunStore({str(self.path)!r}): no such folder")
@@ -386,15 +387,9 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
         said.append("measured and synthetic runs: filter by 'synthetic'")
     free = {"rung" if n.startswith("params_") else "pairs" for n in x if n.startswith("params_") or n == "train_pairs"}
     for f in fields(Recipe) if free else ():
-        told = f.name in table and f.name not in {"seed", "rate", "warmup", *free}
+        told = f.name in table and f.name not in {"seed", "rate", "warmup", "attacked", *free}
         if told and len(found := sorted(set(table[f.name].dropna()), key=str)) > 1:
             one = f"keep one with query('{f.name} == {found[0]!r}')"
             said.append(f"{len(found)} different {f.name!r}, as {', '.join(map(str, found[:4]))}: {one}")
     for sentence in said:
         warnings.warn(f"one fit of {sentence} first", StoreWarning, stacklevel=stacklevel)
-
-
-def parse_rung(rung: str) -> tuple[int, int] | None:
-    """Layers and width of a rung named like ``L2H128``, or None for another name."""
-    match = re.fullmatch(r"L(\d+)H(\d+)", rung)
-    return (int(match[1]), int(match[2])) if match else None

@@ -225,6 +225,7 @@ def _make(
 ) -> Run:
     from accelerate import PartialState
 
+    from drscale.attacks.measure import check_probe, probe
     from drscale.encoder import build
     from drscale.evaluation.entropy import NEGATIVES, most_negatives
     from drscale.evaluation.score import NotFiniteError, mean_entropy, score_benchmark
@@ -238,6 +239,8 @@ def _make(
     for part in (texts.test, *texts.ood.values()):
         if most_negatives(part) < NEGATIVES:
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
+    if recipe.attacked:
+        check_probe(texts.test, recipe.synonyms)
     provenance.reset_peak()
     collection = texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
     encoder = build(recipe, _words(collection) if recipe.start == "scratch" else None)
@@ -280,10 +283,12 @@ def _make(
         if made is None:
             raise RuntimeError(f"{recipe}: the main process left no record in {store.path}")
         return made
-    before, scored, reason = time.perf_counter(), None, went.reason
+    before, scored, probed, reason = time.perf_counter(), None, None, went.reason
     if not reason:
         try:
             scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
+            if recipe.attacked:
+                probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature)
         except NotFiniteError as e:
             reason = f"diverged: {e}"
     common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": provenance.peak_mb()}
@@ -293,9 +298,13 @@ def _make(
     else:
         best = recipe.steps if recipe.select == "last" else went.best_step
         common |= {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
+        if probed is not None:
+            common["measures"] |= probed.measures
+            common["versions"] |= {"attack": probed.note}
         made = Run(status="done", **common)
     if store is not None:
-        store.save(made, None if scored is None else scored.queries)
+        rows = [part.queries for part in (scored, probed) if part is not None]
+        store.save(made, pd.concat(rows, ignore_index=True) if rows else None)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
     state.wait_for_everyone()

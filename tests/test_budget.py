@@ -13,7 +13,7 @@ from lmfit import Model, Parameters
 from lmfit.model import ModelResult
 from scipy.optimize import minimize_scalar
 
-from drscale.analysis import budget, laws
+from drscale.analysis import budget, laws, tangent
 from drscale.analysis.budget import allocate, allocate_both, cost_of
 from drscale.analysis.curve import Curve, count_text
 from drscale.analysis.prices import Prices, paper
@@ -481,9 +481,9 @@ def test_joint_intervals_pair_the_draws():
     assert low < plan.N < high
     assert plan.intervals["robustness"][0] < plan.parts["robustness"] < plan.intervals["robustness"][1]
     ones = [Curve(laws.joint_law, {k: float(v) for k, v in c.draws.iloc[5].items()}) for c in (robust, effective)]
-    forms = {s: budget._form(c) for s, c in zip(budget.SIDES, ones, strict=True)}
+    forms = {s: tangent.form_of(c) for s, c in zip(budget.SIDES, ones, strict=True)}
     exact = budget._between_optima(forms, 2e4, FREE, 0.5, None)[0][0]
-    drawn = {s: budget._form(c, True, 300) for s, c in zip(budget.SIDES, (robust, effective), strict=True)}
+    drawn = {s: tangent.form_of(c, True, 300) for s, c in zip(budget.SIDES, (robust, effective), strict=True)}
     assert budget._between_optima(drawn, 2e4, FREE, 0.5, None)[0][5] == pytest.approx(exact, rel=1e-3)
     weighted = 0.5 * sum(curve.sample(N=plan.N, D=plan.D)[:300] for curve in (robust, effective))
     ends = np.quantile(weighted, [0.025, 0.975], method="inverted_cdf")

@@ -21,7 +21,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drscale import runs
-from drscale.runs import Measure, Recipe, Run, RunStore, StoreWarning, parse_rung, warn_if_mixed, write_atomic
+from drscale.ladder import parse_rung
+from drscale.runs import Measure, Recipe, Run, RunStore, StoreWarning, warn_if_mixed, write_atomic
 
 # ------------------------------------------------------------------------------------------------------------ recipes
 

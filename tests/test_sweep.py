@@ -7,12 +7,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 import torch
-from tiny import tiny
+from tiny import WORDS, tiny
 
 from drscale import sweep
 from drscale.runs import Recipe, Run, RunStore
+from drscale.training import loop
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
 
@@ -263,3 +265,37 @@ def test_a_stopped_run_is_not_recorded_but_goes_on_later(small, tmp_path):
     steps.clear()
     assert sweep.run_one(BASE, store, note=lambda s, v: steps.append(s)).status == "done"
     assert min(steps) > 3 - 1
+
+
+def test_a_run_is_scored_under_attack_where_its_recipe_asks_for_it(small, tmp_path):
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(len(WORDS) // 8 + 1, 12)).repeat(8, axis=0)[: len(WORDS)]
+    lines = [
+        f"{w} {' '.join(f'{x:.4f}' for x in v)}"
+        for w, v in zip(WORDS, base + rng.normal(size=base.shape) / 9, strict=True)
+    ]
+    vectors = tmp_path / "near.txt"
+    vectors.write_text("\n".join(lines))
+    store, recipe = RunStore(tmp_path / "runs"), BASE.but(steps=40, attacked=20, synonyms=f"vectors:{vectors}")
+    run = sweep.run_one(recipe, store)
+    assert Recipe.parse(run.key) == recipe
+    assert "near.txt" in run.versions["attack"]
+    clean, attacked = run.measures["adversarial:clean"], run.measures["adversarial"]
+    assert attacked["entropy"].n == clean["entropy"].n == 20
+    assert attacked["success"].mean > 0.8
+    assert attacked["boosted"].low > 0
+    assert attacked["entropy"].mean > clean["entropy"].mean
+    rows = store.queries()
+    counts = rows["scope"].value_counts()
+    assert counts["adversarial"] == counts["adversarial:clean"] == 20
+    mine = rows[rows["scope"] == "adversarial"]
+    assert np.average(mine["entropy"], weights=mine["positives"]) == pytest.approx(attacked["entropy"].mean, rel=1e-5)
+    table = store.table().iloc[0]
+    assert table["adversarial_entropy"] == attacked["entropy"].mean
+    assert table["adversarial_success_low"] <= table["adversarial_success"]
+
+
+def test_an_attack_that_cannot_work_is_refused_before_training(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("trained first"))
+    with pytest.raises(ValueError, match="no-such-file"):
+        sweep.run_one(BASE.but(attacked=20, synonyms="vectors:no-such-file.txt"), RunStore(tmp_path))

@@ -4,7 +4,8 @@ One recipe for all rungs, found in the pilot that LOG.md describes; the learning
 first recipes take longest, so that two workers end together.
 """
 
-from drscale.runs import Recipe, parse_rung
+from drscale.ladder import parse_rung
+from drscale.runs import Recipe
 from drscale.sweep import grid
 
 WIDTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12)

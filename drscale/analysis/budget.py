@@ -1,14 +1,9 @@
-"""What a budget buys: the best size and data under a price list, and the price of a target. Never imports torch.
-
-Both laws are loss = (x + y)**k + delta with x = (M / N)**p and y = (B / D)**q, and the money is linear in N and D.
-With s the share of the money spent on parameters (or, for a target, the share x has in x + y), the optimum is where
-``c = a log s - b log(1 - s)``: a falling curve with one root, which Newton's steps find for thousands of draws at once.
-"""
+"""What a budget buys: the best size and data under a price list, and the price of a target. Never imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Literal
 
@@ -16,92 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from drscale.analysis import laws
+from drscale.analysis.columns import check_level
 from drscale.analysis.curve import Array, Curve, count_text
 from drscale.analysis.plan import Allocation as Allocation
 from drscale.analysis.plan import of_both, outside
 from drscale.analysis.prices import Prices as Prices
 from drscale.analysis.prices import paper as paper
+from drscale.analysis.tangent import Form, best, cheapest, form_of
 
 SIDES = ("robustness", "effectiveness")
-
-
-@dataclass(frozen=True)
-class _Form:
-    """loss = ((M / N)**p + (B / D)**q)**k + delta; floats, or arrays over draws."""
-
-    M: Array
-    p: Array
-    B: Array
-    q: Array
-    k: Array
-    delta: Array
-
-    def loss(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Array:
-        return np.asarray(
-            ((self.M / np.asarray(N)) ** self.p + (self.B / np.asarray(D)) ** self.q) ** self.k + self.delta
-        )
-
-
-def _form(curve: Curve, drawn: bool = False, rows: int | None = None) -> _Form:
-    """The common form of the joint and the additive law, at the curve's values or over its (first ``rows``) draws."""
-    if not isinstance(curve, Curve):
-        raise ValueError(f"curve={type(curve).__name__}: expected a Curve, as trust.curve(result) makes of a fit")
-    if curve.law not in (laws.joint_law, laws.additive_law):
-        name = getattr(curve.law, "__name__", repr(curve.law))
-        raise ValueError(f"curve: its law is {name}; a plan needs joint_law or additive_law, which know both N and D")
-    if curve.arguments != ("N", "D"):
-        raise ValueError(f"curve: values are missing for {', '.join(a for a in curve.arguments if a not in 'ND')}")
-    if drawn and curve.draws is not None:
-        v = {name: curve.draws[name].to_numpy(dtype=float)[:rows] for name in curve.values}
-    else:
-        v = {name: np.array([float(value)]) for name, value in curve.values.items()}
-    for name in ("M", "mu", "B", "eta"):
-        if not drawn and not v[name][0] > 0:
-            raise ValueError(f"curve: {name}={v[name][0]:g}; the loss must fall with N and with D for a plan to exist")
-    one = np.ones_like(v["M"])
-    M, B = (np.maximum(v[name], 1e-300) for name in ("M", "B"))  # a draw whose loss does not fall with N wants none
-    if curve.law is laws.joint_law:
-        return _Form(M, v["mu"] / v["eta"], B, one, v["eta"], v["delta"])
-    return _Form(M, v["mu"], B, v["eta"], one, v["delta"])
-
-
-def _share(c: Array, a: Array, b: Array) -> tuple[Array, Array]:
-    """The root s of ``c = a log s - b log(1 - s)``, a and b above 1, as (s, 1 - s), both exact near zero.
-
-    In the logit of s the curve is falling and bends one way only, so Newton's steps arrive from any start.
-    """
-    t = np.where(c < 0, c / a, c / b)
-    for _ in range(100):
-        rise, fall = np.logaddexp(0, -t), np.logaddexp(0, t)  # -log s, -log(1 - s)
-        s = np.exp(-rise)
-        step = (c + a * rise - b * fall) / (a * (1 - s) + b * s)
-        t = t + step
-        if np.all(np.abs(step) <= 1e-13 * (1 + np.abs(t))):
-            break
-    return np.exp(-np.logaddexp(0, -t)), np.exp(-np.logaddexp(0, t))
-
-
-def _best(form: _Form, budget: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
-    """The optimal N and D: the first-order condition p M^p N^(-p-1) / Zn = q B^q D^(-q-1) / Zd on the budget line."""
-    N, D = np.asarray(budget) / prices.per_parameter, np.asarray(budget) / prices.pair  # all money on one
-    c = np.log(form.p) + form.p * np.log(form.M / N) - np.log(form.q) - form.q * np.log(form.B / D)
-    s, rest = _share(c, form.p + 1, form.q + 1)
-    return s * N, rest * D
-
-
-def _cheapest(form: _Form, target: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
-    """The N and D that reach a loss at the least cost; infinite where the loss is at or below the floor."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        reach = np.asarray(target) - form.delta
-        g = np.where(reach > 0, reach, np.nan) ** (1 / form.k)
-        n, d = form.M * g ** (-1 / form.p), form.B * g ** (-1 / form.q)  # enough if the other were without limit
-        c = np.log(prices.per_parameter * n / form.p) - np.log(prices.pair * d / form.q)
-    c = np.where(np.isfinite(c), c, 0.0)
-    u, rest = _share(c, 1 / form.p + 1, 1 / form.q + 1)
-    with np.errstate(over="ignore", divide="ignore"):
-        N, D = n * u ** (-1 / form.p), d * rest ** (-1 / form.q)
-    return np.where(reach > 0, N, np.inf), np.where(reach > 0, D, np.inf)
 
 
 def _into_box(N: Array, D: Array, curve: Curve, budget: float, prices: Prices) -> tuple[Array, Array]:
@@ -129,18 +47,18 @@ def allocate(
     in its flags. Where the box cannot be afforded at all, the plan is not feasible and says from which budget on.
     """
     _check_budget(budget)
-    _check_level(level)
-    form = _form(curve)
+    check_level(level)
+    form = form_of(curve)
     _check_within(within, curve)
     if within and (flag := _too_dear(curve, budget, prices)):
         return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
-    N, D = _best(form, budget, prices)
+    N, D = best(form, budget, prices)
     if within:
         N, D = _into_box(N, D, curve, budget, prices)
     n, d = float(N[0]), float(D[0])
     intervals: dict[str, tuple[float, float]] = {}
     if curve.draws is not None:
-        ns, ds = _best(_form(curve, drawn=True), budget, prices)
+        ns, ds = best(form_of(curve, drawn=True), budget, prices)
         if within:
             ns, ds = _into_box(ns, ds, curve, budget, prices)
         samples = {"N": ns, "D": ds, "loss": curve.sample(N=n, D=d)}
@@ -154,10 +72,10 @@ def allocate(
 def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
     """The optimum of every draw, columns N and D: the cloud behind the intervals of :func:`allocate`."""
     _check_budget(budget)
-    form = _form(curve, drawn=True)
+    form = form_of(curve, drawn=True)
     if curve.draws is None:
         raise ValueError(f"curve: {curve.name or 'it'} has no draws, so its optimum is a single point")
-    return pd.DataFrame(dict(zip("ND", _best(form, budget, prices), strict=True)))
+    return pd.DataFrame(dict(zip("ND", best(form, budget, prices), strict=True)))
 
 
 def isocost(budget: float, prices: Prices, N: npt.ArrayLike) -> Array:
@@ -171,7 +89,7 @@ def contour(curve: Curve, loss: float, *, N: npt.ArrayLike | None = None, D: npt
     """The pairs that bring models of N parameters to a loss, or the sizes that D pairs do; NaN where nothing does."""
     if (N is None) == (D is None):
         raise ValueError("contour: give either N or D, the other comes back")
-    f = _form(curve)
+    f = form_of(curve)
     if N is not None:
         own, power, known = f.B, f.q, (f.M / _positive("N", N)) ** f.p
     else:
@@ -189,10 +107,10 @@ def path(
         raise ValueError("budgets=[]: at least one")
     for budget in given:
         _check_budget(budget)
-    _check_level(level)
-    form, money = _form(curve), [float(b) for b in given]
+    check_level(level)
+    form, money = form_of(curve), [float(b) for b in given]
     if curve.draws is None and within is None:  # all at once
-        N, D = _best(form, money, prices)
+        N, D = best(form, money, prices)
         frame = pd.DataFrame({"budget": money, "N": N, "D": D, "loss": form.loss(N, D)})
         costs = {"annotation": prices.pair * D, "training": prices.training * N, "encoding": prices.encoding * N}
         return frame.assign(**costs, inside=curve.inside(N=N, D=D))
@@ -221,8 +139,8 @@ def cost_of(
     ``improvement=-0.1`` with ``at=(N, D)`` means a loss a tenth below the predicted one there. A target at or below the
     law's floor has no plan, and the answer says so.
     """
-    _check_level(level)
-    form = _form(curve)
+    check_level(level)
+    form = form_of(curve)
     if (target is None) == (improvement is None) or (improvement is None) != (at is None):
         raise ValueError(
             f"target={target!r}, improvement={improvement!r}, at={at!r}: give a target, or improvement and at=(N, D)"
@@ -237,12 +155,12 @@ def cost_of(
     if target <= floor:
         flag = f"a loss of {target:.3g} cannot be bought: it is not above the law's floor of {floor:.3g}"
         return Allocation(np.nan, np.nan, np.nan, np.nan, prices, flags=(flag,))
-    N, D = (float(v[0]) for v in _cheapest(form, target, prices))
+    N, D = (float(v[0]) for v in cheapest(form, target, prices))
     flags, intervals = outside(N, D, curve), {}
     if curve.draws is not None:
-        drawn = _form(curve, drawn=True)
+        drawn = form_of(curve, drawn=True)
         wanted: Any = target if at is None else (1 + (improvement or 0)) * drawn.loss(*at)
-        ns, ds = _cheapest(drawn, wanted, prices)
+        ns, ds = cheapest(drawn, wanted, prices)
         samples = {"N": ns, "D": ds, "cost": prices.cost(ns, ds), "loss": drawn.loss(N, D)}
         intervals = {k: _interval(v, level) for k, v in samples.items()}
         if (lost := float(np.mean(~np.isfinite(ns)))) > 0:
@@ -258,6 +176,7 @@ def allocate_both(
     *,
     weight: float | None = None,
     at_most: Mapping[str, float] | None = None,
+    within: Literal["box"] | None = None,
     level: float = 0.95,
 ) -> Allocation:
     """Plan for robustness and effectiveness at once: one model, one set of pairs, two losses.
@@ -265,36 +184,52 @@ def allocate_both(
     The loss is ``weight`` x robustness + (1 - weight) x effectiveness, by default their mean. Or one of them becomes a
     constraint: ``at_most={"robustness": 0.3}`` makes effectiveness as good as it can be meanwhile, and the other way
     round. Draws of the two curves are paired by row: the intervals are right only if both were drawn from the same
-    runs, with the same unit and seed. The plan is not kept inside a box, but its flags say where it leaves whose.
+    runs, with the same unit and seed. ``within="box"`` keeps the plan inside both fitted boxes; without it the flags
+    say where it leaves whose.
     """
     _check_budget(budget)
-    _check_level(level)
+    check_level(level)
     if weight is not None and (at_most is not None or not 0 <= weight <= 1):
         raise ValueError(f"weight={weight!r}, at_most={at_most!r}: either a weight between 0 and 1 or a limit")
     if at_most is not None and (len(at_most) != 1 or not set(at_most) <= set(SIDES)):
         raise ValueError(f"at_most={dict(at_most)!r}: one limit, for {' or '.join(map(repr, SIDES))}")
     curves, share = dict(zip(SIDES, (robust, effective), strict=True)), 0.5 if weight is None else weight
-    forms = {side: _form(c) for side, c in curves.items()}
-    N, D, met = _between_optima(forms, budget, prices, share, at_most)
+    forms = {side: form_of(c) for side, c in curves.items()}
+    spent, reach = budget, (-np.inf, np.inf)
+    if within is not None:
+        for c in curves.values():
+            _check_within(within, c)
+        box = {a: (max(c.box[a][0] for c in curves.values()), min(c.box[a][1] for c in curves.values())) for a in "ND"}
+        if any(low > high for low, high in box.values()):
+            raise ValueError(f"within='box': the fitted boxes of {' and '.join(SIDES)} do not meet")
+        both = replace(robust, box=box)
+        if flag := _too_dear(both, budget, prices):
+            return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
+        spent = min(budget, prices.cost(*(high for _, high in box.values())))
+        reach = _reach(both, spent, prices)
+    N, D, met = _between_optima(forms, spent, prices, share, at_most, reach)
     n, d = float(N[0]), float(D[0])
     parts = {side: float(form.loss(n, d)[0]) for side, form in forms.items()}
     if at_most is not None and not met[0]:
         (side, limit), *_ = at_most.items()
         price = cost_of(curves[side], prices, limit)
         cure = f"it costs {prices.money(price.cost)}" if price.feasible else price.flags[0]
+        cure = f"{cure} outside the fitted box" if within and price.feasible else cure
         flag = f"{prices.money(budget)} brings {side} to {parts[side]:.3g} and not to {limit:.3g}: {cure}"
         return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
     flags = of_both({side: outside(n, d, c) for side, c in curves.items()})
     intervals: dict[str, tuple[float, float]] = {}
     if robust.draws is not None and effective.draws is not None:
         rows = min(len(robust.draws), len(effective.draws))
-        drawn = {side: _form(c, drawn=True, rows=rows) for side, c in curves.items()}
-        ns, ds, kept = _between_optima(drawn, budget, prices, share, at_most)
+        drawn = {side: form_of(c, drawn=True, rows=rows) for side, c in curves.items()}
+        ns, ds, kept = _between_optima(drawn, spent, prices, share, at_most, reach)
         losses = {side: form.loss(n, d) for side, form in drawn.items()}
         samples = {"N": ns, "D": ds, "loss": _together(losses, share, at_most)} | losses
         intervals = {k: _interval(v, level) for k, v in samples.items()}
         if not kept.all():
             flags.append(f"in {np.mean(~kept):.1%} of the draws this money cannot keep the limit")
+    if (rest := budget - spent) > 1e-6 * budget:
+        flags.append(f"the box ends before the money: {prices.money(rest)} is left over")
     return Allocation(n, d, _together(parts, share, at_most), budget, prices, parts, intervals, tuple(flags))
 
 
@@ -306,9 +241,18 @@ def _together(losses: Mapping[str, Any], share: float, at_most: Mapping[str, flo
 
 
 def _between_optima(
-    forms: Mapping[str, _Form], budget: float, prices: Prices, share: float, at_most: Mapping[str, float] | None
+    forms: Mapping[str, Form],
+    budget: float,
+    prices: Prices,
+    share: float,
+    at_most: Mapping[str, float] | None,
+    reach: tuple[float, float] = (-np.inf, np.inf),
 ) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
-    """The joint plan, N and D, and whether the limit can be met; it lies between the optima of the two losses."""
+    """The joint plan, N and D, and whether the limit can be met; it lies between the optima of the two losses.
+
+    ``reach`` is the part of the line that is allowed, as the logarithm of money for N over money for D. Either loss
+    falls up to its optimum and rises beyond, so the best allowed place lies between the optima moved into the reach.
+    """
 
     everything = budget / prices.per_parameter, budget / prices.pair  # all money on one
 
@@ -317,8 +261,8 @@ def _between_optima(
 
     ends = []
     for side in SIDES:
-        N, D = _best(forms[side], budget, prices)
-        ends.append(np.log(prices.per_parameter * N) - np.log(prices.pair * D))
+        N, D = best(forms[side], budget, prices)
+        ends.append(np.clip(np.log(prices.per_parameter * N) - np.log(prices.pair * D), *reach))
     robust, effective = (forms[side] for side in SIDES)
     if at_most is not None:
         (side, limit), *_ = at_most.items()
@@ -342,6 +286,17 @@ def _between_optima(
     return N, D, np.ones(N.shape, dtype=bool)
 
 
+def _reach(curve: Curve, budget: float, prices: Prices) -> tuple[float, float]:
+    """Where the line of a budget that the box can hold enters and leaves it: log(money for N / money for D)."""
+    (n0, n1), (d0, d1) = curve.box["N"], curve.box["D"]
+    on_size = (
+        max(prices.per_parameter * n0, budget - prices.pair * d1),
+        min(prices.per_parameter * n1, budget - prices.pair * d0),
+    )
+    low, high = (float(np.log(v / (budget - v))) for v in on_size)
+    return low, max(low, high)
+
+
 def _too_dear(curve: Curve, budget: float, prices: Prices) -> str:
     (n0, _), (d0, _) = curve.box["N"], curve.box["D"]
     least = float(prices.cost(n0, d0))
@@ -362,11 +317,6 @@ def _interval(sample: Array, level: float) -> tuple[float, float]:
 def _check_budget(budget: float) -> None:
     if not isinstance(budget, Real) or not np.isfinite(budget) or budget <= 0:
         raise ValueError(f"budget={budget!r}: a finite amount above zero is needed")
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r}: must lie between 0 and 1")
 
 
 def _positive(name: str, values: Any) -> Array:

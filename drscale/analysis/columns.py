@@ -10,6 +10,8 @@ from drscale.analysis.shapes import Array
 
 def done(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs that came to their end; in a table without a status column, all."""
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"table={table!r}: a DataFrame is needed, as pandas.read_csv or RunStore.table give it")
     return table[table["status"] == "done"] if "status" in table else table
 
 
@@ -28,7 +30,7 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
         if name not in table:
             raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, table.columns))}")
         if not pd.api.types.is_numeric_dtype(rows[name]):
-            raise ValueError(f"column {name!r} holds {rows[name].dtype}, not numbers")
+            raise ValueError(_text_in(name, rows[name]))
         got = rows[name].to_numpy(dtype=float, na_value=np.nan)
         wrong = ~np.isfinite(got) | (got <= 0)
         if wrong.any():
@@ -39,3 +41,18 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
             )
         found.append(got)
     return found
+
+
+def check_level(level: float) -> None:
+    """ValueError unless ``level`` is a share of certainty, as 0.95."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r}: must lie between 0 and 1")
+
+
+def _text_in(name: str, column: pd.Series) -> str:
+    """What keeps a column from being numbers, and where."""
+    wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+    if wrong.empty:
+        return f"column {name!r} holds numbers as {column.dtype}: turn it with pandas.to_numeric first"
+    first, where = wrong.iloc[0], wrong.index[0]
+    return f"column {name!r} is {first!r} in row {where!r} ({len(wrong)} such of {len(column)}), not a number"

@@ -37,6 +37,7 @@ __all__ = [
     "numbers",
     "parameter_names",
     "size_law",
+    "suited",
 ]
 
 Columns = str | tuple[str, ...] | Mapping[str, str]
@@ -213,6 +214,9 @@ def _polish(
 
 def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
     """Which column of a table each argument of a law is, by the law's own names of its arguments."""
+    if not callable(law):
+        known = ", ".join(f"laws.{name_of(f)}" for f in LAWS)
+        raise ValueError(f"law={law!r}: a function is needed, one of {known} or your own")
     entry, arguments = LAWS.get(law), list(inspect.signature(law).parameters)
     own = list(entry.columns) if entry is not None else None
     if x is None:
@@ -230,6 +234,16 @@ def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
     if len(given) != len(wanted) or not given:
         raise ValueError(f"x={x!r}: {name_of(law)} needs {len(wanted)} columns, for {', '.join(wanted)}")
     return dict(zip(wanted, given, strict=True))
+
+
+def suited(table: pd.DataFrame) -> Callable[..., Any]:
+    """The law that a table has levels for: the joint law, or that of whichever count takes more different values."""
+    rows = done(table)
+    levels = {law: rows[default_x(law)].nunique() for law in (size_law, data_law) if default_x(law) in rows}
+    if not levels:
+        wanted = f"{default_x(size_law)} or {default_x(data_law)}"
+        raise ValueError(f"the table has no column {wanted}; it has {', '.join(map(str, rows.columns))}")
+    return joint_law if len(levels) == 2 and min(levels.values()) > 2 else max(levels, key=levels.__getitem__)
 
 
 def default_x(law: Callable[..., Any]) -> str:
@@ -283,13 +297,14 @@ def _check_levels(columns: dict[str, str], points: dict[str, Array], entry: Law 
         for argument, column in columns.items():
             levels = len(np.unique(points[argument]))
             if levels < 3:
-                raise ValueError(
-                    f"column {column!r} has {levels} different values: a law of two needs at least 3 of each"
-                )
+                raise ValueError(f"column {column!r} has {_many(levels)}: a law of two needs at least 3 of each")
     levels = len(np.unique(np.column_stack(list(points.values())), axis=0))
     if levels <= len(unknown):
         listed = ", ".join(map(repr, columns.values()))
-        where, what = (f"columns {listed} have", "pairs of values") if several else (f"column {listed} has", "values")
-        raise ValueError(
-            f"{where} {levels} different {what}: {len(unknown)} parameters need at least {len(unknown) + 1}"
-        )
+        where = f"columns {listed} have" if several else f"column {listed} has"
+        what = _many(levels, "pair of values", "pairs of values") if several else _many(levels)
+        raise ValueError(f"{where} {what}: {len(unknown)} parameters need at least {len(unknown) + 1}")
+
+
+def _many(levels: int, one: str = "value", more: str = "values") -> str:
+    return f"only one {one}" if levels == 1 else f"{levels} different {more}"

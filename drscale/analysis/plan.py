@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from drscale.analysis.curve import Curve, count_text
 from drscale.analysis.prices import Prices
@@ -44,6 +45,18 @@ class Allocation:
     def cost(self) -> float:
         """What the plan costs in all; less than the budget where the box ends before the money."""
         return float(self.prices.cost(self.N, self.D))
+
+    def table(self) -> pd.DataFrame:
+        """The plan as rows for a paper: name, value, low, high, unit."""
+        rows = [("N", self.N, "parameters"), ("D", self.D, "pairs"), ("loss", self.loss, "")]
+        rows += [(side, value, "") for side, value in self.parts.items()]
+        rows += [("cost", self.cost, self.prices.currency)]
+        rows += [(f"for {what}", value, self.prices.currency) for what, value in self.costs.items() if value]
+        ends = [self.intervals.get(name, (np.nan, np.nan)) for name, *_ in rows]
+        frame = pd.DataFrame(rows, columns=["name", "value", "unit"])
+        frame.insert(2, "low", [low for low, _ in ends])
+        frame.insert(3, "high", [high for _, high in ends])
+        return frame
 
     def __str__(self) -> str:
         if not self.feasible:

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.analysis import laws, power, profile, refits
+from drscale.analysis.columns import check_level
 from drscale.analysis.fitted import Fitted, name_of, outside, solved
 from drscale.analysis.laws import Columns, LawWarning
 from drscale.analysis.power import Array, Power
@@ -27,7 +28,6 @@ __all__ = [
     "plateau",
     "predict",
     "query_draws",
-    "split",
     "stderr",
     "summary",
 ]
@@ -50,7 +50,7 @@ def intervals(
     middle of what :func:`draws` gives. An interval that ends at a parameter's bound says so in ``note``.
     """
     f, names = laws.fitted(result), list(result.params)
-    _check_level(level)
+    check_level(level)
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
     values = [result.params[n] for n in names]
     if method == "stderr":
@@ -86,11 +86,6 @@ def stderr(p: lmfit.Parameter) -> float:
     return float(p.stderr) if p.vary and p.stderr is not None else np.nan
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r}: must lie between 0 and 1")
-
-
 def _bound_note(f: Fitted, name: str, low: float, high: float) -> str:
     if name in f.fixed:
         return "held still"
@@ -117,7 +112,7 @@ def predict(
     """
     f = laws.fitted(result)
     at = _points(f, x)
-    _check_level(level)
+    check_level(level)
     if np.min(runs) < 1:
         raise ValueError(f"runs={runs!r}: at least 1")
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
@@ -203,8 +198,11 @@ def holdout(
     """
     columns = laws.columns_of(law, x)
     within, rest = parted(table, columns, y, above)
-    result = laws.fit(within, law, columns, y, **options)
     names = list(columns.values())
+    try:
+        result = laws.fit(within, law, columns, y, **options)
+    except ValueError as e:
+        raise ValueError(f"without the {len(rest)} runs held out, {e}") from e
     levels = rest.groupby(names if len(names) > 1 else names[0])[y].agg(["size", "mean"]).reset_index()
     rows = []
     for count in sorted(set(levels["size"])):  # a prediction interval is for the mean of so many runs
@@ -215,14 +213,6 @@ def holdout(
         told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}
         rows.append(some[names].assign(**told))
     return pd.concat(rows).sort_index()
-
-
-def split(
-    table: pd.DataFrame, law: Callable[..., Any], x: str | None, y: str, above: float | None
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """The runs at x <= ``above``, those beyond, and the column of x; ``above=None`` parts off the largest level."""
-    columns = laws.columns_of(law, x)
-    return *parted(table, columns, y, above), next(iter(columns.values()))
 
 
 def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 
-from drscale.attacks.study import Encoded, attack_collection, encode_collection
-from drscale.attacks.synonyms import Synonyms
+from drscale.attacks.study import Encoded, attack_collection, encode_collection, rank_ranges, summary
+from drscale.attacks.synonyms import Synonyms, synonyms
 from drscale.attacks.words import STANDARD, Attack
 from drscale.encoder import BiEncoder
 from drscale.evaluation.entropy import (
@@ -27,6 +28,8 @@ from drscale.texts import Collection
 
 Reading = Literal["filled", "alone", "replaced"]
 SCOPE, DEPTH = "adversarial", 100
+PROBE = Attack(floor=None)  # no floor: judging how similar texts are would take several times as long as the attack
+TOLD = ("success", "boosted", "top10", "changed", "words_changed")  # what a record keeps of study.summary
 
 
 def adversarial_entropy(
@@ -200,10 +203,46 @@ def under_attack(
     return adversarial_entropy(attacked, collection, held, reading=reading, temperature=temperature), attacked
 
 
-def measures(rows: pd.DataFrame) -> dict[str, dict[str, Measure]]:
-    """What a record keeps: scopes ``adversarial`` (attacked) and ``adversarial:clean``, metrics with intervals."""
+def measures(rows: pd.DataFrame, attacked: pd.DataFrame | None = None) -> dict[str, dict[str, Measure]]:
+    """What a record keeps: scopes ``adversarial`` (attacked) and ``adversarial:clean``, metrics with intervals.
+
+    With the attacked documents themselves the first one tells, too, how the attack went (:func:`study.summary`).
+    """
     parts = {c: rows[rows["condition"] == c].reset_index(drop=True) for c in ("attacked", "clean")}
-    return {SCOPE: means({SCOPE: parts["attacked"]}), f"{SCOPE}:clean": means({SCOPE: parts["clean"]})}
+    went = {}
+    if attacked is not None:
+        told = summary(attacked).set_index("measure").to_dict("index")
+        went = {n: Measure(m["mean"], m["low"], m["high"], m["queries"]) for n in TOLD if (m := told.get(n))}
+    return {SCOPE: means({SCOPE: parts["attacked"]}) | went, f"{SCOPE}:clean": means({SCOPE: parts["clean"]})}
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What an attack says of a model: measures by scope, the rows behind them, and how the attack was made."""
+
+    measures: dict[str, dict[str, Measure]]
+    queries: pd.DataFrame
+    note: str
+
+
+def check_probe(collection: Collection, source: str) -> None:
+    """ValueError where :func:`probe` could not work, which is better known before a model is trained."""
+    rank_ranges(len(collection.passages))
+    synonyms(source)
+
+
+def probe(model: BiEncoder, collection: Collection, queries: int, source: str, temperature: float = 1.0) -> Probed:
+    """Attack a trained model as every run of a study is attacked: white-box, by :data:`PROBE`, on so many queries.
+
+    The same queries for every model; the documents are those that the model itself ranks in each range.
+    """
+    substitutes = synonyms(source)
+    rows, attacked = under_attack(
+        model, collection, substitutes, PROBE, queries=queries, similarity=None, temperature=temperature
+    )
+    scopes = rows["condition"].map({"attacked": SCOPE, "clean": f"{SCOPE}:clean"})
+    note = f"{PROBE}; substitutes {substitutes.source}; reading {rows.attrs['reading']}"
+    return Probed(measures(rows, attacked), rows.assign(scope=scopes), note)
 
 
 def paired(rows: pd.DataFrame) -> pd.DataFrame:

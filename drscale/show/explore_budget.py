@@ -49,6 +49,7 @@ def budget_view(
     ``names`` chooses among ``curves``, by default the first two; a name twice is one panel. Panels share their window,
     which holds the fitted boxes and the best plans and ends at whole decades.
     """
+    _check(curves)
     shown = list(dict.fromkeys(names or list(curves)[:2]))
     unknown = [n for n in shown if n not in curves]
     if unknown or not shown:
@@ -85,8 +86,7 @@ def budget_explorer(
     Each slider starts exactly at what it was given. ``setup`` is the code that makes ``curves``, for the settings as
     code.
     """
-    if not curves:
-        raise ValueError("curves={}: at least one law of N and D is needed")
+    _check(curves)
     base = paper(documents=0, tokens_per_document=60) if prices is None else prices
     first = list(dict.fromkeys(names or list(curves)[:2]))
     start = _middle(curves[first[0]], base) if budget is None else float(budget)
@@ -124,6 +124,14 @@ def budget_explorer(
         [["budget", "within"], ["left", "right"], columns],
         name="budget",
     )
+
+
+def _check(curves: Any) -> None:
+    given = list(curves.values()) if isinstance(curves, Mapping) else [curves]
+    wrong = [type(c).__name__ for c in given if not isinstance(c, Curve) or not isinstance(curves, Mapping)]
+    if wrong or not given:
+        example = "{'mine': trust.curve(fit, draws=1000)}"
+        raise ValueError(f"curves={wrong[0] if wrong else {}}: laws of N and D by name are needed, as in {example}")
 
 
 def _price(base: Prices, name: str, text: str) -> ipywidgets.SelectionSlider:

@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.analysis import laws, trust
+from drscale.analysis.fitted import name_of
 from drscale.show import figures, live, style, traces
 from drscale.show.live import Explorer, Settings, View
 
@@ -109,7 +110,10 @@ def law_explorer(
     offers = {f: _offers(runs, f, given[f]) for f in given}
     if not offers[law]:
         levels = len(set(laws.numbers(runs, first, f"{scopes[-1]}_{kinds[0]}")[0]))
-        raise ValueError(f"column {first!r} has {levels} different values: too few to hold one out and fit the rest")
+        raise ValueError(
+            f"column {first!r} has {levels} different values: to hold one out, {name_of(law)} needs at least "
+            f"{len(laws.parameter_names(law)) + 2}"
+        )
     offered = {n: f for n, f in (LAWS if among is None else among).items() if offers[f]}
     if law not in offered.values():
         offered = {law.__name__.replace("_", " "): law, **offered}

@@ -15,6 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.analysis import trust
+from drscale.analysis.plan import Allocation
 from drscale.runs import write_atomic
 
 COLUMN, PAGE = 3.33, 7.0  # inches: a column and the text width of a two-column paper
@@ -41,15 +42,15 @@ def browser() -> str | None:
 
 
 def export(thing: Any, path: str | Path, width: Width = "column", height: float | None = None, **options: Any) -> Path:
-    """Write a figure (.pdf .svg .png .html) or a table or fitted law (.tex .csv); the suffix decides.
+    """Write a figure (.pdf .svg .png .html) or a table, a fitted law or a plan (.tex .csv); the suffix decides.
 
     ``width`` is "column" (3.33 in), "page" (7 in) or inches, and ``height`` inches; fonts come out at 7 pt or more at
     that size. ``options`` go to :func:`latex`. The file appears whole or not at all.
     """
     path = Path(path)
     figure = isinstance(thing, go.Figure) or hasattr(thing, "to_plotly_json")
-    if not figure and not isinstance(thing, pd.DataFrame | lmfit.model.ModelResult):
-        raise ValueError(f"thing={type(thing).__name__}: a plotly figure, a DataFrame or a fitted law is needed")
+    if not figure and not isinstance(thing, pd.DataFrame | lmfit.model.ModelResult | Allocation):
+        raise ValueError(f"thing={type(thing).__name__}: a plotly figure, a DataFrame, a fit or a plan is needed")
     allowed = FIGURE_FORMATS if figure else TABLE_FORMATS
     if path.suffix not in allowed:
         what = "figure" if figure else "table"
@@ -60,6 +61,7 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
         write_atomic(path, draw(at_size(thing, width, height), path.suffix[1:]))
     else:
         frame = trust.parameters(thing) if isinstance(thing, lmfit.model.ModelResult) else thing
+        frame = frame.table() if isinstance(frame, Allocation) else frame
         write_atomic(path, latex(frame, **options) if path.suffix == ".tex" else frame.to_csv(index=False))
     return path
 
@@ -195,6 +197,7 @@ _SYMBOLS = {
     "M": "$M$",
     "B": "$B$",
     "D": "$D$",
+    "N": "$N$",
     "mu": r"$\mu$",
     "eta": r"$\eta$",
     "delta": r"$\delta$",

@@ -12,7 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.analysis import laws
-from drscale.runs import Recipe, parse_rung
+from drscale.ladder import parse_rung
+from drscale.runs import Recipe
 from drscale.show import style, traces
 
 

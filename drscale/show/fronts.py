@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from drscale.analysis import contours, frontier
 from drscale.analysis.frontier import Better, X, Y
 from drscale.analysis.resample import Pool, pooled
-from drscale.runs import parse_rung
+from drscale.ladder import parse_rung
 from drscale.show import plane, style, traces
 
 SIZES = ("rung", "params_layers", "params_drscale", "params_fang", "params_total")

@@ -129,7 +129,7 @@ def check(recipe: Recipe) -> None:
         "omega": recipe.balance in ("fixed", "pareto"),
         "eta": recipe.balance == "pareto",
         "smooth": recipe.balance == "pareto",
-        "synonyms": recipe.strategy in ("denoising", "adversarial"),
+        "synonyms": recipe.strategy in ("denoising", "adversarial") or recipe.attacked > 0,
     }
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:
