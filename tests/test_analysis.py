@@ -455,7 +455,16 @@ def test_wrong_arguments_are_named(change, said):
         (size_table(levels=3), "column 'params_layers' has 3 different values: 3 parameters need at least 4"),
         (size_table().assign(in_domain_entropy=np.nan), r"'in_domain_entropy' is nan in row 0 \(24 such of 24\)"),
         (size_table().replace({"seed": {0: 0}}).assign(params_layers=0), "'params_layers' is 0 in row 0"),
-        (size_table().assign(in_domain_entropy="low"), "'in_domain_entropy' holds (object|str)"),
+        (size_table().assign(in_domain_entropy="low"), r"'in_domain_entropy' is 'low' in row 0 \(24 such of 24\)"),
+        (
+            size_table()
+            .astype({"in_domain_entropy": object})
+            .replace({"in_domain_entropy": {size_table().iloc[5, 1]: "n/a"}}),
+            r"'in_domain_entropy' is 'n/a' in row 5 \(1 such of 24\), not a number",
+        ),
+        (size_table().astype({"in_domain_entropy": str}), "holds numbers as (object|str): turn it with pandas"),
+        (size_table(levels=1), "column 'params_layers' has only one value: 3 parameters need at least 4"),
+        ("runs.csv", "table='runs.csv': a DataFrame is needed, as pandas.read_csv"),
         (size_table().assign(status="failed"), "has 24 runs and none is done"),
         (size_table().iloc[:0], "has 0 runs and none is done"),
     ],
@@ -465,9 +474,26 @@ def test_tables_that_cannot_be_fitted_are_refused(table, said):
         laws.fit(table, size_law)
 
 
+def test_a_table_says_which_law_suits_it():
+    sizes = size_table()
+    assert laws.suited(sizes) is size_law
+    assert laws.suited(sizes.assign(train_pairs=1000)) is size_law
+    assert laws.suited(sizes.rename(columns={"params_layers": "train_pairs"})) is laws.data_law
+    both = pd.concat([sizes.assign(train_pairs=p) for p in (100, 200, 400)])
+    assert laws.suited(both) is laws.joint_law
+    assert laws.suited(both.assign(status=np.where(both["train_pairs"] == 400, "failed", "done"))) is size_law
+    with pytest.raises(ValueError, match="no column params_layers or train_pairs; it has loss"):
+        laws.suited(pd.DataFrame({"loss": [1.0]}))
+
+
 def test_other_wrong_values_are_named():
     result = quiet(size_table())
     for call, said in (
+        (lambda: laws.fit(size_table(), "size_law"), "law='size_law': a function is needed, one of laws.size_law, "),
+        (
+            lambda: trust.holdout(size_table(levels=4), size_law),
+            "without the 2 runs held out, column 'params_layers' has 3",
+        ),
         (lambda: trust.intervals(result, "guess"), "method='guess': allowed are"),
         (lambda: trust.intervals(result, level=95), "level=95: must lie between 0 and 1"),
         (lambda: trust.intervals(result, "bootstrap", unit="query"), "unit='query': allowed are"),

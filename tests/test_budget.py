@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lmfit import Model, Parameters
 from lmfit.model import ModelResult
@@ -17,6 +17,7 @@ from drscale.analysis import budget, laws, tangent
 from drscale.analysis.budget import allocate, allocate_both, cost_of
 from drscale.analysis.curve import Curve, count_text
 from drscale.analysis.prices import Prices, paper
+from drscale.show import export
 
 BOX = {"N": (5e5, 8.2e7), "D": (3e4, 4.8e5)}
 FREE = replace(paper(documents=0), steps=10_000 * 3.22 / paper().training * 1e-8)  # Z_train as printed, 3.22e-8
@@ -497,6 +498,49 @@ def test_joint_plans_say_whose_box_they_leave():
     flags = allocate_both(robust, effective, 1e4, FREE).flags
     assert [f.split(" = ")[0] for f in flags] == ["for robustness, N", "D"]
     assert [f.split(" = ")[0] for f in allocate_both(robust, joint(EFFECT), 1e4, FREE).flags] == ["N", "D"]
+
+
+def boxed(law, N, D, n=0):
+    return replace(joint(law, 0.05, n=n) if n else joint(law), box={"N": N, "D": D})
+
+
+@given(money=st.floats(7e3, 4e5), weight=st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_a_joint_plan_inside_the_boxes_is_the_best_inside(money, weight):
+    robust, effective = boxed(ROBUST, (1e6, 1e9), (1e4, 3e5)), boxed(EFFECT, (3e6, 5e9), (8e3, 2e5))
+    plan = allocate_both(robust, effective, money, FREE, weight=weight, within="box")
+    assert 3e6 * (1 - 1e-9) <= plan.N <= 1e9 * (1 + 1e-9)
+    assert 1e4 * (1 - 1e-9) <= plan.D <= 2e5 * (1 + 1e-9)
+    assert plan.cost <= money * (1 + 1e-9)
+    N = np.geomspace(3e6, 1e9, 4001)
+    D = np.clip((money - FREE.per_parameter * N) / FREE.pair, 0, 2e5)
+    mean = weight * robust(N=N, D=np.maximum(D, 1e4)) + (1 - weight) * effective(N=N, D=np.maximum(D, 1e4))
+    assert plan.loss <= mean[D >= 1e4].min() * (1 + 1e-6)
+
+
+def test_a_joint_plan_in_the_box_says_what_is_left_over_and_what_is_too_little():
+    robust, effective = boxed(ROBUST, (1e6, 1e9), (1e4, 3e5), 50), boxed(EFFECT, (3e6, 5e9), (8e3, 2e5), 50)
+    rich = allocate_both(robust, effective, 1e9, FREE, within="box")
+    assert (pytest.approx(1e9), pytest.approx(2e5)) == (rich.N, rich.D)
+    assert "left over" in rich.flags[-1]
+    poor = allocate_both(robust, effective, 100, FREE, within="box")
+    assert not poor.feasible
+    free = allocate_both(robust, effective, 2e4, FREE, within="box")
+    assert free.intervals["N"][0] >= 3e6 * (1 - 1e-9)
+    apart = boxed(EFFECT, (2e9, 5e9), (8e3, 2e5))
+    with pytest.raises(ValueError, match="boxes of robustness and effectiveness do not meet"):
+        allocate_both(robust, apart, 2e4, FREE, within="box")
+    with pytest.raises(ValueError, match="within='bag'"):
+        allocate_both(robust, effective, 2e4, FREE, within="bag")
+
+
+def test_a_plan_is_a_table_for_a_paper(tmp_path):
+    plan = allocate(joint(EFFECT, 0.05, n=100), 2e4, FREE)
+    table = plan.table().set_index("name")
+    assert table.loc["N", "value"] == plan.N
+    assert (table.loc["loss", "low"], table.loc["loss", "high"]) == plan.intervals["loss"]
+    assert table.loc[[f"for {k}" for k, v in plan.costs.items() if v], "value"].sum() == pytest.approx(plan.cost)
+    assert "$N$" in export.export(plan, tmp_path / "plan.tex").read_text()
 
 
 # Callers' mistakes

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -210,3 +211,38 @@ def test_a_failing_cell_fails_the_build(
     assert path.read_bytes() == before
     monkeypatch.setattr("sys.argv", ["build.py", "store", str(tmp_path / "none.ipynb")])
     assert build.main() == 2
+
+
+def run_on(path: Path, file: Path, monkeypatch: Any, change: tuple[str, str] = ("", "")) -> dict[str, Any]:
+    """Run the code of bring_your_own on another file, from the notebooks' folder, and hand back its names."""
+    monkeypatch.chdir(ROOT / "notebooks")
+    names: dict[str, Any] = {"shown": []}
+    names["display"] = names["shown"].append
+    for cell in read(path).cells:
+        if cell.cell_type == "code":
+            source = re.sub(r'^FILE = ".*"', f"FILE = {str(file)!r}", cell.source, flags=re.MULTILINE)
+            exec(source.replace(*change).replace("../build/own", str(file.parent)).replace(".pdf", ".html"), names)
+    return names
+
+
+def some_runs(tmp_path: Path, sizes: int, pairs: int) -> Path:
+    table = pd.read_csv(ROOT / "data" / "examples" / "runs.csv")
+    kept = {name: sorted(set(table[name]))[-n:] for name, n in (("parameters", sizes), ("pairs", pairs))}
+    kept["parameters"] = sorted(set(table.loc[table["pairs"].isin(kept["pairs"]), "parameters"]))[-sizes:]
+    part = table[table["parameters"].isin(kept["parameters"]) & table["pairs"].isin(kept["pairs"])]
+    part.to_csv(tmp_path / "mine.csv", index=False)
+    return tmp_path / "mine.csv"
+
+
+@pytest.mark.parametrize(("sizes", "law", "shown"), [(4, "size_law", "Figure"), (6, "size_law", "Explorer")])
+def test_your_own_runs_of_few_sizes_reach_the_paper(sizes, law, shown, tmp_path, monkeypatch) -> None:
+    names = run_on(ROOT / "notebooks" / "bring_your_own.ipynb", some_runs(tmp_path, sizes, 1), monkeypatch)
+    assert names["law"].__name__ == law
+    assert [type(s).__name__ for s in names["shown"]] == [shown]
+    assert {"figure.html", "law.tex"} <= {f.name for f in tmp_path.iterdir()}
+
+
+def test_a_misspelt_column_of_your_own_is_named(tmp_path, monkeypatch) -> None:
+    file = some_runs(tmp_path, 6, 1)
+    with pytest.raises(KeyError, match="pears"):
+        run_on(ROOT / "notebooks" / "bring_your_own.ipynb", file, monkeypatch, ('"pairs"', '"pears"'))

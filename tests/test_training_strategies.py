@@ -351,7 +351,6 @@ def test_a_batch_without_a_touched_pair_leaves_the_weight() -> None:
 
 
 def test_mgda_steps_along_the_shortest_combination() -> None:
-    pytest.importorskip("torchjd")
     x = torch.tensor([1.0, 2.0], requires_grad=True)
     e, r = (x[0] ** 2).reshape(1), (3 * x[1] + x[0]).reshape(1)  # gradients (2, 0) and (1, 3)
     loss, said = pareto.combine(BALANCED.but(balance="mgda"), e, r, {}, [x])

@@ -274,7 +274,7 @@ def test_the_law_explorer_works_on_ones_own_columns_and_says_when_it_cannot():
     box = law_explorer(mine, x="parameters")
     assert [v for _, v in box.controls["scope"].options] == ["in_domain"]
     same(box, reproduced(box, table=mine))
-    with pytest.raises(ValueError, match="has 4 different values: too few to hold one out"):
+    with pytest.raises(ValueError, match="has 4 different values: to hold one out, size_law needs at least 5"):
         law_explorer(size_table(levels=4))
     with pytest.raises(ValueError, match="the table has none of them"):
         law_explorer(size_table()[["params_layers"]])
@@ -356,7 +356,7 @@ def test_the_budget_explorer_chooses_among_more_laws(curves):
     same(box, budget_view(more, 1e6, paper(), names=("Pareto", "a third")))
     with pytest.raises(ValueError, match=r"names=\['x'\]: allowed are 'Standard', 'Pareto'"):
         budget_view(curves, 1e6, paper(), names=["x"])
-    with pytest.raises(ValueError, match=r"curves=\{\}: at least one law"):
+    with pytest.raises(ValueError, match=r"curves=\{\}: laws of N and D by name"):
         budget_explorer({})
     bare = Curve(laws.joint_law, VALUES)
     with pytest.raises(ValueError, match="budget=None: the first law has no box"):
@@ -597,3 +597,10 @@ def test_watch_says_when_it_has_waited_long_enough():
         watched.result(0.05)
     go_on.set()
     assert watched.result(10) is True
+
+
+def test_a_budget_explorer_asks_for_curves_by_name():
+    fit = laws.fit(size_table(), laws.size_law, warn=False)
+    for given, said in ((fit, "ModelResult"), ({"mine": fit}, "ModelResult"), (trust.curve(fit), "Curve"), ({}, "{}")):
+        with pytest.raises(ValueError, match=rf"curves={said}: laws of N and D by name are needed, as in"):
+            budget_explorer(given)
