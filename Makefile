@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.drscale-ready
+APP_READY = $(VENV)/.drscale-app-ready
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # JupyterLab refuses to run as root unless told; and it shall not ask the network for news.
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
@@ -16,18 +18,26 @@ all: test
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "drscale needs Python 3.11 or newer and found: $$($(PYTHON) --version 2>&1); name another one, as in: make lab PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes a few minutes."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,test]'
+	@$(INSTALL) -e '.[lab,test]'
+	@touch $@ $(APP_READY)
+
+# The apps need no torch; where the lab is set up already, they take that.
+$(APP_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); the first time takes a minute."
+	@$(INSTALL) -e '.[app]'
 	@touch $@
 
 lab: $(READY)
 	$(BIN)/python -m jupyterlab notebooks $(LAB_FLAGS)
 
 # Voila finds voila.json and the page's template here; it takes the next port where 8866 is in use.
-app: $(READY)
+app: $(APP_READY)
 	cd notebooks/apps && JUPYTER_PATH=. $(abspath $(BIN))/python -m voila .
 
 test: $(READY)
