@@ -83,6 +83,8 @@ def test_a_table_shows_a_card_a_row_and_is_a_page(tmp_path):
     rows = pd.DataFrame([ROW, ROW])
     view = attack_view(rows, "one query")
     assert view._repr_html_().count("one query") == 2
+    assert "save" in repr(view)
+    assert "<" not in repr(view), "what stands beside the HTML in a notebook should not be HTML again"
     page = view.save(tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "http" not in page
@@ -125,6 +127,9 @@ def test_the_climb_is_drawn(dark):
     drawn = {t.name: t for t in fig.data}
     assert list(drawn["attacked"].y) == [7]
     assert list(drawn["no swap was kept"].x) == [300]
+    many = climb_figure(pd.DataFrame([ROW | {"swaps": ["<old> -> new"] * 50}]), dark).data[1].text[0]
+    assert many.startswith("&lt;old&gt; -&gt; new")
+    assert many.endswith(" …")
     assert fig.layout.yaxis.range[0] > fig.layout.yaxis.range[1]  # the top of the list is up
     with pytest.raises(ValueError, match="rank_after"):
         climb_figure(rows.drop(columns="rank_after"))

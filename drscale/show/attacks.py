@@ -21,6 +21,7 @@ from drscale.show import style
 
 NEEDED = ("original", "attacked", "swaps", "places")
 AROUND = 60  # characters shown behind the last swap of a longer text
+MOST_TOLD = 120  # characters of swaps that hovering over a point tells
 # Half-transparent marks stand on light and dark pages alike; struck out and underlined, they are told apart in grey.
 _GONE = f"background:{style.tint(style.SERIES[1], 0.25)};text-decoration:line-through"
 _PUT = f"background:{style.tint(style.SERIES[0], 0.25)};text-decoration:underline"
@@ -29,11 +30,14 @@ _SIDES = "display:flex;flex-wrap:wrap;gap:1em;margin-top:.5em"
 _SIDE = "flex:1 1 20em;min-width:0;overflow-wrap:anywhere;white-space:pre-wrap;line-height:1.45"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class View:
     """A piece of static HTML that notebooks show by themselves."""
 
     html: str
+
+    def __repr__(self) -> str:
+        return "(Attacked passages stand here: a notebook shows them, .save(path) writes a page.)"
 
     def _repr_html_(self) -> str:
         return self.html
@@ -165,8 +169,8 @@ def climb_figure(rows: pd.DataFrame, dark: bool = False) -> go.Figure:
                 "color": style.tint(c["in_domain"], 0.5) if changed else "rgba(0,0,0,0)",
                 "line": {"width": 0 if changed else 1, "color": c["ood"]},
             },
-            customdata=np.array([[html.escape(t[:200])] for t in told], dtype=object),
-            hovertemplate="rank %{x:,} → %{y:,}<br>%{customdata[0]}<extra></extra>",
+            text=[html.escape(t if len(t) <= MOST_TOLD else f"{t[:MOST_TOLD]} …") for t in told],
+            hovertemplate="rank %{x:,} → %{y:,}<br>%{text}<extra></extra>",
         )
     ticks = style.log_ticks(1.0, max(last, 2.0))
     y = {
