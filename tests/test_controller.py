@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drscale.analysis.controller import behaviour, next_weight, resting_weight, simulate
+from drscale.show import weights
 
 SOME = st.floats(min_value=0.01, max_value=100)
 
@@ -94,3 +95,30 @@ def test_a_bad_number_is_named(change, said) -> None:
         simulate(**change)
     with pytest.raises(ValueError, match="at least 2 finite numbers"):
         behaviour([0.5, math.nan])
+
+
+def test_the_figure_of_weights_says_how_each_behaves_and_thins_without_flattening() -> None:
+    long = np.zeros(5000)
+    long[::2] = 1.0
+    fig = weights.weight_figure({"swings": long, "stuck": np.zeros(60), "calm": np.full(60, 0.4)})
+    titles = [a.text for a in fig.layout.annotations]
+    assert [t.split(",")[0] for t in titles] == ["swings: oscillates", "stuck: saturates", "calm: settles"]
+    swings = np.asarray(fig.data[0].y)
+    assert len(swings) <= weights.MOST + 2
+    assert all(set(swings[i : i + 3]) == {0, 1} for i in range(len(swings) - 2))  # both ends of every stretch
+    with pytest.raises(ValueError, match="at least one run"):
+        weights.weight_figure({})
+
+
+def test_the_toy_explorer_redraws_says_what_happens_and_can_be_repeated_from_its_code() -> None:
+    box = weights.weight_explorer()
+    assert box.sentence.value.startswith("<p>The weight oscillates")
+    box.controls["ratio"].value = min((v for _, v in box.controls["ratio"].options), key=lambda v: abs(v - 50))
+    assert "it can only saturate" in box.sentence.value
+    assert "saturates" in box.table.value
+    names: dict[str, object] = {}
+    exec(box.code.value.rsplit("\n", 1)[0], names)
+    assert names["view"].sentence in box.sentence.value  # type: ignore[attr-defined]
+    assert "Synthetic" in box.figure.layout.title.text
+    with pytest.raises(ValueError, match="beta=1: allowed are omega_0"):
+        weights.weight_explorer(beta=1)

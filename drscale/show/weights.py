@@ -1,0 +1,139 @@
+"""The weight of Pareto training over the steps: of runs, and of a toy to play with. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from drscale.analysis import controller
+from drscale.show import lines, live, style
+from drscale.show.live import Explorer, Settings, View
+
+HEIGHT = 120  # pixels of a panel
+MOST = 400  # points that a stored curve keeps
+SETUP = "from drscale.show.weights import weight_view"
+# What the toy's sliders are called, and their ends; eta and the ratio go by decades.
+TOY = {
+    "omega_0": ("omega_0", 0.05, 4.0),
+    "eta": ("eta, the step", 0.0005, 1.0),
+    "smooth": ("smoothing", 0.0, 0.99),
+    "ratio": ("loss ratio at weight 1/2", 0.1, 100.0),
+    "gain": ("what the weight does to it", 0.0, 4.0),
+    "lag": ("its delay in steps", 1, 200),
+    "noise": ("noise of a batch", 0.0, 1.0),
+    "seed": ("seed", 0, 9),
+}
+
+
+def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False) -> go.Figure:
+    """Draw the weight of the robustness loss at every step, a panel a run, with how its second half behaves.
+
+    ``courses`` maps a run's name to its weights, as ``Run.omega`` keeps them. A long course is thinned to its least
+    and largest values, so that what looks calm is calm.
+    """
+    if not courses:
+        raise ValueError("courses={}: at least one run's weights")
+    titles = []
+    for name, omega in courses.items():
+        b = controller.behaviour(omega)
+        titles.append(f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound")
+    rows = len(courses)
+    gap = min(0.36 / rows, 0.3 / max(rows - 1, 1))
+    fig = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=gap, subplot_titles=titles)
+    for i, (name, omega) in enumerate(courses.items()):
+        steps, values = thinned(np.asarray(omega, dtype=float))
+        colour, _ = style.series(i, dark)
+        hover = f"{name}<br>step %{{x}}: weight %{{y:.3f}}<extra></extra>"
+        line = lines.scatter(steps, values, name, "lines", line={"color": colour, "width": 1.2}, hovertemplate=hover)
+        fig.add_trace(line, row=i + 1, col=1)
+    fig.update_layout(template=style.template(dark), height=HEIGHT * rows + 100, showlegend=False)
+    fig.update_yaxes(range=[-0.05, 1.05], tickvals=[0, 0.5, 1])
+    fig.update_xaxes(title=style.AXES["step"], row=rows, col=1)
+    fig.update_annotations(x=0, xanchor="left", font_size=13)
+    fig.update_layout(title="Weight of the robustness loss", margin={"t": 64})
+    return fig
+
+
+def thinned(values: npt.NDArray[np.float64], most: int = MOST) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """A course in about ``most`` points, steps and values: the least and the largest of each stretch."""
+    if len(values) <= most:
+        return np.arange(len(values)), values
+    parts = np.array_split(np.arange(len(values)), most // 2)
+    kept = np.unique([i for p in parts for i in (p[values[p].argmin()], p[values[p].argmax()])])
+    return kept, values[kept]
+
+
+def weight_view(
+    omega_0: float = 0.5,
+    eta: float = 0.1,
+    smooth: float = 0.0,
+    *,
+    ratio: float = 1.5,
+    gain: float = 1.5,
+    lag: float = 30.0,
+    noise: float = 0.2,
+    seed: int = 0,
+    steps: int = 800,
+    dark: bool = False,
+) -> View:
+    """Let Eq. 10 run on the made-up losses of :func:`drscale.analysis.controller.simulate`: weight, ratio, verdict."""
+    given: dict[str, Any] = {"ratio": ratio, "gain": gain}
+    course = controller.simulate(omega_0, eta, smooth, **given, lag=lag, noise=noise, steps=steps, seed=seed)
+    rest = controller.resting_weight(omega_0, **given)
+    b = controller.behaviour(course["omega"])
+    found = f"The weight {b.kind}: mean {b.mean:.2f}, {b.at_bounds:.0%} of the steps at a bound, spread {b.spread:.2f}."
+    where = (
+        f"The losses would meet the target at a weight of {rest:.2f}."
+        if 0 <= rest <= 1
+        else "No weight between 0 and 1 meets the target, so it can only saturate."
+    )
+    fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.6, 0.4])
+    c = style.colours(dark)
+    panels = (("omega", c["in_domain"], "weight of robustness"), ("ratio", c["ood"], "ratio of the losses, as seen"))
+    for row, (column, colour, words) in enumerate(panels, 1):
+        line = {"color": colour, "width": 1.3}
+        fig.add_trace(lines.scatter(course["step"], course[column], words, "lines", line=line), row=row, col=1)
+    fig.add_hline(y=1 / omega_0, line={"dash": "dash", "color": c["ink"], "width": 1}, row=2, col=1)
+    fig.update_layout(template=style.template(dark), height=420, width=live.WIDTH, showlegend=False)
+    fig.update_layout(title="Synthetic: a toy of Eq. 10, not a training run", margin={"t": 48})
+    fig.update_yaxes(title="weight", range=[-0.05, 1.05], tickvals=[0, 0.5, 1], row=1, col=1)
+    fig.update_yaxes(title="ratio, target dashed", type="log", row=2, col=1)
+    fig.update_xaxes(title=style.AXES["step"], range=[0, steps], row=2, col=1)
+    numbers = {"behaviour": b.kind, "mean weight": b.mean, "steps at a bound": b.at_bounds, "spread": b.spread}
+    return View(fig, f"{found} {where}", pd.DataFrame([numbers | {"target ratio": 1 / omega_0}]))
+
+
+def weight_explorer(*, dark: bool = False, **start: float) -> Explorer:
+    """Sliders for the controller (omega_0, eta, smoothing) and the toy it steers; ``start`` is where they begin."""
+    unknown = start.keys() - TOY.keys()
+    if unknown:
+        raise ValueError(f"{min(unknown)}={start[min(unknown)]}: allowed are {', '.join(TOY)}")
+    first = {"omega_0": 0.5, "eta": 0.1, "smooth": 0.0, "ratio": 1.5, "gain": 1.5, "lag": 30, "noise": 0.2, "seed": 0}
+    first |= start
+    controls: dict[str, Any] = {}
+    for name, (words, low, high) in TOY.items():
+        if name in ("eta", "ratio", "omega_0"):
+            controls[name] = live.slider(words, float(first[name]), low, high, lambda v: f"{v:g}")
+        else:
+            kind = ipywidgets.IntSlider if name in ("lag", "seed") else ipywidgets.FloatSlider
+            more = {"step": 0.05 if name != "smooth" else 0.01} if kind is ipywidgets.FloatSlider else {}
+            look = {"style": {"description_width": "10em"}, "layout": {"width": "32em"}}
+            controls[name] = kind(value=first[name], min=low, max=high, description=words, **more, **look)
+
+    def settings(chosen: Settings) -> dict[str, Any]:
+        return dict(chosen) | ({"dark": True} if dark else {})
+
+    def code(chosen: Settings) -> str:
+        return "\n".join([SETUP, "", "view = " + live.call(weight_view, **settings(chosen)), "view.figure"])
+
+    names = list(TOY)
+    return Explorer(
+        lambda chosen: weight_view(**settings(chosen)), controls, code, [[names[:3], names[3:]]], name="weight"
+    )
