@@ -14,6 +14,7 @@ from drscale.attacks.study import (
     pick_documents,
     rank_ranges,
     ranks,
+    side_by_side,
     summary,
 )
 from drscale.attacks.surrogate import train_surrogate
@@ -168,6 +169,12 @@ def test_the_summary_is_of_queries():
     assert split.loc[(100, "success"), "mean"] == 1.0
     with pytest.raises(ValueError, match="by='rank'"):
         summary(rows, by="rank")
+    lone = rows.iloc[:1].assign(rank_before=2000, similarity=np.nan)
+    told = side_by_side({"all": rows, "one": lone}, ("boosted", "success", "words_changed", "similarity"))
+    assert told.loc["all"].tolist()[:2] == ["66.2 (47.5 to 85.0)", "0.750 (0.500 to 1.000)"]
+    assert told.loc["one"].tolist() == ["1,995 (1,995 to 1,995)", "1.00 (1.00 to 1.00)", "1.00 (1.00 to 1.00)", ""]
+    with pytest.raises(ValueError, match="'luck': allowed are success, boosted, top10"):
+        side_by_side({"all": rows}, ["luck"])
 
 
 # ---------------------------------------------------------------------------------------------------------- entropy

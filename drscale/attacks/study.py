@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -207,6 +207,29 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
             measure = interval({"": each["mean"].to_numpy(float)}, {"": weight})
             rows.append({**({} if by is None else {by: group}), "measure": name, **vars(measure)})
     return pd.DataFrame(rows).rename(columns={"n": "queries"})
+
+
+def side_by_side(
+    attacks: Mapping[str, pd.DataFrame], measures: Sequence[str] = ("success", "boosted", "top10")
+) -> pd.DataFrame:
+    """Several attacks in words: a row each, and in a column each measure of :func:`summary` as "mean (low to high)".
+
+    A measure that an attack lacks is left empty. For numbers to go on with take :func:`summary`.
+    """
+    rows = {}
+    for name, attacked in attacks.items():
+        known = _outcomes(attacked, (10, 100))
+        if unknown := [m for m in measures if m not in known]:
+            raise ValueError(f"measures={unknown[0]!r}: allowed are {', '.join(known)}")
+        told = {row["measure"]: _interval_text(row) for _, row in summary(attacked).iterrows()}
+        rows[name] = [told.get(m, "") for m in measures]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(measures))
+
+
+def _interval_text(row: pd.Series) -> str:
+    digits = next((d for d, end in ((3, 1), (2, 10), (1, 100)) if abs(row["mean"]) < end), 0)
+    mean, low, high = (f"{row[c]:,.{digits}f}" for c in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def _outcomes(part: pd.DataFrame, top: Sequence[int]) -> dict[str, np.ndarray]:
