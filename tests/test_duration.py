@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from drscale.analysis.duration import durations, settled
 from drscale.runs import Recipe
+from drscale.show.figures import length_figure
 
 
 def runs(best: dict[tuple[str, int], float]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -69,3 +70,13 @@ def test_what_is_missing_is_named():
         durations(table, curves, value="loss")
     with pytest.raises(ValueError, match="never looked at"):
         durations(table, curves.assign(key="another"))
+
+
+def test_the_figure_fills_the_length_that_a_longer_run_hardly_betters():
+    table, curves = runs({("L2H12", 100): 3.0, ("L2H12", 200): 2.8, ("L2H12", 400): 2.79, ("L2H64", 100): 2.0})
+    rows = durations(table.assign(params_layers=table["rung"].str[3:].astype(int)), curves)
+    small, large = length_figure(rows).data
+    assert (small.name, large.name) == ("L2H12", "L2H64")
+    assert list(small.marker.symbol) == ["circle-open", "circle", "circle-open"]
+    assert list(large.marker.symbol) == ["circle-open"]
+    assert list(small.y) == pytest.approx([3.0, 2.8, 2.79])

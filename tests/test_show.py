@@ -270,7 +270,7 @@ def test_html_csv_and_tex_need_no_browser(sizes, tmp_path, monkeypatch):
         (go.Figure(), "a.eps", r"a figure can be written as \.pdf, \.svg, \.png, \.html"),
         (go.Figure(), "a.csv", r"a figure can be written as"),
         (pd.DataFrame({"a": [1]}), "a.pdf", r"a table can be written as \.tex, \.csv"),
-        ([1, 2], "a.csv", "thing=list: a plotly figure, a DataFrame or a fitted law"),
+        ([1, 2], "a.csv", "thing=list: a plotly figure, a DataFrame, a fit or a plan"),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path, thing, name, said):

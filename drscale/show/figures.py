@@ -118,6 +118,33 @@ def curve_figure(
     return fig
 
 
+def length_figure(lengths: pd.DataFrame, *, dark: bool = False) -> go.Figure:
+    """Draw each rung's lowest look by the length it was trained for, mean over seeds, a line a rung.
+
+    ``lengths`` is :func:`drscale.analysis.duration.durations` of runs on all pairs. A full marker is the length
+    that the next longer one hardly betters; where there is none, it is not known how far the rung would go.
+    """
+    fig, rungs = go.Figure(), lengths.sort_values("params_layers")["rung"].unique()
+    for i, rung in enumerate(rungs):
+        by_steps = lengths[lengths["rung"] == rung].groupby("steps")
+        best, done = by_steps["best"].mean(), by_steps["settled"].any()
+        colour = style.ramp(i / max(len(rungs) - 1, 1), dark)
+        fig.add_scatter(
+            x=best.index,
+            y=best.to_numpy(),
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"symbol": ["circle" if d else "circle-open" for d in done], "size": 10, "color": colour},
+            name=rung,
+            hovertemplate=f"{rung}, %{{x}} steps: %{{y:.3f}}<extra></extra>",
+        )
+    ticks = sorted(set(lengths["steps"]))
+    x_axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{t:,}" for t in ticks], "title": "Training steps in all"}
+    fig.update_layout(template=style.template(dark), xaxis=x_axis, yaxis={"title": style.MEASURES["validation"]})
+    fig.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"}, height=440)
+    return fig
+
+
 def domain_figure(
     domains: pd.DataFrame,
     keys: Mapping[str, str] | Iterable[str] | None = None,

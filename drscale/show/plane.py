@@ -54,13 +54,12 @@ def words(column: str) -> str:
     """A run table's column as an axis says it, as in "In-domain entropy (nats)"."""
     if "+" in column:
         return "Mean of " + " and ".join(w[0].lower() + w[1:] for w in map(words, column.split("+")))
-    scopes = {"adversarial": "Adversarial"} | style.SCOPES
-    scope = next((s for s in scopes if column.startswith(f"{s}_")), None)
+    scope = next((s for s in style.SCOPES if column.startswith(f"{s}_")), None)
     if scope is None:
         return column
     metric = column.removeprefix(f"{scope}_")
     short = {"entropy": "entropy (nats)", "calibrated": "calibrated entropy (nats)"}
-    return f"{scopes[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
+    return f"{style.SCOPES[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
 
 
 def point_trace(

@@ -10,12 +10,13 @@ import plotly.graph_objects as go
 
 from drscale.analysis.curve import count_text as count_text
 
-# Okabe and Ito's palette: told apart by colour-blind eyes; the two scopes also differ by marker and stay apart in grey.
-SCOPES = {"in_domain": "In-domain", "ood": "Out-of-domain"}
-MARKERS = {"in_domain": "circle", "ood": "square"}
+# Okabe and Ito's palette: told apart by colour-blind eyes; scopes also differ by marker and stay apart in grey.
+SCOPES = {"in_domain": "In-domain", "ood": "Out-of-domain", "adversarial": "Adversarial"}
+MARKERS = {"in_domain": "circle", "ood": "square", "adversarial": "diamond"}
 _LIGHT = {
     "in_domain": "#0072B2",
     "ood": "#D55E00",
+    "adversarial": "#009E73",
     "ink": "#222222",
     "faint": "#767676",
     "grid": "#E4E4E4",
@@ -24,6 +25,7 @@ _LIGHT = {
 _DARK = {
     "in_domain": "#56B4E9",
     "ood": "#E69F00",
+    "adversarial": "#2FBF95",
     "ink": "#E8E8E8",
     "faint": "#A0A0A0",
     "grid": "#3A3A3A",
@@ -62,7 +64,7 @@ MEASURES = {
 
 
 def colours(dark: bool = False) -> dict[str, str]:
-    """The colours of scopes (in_domain, ood) and of ink, faint lines, grid and paper."""
+    """The colours of scopes (in_domain, ood, adversarial) and of ink, faint lines, grid and paper."""
     return _DARK if dark else _LIGHT
 
 
