@@ -15,6 +15,7 @@ import tempfile
 import typing
 import urllib.parse
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -310,11 +311,11 @@ class RunStore:
                 warnings.warn(f"skipped {e}", StoreWarning, stacklevel=2)
         return sorted(found, key=lambda r: r.key)
 
-    def table(self) -> pd.DataFrame:
+    def table(self, scopes: Sequence[str] = SCOPES) -> pd.DataFrame:
         """One tidy frame, a row a run: the recipe's fields, counts, cost, and each metric with its interval.
 
         Columns of the counts are ``params_<convention>``, those of a metric ``<scope>_<metric>`` with ``_low`` and
-        ``_high``, for the scopes ``in_domain``, ``ood`` and ``adversarial``. The others stand in :meth:`domains`.
+        ``_high``, for each of ``scopes``; :meth:`domains` tells which others there are.
         """
         if not self.path.is_dir():
             raise ValueError(f"RunStore({str(self.path)!r}): no such folder")
@@ -323,7 +324,7 @@ class RunStore:
             row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
             row |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
             row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
-            for scope in SCOPES:
+            for scope in scopes:
                 for metric, m in run.measures.get(scope, {}).items():
                     row |= {
                         f"{scope}_{metric}": m.mean,

@@ -286,10 +286,15 @@ def test_a_run_is_scored_under_attack_where_its_recipe_asks_for_it(small, tmp_pa
     assert attacked["boosted"].low > 0
     assert attacked["entropy"].mean > clean["entropy"].mean
     rows = store.queries()
+    alone, before = run.measures["adversarial:alone"], run.measures["adversarial:alone:clean"]
+    assert alone["entropy"].mean - before["entropy"].mean > attacked["entropy"].mean - clean["entropy"].mean
     counts = rows["scope"].value_counts()
     assert counts["adversarial"] == counts["adversarial:clean"] == 20
     mine = rows[rows["scope"] == "adversarial"]
     assert np.average(mine["entropy"], weights=mine["positives"]) == pytest.approx(attacked["entropy"].mean, rel=1e-5)
+    wider = store.table(("ood", "adversarial:alone")).iloc[0]
+    assert wider["adversarial:alone_entropy"] == alone["entropy"].mean
+    assert "in_domain_entropy" not in wider
     table = store.table().iloc[0]
     assert table["adversarial_entropy"] == attacked["entropy"].mean
     assert table["adversarial_success_low"] <= table["adversarial_success"]

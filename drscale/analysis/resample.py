@@ -18,7 +18,7 @@ from drscale.runs import SCOPES, Recipe
 Array = npt.NDArray[np.float64]
 Pool = Sequence[str] | str | None
 WEIGHTED = ("entropy", "calibrated")  # a query counts as often as it has positives, as in the records
-ATTACKED = ("adversarial",)  # scopes measured on what an attack left; the others are measured clean
+ATTACKED = ("adversarial", "adversarial:alone")  # scopes measured on what an attack left; the others are measured clean
 HALF_WIDTH = float(stats.norm.ppf(0.975))
 
 

@@ -29,6 +29,7 @@ from drscale.texts import Collection
 Reading = Literal["filled", "alone", "replaced"]
 SCOPE, DEPTH = "adversarial", 100
 PROBE = Attack(floor=None)  # no floor: judging how similar texts are would take several times as long as the attack
+PROBED: dict[str, Reading] = {SCOPE: "filled", f"{SCOPE}:alone": "alone"}
 TOLD = ("success", "boosted", "top10", "changed", "words_changed")  # what a record keeps of study.summary
 
 
@@ -203,8 +204,10 @@ def under_attack(
     return adversarial_entropy(attacked, collection, held, reading=reading, temperature=temperature), attacked
 
 
-def measures(rows: pd.DataFrame, attacked: pd.DataFrame | None = None) -> dict[str, dict[str, Measure]]:
-    """What a record keeps: scopes ``adversarial`` (attacked) and ``adversarial:clean``, metrics with intervals.
+def measures(
+    rows: pd.DataFrame, attacked: pd.DataFrame | None = None, scope: str = SCOPE
+) -> dict[str, dict[str, Measure]]:
+    """What a record keeps: a scope of the queries attacked and ``:clean`` of the same before, metrics with intervals.
 
     With the attacked documents themselves the first one tells, too, how the attack went (:func:`study.summary`).
     """
@@ -213,7 +216,7 @@ def measures(rows: pd.DataFrame, attacked: pd.DataFrame | None = None) -> dict[s
     if attacked is not None:
         told = summary(attacked).set_index("measure").to_dict("index")
         went = {n: Measure(m["mean"], m["low"], m["high"], m["queries"]) for n in TOLD if (m := told.get(n))}
-    return {SCOPE: means({SCOPE: parts["attacked"]}) | went, f"{SCOPE}:clean": means({SCOPE: parts["clean"]})}
+    return {scope: means({scope: parts["attacked"]}) | went, f"{scope}:clean": means({scope: parts["clean"]})}
 
 
 @dataclass(frozen=True)
@@ -234,15 +237,18 @@ def check_probe(collection: Collection, source: str) -> None:
 def probe(model: BiEncoder, collection: Collection, queries: int, source: str, temperature: float = 1.0) -> Probed:
     """Attack a trained model as every run of a study is attacked: white-box, by :data:`PROBE`, on so many queries.
 
-    The same queries for every model; the documents are those that the model itself ranks in each range.
+    The same queries for every model; the documents are those that the model itself ranks in each range. The scope
+    ``adversarial`` reads the entropy as ``filled``, ``adversarial:alone`` among the attacked documents only.
     """
     substitutes = synonyms(source)
-    rows, attacked = under_attack(
-        model, collection, substitutes, PROBE, queries=queries, similarity=None, temperature=temperature
-    )
-    scopes = rows["condition"].map({"attacked": SCOPE, "clean": f"{SCOPE}:clean"})
-    note = f"{PROBE}; substitutes {substitutes.source}; reading {rows.attrs['reading']}"
-    return Probed(measures(rows, attacked), rows.assign(scope=scopes), note)
+    held = encode_collection(model, collection, queries=queries)
+    attacked = attack_collection(model, collection, substitutes, PROBE, encoded=held, similarity=None)
+    found, parts = {}, []
+    for scope, reading in PROBED.items():
+        rows = adversarial_entropy(attacked, collection, held, reading=reading, temperature=temperature)
+        found |= measures(rows, attacked if scope == SCOPE else None, scope)
+        parts.append(rows.assign(scope=rows["condition"].map({"attacked": scope, "clean": f"{scope}:clean"})))
+    return Probed(found, pd.concat(parts, ignore_index=True), f"{PROBE}; substitutes {substitutes.source}")
 
 
 def paired(rows: pd.DataFrame) -> pd.DataFrame:

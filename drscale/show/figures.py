@@ -156,7 +156,7 @@ def domain_figure(
 
     ``domains`` is ``RunStore.domains()``; ``keys`` are run keys, or a mapping from keys to the names to show.
     """
-    found = domains[(domains["metric"] == metric) & (domains["scope"] != "ood")]
+    found = domains[(domains["metric"] == metric) & domains["scope"].str.match("in_domain$|ood:")]
     if found.empty:
         have = ", ".join(sorted(set(domains["metric"]))) or "none"
         raise ValueError(f"metric={metric!r}: not among the measured ones, {have}")
