@@ -243,7 +243,8 @@ def probe(model: BiEncoder, collection: Collection, queries: int, source: str, t
     substitutes = synonyms(source)
     held = encode_collection(model, collection, queries=queries)
     attacked = attack_collection(model, collection, substitutes, PROBE, encoded=held, similarity=None)
-    found, parts = {}, []
+    found: dict[str, dict[str, Measure]] = {}
+    parts = []
     for scope, reading in PROBED.items():
         rows = adversarial_entropy(attacked, collection, held, reading=reading, temperature=temperature)
         found |= measures(rows, attacked if scope == SCOPE else None, scope)
