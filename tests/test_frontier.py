@@ -236,6 +236,27 @@ def test_two_metrics_of_one_scope_share_their_draw():
     assert values[..., 1] == pytest.approx(2 * values[..., 0])
 
 
+def test_the_change_by_an_attack_is_paired_query_by_query():
+    rng = np.random.default_rng(3)
+    hard = rng.normal(3, 1, 400)  # queries differ far more than the attack does
+    parts = {"adversarial:clean": hard, "adversarial": hard + 0.05 + 0.01 * rng.standard_normal(400)}
+    parts["adversarial:alone:clean"], parts["adversarial:alone"] = hard / 3, hard / 3 + 0.2
+    rows = [
+        pd.DataFrame({"key": "a", "query": [f"q{i}" for i in range(400)], "scope": scope, "entropy": values}).assign(
+            condition="clean" if scope.endswith("clean") else "attacked"
+        )
+        for scope, values in parts.items()
+    ]
+    table = pd.DataFrame({"key": ["a"], **{f"{s}_entropy": [v.mean()] for s, v in parts.items()}}, index=[7])
+    queries = pd.concat(rows)
+    found = resample.differences(table, queries, "adversarial:clean_entropy", "adversarial_entropy").loc[7]
+    assert found["change"] == pytest.approx(found["after"] - found["before"])
+    assert found["low"] < found["change"] < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.01 / 20, rel=0.25)
+    alone = resample.differences(table, queries, "adversarial:alone:clean_entropy", "adversarial:alone_entropy")
+    assert alone.loc[7, ["low", "change", "high"]].tolist() == pytest.approx([0.2, 0.2, 0.2])
+
+
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from drscale.analysis.columns import check_level
 from drscale.runs import SCOPES, Recipe
 
 Array = npt.NDArray[np.float64]
@@ -50,6 +51,29 @@ def resampled(
     members = [[single.index(part) for part in c.split("+")] for c in columns]
     values = np.stack([values[..., m].mean(axis=-1) for m in members], axis=-1)
     return values if pool is None else _pooled(values, labels, rng)
+
+
+def differences(
+    table: pd.DataFrame,
+    queries: pd.DataFrame,
+    before: str,
+    after: str,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What changes from one column to another of the same queries, for each run: before, after, change, low, high.
+
+    As ``adversarial:clean_entropy`` and ``adversarial_entropy``: what an attack does. Queries are drawn once for both,
+    so that the interval is the change's own. Rows stand as in ``table``.
+    """
+    check_level(level)
+    sample = resampled(table, [before, after], queries, draws=draws, seed=seed)
+    low, high = np.quantile(sample[..., 1] - sample[..., 0], [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    start, end = (table[c].to_numpy(dtype=float) for c in (before, after))
+    told = {"before": start, "after": end, "change": end - start, "low": low, "high": high}
+    return pd.DataFrame(told, index=table.index)
 
 
 def together(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -156,7 +180,7 @@ def _by_query(
     numbers = {m: queries[m].to_numpy(dtype=float) for m in {m for _, m in wanted}}
     positives = queries["positives"].to_numpy(dtype=float) if "positives" in queries else np.ones(len(queries))
     query, names = pd.factorize(queries["query"])
-    values = np.zeros((draws, len(table), len(columns)))
+    values, drawn = np.zeros((draws, len(table), len(columns))), dict[tuple[str, bytes], Array]()
     for domain in found:
         ours = [i for i, (scope, _) in enumerate(wanted) if _inside(domain, scope)]
         if not ours:
@@ -165,7 +189,10 @@ def _by_query(
         asked, place = np.unique(query[rows], return_inverse=True)
         where, n = (place, run[rows]), len(asked)
         _check_once(where, domain, names[asked], table["key"])
-        times = _times(n, draws, rng)
+        same = (domain.removesuffix(":clean").removesuffix(":alone"), asked.tobytes())
+        if same not in drawn:  # the same queries before and after an attack are drawn together
+            drawn[same] = _times(n, draws, rng)
+        times = drawn[same]
         for i in ours:
             scope, metric = wanted[i]
             _check_numbers(numbers[metric][rows], metric, names[query[rows]], table["key"].iloc[run[rows]])
