@@ -236,6 +236,23 @@ def test_two_metrics_of_one_scope_share_their_draw():
     assert values[..., 1] == pytest.approx(2 * values[..., 0])
 
 
+def test_strategies_are_held_against_the_standard_run_of_their_size():
+    queries = asked({"a": 0.0, "b": 0.5, "c": -0.2, "d": 0.1})
+    where = {"a": ("S", "standard"), "b": ("L", "standard"), "c": ("S", "hard"), "d": ("XL", "hard")}
+    table = of_queries(queries)
+    table = table.assign(rung=[where[k][0] for k in table["key"]], strategy=[where[k][1] for k in table["key"]])
+    found = resample.against(table, queries, ["in_domain_entropy", "ood_entropy"], on=["rung"])
+    assert found["key"].tolist() == ["c", "c"]  # XL has no standard run, standard runs are not held against others
+    assert found["column"].tolist() == ["in_domain_entropy", "ood_entropy"]
+    mine, base = (table.set_index("key").loc[k, "in_domain_entropy"] for k in "ca")
+    assert found.loc[0, "change"] == pytest.approx(mine - base)
+    assert found.loc[0, "low"] <= found.loc[0, "change"] <= found.loc[0, "high"]
+    with pytest.raises(ValueError, match="several runs of it agree in strategy"):
+        resample.against(table, queries, ["ood_entropy"], on=["strategy"])
+    with pytest.raises(ValueError, match="no other run agrees"):
+        resample.against(table.iloc[:2], queries, ["ood_entropy"], on=["rung"])
+
+
 def test_the_change_by_an_attack_is_paired_query_by_query():
     rng = np.random.default_rng(3)
     hard = rng.normal(3, 1, 400)  # queries differ far more than the attack does

@@ -76,6 +76,43 @@ def differences(
     return pd.DataFrame(told, index=table.index)
 
 
+def against(
+    table: pd.DataFrame,
+    queries: pd.DataFrame,
+    columns: Sequence[str],
+    base: str = "strategy == 'standard'",
+    on: Sequence[str] = ("rung", "train_pairs", "seed"),
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How far each run lies from the run of ``base`` that is as large and saw as much: a row a run and column.
+
+    ``base`` is a query of the table, ``on`` the columns in which a run and its base agree; runs without a base are left
+    out. The rows are the table's with ``column``, ``base``, ``change`` and its interval, ``low`` to ``high``: queries
+    are drawn once for all runs, so it is the change's own. It does not know what another seed would have given.
+    """
+    check_level(level)
+    first = table.reset_index(drop=True)
+    plain = first.query(base)
+    if plain.duplicated(list(on)).any():
+        raise ValueError(f"base={base!r}: several runs of it agree in {', '.join(on)}")
+    place = dict(zip(plain[list(on)].itertuples(index=False, name=None), plain.index, strict=True))
+    own = pd.Series([place.get(key, -1) for key in first[list(on)].itertuples(index=False, name=None)])
+    kept = np.flatnonzero((own >= 0) & ~first.index.isin(plain.index))
+    if not len(kept):
+        raise ValueError(f"base={base!r}: no other run agrees with one of it in {', '.join(on)}")
+    sample, found = resampled(first, list(columns), queries, draws=draws, seed=seed), []
+    for i, column in enumerate(columns):
+        change = sample[:, kept, i] - sample[:, own[kept], i]
+        low, high = np.quantile(change, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        before, after = (first[column].to_numpy(dtype=float)[j] for j in (own[kept], kept))
+        told = {"column": column, "base": before, "change": after - before, "low": low, "high": high}
+        found.append(first.iloc[kept].assign(**told))
+    return pd.concat(found, ignore_index=True)
+
+
 def together(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The table with the unweighted mean of columns as one more, ``a+b``, and its interval if all have one.
 
