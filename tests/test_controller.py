@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drscale.analysis.controller import behaviour, next_weight, resting_weight, simulate
+from drscale.runs import Recipe
 from drscale.show import weights
 
 SOME = st.floats(min_value=0.01, max_value=100)
@@ -122,3 +123,14 @@ def test_the_toy_explorer_redraws_says_what_happens_and_can_be_repeated_from_its
     assert "Synthetic" in box.figure.layout.title.text
     with pytest.raises(ValueError, match="beta=1: allowed are omega_0"):
         weights.weight_explorer(beta=1)
+
+
+def test_a_label_says_how_the_losses_are_weighed() -> None:
+    hard, adversarial = Recipe(strategy="hard_negative", share=0.5), Recipe(strategy="adversarial", share=0.5)
+    assert weights.label(Recipe()) == "standard"
+    assert weights.label(hard) == "hard negative, share 0.5"
+    assert weights.label(adversarial.but(balance="fixed", omega=0.25)) == "fixed weight 0.25"
+    paper = adversarial.but(balance="pareto", variant="pairwise")
+    assert weights.label(paper) == "Pareto, omega_0 0.5, eta 0.1, pairwise"
+    assert weights.label(paper.but(smooth=0.9, variant="kl")) == "Pareto, omega_0 0.5, eta 0.1, smoothed 0.9"
+    assert weights.label(adversarial.but(balance="mgda")) == "MGDA"

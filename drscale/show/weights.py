@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from drscale.analysis import controller
+from drscale.runs import FIRST_VARIANT, Recipe
 from drscale.show import lines, live, style
 from drscale.show.live import Explorer, Settings, View
 
@@ -59,6 +60,20 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     fig.update_annotations(x=0, xanchor="left", font_size=13)
     fig.update_layout(title="Weight of the robustness loss", margin={"t": 64})
     return fig
+
+
+def label(recipe: Recipe) -> str:
+    """How a recipe weighs its two losses, in a few words: what tells one run of Pareto training from another."""
+    words = {
+        "none": recipe.strategy.replace("_", " "),
+        "fixed": f"fixed weight {recipe.omega:g}",
+        "pareto": f"Pareto, omega_0 {recipe.omega:g}, eta {recipe.eta:g}",
+        "mgda": "MGDA",
+    }[recipe.balance]
+    smooth = f", smoothed {recipe.smooth:g}" if recipe.smooth else ""
+    share = f", share {recipe.share:g}" if recipe.balance == "none" and recipe.strategy != "standard" else ""
+    first = FIRST_VARIANT.get(recipe.strategy, "")
+    return words + smooth + share + (f", {recipe.variant}" if recipe.variant != first else "")
 
 
 def thinned(values: npt.NDArray[np.float64], most: int = MOST) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
