@@ -247,6 +247,11 @@ def test_strategies_are_held_against_the_standard_run_of_their_size():
     mine, base = (table.set_index("key").loc[k, "in_domain_entropy"] for k in "ca")
     assert found.loc[0, "change"] == pytest.approx(mine - base)
     assert found.loc[0, "low"] <= found.loc[0, "change"] <= found.loc[0, "high"]
+    row = found.iloc[1]
+    shown = resample.side_by_side(found, "rung").loc["S", "ood_entropy"]
+    assert shown == f"{row['change']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    with pytest.raises(ValueError, match="index='strategy': several runs have the same"):
+        resample.side_by_side(pd.concat([found, found]), "strategy")
     with pytest.raises(ValueError, match="several runs of it agree in strategy"):
         resample.against(table, queries, ["ood_entropy"], on=["strategy"])
     with pytest.raises(ValueError, match="no other run agrees"):

@@ -113,6 +113,17 @@ def against(
     return pd.concat(found, ignore_index=True)
 
 
+def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int = 3) -> pd.DataFrame:
+    """What :func:`against` found as a table to read: a row by ``index``, a column a measure, "change [low, high]"."""
+    rows = changes[["change", "low", "high"]].to_numpy()
+    text = [f"{a:+.{digits}f} [{b:+.{digits}f}, {c:+.{digits}f}]" for a, b, c in rows]
+    names = [index] if isinstance(index, str) else list(index)
+    if changes.duplicated([*names, "column"]).any():
+        raise ValueError(f"index={index!r}: several runs have the same; name what tells them apart")
+    wide = changes.assign(text=text).pivot_table("text", names, "column", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None)
+
+
 def together(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The table with the unweighted mean of columns as one more, ``a+b``, and its interval if all have one.
 
