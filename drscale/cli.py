@@ -55,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as e:
             if arguments.traceback or (e.name or "").partition(".")[0] == "drscale":
                 raise
-            print(f"drscale {arguments.name}: {e}; bring it with: pip install '.[lab]'", file=sys.stderr)
+            print(
+                f"drscale {arguments.name}: {e}; bring it with: pip install -c constraints.txt '.[lab]'",
+                file=sys.stderr,
+            )
             return 2
 
 

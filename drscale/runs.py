@@ -319,8 +319,11 @@ class RunStore:
         """
         if not self.path.is_dir():
             raise ValueError(f"RunStore({str(self.path)!r}): no such folder")
-        rows = []
-        for run in self.runs():
+        rows, runs = [], self.runs()
+        known = {*SCOPES, *(scope for run in runs for scope in run.measures)}
+        if isinstance(scopes, str) or not known.issuperset(scopes):
+            raise ValueError(f"scopes={scopes!r}: a list of {', '.join(sorted(known))}")
+        for run in runs:
             row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
             row |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
             row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
@@ -371,26 +374,3 @@ def _read(path: Path) -> Run:
     if path.stem != run.recipe.file_stem:
         raise ValueError(f"{path}: the file is named otherwise than its recipe, {run.key}")
     return run
-
-
-def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
-    """Warn when runs are about to be fitted together that differ in more than ``x``, rate and seed.
-
-    In texts, in being synthetic, and where ``x`` are sizes or numbers of pairs in any other field of the recipe.
-    """
-    said = []
-    if "fingerprint" in table:
-        prints = sorted({str(f) for f in table["fingerprint"].dropna() if str(f)})
-        if len(prints) > 1:
-            some = ", ".join(p[:12] for p in prints[:4])
-            said.append(f"{len(prints)} different text fingerprints ({some} ...): filter by 'fingerprint'")
-    if "synthetic" in table and len(set(table["synthetic"].dropna())) > 1:
-        said.append("measured and synthetic runs: filter by 'synthetic'")
-    free = {"rung" if n.startswith("params_") else "pairs" for n in x if n.startswith("params_") or n == "train_pairs"}
-    for f in fields(Recipe) if free else ():
-        told = f.name in table and f.name not in {"seed", "rate", "warmup", "attacked", *free}
-        if told and len(found := sorted(set(table[f.name].dropna()), key=str)) > 1:
-            one = f"keep one with query('{f.name} == {found[0]!r}')"
-            said.append(f"{len(found)} different {f.name!r}, as {', '.join(map(str, found[:4]))}: {one}")
-    for sentence in said:
-        warnings.warn(f"one fit of {sentence} first", StoreWarning, stacklevel=stacklevel)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from drscale import provenance
 from drscale.ladder import counts, predicted_flops
 from drscale.runs import Recipe, Run, RunStore
-from drscale.texts import Benchmark, Collection, benchmark
+from drscale.texts import Benchmark, benchmark
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -231,6 +231,7 @@ def _make(
     from drscale.evaluation.score import NotFiniteError, mean_entropy, score_benchmark
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
+    from drscale.training.prepare import all_texts, made_ready
     from drscale.training.strategies import check
 
     check(recipe)
@@ -240,10 +241,10 @@ def _make(
         if most_negatives(part) < NEGATIVES:
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
     if recipe.attacked:
-        check_probe(texts.test, recipe.synonyms)
+        check_probe(texts.test, recipe.attacked, recipe.synonyms)
     provenance.reset_peak()
     collection = texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
-    encoder = build(recipe, _words(collection) if recipe.start == "scratch" else None)
+    encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
@@ -254,7 +255,7 @@ def _make(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    strategy = _strategy(recipe, collection, pairs, encoder, refresh)
+    strategy = made_ready(recipe, collection, pairs, encoder, refresh=refresh)
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {
@@ -291,17 +292,19 @@ def _make(
                 probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature)
         except NotFiniteError as e:
             reason = f"diverged: {e}"
+        except (RuntimeError, MemoryError, ValueError) as e:  # what was measured so far is kept
+            if store is None or scored is None:
+                raise
+            reason = f"under attack: {type(e).__name__}: {' '.join(str(e).split())[:500]}"
     common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": provenance.peak_mb()}
     common["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    if scored is None:
-        made = Run(status="failed", reason=reason, **common)
-    else:
+    if scored is not None:
         best = recipe.steps if recipe.select == "last" else went.best_step
         common |= {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
-        if probed is not None:
-            common["measures"] |= probed.measures
-            common["versions"] |= {"attack": probed.note}
-        made = Run(status="done", **common)
+    if probed is not None:
+        common["measures"] |= probed.measures
+        common["versions"] |= {"attack": probed.note}
+    made = Run(status="failed" if reason else "done", reason=reason, **common)
     if store is not None:
         rows = [part.queries for part in (scored, probed) if part is not None]
         store.save(made, pd.concat(rows, ignore_index=True) if rows else None)
@@ -309,25 +312,6 @@ def _make(
             checkpoint.unlink(missing_ok=True)
     state.wait_for_everyone()
     return made
-
-
-def _strategy(recipe: Recipe, collection: Collection, pairs: Any, encoder: Any, refresh: bool) -> Any:
-    """The strategy a recipe names, made ready; the surrogate behind its examples is trained where it is needed."""
-    from drscale.encoder import build
-    from drscale.training.batches import tokenised
-    from drscale.training.loop import train
-    from drscale.training.prepare import WordSwaps, prepare, remembered, surrogate_recipe
-
-    def small() -> Any:
-        plain = surrogate_recipe(recipe)
-        surrogate = build(plain, _words(collection) if plain.start == "scratch" else None)
-        return remembered(surrogate, collection, plain, lambda e: train(e, tokenised(e, collection), plain))
-
-    return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), refresh=refresh)
-
-
-def _words(collection: Collection) -> list[str]:
-    return [*collection.queries["text"].to_pylist(), *collection.passages["text"].to_pylist()]
 
 
 def load_study(path: str | Path) -> Study:

@@ -492,7 +492,7 @@ def test_other_wrong_values_are_named():
         (lambda: laws.fit(size_table(), "size_law"), "law='size_law': a function is needed, one of laws.size_law, "),
         (
             lambda: trust.holdout(size_table(levels=4), size_law),
-            "without the 2 runs held out, column 'params_layers' has 3",
+            "without what is held out, column 'params_layers' has 3",
         ),
         (lambda: trust.intervals(result, "guess"), "method='guess': allowed are"),
         (lambda: trust.intervals(result, level=95), "level=95: must lie between 0 and 1"),

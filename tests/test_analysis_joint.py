@@ -410,7 +410,7 @@ def test_a_study_of_sizes_and_data_sizes_is_no_mixture_for_the_joint_law(tmp_pat
         warnings.simplefilter("ignore", LawWarning)
         laws.fit(table, joint_law)
     for mixed, law, said in (
-        (table, size_law, "6 different 'pairs', as 0, 1100, 2200, 4400: keep one with query('pairs == 0') first"),
+        (table, size_law, "6 different 'pairs', as 0, 1100, 2200, 4400: keep one with query(\"pairs == 0\") first"),
         (table.assign(steps=np.arange(len(table)) % 2), joint_law, "different 'steps', as 0, 1: keep one"),
     ):
         with warnings.catch_warnings(record=True) as heard:

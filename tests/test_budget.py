@@ -534,13 +534,29 @@ def test_a_joint_plan_in_the_box_says_what_is_left_over_and_what_is_too_little()
         allocate_both(robust, effective, 2e4, FREE, within="bag")
 
 
+def test_a_limit_out_of_reach_in_the_box_says_outside_only_where_it_is():
+    wide = {"N": (1e6, 1e12), "D": (1e3, 1e9)}
+    robust, effective = replace(joint(ROBUST), box=wide), replace(joint(EFFECT), box=wide)
+    near_by = allocate_both(robust, effective, 1e4, FREE, at_most={"robustness": 0.25}, within="box")
+    assert not near_by.feasible
+    assert "outside" not in str(near_by)
+    small = {"N": (1e6, 1e10), "D": (1e3, 2e4)}
+    robust, effective = replace(joint(ROBUST), box=small), replace(joint(EFFECT), box=small)
+    far = allocate_both(robust, effective, 1e4, FREE, at_most={"robustness": 0.25}, within="box")
+    assert "outside the fitted box" in str(far)
+
+
 def test_a_plan_is_a_table_for_a_paper(tmp_path):
     plan = allocate(joint(EFFECT, 0.05, n=100), 2e4, FREE)
     table = plan.table().set_index("name")
     assert table.loc["N", "value"] == plan.N
     assert (table.loc["loss", "low"], table.loc["loss", "high"]) == plan.intervals["loss"]
     assert table.loc[[f"for {k}" for k, v in plan.costs.items() if v], "value"].sum() == pytest.approx(plan.cost)
-    assert "$N$" in export.export(plan, tmp_path / "plan.tex").read_text()
+    written = export.export(plan, tmp_path / "plan.tex").read_text()
+    assert "$N$" in written
+    assert "lies above the fitted" in written  # what is wrong with the plan goes along
+    with pytest.raises(ValueError, match=r"there is no plan to write: .*box"):
+        allocate(joint(EFFECT), 10, FREE, within="box").table()
 
 
 # Callers' mistakes

@@ -282,7 +282,7 @@ def test_a_sweep_without_torch_says_what_brings_it(study: Path) -> None:
     done = drscale("sweep", study, code=NO_TORCH)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert "pip install '.[lab]'" in done.stderr
+    assert "pip install -c constraints.txt '.[lab]'" in done.stderr
 
 
 def test_the_doctor_needs_no_torch() -> None:
@@ -312,7 +312,7 @@ def test_the_doctor_names_what_is_needed_and_missing(
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "! lmfit" in said
-    assert "bring it with: pip install lmfit" in said
+    assert "bring it with: pip install -c constraints.txt lmfit" in said
     assert "- faiss-cpu" in said
     assert "needed and missing: lmfit" in said.splitlines()[-1]
 

@@ -123,12 +123,18 @@ def test_the_toy_explorer_redraws_says_what_happens_and_can_be_repeated_from_its
     assert "Synthetic" in box.figure.layout.title.text
     with pytest.raises(ValueError, match="beta=1: allowed are omega_0"):
         weights.weight_explorer(beta=1)
+    with pytest.raises(ValueError, match=r"gain=10: between 0.0 and 4.0"):
+        weights.weight_explorer(gain=10)
+    with pytest.raises(ValueError, match=r"lag=12.5: a whole number"):
+        weights.weight_explorer(lag=12.5)
 
 
 def test_a_label_says_how_the_losses_are_weighed() -> None:
     hard, adversarial = Recipe(strategy="hard_negative", share=0.5), Recipe(strategy="adversarial", share=0.5)
     assert weights.label(Recipe()) == "standard"
-    assert weights.label(hard) == "hard negative, share 0.5"
+    assert weights.label(hard) == "hard negative"
+    assert weights.label(hard.but(share=0.75)) == "hard negative, share 0.75"
+    assert weights.label(adversarial.but(weight=3.0)) == "adversarial, weight 3"
     assert weights.label(adversarial.but(balance="fixed", omega=0.25)) == "fixed weight 0.25"
     paper = adversarial.but(balance="pareto", variant="pairwise")
     assert weights.label(paper) == "Pareto, omega_0 0.5, eta 0.1, pairwise"

@@ -74,9 +74,23 @@ def test_what_is_missing_is_named():
 
 def test_the_figure_fills_the_length_that_a_longer_run_hardly_betters():
     table, curves = runs({("L2H12", 100): 3.0, ("L2H12", 200): 2.8, ("L2H12", 400): 2.79, ("L2H64", 100): 2.0})
-    rows = durations(table.assign(params_layers=table["rung"].str[3:].astype(int)), curves)
+    rows = durations(table.assign(params_layers=table["rung"].str[3:].astype(int), seed=0), curves)
     small, large = length_figure(rows).data
     assert (small.name, large.name) == ("L2H12", "L2H64")
     assert list(small.marker.symbol) == ["circle-open", "circle", "circle-open"]
     assert list(large.marker.symbol) == ["circle-open"]
     assert list(small.y) == pytest.approx([3.0, 2.8, 2.79])
+
+
+def test_a_length_is_full_only_if_no_seed_wants_more():
+    table, curves = runs({("L2H12", 100): 3.0, ("L2H12", 200): 2.99})
+    more = {seed: Recipe(rung="L2H12", seed=seed) for seed in (1, 2)}
+    rest = [(str(more[1].but(steps=s)), s, 1, v) for s, v in ((100, 3.0), (200, 2.8))]
+    rest += [(str(more[2].but(steps=100)), 100, 2, 3.1)]  # was never lengthened and says nothing
+    other = pd.DataFrame(rest, columns=["key", "steps", "seed", "validation"])
+    both = pd.concat([table.assign(seed=0), other.assign(rung="L2H12", status="done")]).assign(params_layers=12)
+    looks = pd.concat([curves, other[["key", "validation"]]])
+    (line,) = length_figure(durations(both, looks)).data
+    assert list(line.marker.symbol) == ["circle-open", "circle-open"]
+    (line,) = length_figure(durations(both[both["seed"] != 1], looks)).data
+    assert list(line.marker.symbol) == ["circle", "circle-open"]

@@ -236,6 +236,28 @@ def test_two_metrics_of_one_scope_share_their_draw():
     assert values[..., 1] == pytest.approx(2 * values[..., 0])
 
 
+def test_what_cannot_be_paired_or_is_not_there_is_refused():
+    rows = [("in_domain", 6, "clean"), ("adversarial", 4, "attacked"), ("adversarial:clean", 4, "clean")]
+    parts = [
+        pd.DataFrame({"key": "a", "query": range(n), "scope": s, "entropy": 1.0, "condition": c}) for s, n, c in rows
+    ]
+    table = pd.DataFrame({"key": ["a"], **{f"{s}_entropy": [1.0] for s, *_ in rows}})
+    with pytest.raises(ValueError, match="'in_domain_entropy' and 'adversarial_entropy' are not measured on the same"):
+        resample.differences(table, pd.concat(parts), "in_domain_entropy", "adversarial_entropy")
+    with pytest.raises(ValueError, match="no column 'adversarial:alone_entropy'"):
+        resample.differences(table, pd.concat(parts), "adversarial_entropy", "adversarial:alone_entropy")
+    with pytest.raises(ValueError, match="no column 'rung'"):
+        resample.against(table, pd.concat(parts), ["in_domain_entropy"])
+
+
+def test_runs_without_a_base_may_lack_what_is_compared():
+    queries = asked({"a": 0.0, "b": 0.5})
+    table = of_queries(queries).assign(rung="S", strategy=["standard", "hard"], status="done")
+    lost = table.iloc[[1, 1]].assign(key=["x", "y"], rung=["XL", "S"], status=["done", "failed"])
+    found = resample.against(pd.concat([table, lost]), queries, ["ood_entropy"], on=["rung"])
+    assert found["key"].tolist() == ["b"]
+
+
 def test_strategies_are_held_against_the_standard_run_of_their_size():
     queries = asked({"a": 0.0, "b": 0.5, "c": -0.2, "d": 0.1})
     where = {"a": ("S", "standard"), "b": ("L", "standard"), "c": ("S", "hard"), "d": ("XL", "hard")}

@@ -21,8 +21,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drscale import runs
+from drscale.analysis.columns import warn_if_mixed
 from drscale.ladder import parse_rung
-from drscale.runs import Measure, Recipe, Run, RunStore, StoreWarning, warn_if_mixed, write_atomic
+from drscale.runs import Measure, Recipe, Run, RunStore, StoreWarning, write_atomic
 
 # ------------------------------------------------------------------------------------------------------------ recipes
 
@@ -359,3 +360,20 @@ def test_one_source_is_no_mixture() -> None:
         warnings.simplefilter("error")
         warn_if_mixed(pd.DataFrame({"fingerprint": ["a", "a", ""], "synthetic": [False, False, False]}))
         warn_if_mixed(pd.DataFrame({"loss": [1.0]}))
+
+
+def test_tables_of_others_are_mixed_where_the_other_count_varies():
+    sizes = pd.DataFrame({"params_layers": [1, 2, 3], "train_pairs": [10, 10, 20], "loss": 1.0})
+    with pytest.warns(StoreWarning, match="2 different 'train_pairs': keep one, or fit a law of both"):
+        warn_if_mixed(sizes, "params_layers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_mixed(sizes, "params_layers", "train_pairs")
+        warn_if_mixed(sizes.iloc[:2], "params_layers")
+
+
+def test_scopes_that_no_run_has_are_refused(tmp_path):
+    (tmp_path / "s").mkdir()
+    for scopes in ("ood", ["adverserial"]):
+        with pytest.raises(ValueError, match=r"scopes=.*: a list of adversarial, in_domain, ood"):
+            RunStore(tmp_path / "s").table(scopes)

@@ -13,6 +13,8 @@ import torch
 from tiny import WORDS, tiny
 
 from drscale import sweep
+from drscale.attacks import measure
+from drscale.evaluation.score import NotFiniteError
 from drscale.runs import Recipe, Run, RunStore
 from drscale.training import loop
 
@@ -304,3 +306,20 @@ def test_an_attack_that_cannot_work_is_refused_before_training(small, tmp_path, 
     monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("trained first"))
     with pytest.raises(ValueError, match="no-such-file"):
         sweep.run_one(BASE.but(attacked=20, synonyms="vectors:no-such-file.txt"), RunStore(tmp_path))
+    with pytest.raises(ValueError, match="attacked=5000: test has 270 queries"):
+        sweep.run_one(BASE.but(attacked=5000), RunStore(tmp_path))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), NotFiniteError("vectors"), ValueError("no document")])
+def test_what_fails_under_attack_keeps_what_was_measured_before(small, tmp_path, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(measure, "probe", fails)
+    store = RunStore(tmp_path)
+    run = sweep.run_one(BASE.but(attacked=20), store)
+    assert run.status == "failed"
+    assert str(error) in run.reason
+    assert run.curve
+    assert "in_domain" in run.measures
+    assert store.load(run.recipe) == run

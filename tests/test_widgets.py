@@ -604,3 +604,13 @@ def test_a_budget_explorer_asks_for_curves_by_name():
     for given, said in ((fit, "ModelResult"), ({"mine": fit}, "ModelResult"), (trust.curve(fit), "Curve"), ({}, "{}")):
         with pytest.raises(ValueError, match=rf"curves={said}: laws of N and D by name are needed, as in"):
             budget_explorer(given)
+
+
+def test_a_law_explorer_offers_what_every_run_was_measured_at():
+    table = size_table()
+    some = table.assign(adversarial_entropy=[2.0, *[np.nan] * (len(table) - 1)])
+    box = law_explorer(some)
+    assert [v for _, v in box.controls["scope"].options] == ["in_domain", "ood"]
+    every = law_explorer(table.assign(adversarial_entropy=1.1 * table["in_domain_entropy"]))
+    assert [v for _, v in every.controls["scope"].options] == ["in_domain", "ood", "adversarial"]
+    assert every.controls["scope"].value == "ood"

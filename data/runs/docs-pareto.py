@@ -21,6 +21,9 @@ paper = [
     probed(CROSS, **adversarial, balance="pareto", variant="pairwise"),
     probed(CROSS, **adversarial, balance="pareto", omega=RATIO),
 ]
-fixed = [probed(CROSS, **adversarial, balance="fixed", omega=omega) for omega in (0.25, 0.5, 0.75, 0.9)]
-recipes = [*steered[:1], *paper, *fixed, probed(CROSS, **adversarial, balance="mgda"), *steered[1:]]
+fixed = [probed(CROSS, **adversarial, balance="fixed", omega=omega) for omega in (0.5, 0.25, 0.75, 0.9)]
+mgda = probed(CROSS, **adversarial, balance="mgda")
+# What answers most stands first: one size, then the other sizes, then the amounts of data.
+at_cross = [r for r in steered if r.rung == f"L2H{CROSS}" and not r.pairs]
+recipes = [*at_cross, *paper, *fixed[:1], mgda, *fixed[1:], *(r for r in steered if r not in at_cross)]
 store = "docs-pareto"

@@ -214,7 +214,8 @@ def allocate_both(
         (side, limit), *_ = at_most.items()
         price = cost_of(curves[side], prices, limit)
         cure = f"it costs {prices.money(price.cost)}" if price.feasible else price.flags[0]
-        cure = f"{cure} outside the fitted box" if within and price.feasible else cure
+        if within and price.feasible and not all(c.inside(N=price.N, D=price.D).all() for c in curves.values()):
+            cure = f"{cure}, outside the fitted box"
         flag = f"{prices.money(budget)} brings {side} to {parts[side]:.3g} and not to {limit:.3g}: {cure}"
         return Allocation(np.nan, np.nan, np.nan, budget, prices, flags=(flag,))
     flags = of_both({side: outside(n, d, c) for side, c in curves.items()})

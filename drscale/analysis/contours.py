@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from drscale import runs
+from drscale.analysis.columns import warn_if_mixed
 from drscale.analysis.frontier import Array, Better, X, Y, checked, signs
 
 LEAST = 4  # strategies of different lean: three numbers and one degree of freedom
@@ -150,7 +150,7 @@ def scaling_direction(
     found: list[dict[str, Any]] = []
     for name, part in rows.groupby(columns, sort=True):
         if warn:
-            runs.warn_if_mixed(part, along)
+            warn_if_mixed(part, along)
         u, lean = np.log(part[along].to_numpy(dtype=float)), float(part["t"].mean())
         g = np.column_stack([part["s"] + part["t"] / 2, part["s"] - part["t"] / 2])
         normal = _normal(fitted, lean)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from drscale import runs
 from drscale.analysis import laws
+from drscale.analysis.columns import warn_if_mixed
 from drscale.analysis.resample import Pool, pooled, resampled
 
 Array = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ def front(
     """
     rows = checked(table, x, y)
     if warn:
-        runs.warn_if_mixed(rows)
+        warn_if_mixed(rows)
     rows = pooled(rows, (x, y), pool)
     left, layer, depth = lower(rows[[x, y]].to_numpy(dtype=float), better), np.zeros(len(rows), dtype=int), 0
     while (todo := np.flatnonzero(layer == 0)).size:

@@ -11,9 +11,8 @@ import lmfit
 import numpy as np
 import pandas as pd
 
-from drscale import runs
 from drscale.analysis import optimum
-from drscale.analysis.columns import done, numbers, values
+from drscale.analysis.columns import TooFewLevels, done, numbers, values, warn_if_mixed
 from drscale.analysis.doubts import diagnose, goodness, lack_of_fit
 from drscale.analysis.fitted import SPACES, Fitted, Law, LawWarning, Space, fitted, name_of, outside
 from drscale.analysis.shapes import ADDITIVE, BROKEN, EXPONENT, JOINT, POWER, WIDTH, Array, Family
@@ -153,7 +152,7 @@ def fit(
     unknown = [n for n in names if limits[n][0] < limits[n][1]]
     _check_levels(columns, points, entry, unknown)
     if warn:
-        runs.warn_if_mixed(done(table), *columns.values(), stacklevel=outside() + 1)
+        warn_if_mixed(done(table), *columns.values(), stacklevel=outside() + 1)
     problem, found, scale, held = None, None, None, set[str]()
     at = {name: float(v) for name, v in _checked("start", start, names).items()}
     if entry is not None:
@@ -297,13 +296,13 @@ def _check_levels(columns: dict[str, str], points: dict[str, Array], entry: Law 
         for argument, column in columns.items():
             levels = len(np.unique(points[argument]))
             if levels < 3:
-                raise ValueError(f"column {column!r} has {_many(levels)}: a law of two needs at least 3 of each")
+                raise TooFewLevels(f"column {column!r} has {_many(levels)}: a law of two needs at least 3 of each")
     levels = len(np.unique(np.column_stack(list(points.values())), axis=0))
     if levels <= len(unknown):
         listed = ", ".join(map(repr, columns.values()))
         where = f"columns {listed} have" if several else f"column {listed} has"
         what = _many(levels, "pair of values", "pairs of values") if several else _many(levels)
-        raise ValueError(f"{where} {what}: {len(unknown)} parameters need at least {len(unknown) + 1}")
+        raise TooFewLevels(f"{where} {what}: {len(unknown)} parameters need at least {len(unknown) + 1}")
 
 
 def _many(levels: int, one: str = "value", more: str = "values") -> str:

@@ -47,7 +47,9 @@ class Allocation:
         return float(self.prices.cost(self.N, self.D))
 
     def table(self) -> pd.DataFrame:
-        """The plan as rows for a paper: name, value, low, high, unit."""
+        """The plan as rows for a paper: name, value, low, high, unit, and what is to be said of it as ``note``."""
+        if not self.feasible:
+            raise ValueError(f"there is no plan to write: {' '.join(self.flags)}")
         rows = [("N", self.N, "parameters"), ("D", self.D, "pairs"), ("loss", self.loss, "")]
         rows += [(side, value, "") for side, value in self.parts.items()]
         rows += [("cost", self.cost, self.prices.currency)]
@@ -56,6 +58,7 @@ class Allocation:
         frame = pd.DataFrame(rows, columns=["name", "value", "unit"])
         frame.insert(2, "low", [low for low, _ in ends])
         frame.insert(3, "high", [high for _, high in ends])
+        frame["note"] = ["; ".join(self.flags), *[""] * (len(frame) - 1)]
         return frame
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from drscale.analysis.columns import check_level
+from drscale.analysis.columns import check_level, done
 from drscale.runs import SCOPES, Recipe
 
 Array = npt.NDArray[np.float64]
@@ -69,6 +69,10 @@ def differences(
     so that the interval is the change's own. Rows stand as in ``table``.
     """
     check_level(level)
+    _has(table, before, after)
+    asked = [set(queries.loc[queries["scope"] == _scope_in(queries, c), "query"]) for c in (before, after)]
+    if asked[0] != asked[1] or _family(_scope_in(queries, before)) != _family(_scope_in(queries, after)):
+        raise ValueError(f"{before!r} and {after!r} are not measured on the same queries, so nothing can be paired")
     sample = resampled(table, [before, after], queries, draws=draws, seed=seed)
     low, high = np.quantile(sample[..., 1] - sample[..., 0], [0.5 - level / 2, 0.5 + level / 2], axis=0)
     start, end = (table[c].to_numpy(dtype=float) for c in (before, after))
@@ -94,7 +98,8 @@ def against(
     are drawn once for all runs, so it is the change's own. It does not know what another seed would have given.
     """
     check_level(level)
-    first = table.reset_index(drop=True)
+    _has(table, *columns, *on)
+    first = done(table).reset_index(drop=True)
     plain = first.query(base)
     if plain.duplicated(list(on)).any():
         raise ValueError(f"base={base!r}: several runs of it agree in {', '.join(on)}")
@@ -103,11 +108,14 @@ def against(
     kept = np.flatnonzero((own >= 0) & ~first.index.isin(plain.index))
     if not len(kept):
         raise ValueError(f"base={base!r}: no other run agrees with one of it in {', '.join(on)}")
+    used = sorted({*kept, *own[kept]})  # the others may lack what is compared
+    kept, bases = np.searchsorted(used, kept), np.searchsorted(used, own[kept].to_numpy())
+    first = first.loc[used].reset_index(drop=True)
     sample, found = resampled(first, list(columns), queries, draws=draws, seed=seed), []
     for i, column in enumerate(columns):
-        change = sample[:, kept, i] - sample[:, own[kept], i]
+        change = sample[:, kept, i] - sample[:, bases, i]
         low, high = np.quantile(change, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-        before, after = (first[column].to_numpy(dtype=float)[j] for j in (own[kept], kept))
+        before, after = (first[column].to_numpy(dtype=float)[j] for j in (bases, kept))
         told = {"column": column, "base": before, "change": after - before, "low": low, "high": high}
         found.append(first.iloc[kept].assign(**told))
     return pd.concat(found, ignore_index=True)
@@ -118,6 +126,7 @@ def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int 
     rows = changes[["change", "low", "high"]].to_numpy()
     text = [f"{a:+.{digits}f} [{b:+.{digits}f}, {c:+.{digits}f}]" for a, b, c in rows]
     names = [index] if isinstance(index, str) else list(index)
+    _has(changes, *names, "column", "change", "low", "high")
     if changes.duplicated([*names, "column"]).any():
         raise ValueError(f"index={index!r}: several runs have the same; name what tells them apart")
     wide = changes.assign(text=text).pivot_table("text", names, "column", aggfunc="first", sort=False)
@@ -130,9 +139,7 @@ def together(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     The papers' joint robustness is ``together(table, ("ood_entropy", "adversarial_entropy"))``. The interval takes the
     columns' errors as independent; :func:`resampled` draws the parts of such a column together.
     """
-    for c in columns:
-        if c not in table:
-            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    _has(table, *columns)
     name, made = "+".join(columns), table[list(columns)].mean(axis=1, skipna=False)
     found = table.assign(**{name: made})
     for end in ("low", "high"):
@@ -237,7 +244,7 @@ def _by_query(
         asked, place = np.unique(query[rows], return_inverse=True)
         where, n = (place, run[rows]), len(asked)
         _check_once(where, domain, names[asked], table["key"])
-        same = (domain.removesuffix(":clean").removesuffix(":alone"), asked.tobytes())
+        same = (_family(domain), asked.tobytes())
         if same not in drawn:  # the same queries before and after an attack are drawn together
             drawn[same] = _times(n, draws, rng)
         times = drawn[same]
@@ -251,6 +258,21 @@ def _by_query(
             mean = (times @ (matrix * w[:, None])) / (times @ w)[:, None]  # (draws, runs)
             values[..., i] += mean / sum(_inside(f, scope) for f in found)
     return values
+
+
+def _family(scope: str) -> str:
+    """Scopes that differ only in what was done to the documents."""
+    return scope.removesuffix(":clean").removesuffix(":alone")
+
+
+def _scope_in(queries: pd.DataFrame, column: str) -> str:
+    return scope_of(column, [*SCOPES, *map(str, queries["scope"].unique())])[0]
+
+
+def _has(table: pd.DataFrame, *columns: str) -> None:
+    for c in columns:
+        if c not in table:
+            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
 
 
 def _codes(column: pd.Series, names: pd.Series) -> npt.NDArray[np.intp]:

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.analysis import laws, power, profile, refits
-from drscale.analysis.columns import check_level
+from drscale.analysis.columns import TooFewLevels, check_level
 from drscale.analysis.fitted import Fitted, name_of, outside, solved
 from drscale.analysis.laws import Columns, LawWarning
 from drscale.analysis.power import Array, Power
@@ -201,8 +201,8 @@ def holdout(
     names = list(columns.values())
     try:
         result = laws.fit(within, law, columns, y, **options)
-    except ValueError as e:
-        raise ValueError(f"without the {len(rest)} runs held out, {e}") from e
+    except TooFewLevels as e:
+        raise TooFewLevels(f"without what is held out, {e}") from e
     levels = rest.groupby(names if len(names) > 1 else names[0])[y].agg(["size", "mean"]).reset_index()
     rows = []
     for count in sorted(set(levels["size"])):  # a prediction interval is for the mean of so many runs

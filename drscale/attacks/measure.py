@@ -228,8 +228,11 @@ class Probed:
     note: str
 
 
-def check_probe(collection: Collection, source: str) -> None:
+def check_probe(collection: Collection, queries: int, source: str) -> None:
     """ValueError where :func:`probe` could not work, which is better known before a model is trained."""
+    asked = len(np.unique(collection.pairs[0]))
+    if queries > asked:
+        raise ValueError(f"attacked={queries}: {collection.name} has {asked} queries")
     rank_ranges(len(collection.passages))
     synonyms(source)
 

@@ -101,19 +101,18 @@ def law_explorer(
     few levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings as code.
     """
     kinds = [m for m in measures if any(f"{s}_{m}" in table for s in style.SCOPES)]
-    scopes = [s for s in style.SCOPES if any(f"{s}_{m}" in table for m in kinds)]
+    whole = {c for c in laws.done(table) if laws.done(table)[c].notna().all()}  # not every run was attacked
+    scopes = [s for s in style.SCOPES if all(f"{s}_{m}" in whole for m in kinds if f"{s}_{m}" in table)]
+    scopes = [s for s in scopes if any(f"{s}_{m}" in table for m in kinds)]
     if not kinds:
         raise ValueError(f"measures={tuple(measures)!r}: the table has none of them, as in in_domain_entropy")
     runs = _light(laws.done(table), x, [f"{s}_{m}" for s in scopes for m in kinds])
     first = next(iter(laws.columns_of(law, x).values()))
     given = {f: _x(f, x, first) for f in [law, *(LAWS if among is None else among).values()]}
+    first_shown = "ood" if "ood" in scopes else scopes[0]
     offers = {f: _offers(runs, f, given[f]) for f in given}
     if not offers[law]:
-        levels = len(set(laws.numbers(runs, first, f"{scopes[-1]}_{kinds[0]}")[0]))
-        raise ValueError(
-            f"column {first!r} has {levels} different values: to hold one out, {name_of(law)} needs at least "
-            f"{len(laws.parameter_names(law)) + 2}"
-        )
+        raise ValueError(_too_few(runs, law, laws.columns_of(law, x)))
     offered = {n: f for n, f in (LAWS if among is None else among).items() if offers[f]}
     if law not in offered.values():
         offered = {law.__name__.replace("_", " "): law, **offered}
@@ -123,7 +122,7 @@ def law_explorer(
         "law": ipywidgets.Dropdown(options=offered, value=law, description="law", layout=narrow, **wide),
         "at": ipywidgets.Dropdown(description="at", layout=narrow, **wide),
         "loss": ipywidgets.Dropdown(options=list(LOSSES), description="loss", layout=narrow, **wide),
-        "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=scopes[-1]),
+        "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=first_shown),
         "measure": ipywidgets.ToggleButtons(options=kinds),
         "above": ipywidgets.SelectionSlider(
             options=[("", 0.0)], description="fit up to", layout={"width": "36em"}, **wide
@@ -212,6 +211,18 @@ def _offers(runs: pd.DataFrame, law: Law, x: str | None) -> dict[float | None, l
     held: list[float | None] = [*levels] if len(levels) > 1 else [None]
     cuts = {at: sorted(set(runs[name] if more else _held(runs, name, at)[name]))[fewest:-1] for at in held}
     return {at: found for at, found in cuts.items() if found}
+
+
+def _too_few(runs: pd.DataFrame, law: Law, columns: Mapping[str, str]) -> str:
+    """Which column has too few levels for one to be held out."""
+    both = len(columns) > 1
+    first, *others = columns.values()
+    wanted = {first: 5 if both else len(laws.parameter_names(law)) + 2} | dict.fromkeys(others, 3)
+    short = next((c for c, least in wanted.items() if runs[c].nunique() < least), first)
+    found = runs[short].nunique()
+    return (
+        f"column {short!r} has {found} different values: to hold one out, {name_of(law)} needs at least {wanted[short]}"
+    )
 
 
 def _label(row: pd.Series, name: str) -> str:

@@ -122,12 +122,14 @@ def length_figure(lengths: pd.DataFrame, *, dark: bool = False) -> go.Figure:
     """Draw each rung's lowest look by the length it was trained for, mean over seeds, a line a rung.
 
     ``lengths`` is :func:`drscale.analysis.duration.durations` of runs on all pairs. A full marker is the length
-    that the next longer one hardly betters; where there is none, it is not known how far the rung would go.
+    that for no seed the next longer one betters much; where there is none, it is not known how far the rung would go.
     """
     fig, rungs = go.Figure(), lengths.sort_values("params_layers")["rung"].unique()
     for i, rung in enumerate(rungs):
-        by_steps = lengths[lengths["rung"] == rung].groupby("steps")
-        best, done = by_steps["best"].mean(), by_steps["settled"].any()
+        part = lengths[lengths["rung"] == rung]
+        longer = part["steps"] < part.groupby("seed")["steps"].transform("max")  # seeds that were lengthened from here
+        best, ended = part.groupby("steps")["best"].mean(), part[longer].groupby("steps")["settled"].all()
+        done = ended.reindex(best.index, fill_value=False)
         colour = style.ramp(i / max(len(rungs) - 1, 1), dark)
         fig.add_scatter(
             x=best.index,

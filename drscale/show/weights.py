@@ -63,15 +63,15 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
 
 
 def label(recipe: Recipe) -> str:
-    """How a recipe weighs its two losses, in a few words: what tells one run of Pareto training from another."""
+    """How a recipe weighs its two losses, in a few words: enough to tell apart runs that differ in nothing else."""
     words = {
-        "none": recipe.strategy.replace("_", " "),
+        "none": recipe.strategy.replace("_", " ") + (f", weight {recipe.weight:g}" if recipe.weight != 1 else ""),
         "fixed": f"fixed weight {recipe.omega:g}",
         "pareto": f"Pareto, omega_0 {recipe.omega:g}, eta {recipe.eta:g}",
         "mgda": "MGDA",
     }[recipe.balance]
     smooth = f", smoothed {recipe.smooth:g}" if recipe.smooth else ""
-    share = f", share {recipe.share:g}" if recipe.balance == "none" and recipe.strategy != "standard" else ""
+    share = f", share {recipe.share:g}" if recipe.strategy != "standard" and recipe.share != 0.5 else ""
     first = FIRST_VARIANT.get(recipe.strategy, "")
     return words + smooth + share + (f", {recipe.variant}" if recipe.variant != first else "")
 
@@ -130,6 +130,12 @@ def weight_explorer(*, dark: bool = False, **start: float) -> Explorer:
     unknown = start.keys() - TOY.keys()
     if unknown:
         raise ValueError(f"{min(unknown)}={start[min(unknown)]}: allowed are {', '.join(TOY)}")
+    for name, value in start.items():
+        _, low, high = TOY[name]
+        if not low <= value <= high:
+            raise ValueError(f"{name}={value}: between {low} and {high}")
+        if name in ("lag", "seed") and value != int(value):
+            raise ValueError(f"{name}={value}: a whole number")
     first = {"omega_0": 0.5, "eta": 0.1, "smooth": 0.0, "ratio": 1.5, "gain": 1.5, "lag": 30, "noise": 0.2, "seed": 0}
     first |= start
     controls: dict[str, Any] = {}

@@ -12,14 +12,15 @@ import torch
 
 from drscale.attacks import synonyms as sources
 from drscale.attacks import words
-from drscale.encoder import BiEncoder, Tokens
+from drscale.encoder import BiEncoder, Tokens, build
 from drscale.ladder import ladder
 from drscale.runs import Recipe
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
 from drscale.training import augment, mining
 from drscale.training.augment import Perturb
-from drscale.training.batches import Pairs
+from drscale.training.batches import Pairs, tokenised
+from drscale.training.loop import train
 from drscale.training.strategies import Strategy, check
 
 SURROGATE_WIDTH, SURROGATE_STEPS = 48, 400
@@ -94,6 +95,24 @@ def prepare(
     touch = augment.with_attacked(recipe, pairs, examples, tokenise)
     cost = {"examples": len(examples.texts), "examples_changed": examples.changed, "examples_seconds": examples.seconds}
     return Strategy(recipe, pairs, touch, mark=examples.mark, notes={"examples": made_by}, cost=cost)
+
+
+def made_ready(
+    recipe: Recipe, collection: Collection, pairs: Pairs, encoder: BiEncoder, *, refresh: bool = False
+) -> Strategy:
+    """:func:`prepare` with the word substitution attack and a surrogate that is trained where it is needed."""
+
+    def small() -> BiEncoder:
+        plain = surrogate_recipe(recipe)
+        surrogate = build(plain, all_texts(collection) if plain.start == "scratch" else None)
+        return remembered(surrogate, collection, plain, lambda e: train(e, tokenised(e, collection), plain))
+
+    return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), refresh=refresh)
+
+
+def all_texts(collection: Collection) -> list[str]:
+    """Queries and passages, from which a vocabulary is learnt."""
+    return [*collection.queries["text"].to_pylist(), *collection.passages["text"].to_pylist()]
 
 
 def surrogate_recipe(recipe: Recipe) -> Recipe:
