@@ -24,7 +24,7 @@ from tqdm import tqdm
 from drscale import provenance
 from drscale.ladder import counts, predicted_flops
 from drscale.runs import Recipe, Run, RunStore
-from drscale.texts import Benchmark, benchmark
+from drscale.texts import Benchmark, Source, benchmark
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -81,9 +81,12 @@ def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
     """Say what is done, to do and failed, with predicted FLOPs and seconds.
 
     FLOPs assume texts as long as they may be; the time is learnt from the store's finished runs, whatever machine
-    made them, where there are at least two, else it is a guess, and ``table.attrs['how']`` says which.
+    made them, where there are at least two, else it is a guess, and ``table.attrs['how']`` says which. A recipe that
+    spells its texts or synonyms as nobody reads them is refused here, before anything is trained.
     """
     recipes = list(dict.fromkeys(recipes))
+    for recipe in recipes:
+        _check_spelling(recipe)
     found = {run.key: run for run in store.runs()} if store.path.is_dir() else {}
     rows = []
     for recipe in recipes:
@@ -106,6 +109,16 @@ def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
     table.loc[open_rows, "seconds"] = predicted[open_rows]
     table.attrs["how"] = how
     return Plan(recipes, store, table.drop(columns="steps"))
+
+
+def _check_spelling(recipe: Recipe) -> None:
+    from drscale.attacks.synonyms import SynonymSource
+
+    try:
+        Source.parse(recipe.texts)
+        SynonymSource.parse(recipe.synonyms)
+    except ValueError as e:
+        raise ValueError(f"{recipe}: {e}") from None
 
 
 def run(

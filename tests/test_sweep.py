@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -323,3 +324,10 @@ def test_what_fails_under_attack_keeps_what_was_measured_before(small, tmp_path,
     assert run.curve
     assert "in_domain" in run.measures
     assert store.load(run.recipe) == run
+
+
+@pytest.mark.parametrize(("field", "spelt"), [("synonyms", "wordnett"), ("texts", "plantd")])
+def test_a_recipe_that_nobody_can_read_is_refused_with_its_name_before_any_is_run(tmp_path, field, spelt):
+    wrong = BASE.but(**{"attacked": 20, field: spelt})
+    with pytest.raises(ValueError, match=re.escape(f"{wrong}: ") + f".*{spelt}"):
+        sweep.plan([BASE, wrong], RunStore(tmp_path))
