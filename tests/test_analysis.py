@@ -465,7 +465,10 @@ def test_wrong_arguments_are_named(change, said):
         (size_table().astype({"in_domain_entropy": str}), "holds numbers as (object|str): turn it with pandas"),
         (size_table(levels=1), "column 'params_layers' has only one value: 3 parameters need at least 4"),
         ("runs.csv", "table='runs.csv': a DataFrame is needed, as pandas.read_csv"),
-        (size_table().assign(status="failed"), "has 24 runs and none is done"),
+        (
+            size_table().assign(status="failed"),
+            r"has 24 runs and none is done \(column 'status' says failed\)",
+        ),
         (size_table().iloc[:0], "has 0 runs and none is done"),
     ],
 )

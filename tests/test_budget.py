@@ -489,6 +489,8 @@ def test_joint_intervals_pair_the_draws():
     weighted = 0.5 * sum(curve.sample(N=plan.N, D=plan.D)[:300] for curve in (robust, effective))
     ends = np.quantile(weighted, [0.025, 0.975], method="inverted_cdf")
     assert plan.intervals["loss"] == (pytest.approx(ends[0]), pytest.approx(ends[1]))
+    assert "not drawn together" in plan.flags[-1]
+    assert not any("drawn" in f for f in allocate_both(robust, joint(EFFECT, 0.05), 2e4, FREE).flags)
     limited = allocate_both(robust, effective, 2e4, FREE, at_most={"robustness": plan.parts["robustness"] * 1.001})
     assert "of the draws this money cannot keep the limit" in limited.flags[-1]
 

@@ -222,6 +222,8 @@ def allocate_both(
     intervals: dict[str, tuple[float, float]] = {}
     if robust.draws is not None and effective.draws is not None:
         rows = min(len(robust.draws), len(effective.draws))
+        if len(robust.draws) != len(effective.draws):
+            flags.append("the two laws have different numbers of draws, so these were not drawn together")
         drawn = {side: form_of(c, drawn=True, rows=rows) for side, c in curves.items()}
         ns, ds, kept = _between_optima(drawn, spent, prices, share, at_most, reach)
         losses = {side: form.loss(n, d) for side, form in drawn.items()}

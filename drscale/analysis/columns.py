@@ -29,7 +29,8 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
     """Columns of the runs that are done; ValueError for what no law can be fitted to."""
     rows, found = done(table), []
     if rows.empty:
-        raise ValueError(f"the table has {len(table)} runs and none is done: nothing to fit")
+        said = f" (column 'status' says {', '.join(map(str, pd.unique(table['status'])))})" if len(table) else ""
+        raise ValueError(f"the table has {len(table)} runs and none is done{said}: nothing to fit")
     for name in columns:
         if name not in table:
             raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, table.columns))}")

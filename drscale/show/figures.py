@@ -52,6 +52,7 @@ def law_figure(
     axis (else its name). ``options`` go to :func:`drscale.analysis.laws.fit`. Per scope, or for y, there are always six
     traces: band, curve, dashed curve, runs, means, held-out means.
     """
+    laws.done(table)  # refuses what is no table
     name = laws.default_x(law) if x is None else x
     drawn = _series(table, measure, scopes, dark) if y is None else [_plain(table, y, dark)]
     done, fig = laws.done(table), go.Figure()
