@@ -53,7 +53,11 @@ def axis(values: Array, name: str, inverse: Inverse = "none", higher: bool = Fal
 def words(column: str) -> str:
     """A run table's column as an axis says it, as in "In-domain entropy (nats)"."""
     if "+" in column:
-        return "Mean of " + " and ".join(w[0].lower() + w[1:] for w in map(words, column.split("+")))
+        parts = [w[0].lower() + w[1:] for w in map(words, column.split("+"))]
+        ends = {w.partition(" ")[2] for w in parts}
+        if len(ends) == 1:  # one metric in several scopes
+            parts = [w.partition(" ")[0] for w in parts[:-1]] + parts[-1:]
+        return "Mean of " + " and ".join(parts)
     scope = next((s for s in style.SCOPES if column.startswith(f"{s}_")), None)
     if scope is None:
         return column
