@@ -124,7 +124,7 @@ def test_scores_are_drawn_with_better_up():
         ("in_domain_ndcg10", "In-domain nDCG@10"),
         ("adversarial_calibrated", "Adversarial calibrated entropy (nats)"),
         ("loss", "loss"),
-        ("ood_ndcg10+adversarial_ndcg10", "Mean of out-of-domain and adversarial nDCG@10"),
+        ("ood_ndcg10+adversarial_ndcg10", "Mean of out-of-domain and adversarial<br>nDCG@10"),
         ("ood_ndcg10+adversarial_entropy", "Mean of out-of-domain nDCG@10 and adversarial entropy (nats)"),
     ],
 )

@@ -55,9 +55,9 @@ def words(column: str) -> str:
     if "+" in column:
         parts = [w[0].lower() + w[1:] for w in map(words, column.split("+"))]
         ends = {w.partition(" ")[2] for w in parts}
-        if len(ends) == 1:  # one metric in several scopes
-            parts = [w.partition(" ")[0] for w in parts[:-1]] + parts[-1:]
-        return "Mean of " + " and ".join(parts)
+        if len(ends) > 1:
+            return "Mean of " + " and ".join(parts)
+        return f"Mean of {' and '.join(w.partition(' ')[0] for w in parts)}<br>{ends.pop()}"  # one metric, many scopes
     scope = next((s for s in style.SCOPES if column.startswith(f"{s}_")), None)
     if scope is None:
         return column
