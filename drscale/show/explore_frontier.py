@@ -118,7 +118,7 @@ def frontier_view(
     table = pd.DataFrame({"run": [names[i] for i in likely.index]})
     for c in (x, y):
         ends = zip(likely[c], likely[f"{c}_low"], likely[f"{c}_high"], strict=True)
-        table[plane.words(c)] = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in ends]
+        table[plane.words(c).replace("<br>", " ")] = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in ends]
     return View(fig, sentence, table.assign(**{"on the front": [f"{p:.0%}" for p in likely["probability"]]}))
 
 
@@ -129,7 +129,7 @@ def frontier_explorer(runs: Sample | pd.DataFrame, *, dark: bool = False, setup:
     seeds of a recipe pooled where it has keys. ``setup`` is the code that makes ``sample``, for the settings as code.
     """
     sample = runs if isinstance(runs, Sample) else draw(runs, pool="seed" if "key" in runs else None)
-    axes = {plane.words(c): c for c in sample.values}
+    axes = {plane.words(c).replace("<br>", " "): c for c in sample.values}
     x, y = (c if c in sample.values else list(sample.values)[i] for i, c in enumerate((frontier.X, frontier.Y)))
     many = {c: _levels(sample.rows, c) for c in ("rung", "train_pairs", "strategy")}
     names = [", ".join(parts) for parts in fronts.run_parts(sample.rows)]
