@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drscale.runs import Recipe
+from drscale.runs import BY_GRADIENTS, Recipe
 
 VOCABULARY, POSITIONS, TYPES = 30_522, 512, 2
 TABLE_WIDTH = 384  # MiniLM's word-piece table
@@ -123,8 +123,8 @@ def texts_added(recipe: Recipe) -> int:
 
 
 def training_factor(recipe: Recipe) -> float:
-    """What a step costs beside one forward and one backward pass: MGDA goes backward once for each of two losses."""
-    return 5 / 3 if recipe.balance == "mgda" else 1.0
+    """What a step costs beside one way forward and back: MGDA and PCGrad go back once for each of two losses."""
+    return 5 / 3 if recipe.balance in BY_GRADIENTS else 1.0
 
 
 def predicted_flops(recipe: Recipe) -> float:

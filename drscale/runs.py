@@ -35,7 +35,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 Select = Literal["last", "validation", "test"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Variant = Literal["", "pool", "dynamic", "static", "kl", "pairwise"]
-Balance = Literal["none", "fixed", "pareto", "mgda"]
+Balance = Literal["none", "fixed", "pareto", "mgda", "pcgrad"]
+BY_GRADIENTS = ("mgda", "pcgrad")  # balances that need both losses' gradients, one by one
 FIRST_VARIANT: dict[str, Variant] = {"hard_negative": "pool", "denoising": "dynamic", "adversarial": "kl"}
 
 

@@ -146,7 +146,7 @@ def test_numbers_from_a_table_are_plain_numbers() -> None:
             {"variant": "hinge"},
             r"Recipe.variant='hinge': allowed are '', 'pool', 'dynamic', 'static', 'kl', 'pairwise'",
         ),
-        ({"balance": "even"}, r"Recipe.balance='even': allowed are 'none', 'fixed', 'pareto', 'mgda'"),
+        ({"balance": "even"}, r"Recipe.balance='even': allowed are 'none', 'fixed', 'pareto', 'mgda', 'pcgrad'"),
         ({"texts": ""}, r"texts='' and rung='L2H128' must not be empty"),
         ({"texts": 3}, r"Recipe.texts=3: expected str"),
     ],

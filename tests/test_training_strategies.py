@@ -24,7 +24,7 @@ from drscale.training import augment, loop, mining, pareto, prepare, strategies
 from drscale.training.batches import draw, tokenised, touched_pairs
 from drscale.training.strategies import VARIANTS, Strategy, check
 
-SMALL = Recipe(texts="tiny", rung="L2H12", steps=40, batch=16, negatives=32, projection=24, rate=3e-3)
+SMALL = Recipe(texts="folder:tiny", rung="L2H12", steps=40, batch=16, negatives=32, projection=24, rate=3e-3)
 EVERY = [(s, v) for s, variants in VARIANTS.items() for v in variants if s != "standard"]
 ROBUST = [(s, v) for s, v in EVERY if v != "pool"]
 POOLS = ("in_batch", "shared", "both")
@@ -341,7 +341,7 @@ def test_a_smoothed_controller_averages_each_loss() -> None:
 
 
 def test_a_batch_without_a_touched_pair_leaves_the_weight() -> None:
-    for balance in ("none", "fixed", "pareto", "mgda"):
+    for balance in ("none", "fixed", "pareto", "mgda", "pcgrad"):
         state = {"omega": 0.2}
         recipe = BALANCED.but(balance=balance)
         loss, said = pareto.combine(recipe, torch.tensor([2.0, 4.0]), torch.empty(0), state, [])
@@ -362,15 +362,26 @@ def test_mgda_steps_along_the_shortest_combination() -> None:
     assert float(loss.detach()) == pytest.approx((1 - t) * 1 + t * 7, abs=1e-2)
 
 
+def test_pcgrad_frees_each_gradient_of_what_speaks_against_the_other() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    e, r = x[0].reshape(1), (x[1] - x[0]).reshape(1)  # gradients (1, 0) and (-1, 1), at an angle of 135 degrees
+    loss, said = pareto.combine(BALANCED.but(balance="pcgrad"), e, r, {}, [x])
+    loss.backward()
+    # (1, 0) freed of (-1, 1) is (.5, .5), and (-1, 1) freed of (1, 0) is (0, 1)
+    assert torch.allclose(x.grad, torch.tensor([0.5, 1.5]), atol=1e-3)
+    assert said["omega"] == pytest.approx(1.5 / 3.5, abs=1e-3)
+    assert float(loss.detach()) == pytest.approx(2 * 1 + 1.5 * 1, abs=1e-2)
+
+
 def test_mgda_without_torchjd_says_what_to_install(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    monkeypatch.setitem(sys.modules, "torchjd", None)
     x = torch.ones(1, requires_grad=True)
     with pytest.raises(ValueError, match="pip install torchjd"):
         pareto.combine(BALANCED.but(balance="mgda"), x * 2, x * 3, {}, [x])
 
 
 @pytest.mark.parametrize(("strategy", "variant"), ROBUST)
-@pytest.mark.parametrize("balance", ["fixed", "pareto", "mgda"])
+@pytest.mark.parametrize("balance", ["fixed", "pareto", "mgda", "pcgrad"])
 def test_every_balance_trains_and_says_its_weight(strategy, variant, balance) -> None:
     recipe = SMALL.but(strategy=strategy, variant=variant, balance=balance, share=0.5, steps=9)
     _, went = trained(recipe, looks=2)
@@ -584,7 +595,8 @@ def test_more_texts_cost_more_and_mgda_a_second_way_back() -> None:
     assert plain < some < all_ < predicted_flops(SMALL.but(strategy="adversarial"))
     assert all_ - plain == pytest.approx(2 * (some - plain))
     one = predicted_flops(BALANCED.but(balance="pareto"))
-    assert predicted_flops(BALANCED.but(balance="mgda")) == pytest.approx(5 / 3 * one)
+    for balance in ("mgda", "pcgrad"):
+        assert predicted_flops(BALANCED.but(balance=balance)) == pytest.approx(5 / 3 * one)
 
 
 def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:

@@ -69,6 +69,7 @@ def label(recipe: Recipe) -> str:
         "fixed": f"fixed weight {recipe.omega:g}",
         "pareto": f"Pareto, omega_0 {recipe.omega:g}, eta {recipe.eta:g}",
         "mgda": "MGDA",
+        "pcgrad": "PCGrad",
     }[recipe.balance]
     smooth = f", smoothed {recipe.smooth:g}" if recipe.smooth else ""
     share = f", share {recipe.share:g}" if recipe.strategy != "standard" and recipe.share != 0.5 else ""

@@ -1,4 +1,4 @@
-"""How two losses become one: a plain sum, fixed weights, Pareto training's controller (Eq. 9 to 11), or MGDA.
+"""How two losses become one: a plain sum, fixed weights, Pareto training's controller (Eq. 9 to 11), MGDA or PCGrad.
 
 Equation numbers are those of Liu et al. (SIGIR 2025). Their omega_0 is both the first weight and, inverted, the ratio
 of losses that the controller steers to. Read as a weight it lies between 0 and 1 and steers to an effectiveness loss
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from drscale.runs import Recipe
+from drscale.runs import BY_GRADIENTS, Recipe
 
 State = dict[str, float]
 
@@ -32,7 +32,7 @@ def combine(
 
     ``effectiveness`` holds a loss a query, ``robustness`` one for each query that the strategy touched in this batch
     (None where the strategy has no loss of its own). ``state`` is what the controller remembers; it is changed in place
-    and belongs into a checkpoint. ``weights`` are the parameters, for MGDA's gradients.
+    and belongs into a checkpoint. ``weights`` are the parameters, for the gradients that MGDA and PCGrad look at.
 
     Without a balance the losses are added query by query, so that touching fewer pairs also weighs less; a balance
     weighs the two means. A batch without a touched pair leaves the weight as it is.
@@ -49,8 +49,8 @@ def combine(
         said["omega"] = state.setdefault("omega", min(recipe.omega, 1.0) if recipe.balance == "pareto" else 0.5)
     if not len(robustness):
         return mean, said
-    if recipe.balance == "mgda":
-        loss, state["omega"] = _least_norm(mean, robustness.mean(), weights)
+    if recipe.balance in BY_GRADIENTS:
+        loss, state["omega"] = _by_gradients(recipe.balance, mean, robustness.mean(), weights)
         return loss, said | {"omega": state["omega"]}
     omega = said.get("omega", recipe.omega)
     if recipe.balance == "pareto":
@@ -65,16 +65,21 @@ def _smoothed(state: State, name: str, value: float, smooth: float) -> float:
     return state[name]
 
 
-def _least_norm(effectiveness: Tensor, robustness: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, float]:
-    """MGDA: the convex combination whose gradient is the shortest (Désidéri 2012), found by torchjd.
+def _by_gradients(
+    balance: str, effectiveness: Tensor, robustness: Tensor, weights: Sequence[Tensor]
+) -> tuple[Tensor, float]:
+    """A combination of both losses that torchjd finds by their gradients, and the robustness loss's part in it.
 
-    The loss handed back has that gradient and the combination's value; the two backward passes are already done.
+    MGDA (Désidéri 2012) takes the convex combination whose gradient is the shortest, and so follows the loss with the
+    smaller gradient. PCGrad (Yu et al. 2020) takes the sum of both, each freed of what speaks against the other.
+    The loss handed back has that gradient and the combination's value; the two backward passes are done.
     """
     try:
-        from torchjd.aggregation import MGDAWeighting
+        from torchjd import aggregation
     except ModuleNotFoundError:
-        raise ValueError("balance='mgda' needs torchjd, which is not installed: pip install torchjd") from None
+        raise ValueError(f"balance={balance!r} needs torchjd, which is not installed: pip install torchjd") from None
 
+    weighting = aggregation.MGDAWeighting() if balance == "mgda" else aggregation.PCGradWeighting()
     losses = (effectiveness, robustness)
     gradients = [
         torch.autograd.grad(
@@ -83,9 +88,9 @@ def _least_norm(effectiveness: Tensor, robustness: Tensor, weights: Sequence[Ten
         for loss in losses
     ]
     flat = torch.stack([torch.cat([g.flatten() for g in each]) for each in gradients]).double()
-    alpha = MGDAWeighting()(flat @ flat.T).to(effectiveness.dtype)
+    alpha = weighting(flat @ flat.T).to(effectiveness.dtype)
     one, other = gradients
     parts = [((alpha[0] * g + alpha[1] * h) * w).sum() for g, h, w in zip(one, other, weights, strict=True)]
     steered = torch.stack(parts).sum()
     value = alpha[0] * effectiveness.detach() + alpha[1] * robustness.detach()
-    return steered + (value - steered.detach()), float(alpha[1])
+    return steered + (value - steered.detach()), float(alpha[1] / alpha.sum())

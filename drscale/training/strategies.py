@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
-from drscale.runs import FIRST_VARIANT, Recipe
+from drscale.runs import BY_GRADIENTS, FIRST_VARIANT, Recipe
 from drscale.training.batches import Batch, Pairs, draw
 from drscale.training.pareto import State, combine
 from drscale.training.spread import gather
@@ -121,8 +121,10 @@ def check(recipe: Recipe) -> None:
         raise ValueError(f"omega={recipe.omega}: with balance='fixed' it is a weight between 0 and 1")
     if recipe.balance == "pareto" and recipe.omega == 0:
         raise ValueError("omega=0.0: with balance='pareto' it must be above 0, as 1 / omega is the target")
-    if recipe.balance == "mgda" and recipe.precision == "fp16":
-        raise ValueError("balance='mgda' compares gradients, which precision='fp16' scales: use 'fp32' or 'bf16'")
+    if recipe.balance in BY_GRADIENTS and recipe.precision == "fp16":
+        raise ValueError(
+            f"balance={recipe.balance!r} compares gradients, which precision='fp16' scales: use 'fp32' or 'bf16'"
+        )
     used = {
         "share": recipe.strategy != "standard",
         "weight": robust and recipe.balance == "none",
