@@ -81,6 +81,13 @@ def test_behaviour_is_judged_by_the_second_half() -> None:
     assert behaviour(np.tile([0.0, 0.0, 0.0, 1.0, 1.0], 50)).kind == "oscillates"
 
 
+def test_a_weight_on_its_way_drifts() -> None:
+    ramp = np.linspace(0, 1, 200)
+    assert behaviour(ramp * 0.9).kind == "drifts"
+    assert behaviour(ramp * 0.1).kind == "settles"
+    assert behaviour(ramp * 0.9 + 0.2 * np.sin(np.arange(200))).kind == "oscillates"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -20,8 +20,8 @@ class Behaviour:
     """How a weight behaves in the second half of its course.
 
     ``kind`` is ``saturates`` (at one bound for more than half of the steps, and hardly ever at the other),
-    ``oscillates`` (its middle 90% spans more than 0.2) or ``settles``; ``at_bounds`` is the share of steps at 0 or 1,
-    ``spread`` the width of the middle 90%.
+    ``settles`` (its middle 90% spans at most 0.2), ``drifts`` (so it would without its straight trend) or
+    ``oscillates``; ``at_bounds`` is the share of steps at 0 or 1, ``spread`` the width of the middle 90%.
     """
 
     kind: str
@@ -93,7 +93,9 @@ def behaviour(omega: Sequence[float] | np.ndarray | pd.Series) -> Behaviour:
         raise ValueError(f"omega: a course of at least 2 finite numbers is needed, got shape {course.shape}")
     late = course[len(course) // 2 :]
     low, high = (float((late <= 1e-9).mean()), float((late >= 1 - 1e-9).mean()))
-    spread = float(np.subtract(*np.quantile(late, [0.95, 0.05])))
+    steps = np.arange(len(late))
+    level = late - np.polyval(np.polyfit(steps, late, 1), steps) if len(late) > 2 else late
+    spread, around = (float(np.subtract(*np.quantile(course, [0.95, 0.05]))) for course in (late, level))
     stuck = max(low, high) > 0.5 and min(low, high) < 0.1
-    kind = "saturates" if stuck else "oscillates" if spread > 0.2 else "settles"
-    return Behaviour(kind, low + high, spread, float(late.mean()))
+    calm = "settles" if spread <= 0.2 else "drifts" if around <= 0.2 else "oscillates"
+    return Behaviour("saturates" if stuck else calm, low + high, spread, float(late.mean()))
