@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="in this process, or in worker processes (default: process if N > 1)",
     )
     p.add_argument("--retry-failed", action="store_true", help="run again what failed")
+    p.add_argument("--keep", action="store_true", help="keep the trained models beside their records")
     p.add_argument("--quiet", action="store_true", help="print no line for each finished run")
     p = verb("status", status, "count what is done, to do and failed, and say why runs failed")
     p.add_argument("source", type=Path, help=either)
@@ -131,6 +132,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     if not left:
         return 0
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
+    options["keep"] = arguments.keep or study.keep
     if how == "inline":
         made = sweeping.run(planned, **options)
     else:

@@ -173,6 +173,15 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a measurement says of a model: measures by scope, the per-query rows behind them, how they were made."""
+
+    measures: dict[str, dict[str, Measure]]
+    queries: pd.DataFrame
+    note: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A recipe plus what was measured; a failed run is a record too, with its reason.
 
@@ -296,6 +305,19 @@ class RunStore:
             write_atomic(path.with_suffix(".parquet"), queries.to_parquet(index=False, compression="zstd"))
         write_atomic(path, run.to_json())
         return path
+
+    def add(self, run: Run, name: str, found: Found) -> Run:
+        """Add a later measurement, of new scopes, to a record and its rows; ``measured:<name>`` says how it came."""
+        again = sorted(run.measures.keys() & found.measures.keys())
+        if again or f"measured:{name}" in run.versions:
+            raise ValueError(f"{run.key}: has {', '.join(again) or name} already; a measurement is added once")
+        versions = run.versions | {f"measured:{name}": found.note}
+        made = replace(run, measures=run.measures | found.measures, versions=versions)
+        kept = self.queries(run.key).drop(columns="key", errors="ignore")
+        # A crash between the two writes leaves rows without a measure: the next call brings the same rows again.
+        kept = kept[~kept["scope"].isin(set(found.queries.get("scope", [])))] if len(kept) else kept
+        self.save(made, pd.concat([kept, found.queries], ignore_index=True) if len(found.queries) else None)
+        return made
 
     def load(self, recipe: Recipe) -> Run | None:
         """The record of a recipe, or None if there is none."""

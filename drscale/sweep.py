@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-import runpy
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,18 +19,13 @@ from tqdm import tqdm
 from drscale import provenance
 from drscale.ladder import counts, predicted_flops
 from drscale.runs import Recipe, Run, RunStore
-from drscale.texts import Benchmark, Source, benchmark
+from drscale.study import Study as Study
+from drscale.study import grid as grid
+from drscale.study import load_study as load_study
+from drscale.texts import Benchmark, Source
+from drscale.trained import keep_model, texts_of, trained_on
 
 _ONE_AT_A_TIME = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Study:
-    """A name, the recipes to run and the store that keeps them."""
-
-    name: str
-    store: RunStore
-    recipes: list[Recipe]
 
 
 @dataclass(frozen=True)
@@ -65,16 +55,6 @@ class Plan:
     def todo(self, retry_failed: bool = False) -> list[Recipe]:
         wanted = ("todo", "failed") if retry_failed else ("todo",)
         return [r for r, s in zip(self.recipes, self.table["status"], strict=True) if s in wanted]
-
-
-def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
-    """Every combination of the given fields on top of a base recipe, the last field varying fastest."""
-    known = {f.name for f in fields(Recipe)}
-    for name in lists:
-        if name not in known:
-            raise ValueError(f"grid({name}=...): a recipe has the fields {', '.join(sorted(known))}")
-    names, values = list(lists), [list(v) for v in lists.values()]
-    return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
 
 
 def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
@@ -128,14 +108,16 @@ def run(
     retry_failed: bool = False,
     progress: bool = True,
     note: Callable[[Run], None] | None = None,
+    keep: bool = False,
 ) -> list[Run]:
     """Run what a plan has left, in this process or on any ``concurrent.futures.Executor``; hand back the new records.
 
     Each run is saved where it was made the moment it ends, so an interrupt, a kill and a restart lose nothing that was
     finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
+    ``keep`` keeps the trained models beside their records, for :func:`drscale.trained.load_model`.
     """
     todo, made = plan.todo(retry_failed), []
-    for done in _each(todo, plan.store, executor):
+    for done in _each(todo, plan.store, executor, keep):
         made.append(done)
         if note is not None:
             note(done)
@@ -146,15 +128,15 @@ def run(
     return made
 
 
-def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None) -> Iterable[Run]:
+def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, keep: bool) -> Iterable[Run]:
     if executor is None:
         for recipe in todo:
             with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
-                yield run_one(recipe, store, note=_moving(bar))
+                yield run_one(recipe, store, note=_moving(bar), keep=keep)
         return
     workers = getattr(executor, "_max_workers", None)
     threads = max(1, (os.cpu_count() or 1) // workers) if workers else None
-    waiting: list[Any] = [executor.submit(work, str(r), str(store.path.resolve()), threads) for r in todo]
+    waiting: list[Any] = [executor.submit(work, str(r), str(store.path.resolve()), threads, keep) for r in todo]
     try:
         for future in _as_completed(waiting):
             yield Run.from_json(future.result())
@@ -182,7 +164,7 @@ def _as_completed(waiting: list[Any], seconds: float = 1.0) -> Iterable[Any]:
             time.sleep(seconds)
 
 
-def work(recipe: str, store: str, threads: int | None = None) -> str:
+def work(recipe: str, store: str, threads: int | None = None, keep: bool = False) -> str:
     """Make one run in a worker; plain strings in and out, so that any executor can carry them."""
     import torch
 
@@ -190,7 +172,7 @@ def work(recipe: str, store: str, threads: int | None = None) -> str:
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         try:
-            return run_one(Recipe.parse(recipe), RunStore(store)).to_json()
+            return run_one(Recipe.parse(recipe), RunStore(store), keep=keep).to_json()
         finally:
             torch.set_num_threads(before)
 
@@ -204,15 +186,17 @@ def run_one(
     stopped: Callable[[], bool] = lambda: False,
     looks: int = 10,
     refresh: bool = False,
+    keep: bool = False,
 ) -> Run:
     """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint.
 
-    ``refresh`` mines and attacks anew what a strategy would take from the cache. What fails on the way (out of memory,
-    say) is a failed record with its reason; without a store it is raised.
+    ``keep`` keeps the trained model beside the record. ``refresh`` mines and attacks anew what a strategy would take
+    from the cache. What fails on the way (out of memory, say) is a failed record with its reason; without a store it
+    is raised.
     """
-    texts = texts if texts is not None else _benchmark(recipe.texts)
+    texts = texts if texts is not None else texts_of(recipe.texts)
     try:
-        return _make(recipe, store, texts, note, stopped, looks, refresh)
+        return _make(recipe, store, texts, note, stopped, looks, refresh, keep)
     except (RuntimeError, MemoryError) as e:
         if store is None:
             raise
@@ -235,6 +219,7 @@ def _make(
     stopped: Callable[[], bool],
     looks: int,
     refresh: bool,
+    keep: bool,
 ) -> Run:
     from accelerate import PartialState
 
@@ -256,7 +241,7 @@ def _make(
     if recipe.attacked:
         check_probe(texts.test, recipe.attacked, recipe.synonyms)
     provenance.reset_peak()
-    collection = texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
+    collection = trained_on(recipe, texts)
     encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
     split = texts.test if recipe.select == "test" else texts.validation
 
@@ -320,6 +305,8 @@ def _make(
     made = Run(status="failed" if reason else "done", reason=reason, **common)
     if store is not None:
         rows = [part.queries for part in (scored, probed) if part is not None]
+        if keep and not reason:
+            keep_model(encoder, recipe, store, texts.fingerprint)
         store.save(made, pd.concat(rows, ignore_index=True) if rows else None)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
@@ -327,52 +314,7 @@ def _make(
     return made
 
 
-def load_study(path: str | Path) -> Study:
-    """Read a study: Python that defines ``recipes`` (and ``store``, a path), or TOML with [base] and [[grid]] tables.
-
-    A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it.
-    """
-    path = Path(path)
-    if path.suffix not in (".py", ".toml"):
-        raise ValueError(f"{path}: a study is a .py or a .toml file")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    if path.suffix == ".py":
-        body = runpy.run_path(str(path))
-        recipes = body.get("recipes")
-    else:
-        try:
-            body = tomllib.loads(path.read_text(encoding="utf-8"))
-            recipes = _from_toml(body)
-        except (ValueError, TypeError) as e:  # a TOMLDecodeError is a ValueError
-            raise ValueError(f"{path}: {e}") from None
-    if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
-        raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
-    store = body.get("store", path.with_suffix("").name)
-    if isinstance(store, RunStore):
-        return Study(path.stem, store, recipes)
-    return Study(path.stem, RunStore(path.parent / store), recipes)
-
-
-def _from_toml(body: dict[str, Any]) -> list[Recipe]:
-    unknown = body.keys() - {"store", "base", "grid"}
-    if unknown:
-        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, base, grid")
-    known = {f.name for f in fields(Recipe)}
-    for name in body.get("base", {}).keys() - known:
-        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
-    base = Recipe(**body.get("base", {}))
-    grids = body.get("grid", [{}])
-    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
-    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))
-
-
 # ------------------------------------------------------------------------------------------------ the small parts
-
-
-@lru_cache(maxsize=2)
-def _benchmark(spec: str) -> Benchmark:
-    return benchmark(spec)
 
 
 def _speed(done: list[Run]) -> tuple[float, float, str]:

@@ -46,7 +46,7 @@ def study(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "_benchmark", lambda spec: tiny())
+    monkeypatch.setattr(sweep, "texts_of", lambda spec: tiny())
 
 
 def measured(seed: int, entropy: float = 2.0) -> Run:

@@ -23,6 +23,8 @@ ROOMS = (
     "attacks",
     "training",
     "provenance",
+    "study",
+    "trained",
     "sweep",
     "analysis",
     "show",

@@ -24,7 +24,7 @@ BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, r
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(sweep, "_benchmark", lambda spec: tiny())
+    monkeypatch.setattr(sweep, "texts_of", lambda spec: tiny())
 
 
 def test_a_grid_is_every_combination_once():

@@ -600,7 +600,7 @@ def test_more_texts_cost_more_and_mgda_a_second_way_back() -> None:
 
 
 def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(sweep, "_benchmark", lambda spec: tiny())
+    monkeypatch.setattr(sweep, "texts_of", lambda spec: tiny())
     monkeypatch.setattr(prepare, "WordSwaps", Swap)
     base = SMALL.but(steps=6, select="validation")
     recipes = sweep.grid(base, strategy=list(VARIANTS), seed=[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,7 +22,7 @@ from drscale.evaluation.entropy import (
 )
 from drscale.evaluation.ranking import METRICS, ranking_metrics
 from drscale.evaluation.score import COLUMNS, Encode, means
-from drscale.runs import Measure
+from drscale.runs import Found, Measure
 from drscale.texts import Collection
 
 Reading = Literal["filled", "alone", "replaced"]
@@ -219,15 +218,6 @@ def measures(
     return {scope: means({scope: parts["attacked"]}) | went, f"{scope}:clean": means({scope: parts["clean"]})}
 
 
-@dataclass(frozen=True)
-class Probed:
-    """What an attack says of a model: measures by scope, the rows behind them, and how the attack was made."""
-
-    measures: dict[str, dict[str, Measure]]
-    queries: pd.DataFrame
-    note: str
-
-
 def check_probe(collection: Collection, queries: int, source: str) -> None:
     """ValueError where :func:`probe` could not work, which is better known before a model is trained."""
     asked = len(np.unique(collection.pairs[0]))
@@ -237,7 +227,7 @@ def check_probe(collection: Collection, queries: int, source: str) -> None:
     synonyms(source)
 
 
-def probe(model: BiEncoder, collection: Collection, queries: int, source: str, temperature: float = 1.0) -> Probed:
+def probe(model: BiEncoder, collection: Collection, queries: int, source: str, temperature: float = 1.0) -> Found:
     """Attack a trained model as every run of a study is attacked: white-box, by :data:`PROBE`, on so many queries.
 
     The same queries for every model; the documents are those that the model itself ranks in each range. The scope
@@ -252,7 +242,7 @@ def probe(model: BiEncoder, collection: Collection, queries: int, source: str, t
         rows = adversarial_entropy(attacked, collection, held, reading=reading, temperature=temperature)
         found |= measures(rows, attacked if scope == SCOPE else None, scope)
         parts.append(rows.assign(scope=rows["condition"].map({"attacked": scope, "clean": f"{scope}:clean"})))
-    return Probed(found, pd.concat(parts, ignore_index=True), f"{PROBE}; substitutes {substitutes.source}")
+    return Found(found, pd.concat(parts, ignore_index=True), f"{PROBE}; substitutes {substitutes.source}")
 
 
 def paired(rows: pd.DataFrame) -> pd.DataFrame:

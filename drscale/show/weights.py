@@ -18,7 +18,7 @@ from drscale.show import lines, live, style
 from drscale.show.live import Explorer, Settings, View
 
 HEIGHT = 120  # pixels of a panel
-MOST = 400  # points that a stored curve keeps
+MOST = 200  # points that a stored curve keeps
 SETUP = "from drscale.show.weights import weight_view"
 # What the toy's sliders are called, and their ends; eta and the ratio go by decades.
 TOY = {
