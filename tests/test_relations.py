@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 
 from drscale.analysis import relations
 from drscale.analysis.relations import adjusted, correlations, critical_r, detectable_r
+from drscale.show.relations import correlation_figure, relation_figure, words
 
 SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(8, 30), st.booleans())
@@ -238,3 +239,68 @@ def test_errors_say_what_is_wrong(call, said):
 
 def test_the_columns_are_as_documented():
     assert list(correlations(FRAME, "x", "y").columns) == relations.COLUMNS
+
+
+# ----------------------------------------------------------------------------------------------------------- figures
+
+
+def models() -> pd.DataFrame:
+    made = table(0, 12).assign(rung=["L2H128", "L2H12", "L2H24"] * 4, seed=np.repeat(range(4), 3))
+    made["strategy"] = ["standard", "adversarial"] * 6
+    return made.assign(x_low=made["x"] - 0.1, x_high=made["x"] + 0.3, synthetic=True)
+
+
+def test_a_scatter_shows_every_model_with_its_interval() -> None:
+    fig = relation_figure(models(), "x", "y", symbol="strategy", names={"y": "stability"})
+    drawn = [t for t in fig.data if t.x[0] is not None]
+    assert sum(len(t.x) for t in drawn) == 12
+    assert [t.name for t in drawn if t.showlegend] == ["L2H12", "L2H24", "L2H128"]
+    assert {t.marker.symbol for t in drawn} == {"circle", "square"}
+    assert {t.marker.color for t in drawn if t.name == "L2H12"} == {"#AADC32"}
+    assert np.allclose(drawn[0].error_x.array, 0.3)
+    assert np.allclose(drawn[0].error_x.arrayminus, 0.1)
+    assert drawn[0].error_y.array is None
+    assert fig.layout.yaxis.title.text == "stability"
+    assert "seed 0" in " ".join(str(h) for t in drawn for h in t.customdata[:, 0])
+
+
+def test_a_scatter_leaves_out_what_has_no_value() -> None:
+    rows = models().assign(x=lambda t: t["x"].abs() + 1)
+    rows.loc[0, "y"] = np.nan
+    fig = relation_figure(rows, "x", "y", by="strategy", log_x=True)
+    assert sum(len(t.x) for t in fig.data) == 11
+    assert fig.layout.xaxis.type == "log"
+
+
+def test_the_matrix_is_as_pale_as_its_intervals_are_near_zero() -> None:
+    frame = table(0, 40).assign(w=np.random.default_rng(1).normal(size=40))
+    found = correlations(frame, ["x", "w"], ["y", "z"])
+    heat = correlation_figure(found, names={"y": "drop rate"}).data[0]
+    assert (list(heat.x), list(heat.y)) == (["drop rate", "z"], ["x", "w"])
+    rows = found.set_index(["x", "y"])
+    assert heat.z[0][1] == pytest.approx(rows.loc[("x", "z"), "joint_low"])
+    assert heat.z[1][0] == 0
+    assert heat.text[0][1].startswith(f"{rows.loc[('x', 'z'), 'r']:+.2f}<br>[")
+    narrow = correlation_figure(found, joint=False).data[0]
+    assert narrow.z[0][1] == pytest.approx(rows.loc[("x", "z"), "low"])
+
+
+def test_words_of_columns() -> None:
+    assert words("geometry_isoscore") == words("isoscore") == "IsoScore"
+    assert words("in_domain_ndcg10") == "In-domain nDCG@10"
+    assert words("my column") == "my column"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: relation_figure(models(), "x", "nothing"), "no column 'nothing'"),
+        (lambda: relation_figure(models().assign(x=np.nan), "x", "y"), "no row has both"),
+        (lambda: relation_figure(models(), "x", "y", log_x=True), "0 or below"),
+        (lambda: correlation_figure(models()), "no column 'r'"),
+        (lambda: correlation_figure(pd.concat([correlations(FRAME, "x", "y")] * 2)), "comes twice"),
+    ],
+)
+def test_figures_say_what_is_wrong(call, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        call()
