@@ -1,0 +1,127 @@
+"""How often poisoned passages are listed: the rank of the best of them for each query, and the attack success rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.stats import beta
+
+from drscale.evaluation.entropy import interval
+from drscale.evaluation.retriever import Retriever, asked, retriever
+from drscale.texts import Collection
+
+CUTS = (1, 5, 10, 20, 50)
+
+
+def exposed(
+    model: Any,
+    collection: Collection,
+    passages: Sequence[str],
+    *,
+    depth: int = max(CUTS),
+    limit: int | None = None,
+    name: str = "",
+) -> pd.DataFrame:
+    """Put passages into a collection and say where the best of them is listed, a row a query.
+
+    ``model`` is whatever :func:`drscale.evaluation.retriever.retriever` takes, the encoder that the passages were made
+    against or another one. The collection is not encoded or indexed anew: the passages' scores are set against those of
+    the real list; only a retriever without vectors (BM25) indexes everything once more. ``limit`` draws so many queries
+    at random, the same ones for every model.
+
+    Columns: ``model``, ``dataset``, ``query``, ``rank`` (1 is best; missing below ``depth``; a real passage of the same
+    score goes first), ``passage`` (which of the passages; -1: none) and ``margin`` (its score minus that of the best
+    real passage).
+    """
+    found = retriever(model, name)
+    if isinstance(passages, str) or not len(passages):
+        raise ValueError("passages: a non-empty list of texts is needed")
+    if depth < 1:
+        raise ValueError(f"depth={depth}: at least 1")
+    rows = asked(collection, limit)
+    texts = collection.queries["text"].take(rows).to_pylist()
+    if found.encode is None or found.encode_passages is None:
+        real, best, which = _indexed(found, collection, list(passages), texts, depth)
+    else:
+        real, _ = found.rank(texts, collection, min(depth, len(collection.passages)))
+        scores = found.encode(texts) @ found.encode_passages(list(passages)).T  # (queries, passages)
+        which = scores.argmax(1)
+        best = scores[np.arange(len(scores)), which]
+    ahead = (real >= best[:, None]).sum(1)  # real passages, as deep as the list was asked for
+    rank = np.where((which >= 0) & (ahead < depth), ahead + 1.0, np.nan)
+    return pd.DataFrame(
+        {
+            "model": found.name,
+            "dataset": collection.name,
+            "query": collection.queries["id"].take(rows).to_pylist(),
+            "rank": rank.astype(np.float32),
+            "passage": which.astype(np.int32),
+            "margin": (best - real[:, 0]).astype(np.float32),
+        }
+    )
+
+
+def _indexed(
+    found: Retriever, collection: Collection, passages: list[str], texts: list[str], depth: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of the real list, and the score and place of the best poisoned passage, from an index of both."""
+    count, known = len(collection.passages), set(collection.passages["id"].to_pylist())
+    ids = [f"poisoned-{i}" for i in range(len(passages))]
+    if clash := known & set(ids):
+        raise ValueError(f"{collection.name}: has a passage {min(clash)!r}, the name of a poisoned one")
+    more = pa.table({"id": ids, "text": passages}, schema=collection.passages.schema)
+    both = pa.concat_tables([collection.passages, more])
+    mixed = Collection(f"{collection.name}, poisoned", collection.queries, both, collection.qrels)
+    scores, rows = found.rank(texts, mixed, min(depth + len(passages), len(both)))
+    ours = rows >= count
+    place = np.where(ours.any(1), ours.argmax(1), -1)  # the first of ours is the best of ours
+    at = np.arange(len(rows)), np.maximum(place, 0)
+    best = np.where(place >= 0, scores[at], 0.0)
+    real = np.where(ours | (rows < 0), -np.inf, scores)
+    return -np.sort(-real, axis=1), best, np.where(place >= 0, rows[at] - count, -1)
+
+
+def success(
+    rows: pd.DataFrame, k: Sequence[int] = CUTS, by: Sequence[str] = ("model", "dataset"), level: float = 0.95
+) -> pd.DataFrame:
+    """The attack success rate ASR@k: the share of queries with a poisoned passage in the top k; a row a group and k.
+
+    ``rows`` are those of :func:`exposed`, several tables of them put together if you like, told apart by the columns
+    ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high`` are a
+    bootstrap interval over queries; where all queries agree a bootstrap knows no doubt, and the interval is Clopper and
+    Pearson's.
+    """
+    needed = ("query", "rank", "dataset", *by)
+    if lacking := [name for name in dict.fromkeys(needed) if name not in rows]:
+        raise ValueError(f"rows: {', '.join(lacking)} missing; the table of exposed() has query, rank and dataset")
+    if not len(k) or min(k) < 1:
+        raise ValueError(f"k={tuple(k)}: at least one rank, each at least 1")
+    groups = rows.groupby(list(by), sort=False, observed=True) if by else [((), rows)]
+    found = []
+    for label, part in groups:
+        for cut in k:
+            hit = (part["rank"] <= cut).astype(float)
+            each = hit.groupby([part["dataset"], part["query"]], observed=True).mean().to_numpy()
+            mean, low, high = _interval(each, level)
+            told = dict(zip(by, label if isinstance(label, tuple) else (label,), strict=True))
+            found.append({**told, "k": int(cut), "asr": mean, "low": low, "high": high, "queries": len(each)})
+    return pd.DataFrame(found)
+
+
+def _interval(values: np.ndarray, level: float) -> tuple[float, float, float]:
+    if values.min() == values.max() and values[0] in (0.0, 1.0):
+        return rate_interval(values, level)
+    measured = interval({"": values}, level=level)
+    return measured.mean, measured.low, measured.high
+
+
+def rate_interval(hits: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """A share of zeros and ones with Clopper and Pearson's interval."""
+    n, x = len(hits), float(hits.sum())
+    low = float(beta.ppf((1 - level) / 2, x, n - x + 1)) if x > 0 else 0.0
+    high = float(beta.ppf((1 + level) / 2, x + 1, n - x)) if x < n else 1.0
+    return x / n, low, high

@@ -1,0 +1,377 @@
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tiny import tiny
+
+from drscale.attacks import poison as made_by
+from drscale.attacks.clusters import Cluster, clusters_of, kmeans, pairs_of
+from drscale.attacks.defence import defended, guard
+from drscale.attacks.exposed import exposed, rate_interval, success
+from drscale.attacks.importance import gradients
+from drscale.attacks.poison import Poison, candidates, encode_ids, poison, real_pieces, text_of
+from drscale.encoder import build
+from drscale.runs import Recipe
+from drscale.texts import Collection
+
+SMALL = Poison(passages=3, tokens=6, steps=12, candidates=5, batch=8)
+QUERIES = tiny().train.queries["text"].to_pylist()[:120]
+GOLD = tiny().train.passages["text"].to_pylist()[:120]
+NUMBERS = st.floats(-5, 5, width=32)
+
+
+@lru_cache(maxsize=1)
+def encoder():
+    return build(Recipe(rung="L2H16", projection=32, seed=3)).eval()
+
+
+@lru_cache(maxsize=8)
+def poisoned(attack=SMALL):
+    return poison(encoder(), QUERIES, attack, gold=GOLD)
+
+
+def texts_of(frame):
+    return frame["text"].tolist()
+
+
+# ------------------------------------------------------------------------------------------------------- the search
+
+
+@pytest.mark.parametrize("form", ["centroid", "queries"])
+@pytest.mark.parametrize("start", ["mask", "gold"])
+def test_a_passage_never_ends_below_its_start(form, start):
+    frame = poisoned(replace(SMALL, form=form, start=start))
+    assert len(frame) == 3
+    assert frame["queries"].sum() == len(QUERIES)
+    if form == "centroid":
+        assert (frame["score_after"] >= frame["score_before"]).all()
+        assert (frame["score_after"] > frame["score_before"]).any()
+    before = poison(encoder(), QUERIES, replace(SMALL, form=form, start=start, steps=0), gold=GOLD)
+    if form == "queries":
+        assert (frame["accuracy"] <= before["accuracy"]).all()
+    assert (before["score_after"] == before["score_before"]).all()
+
+
+def test_the_same_seed_makes_the_same_passages_and_a_longer_run_begins_like_a_shorter_one():
+    for form in ("centroid", "queries"):
+        attack = replace(SMALL, form=form)
+        again = poison(encoder(), QUERIES, attack, gold=GOLD)
+        pd.testing.assert_frame_equal(again.drop(columns="seconds"), poisoned(attack).drop(columns="seconds"))
+        assert texts_of(poison(encoder(), QUERIES, replace(attack, seed=1), gold=GOLD)) != texts_of(again)
+    trail = []
+    poison(encoder(), QUERIES, replace(SMALL, steps=20), note=lambda step, values: trail.append(values["score"]))
+    assert trail[11] == pytest.approx(poisoned()["score_after"].mean(), rel=1e-6)
+    assert (np.diff(trail) >= 0).all()
+
+
+def test_a_stop_hands_back_what_was_reached():
+    seen = []
+    frame = poison(
+        encoder(), QUERIES, SMALL, note=lambda step, values: seen.append(step), stopped=lambda: len(seen) >= 4
+    )
+    assert seen == [1, 2, 3, 4]
+    assert texts_of(frame) == texts_of(poison(encoder(), QUERIES, replace(SMALL, steps=4)))
+
+
+def test_a_passage_that_nothing_betters_is_done():
+    attack = Poison(passages=1, tokens=3, steps=400, candidates=4)
+    frame = poison(encoder(), QUERIES, attack)
+    steps = int(frame["steps"][0])
+    assert steps < 400
+    assert texts_of(poison(encoder(), QUERIES, replace(attack, steps=steps))) == texts_of(frame)
+    assert (poison(encoder(), QUERIES, replace(attack, form="queries"))["steps"] == 400).all()
+
+
+def test_candidates_are_the_best_of_all_by_brute_force():
+    rng = np.random.default_rng(0)
+    table, slopes = rng.normal(size=(50, 7)), rng.normal(size=(3, 7))
+    for row, slope in zip(candidates(table, slopes, 5), slopes, strict=True):
+        assert row.tolist() == np.argsort([-float(piece @ slope) for piece in table])[:5].tolist()
+    assert candidates(table, slopes, 80).shape == (3, 50)
+
+
+def test_the_gradient_is_that_of_the_score_in_the_space_of_the_mapped_table():
+    ids = np.array([[101, 2000, 3000, 4000, 102]])
+    aim = encoder().encode(["some query"])
+    ((values, slopes),) = gradients(encoder(), aim, list(ids))
+    words = encoder().passage_tower.body.get_input_embeddings()
+    assert np.allclose(values, words(torch.from_numpy(ids))[0].detach(), atol=1e-6)
+    nudge = np.random.default_rng(0).normal(size=values.shape[1]).astype(np.float32)
+
+    def score(size):
+        moved = torch.from_numpy(values.copy())[None]
+        moved[0, 2] += size * torch.from_numpy(nudge)
+        handle = words.register_forward_hook(lambda module, given, out: moved)
+        try:
+            with torch.no_grad():
+                vector = encoder().passage_tower(torch.from_numpy(ids), torch.ones(1, 5, dtype=torch.long))
+        finally:
+            handle.remove()
+        return float(vector[0] @ torch.from_numpy(aim[0]))
+
+    assert (score(0.002) - score(-0.002)) / 0.004 == pytest.approx(float(slopes[2] @ nudge), rel=2e-2)
+
+
+def test_one_step_picks_what_scoring_every_candidate_one_by_one_picks():
+    (cluster,) = clusters_of(encoder(), QUERIES, None, 1, 0, False)
+    attack = replace(SMALL, passages=1, steps=1)
+    frame = poison(encoder(), QUERIES, attack)
+    allowed, masks = real_pieces(encoder()), np.full(6, encoder().tokenizer.mask_token_id)
+    at = int(np.random.default_rng([0, 0, 3]).permutation(6)[0])
+    ends = encoder().tokenizer("", truncation=True, max_length=8, padding=False)["input_ids"]
+    ((_, slopes),) = gradients(encoder(), cluster.centroid[None], [np.array([ends[0], *masks, ends[-1]])])
+    words = encoder().passage_tower.body.get_input_embeddings()
+    promise = words(torch.from_numpy(allowed)).detach().numpy() @ slopes[at + 1]
+    best, kept = float(frame["score_before"][0]), masks.tolist()
+    for piece in allowed[np.argsort(-promise)[:5]]:
+        tried = masks.copy()
+        tried[at] = piece
+        score = np.mean(encoder().encode(QUERIES) @ encode_ids(encoder(), tried[None])[0])
+        if score > best:
+            best, kept = score, tried.tolist()
+    assert frame["ids"][0] == kept
+    assert frame["score_after"][0] == pytest.approx(best, rel=1e-5)
+
+
+@given(queries=arrays(np.float32, (7, 4), elements=NUMBERS), vector=arrays(np.float32, 4, elements=NUMBERS))
+def test_the_score_against_the_centroid_is_the_mean_score_over_the_queries(queries, vector):
+    assert np.isclose(queries.mean(0) @ vector, (queries @ vector).mean(), atol=1e-3)
+
+
+def test_every_cluster_s_aim_is_the_mean_of_its_queries():
+    for held in (False, True):
+        for cluster in clusters_of(encoder(), QUERIES, GOLD, 3, 0, held):
+            every = np.concatenate([cluster.queries, cluster.held])
+            vector = encoder().encode_passages(["anything at all"])[0]
+            assert cluster.centroid @ vector == pytest.approx((every @ vector).mean(), rel=1e-4)
+            assert len(cluster.held) == (int(0.3 * len(every)) if held else 0)
+
+
+def test_by_batches_a_passage_moves_when_any_candidate_beats_gold_more_often_and_then_to_the_highest_score():
+    asked = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    nothing = np.empty((0, 2), dtype=np.float32)
+    cluster = Cluster(asked.mean(0), asked, nothing, np.array([5.0, 1.0]), np.empty(0), "")
+    start, rng = np.array([4.0, 0.0], dtype=np.float32), np.random.default_rng(0)
+    p = made_by._Passage(cluster, np.array([0]), start, rng, np.array([0]))
+    worse = np.array([[0.0, 2.0], [3.0, 0.0]], dtype=np.float32)  # the first wins the second query, the second none
+    made_by._judge_by_batch(p, np.array([[1], [2]]), worse, 2)
+    assert p.ids.tolist() == [2]  # moved, and to the higher score
+    assert p.best.tolist() == [0]  # which is no better than the start
+    made_by._judge_by_batch(p, np.array([[1], [2]]), worse[1:] * 0.5, 2)
+    assert p.accepted == 1
+
+
+@settings(max_examples=25)
+@given(points=arrays(np.float32, (9, 2), elements=st.integers(0, 2)), clusters=st.integers(1, 9))
+def test_no_cluster_is_empty(points, clusters):
+    labels = kmeans(points, clusters)
+    assert set(labels) == set(range(clusters))
+
+
+def test_a_collection_brings_its_gold_passages():
+    queries, gold = pairs_of(tiny().train, None)
+    assert len(queries) == len(gold) == 400
+    assert set(queries[7].split()) <= set(gold[7].split())
+
+
+# ------------------------------------------------------------------------------------------------- tokens and texts
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_whole_words_are_read_back_as_they_were_written(data):
+    allowed = pieces("words")
+    ids = np.array(data.draw(st.lists(st.sampled_from(allowed), min_size=1, max_size=50)))
+    read = encoder().tokens([text_of(encoder(), ids)], "passage")
+    assert read.ids[1:-1].tolist() == ids.tolist()
+
+
+@lru_cache(maxsize=2)
+def pieces(kind):
+    return real_pieces(encoder(), kind).tolist()
+
+
+def test_no_special_token_is_a_candidate_and_words_are_part_of_all_pieces():
+    tokenizer = encoder().tokenizer
+    names = tokenizer.convert_ids_to_tokens(pieces("all"))
+    assert not set(pieces("all")) & set(tokenizer.all_special_ids)
+    assert not [n for n in names if n.startswith("[") and len(n) > 1]
+    assert any(n.startswith("##") for n in names)
+    assert set(pieces("words")) < set(pieces("all"))
+
+
+def test_a_text_says_whether_it_is_read_back_as_its_tokens():
+    vocabulary = encoder().tokenizer.get_vocab()
+    glued = text_of(encoder(), np.array([vocabulary["##ing"], vocabulary["play"], vocabulary["##ing"]]))
+    assert glued == "##ing playing"
+    frame = poisoned()
+    assert frame["exact"].all()
+    assert np.allclose(frame["score_text"], frame["score_after"], rtol=1e-5)
+    with_all = poisoned(replace(SMALL, pieces="all"))
+    same = np.isclose(with_all["score_text"], with_all["score_after"], rtol=1e-5)
+    assert (same | ~with_all["exact"]).all()
+
+
+# ------------------------------------------------------------------------------------------------------ the success
+
+
+def test_success_grows_with_k_and_with_nested_passages():
+    frame = poisoned()
+    before = np.zeros(6)
+    for count in (1, 2, 3):
+        rows = exposed(encoder(), tiny().test, texts_of(frame)[:count])
+        asr = success(rows, k=(1, 2, 5, 10, 20, 50))["asr"].to_numpy()
+        assert (np.diff(asr) >= 0).all()
+        assert (asr >= before).all()
+        before = asr
+    assert before[-1] > 0
+
+
+def test_ranks_are_those_of_a_corpus_that_has_the_passages():
+    test, texts = tiny().test, texts_of(poisoned())
+    rows = exposed(encoder(), test, texts, depth=20)
+    every = encoder().encode(test.queries["text"].to_pylist())
+    real, ours = (encoder().encode_passages(t) for t in (test.passages["text"].to_pylist(), texts))
+    for i, query in enumerate(every[:60]):
+        ranks = 1 + (real @ query >= (ours @ query).max()).sum()
+        assert rows["rank"][i] == ranks if ranks <= 20 else np.isnan(rows["rank"][i])
+        assert rows["passage"][i] == (ours @ query).argmax()
+    assert np.allclose(rows["margin"], (every @ ours.T).max(1) - (every @ real.T).max(1), atol=1e-3)
+    assert list(rows.columns[:3]) == ["model", "dataset", "query"]
+
+
+def test_a_retriever_without_vectors_indexes_the_passages():
+    queries = tiny().test.queries["text"].to_pylist()
+    copied = f"{queries[0]} {queries[0]}"
+    rows = exposed("bm25", tiny().test, ["nothing that anyone asks", copied], depth=10)
+    assert (rows["model"] == "bm25").all()
+    assert rows["rank"][0] == 1
+    assert rows["passage"][0] == 1
+    assert rows["rank"].isna().any()
+    passages = pa.table({"id": ["poisoned-0"], "text": ["x"]})
+    clash = Collection(
+        "clash",
+        tiny().test.queries.slice(0, 1),
+        passages,
+        pa.table({"query": ["test-0"], "passage": ["poisoned-0"], "relevance": [1]}),
+    )
+    with pytest.raises(ValueError, match="poisoned-0"):
+        exposed("bm25", clash, ["y"])
+
+
+def test_intervals_hold_the_rate_and_know_doubt_at_the_ends():
+    rows = exposed(encoder(), tiny().test, texts_of(poisoned()))
+    table = success(rows, by=("model",))
+    assert ((table["low"] <= table["asr"]) & (table["asr"] <= table["high"])).all()
+    never = success(rows.assign(rank=np.nan), k=(10,))
+    assert never["asr"][0] == never["low"][0] == 0 < never["high"][0] < 0.02
+    assert rate_interval(np.ones(10)) == pytest.approx((1.0, 0.6915, 1.0), abs=1e-3)  # 0.025 ** (1 / 10)
+    twice = pd.concat([rows, rows.assign(rank=np.nan)])  # a second seed that never succeeds
+    assert success(twice, k=(50,))["asr"][0] == pytest.approx(success(rows, k=(50,))["asr"][0] / 2)
+
+
+# ------------------------------------------------------------------------------------------------------ the guards
+
+
+@pytest.mark.parametrize("kind", ["norm", "likelihood", "centroids", "twins"])
+def test_a_guard_refuses_its_share_of_real_passages(kind):
+    known = tiny().train.passages["text"].to_pylist()
+    one = guard(kind, encoder(), known, QUERIES, rate=0.05, clusters=3)
+    refused = guard(kind, encoder(), known, QUERIES, rate=0.5, clusters=3).refuses(known)
+    assert one.refuses(known).mean() <= refused.mean()
+    if kind in ("norm", "centroids"):  # their thresholds come from these very passages
+        assert one.refuses(known).mean() == pytest.approx(0.05, abs=0.005)
+
+
+def test_each_guard_sees_what_it_is_for():
+    known = tiny().train.passages["text"].to_pylist()
+    alien = "zebra quantum harvest violin treaty glacier mosaic senate pepper anchor"
+    assert guard("likelihood", encoder(), known).refuses([alien])[0]
+    twins = guard("twins", encoder(), known[:200])
+    assert twins.refuses([known[0]])[0]  # a copy of a known passage
+    assert twins.refuses([alien, alien]).all()
+    near = guard("centroids", encoder(), known, QUERIES, clusters=1)
+    aim = encoder().encode(QUERIES).mean(0)
+    cosine = encoder().encode_passages([alien])[0] @ aim
+    cosine /= np.linalg.norm(aim) * np.linalg.norm(encoder().encode_passages([alien])[0])
+    assert near.suspicion([alien])[0] == pytest.approx(cosine, rel=1e-4)
+    assert guard("norm", encoder(), known).suspicion([alien])[0] == pytest.approx(
+        np.linalg.norm(encoder().encode_passages([alien])[0]), rel=1e-5
+    )
+
+
+def test_the_likelihood_is_a_distribution_over_what_follows():
+    known = ["the cat sat", "the cat ran"]
+    suspicion = guard("likelihood", encoder(), known * 100, rate=0.4).suspicion
+    assert suspicion(["the cat sat"]) < suspicion(["cat the sat"])
+    # By hand: after "the" always comes "cat"; half of what was learnt is the first text, which alone is known.
+    n, size = 5 * 100.0, len(encoder().tokenizer)
+    alone = (100 + 0.5) / (n + 0.5 * size)
+    assert suspicion(["the cat sat"])[0] == pytest.approx(-np.log(0.5 + 0.5 * alone), rel=1e-6)
+
+
+def test_a_defence_is_set_beside_no_defence():
+    known = tiny().train.passages["text"].to_pylist()
+    loud = guard("norm", encoder(), known, rate=0.01)
+    all_out, all_in = replace(loud, threshold=-1.0, kind="all"), replace(loud, threshold=1e9, kind="nobody")
+    table = defended(encoder(), [all_out, all_in], tiny().test, texts_of(poisoned()), k=(1, 50))
+    by = table.set_index(["guard", "k"])
+    assert table["guard"].unique().tolist() == ["none", "all", "nobody"]
+    assert (by.loc["all", "asr"] == 0).all()
+    assert (by.loc["all", ["caught", "refused", "lost"]] == 1).all(axis=None)
+    assert by.loc["nobody", "asr"].equals(by.loc["none", "asr"])
+    assert (by.loc["nobody", ["caught", "refused", "lost"]] == 0).all(axis=None)
+
+
+# ------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"form": "both"}, "form='both'"),
+        ({"start": "zero"}, "start='zero'"),
+        ({"pieces": "bytes"}, "pieces='bytes'"),
+        ({"candidates": 0}, "candidates=0"),
+        ({"steps": -1}, "steps=-1"),
+    ],
+)
+def test_a_poison_that_cannot_be_is_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        Poison(**options)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="tokens=200"):
+        poison(encoder(), QUERIES, Poison(tokens=200))
+    with pytest.raises(ValueError, match="start='gold'"):
+        poison(encoder(), QUERIES, replace(SMALL, start="gold"))
+    with pytest.raises(ValueError, match="gold: 1 passages for 120"):
+        poison(encoder(), QUERIES, SMALL, gold=["one"])
+    with pytest.raises(ValueError, match="a collection brings its own"):
+        poison(encoder(), tiny().train, SMALL, gold=["one"])
+    with pytest.raises(ValueError, match="clusters=3"):
+        poison(encoder(), QUERIES[:2], SMALL)
+    with pytest.raises(ValueError, match="queries"):
+        poison(encoder(), [], SMALL)
+    with pytest.raises(ValueError, match="passages"):
+        exposed(encoder(), tiny().test, [])
+    with pytest.raises(ValueError, match="depth=0"):
+        exposed(encoder(), tiny().test, ["x"], depth=0)
+    with pytest.raises(ValueError, match="rank"):
+        success(pd.DataFrame({"query": ["a"]}))
+    with pytest.raises(ValueError, match="kind='smell'"):
+        guard("smell", encoder(), QUERIES)
+    with pytest.raises(ValueError, match="rate=0"):
+        guard("norm", encoder(), QUERIES, rate=0)
+    with pytest.raises(ValueError, match="too few"):
+        guard("norm", encoder(), QUERIES[:10], rate=0.01)
+    with pytest.raises(ValueError, match="needs queries"):
+        guard("centroids", encoder(), QUERIES)
