@@ -1,0 +1,118 @@
+"""Trained models kept beside their records: the same vectors again, measured anew, added once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import tiny
+
+from drscale import sweep, trained
+from drscale.runs import Found, Measure, Recipe, RunStore
+from drscale.trained import load_model, measure, model_path
+
+BASE = Recipe(texts="planted", rung="L2H12", steps=4, batch=16, projection=24, rate=3e-3)
+ASKED = ["a small question", "another one"]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for module in (sweep, trained):
+        monkeypatch.setattr(module, "texts_of", lambda spec: tiny())
+
+
+def told(encoder, texts, run):
+    """A later measurement: the norm of a few vectors."""
+    norms = np.linalg.norm(encoder.encode(ASKED), axis=1)
+    rows = pd.DataFrame({"query": ASKED, "norm": norms, "scope": "norms"})
+    return Found({"norms": {"norm": Measure(float(norms.mean()), 0.0, 9.0, 2)}}, rows, f"at {run.recipe.steps} steps")
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"start": "scratch"}, {"towers": "two"}, {"pairs": 100, "select": "validation"}]
+)
+def test_a_kept_model_gives_the_vectors_that_were_scored(small, tmp_path, monkeypatch, changes):
+    recipe, store, seen = BASE.but(**changes), RunStore(tmp_path), []
+    keep = trained.keep_model
+
+    def watching(encoder, *rest):
+        seen.append((encoder.eval().encode(ASKED), encoder.encode_passages(ASKED)))
+        return keep(encoder, *rest)
+
+    monkeypatch.setattr(sweep, "keep_model", watching)
+    sweep.run_one(recipe, store, keep=True)
+    again = load_model(recipe, store)
+    assert np.array_equal(again.encode(ASKED), seen[0][0])
+    assert np.array_equal(again.encode_passages(ASKED), seen[0][1])
+    assert not again.training
+
+
+def test_models_are_kept_only_where_asked(small, tmp_path):
+    store = RunStore(tmp_path)
+    sweep.run(sweep.plan([BASE], store), progress=False)
+    with pytest.raises(ValueError, match="no trained model; `drscale sweep STUDY --keep`"):
+        load_model(BASE, store)
+    sweep.run(sweep.plan([BASE.but(seed=1)], store), progress=False, keep=True)
+    assert model_path(BASE.but(seed=1), store).is_file()
+    assert len(store.runs()) == 2  # a model is no record
+
+
+def test_a_run_that_fails_leaves_no_model(small, tmp_path):
+    store, hot = RunStore(tmp_path), BASE.but(rate=1e30)
+    assert sweep.run_one(hot, store, keep=True).status == "failed"
+    assert not model_path(hot, store).exists()
+
+
+def test_a_later_measurement_joins_the_record_once(small, tmp_path):
+    store, recipes = RunStore(tmp_path), [BASE, BASE.but(seed=1)]
+    sweep.run(sweep.plan(recipes, store), progress=False, keep=True)
+    before, rows = store.table(), store.queries()
+    assert len(measure(store, recipes[:1], "norms", told, progress=False)) == 1
+    assert len(measure(store, recipes, "norms", told, progress=False)) == 1  # goes on where it was
+    assert measure(store, recipes, "norms", told, progress=False) == []
+    after = store.table(scopes=("in_domain", "ood", "norms"))
+    shared = [c for c in before.columns if not c.startswith("params")]
+    pd.testing.assert_frame_equal(after[shared], before[shared])
+    assert after["norms_norm"].notna().all()
+    more = store.queries()
+    assert len(more) == len(rows) + 4
+    assert more.query("scope != 'norms'")["entropy"].tolist() == rows["entropy"].tolist()
+    assert all(r.versions["measured:norms"] == "at 4 steps" for r in store.runs())
+
+
+def test_rows_of_a_call_that_was_cut_short_are_not_doubled(small, tmp_path):
+    store = RunStore(tmp_path)
+    run = sweep.run_one(BASE, store, keep=True)
+    store.save(
+        run, pd.concat([store.queries(run.key).drop(columns="key"), told(load_model(BASE, store), None, run).queries])
+    )
+    measure(store, [BASE], "norms", told, progress=False)
+    assert (store.queries()["scope"] == "norms").sum() == 2
+
+
+def test_what_is_known_is_not_measured_over(small, tmp_path):
+    store = RunStore(tmp_path)
+    run = sweep.run_one(BASE, store, keep=True)
+    found = Found({"in_domain": {}}, pd.DataFrame(), "")
+    with pytest.raises(ValueError, match="has in_domain already; a measurement is added once"):
+        store.add(run, "again", found)
+
+
+def test_a_model_that_does_not_belong_is_refused(small, tmp_path, monkeypatch):
+    store, scratch = RunStore(tmp_path), BASE.but(start="scratch")
+    for recipe in (BASE, scratch):
+        sweep.run_one(recipe, store, keep=True)
+    other = BASE.but(rung="L2H16")
+    model_path(other, store).write_bytes(model_path(BASE, store).read_bytes())
+    with pytest.raises(ValueError, match="the model of another recipe, texts=planted,rung=L2H12"):
+        load_model(other, store)
+    model_path(BASE, store).write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match="no trained model of drscale's"):
+        load_model(BASE, store)
+    with pytest.raises(ValueError, match="has no finished run of it"):
+        measure(store, [other], "norms", told, progress=False)
+    monkeypatch.setattr(trained, "texts_of", lambda spec: replace(tiny(), ood={}))
+    with pytest.raises(ValueError, match="so its vocabulary is lost"):
+        load_model(scratch, store)
+    with pytest.raises(ValueError, match="was made on other texts"):
+        measure(store, [scratch], "norms", told, progress=False)
