@@ -1,0 +1,122 @@
+"""Does training to follow instructions change what a retriever finds when queries are perturbed?
+
+Four objectives on the same rows, three seeds, one small rung; BM25 and MiniLM, untrained on these rows, stand beside
+them. Writes two files beside this one: instructions.parquet (a row for each model, seed, wording and question) and
+instructions_followed.parquet (a row for each question beside its contradicting one). Interrupt it as you like: trained
+models and what was measured wait in the cache.
+
+    python data/scores/instructions.py
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from drscale.attacks.queries import FAMILIES, variations
+from drscale.encoder import build
+from drscale.evaluation.instructions import following, found
+from drscale.evaluation.retriever import retriever
+from drscale.runs import Recipe, RunStore, write_atomic
+from drscale.texts.cache import cache_folder, cached_table, key_of
+from drscale.texts.instructions import TEMPLATES, UNSEEN, instructed
+from drscale.trained import keep_model, load_model, model_path
+from drscale.training.instructions import OBJECTIVES, train_instructed
+
+SEEDS = (0, 1, 2)
+BESIDE = ("bm25", "minilm")
+# How queries are perturbed: a family of variations and its strength. A typing error in one word of ten, and in three.
+PERTURBED = {family: (family, None) for family in FAMILIES} | {"misspelling of 3 in 10": ("misspelling", 0.3)}
+RECIPE = Recipe(
+    texts="instructed",
+    rung="L2H32",
+    steps=600,
+    rate=0.0031,
+    schedule="linear",
+    warmup=100,
+    dropout=0.1,
+    query_tokens=48,  # a query of 24 words and its instruction
+)
+MEASURED = 1  # raise when what is measured changes
+
+
+def main(objectives, seeds):
+    torch.set_num_threads(1)
+    texts = instructed()
+    models = [(objective, seed) for seed in seeds for objective in objectives]
+    for objective, seed in models:
+        trained(objective, seed, texts)
+    models += [(name, 0) for name in BESIDE]
+    write("instructions.parquet", [measured("found", m, s, texts, all_found) for m, s in models])
+    write("instructions_followed.parquet", [measured("followed", m, s, texts, all_followed) for m, s in models])
+
+
+def trained(objective, seed, texts):
+    """A trained encoder, from the cache where it is."""
+    recipe = RECIPE.but(seed=seed)
+    store = RunStore(cache_folder() / f"instructed-{texts.fingerprint[:12]}" / objective)
+    path = model_path(recipe, store)
+    if path.is_file():
+        return load_model(recipe, store)
+    encoder = build(recipe)
+    checkpoint = path.with_suffix(".checkpoint")
+    went = train_instructed(encoder, texts.part("train"), recipe, objective, checkpoint=checkpoint)
+    if went.reason:
+        raise RuntimeError(f"{objective}, seed {seed}: {went.reason}")
+    keep_model(encoder, recipe, store, texts.fingerprint)
+    checkpoint.unlink(missing_ok=True)
+    print(f"{objective}, seed {seed}: trained in {went.seconds:.0f} s on {went.tokens:,} tokens", flush=True)
+    return encoder.eval()
+
+
+def measured(what, model, seed, texts, measure):
+    """What a function measures of a model, from the cache where it is."""
+
+    def make():
+        ranker = retriever(model) if model in BESIDE else retriever(trained(model, seed, texts), model)
+        print(f"{what}: {model}, seed {seed}", flush=True)
+        return tidy(measure(ranker, texts.part("test"), seed), seed)
+
+    key = key_of(what, texts.fingerprint, str(RECIPE), model, seed, MEASURED, sorted(PERTURBED))
+    return cached_table("instructions-scores", key, make)
+
+
+def all_found(ranker, part, seed):
+    """What is found for clean and for perturbed queries, asked with their instructions and without."""
+    frames = []
+    for name, (family, strength) in ({"clean": ("", None)} | PERTURBED).items():
+
+        def change(queries, family=family, strength=strength):
+            return variations(queries, family, strength=strength, seed=seed)["varied"].tolist()
+
+        for told in (True, False):
+            rows = found(ranker, part, told=told, change=change if family else None)
+            frames.append(rows.assign(wording=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def all_followed(ranker, part, seed):
+    """What becomes of contradicting instructions, in phrasings of the training and in others."""
+    sets = {"seen": TEMPLATES, "unseen": UNSEEN}
+    return pd.concat([following(ranker, part, some).assign(phrasing=name) for name, some in sets.items()])
+
+
+def tidy(rows, seed):
+    """Mark the seed and the cluster that rows belong to: the need, or the question itself."""
+    own = rows["query"].where(rows["need"] < 0, "need " + rows["need"].astype(str))
+    return rows.assign(seed=seed, cluster=own).drop(columns=["need", *rows.columns.intersection(["dataset", "mrr10"])])
+
+
+def write(name, frames):
+    rows = pd.concat(frames, ignore_index=True)
+    for column in rows.select_dtypes("object"):
+        rows[column] = rows[column].astype("category")
+    small = {c: "float32" for c in rows.select_dtypes("float64")} | {c: "int16" for c in rows.select_dtypes("int64")}
+    path = Path(__file__).with_name(name)
+    write_atomic(path, rows.astype(small).to_parquet(index=False, compression="zstd"))
+    print(f"{path}: {len(rows):,} rows", flush=True)
+
+
+if __name__ == "__main__":
+    main(OBJECTIVES, SEEDS[: int(sys.argv[1])] if len(sys.argv) > 1 else SEEDS)

@@ -1,0 +1,469 @@
+"""Instructions: needs that packages share, questions that contradict each other, objectives by structure, p-MRR."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drscale.analysis.crossed import changes, crossed
+from drscale.encoder import build
+from drscale.evaluation.instructions import following, found, p_mrr, ranks_of
+from drscale.evaluation.retriever import Retriever, retriever
+from drscale.runs import Recipe
+from drscale.texts import instructions, needs, related
+from drscale.texts.collection import from_pairs
+from drscale.texts.instructions import Instructed
+from drscale.training.instructions import OBJECTIVES, contradictions, instructing, objective_loss, train_instructed
+
+PACKAGES = ("alpha", "beta", "gamma", "delta")
+SMALL = Recipe(texts="made", rung="L2H12", steps=6, batch=16, projection=16, rate=3e-3, query_tokens=32)
+RANK = st.integers(1, 2000)
+
+
+def made(count: int = 12, singles: int = 20) -> Instructed:
+    """A made-up world: needs answered by two to four packages, each writing in words of its own."""
+    rows = []
+    for need in range(count):
+        for p in PACKAGES[: 2 + need % 3]:
+            body = f"topic{need} {p}ish way of doing things number{need} with {p}like words " * 2
+            rows.append((f"{p}.m.thing{need}", p, f"do the topic{need} thing", body, need, "train"))
+    for i in range(singles):
+        for p in PACKAGES:
+            text = f"only{p}{i} here is {p}like and {p}ish prose of its own " * 2
+            rows.append((f"{p}.m.lone{i}", p, f"find the only{p}{i} matter", text, -1, "train"))
+    docs = pd.DataFrame(rows, columns=instructions.COLUMNS)
+    return Instructed(pd.concat([docs, docs.assign(id=docs["id"] + "t", split="test")], ignore_index=True))
+
+
+def docs_of(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["id", "package", "query", "passage"])
+
+
+# ----------------------------------------------------------------------------------------------------------- the needs
+
+
+def test_a_need_is_one_name_alike_summaries_and_no_copies() -> None:
+    long = "the quick brown fox jumps over the lazy dog and runs far away into the deep forest"
+    docs = docs_of(
+        ("a.x.fft", "a", "Compute the discrete Fourier transform", "first body of its own about one thing"),
+        ("b.y.FFT", "b", "The discrete Fourier transforms of arrays", "another text on quite other matters here"),
+        ("b.z.fft", "b", "Compute the Fourier transform", "a second candidate of the same package, left out"),
+        ("c.fft", "c", "Bake a chocolate cake", "nothing in common but the name"),
+        ("a.copy", "a", "Copies one object deeply", long),
+        ("b.copy", "b", "Copies one object deeply", long),
+        ("a.C.__init__", "a", "Make the object from parts", "one way of making it"),
+        ("b.C.__init__", "b", "Make the object from parts", "a different way of making it"),
+    )
+    found_needs = needs.find_needs(docs)
+    assert found_needs == [[0, 1]] or found_needs == [[0, 2]]
+    left = {1, 2} - set(found_needs[0])
+    assert needs.siblings(docs, found_needs) == left  # what shares name and package, and no row of another package
+    assert needs.find_needs(docs.iloc[4:8]) == []
+    with pytest.raises(ValueError, match=r"least=0\): must lie in \(0, 1\]"):
+        needs.find_needs(docs, least=0)
+
+
+def test_likeness_is_a_weighted_jaccard_of_stems() -> None:
+    alike = needs.Alike(["sort arrays", "sorts an array", "cake", "sort cake"])
+    sort, an, cake = (math.log(4 / n) for n in (3, 1, 2))
+    assert alike(0, 1) == pytest.approx((math.log(4 / 2)) / (math.log(4 / 2) + 2 * 0 + an + _two(sort, alike)))
+    assert alike(0, 2) == 0
+    assert alike(0, 0) == 1
+    assert alike(2, 3) == alike(3, 2) == pytest.approx(cake / (cake + alike.weights["sort"]))
+
+
+def _two(sort: float, alike: needs.Alike) -> float:
+    """The stems 'sort' and 'sorts' are two: five letters count."""
+    return alike.weights["sort"] + alike.weights["sorts"]
+
+
+def test_needs_of_one_name_stay_on_one_side() -> None:
+    docs = docs_of(*((f"{p}.m{k}.f{k % 2}", p, "q", "p") for k in range(4) for p in "ab"))
+    assert needs.sides(docs, [[0, 1], [2, 3], [4, 5], [6, 7]]) == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "short"), [("numpy.fft._pocketfft.FFT", "fft"), ("torch._docs:torch.abs_", "abs"), ("a.b.f#2", "f")]
+)
+def test_short_names(name: str, short: str) -> None:
+    assert needs.short_name(name) == short
+
+
+# ------------------------------------------------------------------------------------------------------- the real text
+
+
+@pytest.fixture(scope="module")
+def texts() -> Instructed:
+    return instructions.instructed(progress=False)
+
+
+def test_nothing_is_shared_between_the_sides(texts: Instructed) -> None:
+    train, test = texts.part("train").docs, texts.part("test").docs
+    assert len(test[test["need"] >= 0]["need"].unique()) >= 100
+    assert not set(train["need"]) & set(test["need"]) - {-1}
+    names = set(test.loc[test["need"] >= 0, "id"].map(needs.short_name))
+    assert not names & set(train["id"].map(needs.short_name))
+    some = pd.concat([train[train["need"] >= 0], train[train["need"] < 0].iloc[::8]])  # an eighth, for time's sake
+    sides = [from_pairs("x", zip(d["id"], d["query"], d["passage"], strict=True)) for d in (some, test)]
+    assert not related(*sides).any()
+    assert related(sides[1], sides[1]).all()  # the check can fail
+
+
+def test_a_need_has_one_passage_a_package_and_no_query_names_one(texts: Instructed) -> None:
+    shared = texts.docs[texts.docs["need"] >= 0]
+    assert not shared.duplicated(["need", "package"]).any()
+    assert (shared.groupby("need")["package"].nunique() >= 2).all()
+    assert not texts.docs["query"].map(instructions.names_a_package).any()
+    assert (texts.docs["query"].str.split().map(len) <= instructions.MOST_WORDS).all()
+    assert instructions.names_a_package("Sum a pandas Series")
+    assert instructions.names_a_package("from Scikit-Learn.")
+    assert not instructions.names_a_package("The standard deviation of a library of numbers")
+
+
+def test_the_same_versions_give_the_same_texts(texts: Instructed, tmp_path, monkeypatch) -> None:
+    assert instructions.instructed(progress=False).fingerprint == texts.fingerprint
+    assert texts.part("test").fingerprint != texts.fingerprint
+    assert texts.left_out
+    assert set(texts.versions) >= {"numpy", "pandas", "scipy"}
+
+
+# ------------------------------------------------------------------------------------------------------- the questions
+
+
+def test_triplets_contradict_each_other() -> None:
+    part = made().part("test")
+    rows = instructions.triplets(part)
+    package_of = part.docs.set_index("id")["package"]
+    need_of = part.docs.set_index("id")["need"]
+    assert (rows["passage"].map(package_of) == rows["package"]).all()
+    assert (rows["other_passage"].map(package_of) == rows["other"]).all()
+    assert (rows["passage"].map(need_of) == rows["other_passage"].map(need_of)).all()
+    assert (rows["package"] != rows["other"]).all()
+    back = set(zip(rows["text"], rows["other"], rows["package"], strict=True))
+    assert back == set(zip(rows["text"], rows["package"], rows["other"], strict=True))  # mutual
+    told = rows.apply(lambda r: r["package"] in r["told"] and r["other"] in r["other_told"], axis=1)
+    assert told.all()
+
+
+def test_counts_are_those_of_the_rows() -> None:
+    part = made(count=3, singles=2).part("train")  # needs of 2, 3 and 4 packages
+    row = part.counts.iloc[0]
+    assert (row["needs"], row["passages"], row["singles"]) == (3, 9, 8)
+    assert row["questions"] == 4 + 9 + 16
+    assert row["triplets"] == 4 * 1 + 9 * 2 + 16 * 3
+    # All queries of a need are worded alike here, so each package is asked once.
+    assert len(instructions.questions(part)) == 9 + 8
+    assert len(instructions.triplets(part)) == 2 * 1 + 3 * 2 + 4 * 3
+
+
+def test_instructions_are_templates_and_stand_behind_the_query() -> None:
+    assert instructions.instruction("stdlib", "use {}") == "use the standard library"
+    assert instructions.asked("sort a list", "use numpy") == "sort a list use numpy"
+    assert instructions.asked("sort a list", "") == "sort a list"
+    part = made().part("test")
+    rows = instructions.questions(part, ("one {}", "two {}"))
+    assert set(rows["told"].str.split().str[0]) == {"one", "two"}
+    assert rows.equals(instructions.questions(part, ("one {}", "two {}")))
+    assert not rows["told"].equals(instructions.questions(part, ("one {}", "two {}"), seed=1)["told"])
+    plain = instructions.collection(part, rows, told=False)
+    assert plain.queries["text"].to_pylist() == rows["text"].tolist()
+    assert plain.qrels.equals(instructions.collection(part, rows).qrels)
+    with pytest.raises(ValueError, match="at least one, each with a"):
+        instructions.questions(part, ("no place",))
+    with pytest.raises(ValueError, match=r"part\(split='dev'\): allowed are test, train"):
+        made().part("dev")
+
+
+def test_bad_rows_are_refused() -> None:
+    docs = made().docs
+    with pytest.raises(ValueError, match="lacks the columns need"):
+        Instructed(docs.drop(columns="need"))
+    with pytest.raises(ValueError, match="more than once"):
+        Instructed(pd.concat([docs, docs]))
+
+
+# --------------------------------------------------------------------------------------------------------------- p-MRR
+
+
+def test_p_mrr_by_hand() -> None:
+    """Ranks from FollowIR's description: a fall from 1 to 4 is 1 - 1/4, a rise from 4 to 1 is 1/4 - 1, staying is 0."""
+    assert p_mrr(np.array([1, 4, 7, 10, 2]), np.array([4, 1, 7, 5, 3])).tolist() == pytest.approx(
+        [0.75, -0.75, 0.0, -0.5, 1 / 3]
+    )
+    with pytest.raises(ValueError, match="from 1"):
+        p_mrr(np.array([0]), np.array([1]))
+
+
+@given(RANK, RANK)
+def test_p_mrr_is_antisymmetric_and_bounded(before: int, after: int) -> None:
+    one, back = p_mrr(np.array([before, after]), np.array([after, before]))
+    assert one == pytest.approx(-back)
+    assert -1 < one < 1
+    assert np.sign(one) == np.sign(after - before)
+
+
+def test_ranks_break_ties_by_id_and_put_the_absent_last() -> None:
+    scores = np.array([[3.0, 2.0, 2.0, 1.0], [1.0, 1.0, -np.inf, -np.inf]])
+    rows = np.array([[2, 0, 1, 3], [1, 3, -1, -1]])
+    ids = ["a", "b", "c", "d"]
+
+    def rank(*wanted: int) -> list[int]:
+        return ranks_of(scores, rows, np.array(wanted), ids).tolist()
+
+    assert rank(2, 3) == [1, 1]  # d before b: the greater id first
+    assert rank(0, 1) == [3, 2]
+    assert rank(1, 0) == [2, 3]  # absent from a list of two: rank 3
+
+
+@given(st.permutations(range(6)), st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=6, max_size=6))
+def test_ranks_do_not_depend_on_the_order_of_a_list(order: list[int], values: list[float]) -> None:
+    ids = [f"p{i}" for i in range(6)]
+    by_hand = sorted(range(6), key=lambda i: (values[i], ids[i]), reverse=True)
+    scores, rows = np.array([[values[i] for i in order]] * 6), np.array([list(order)] * 6)
+    assert ranks_of(scores, rows, np.array(by_hand), ids).tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def oracle(follows: bool) -> Retriever:
+    """A retriever that knows needs by their topic word and, if it follows, packages by their names."""
+
+    def rank(queries, collection, depth):
+        ids, texts = collection.passages["id"].to_pylist(), collection.passages["text"].to_pylist()
+        scores = np.zeros((len(queries), len(ids)))
+        for i, q in enumerate(queries):
+            words = set(q.split())
+            for j, text in enumerate(texts):
+                scores[i, j] = 10 * bool(words & {w for w in text.split() if w.startswith(("topic", "only"))})
+                scores[i, j] += follows * bool(words & {ids[j].split(".")[0]})
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+        return np.take_along_axis(scores, order, 1), order
+
+    return Retriever("oracle", rank)
+
+
+def test_who_follows_and_who_does_not() -> None:
+    part = made().part("test")
+    good, deaf = following(oracle(True), part), following(oracle(False), part)
+    assert good["swapped"].all()
+    assert good["right"].all()
+    assert (good["pmrr"] > 0).all()
+    assert (good["rank"] == 1).all()
+    assert not deaf["swapped"].any()
+    assert (deaf["pmrr"] == 0).all()
+    assert (deaf["rank"] == deaf["plain_rank"]).all()
+    singles = made(count=0).part("test")
+    with pytest.raises(ValueError, match="nothing contradicts"):
+        following(oracle(True), singles)
+
+
+def test_found_with_and_without_instructions_and_perturbed() -> None:
+    part = made().part("test")
+    told, plain = found(oracle(True), part), found(oracle(True), part, told=False)
+    assert (told["ndcg10"] == 1).all()
+    assert plain["ndcg10"].mean() < 1
+    assert (told["query"] == plain["query"]).all()
+    assert not told["changed"].any()
+    broken = found(oracle(True), part, change=lambda texts: ["nothing" if "topic" in t else t for t in texts])
+    assert broken["changed"].equals(part_is_need(broken))
+    assert broken["recall10"].mean() < told["recall10"].mean()
+    same = found(oracle(True), part, change=lambda texts: texts)
+    pd.testing.assert_frame_equal(same, told)
+    with pytest.raises(ValueError, match="one text each is needed"):
+        found(oracle(True), part, change=lambda texts: texts[:-1])
+
+
+def part_is_need(rows: pd.DataFrame) -> pd.Series:
+    return (rows["need"] >= 0).rename("changed")
+
+
+def test_bm25_can_be_asked() -> None:
+    rows = following(retriever("bm25"), made().part("test"))
+    assert len(rows)
+    assert rows["pmrr"].between(-1, 1).all()
+
+
+# ---------------------------------------------------------------------------------------------------------- objectives
+
+
+def by_hand(objective: str, scores: np.ndarray, others: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """The definitions, term by term."""
+    out = []
+    for i in range(len(scores)):
+        own = math.exp(scores[i, i])
+        passages = sum(math.exp(scores[i, j]) for j in range(len(scores)) if j != i and not same[i, j])
+        asked = sum(math.exp(scores[j, i]) for j in range(len(scores)) if j != i and not same[j, i])
+        told = sum(math.exp(s) for s in others[i])
+        parts = {"joint_softmax": [passages + asked + told], "sum_of_terms": [passages, asked, told]}
+        out.append(sum(math.log((own + p) / own) for p in parts.get(objective, [passages])))
+    return np.array(out)
+
+
+@given(st.integers(0, 1000), st.sampled_from(OBJECTIVES))
+def test_objectives_are_their_definitions(seed: int, objective) -> None:
+    rng = np.random.default_rng(seed)
+    scores, others = rng.normal(size=(5, 5)), rng.normal(size=(5, 3))
+    same = rng.random((5, 5)) < 0.2
+    same |= np.eye(5, dtype=bool)
+    given_scores = [torch.tensor(x) for x in (scores, others, same)]
+    loss, ranking = objective_loss(objective, *given_scores)
+    assert loss.numpy() == pytest.approx(by_hand(objective, scores, others, same))
+    assert ranking.numpy() == pytest.approx(by_hand("passages_only", scores, others, same))
+
+
+def test_one_softmax_lies_below_the_sum_and_above_each_term() -> None:
+    rng = np.random.default_rng(0)
+    scores, others = torch.tensor(rng.normal(size=(6, 6))), torch.tensor(rng.normal(size=(6, 2)))
+    same = torch.eye(6, dtype=torch.bool)
+    joint, ranking = objective_loss("joint_softmax", scores, others, same)
+    total, _ = objective_loss("sum_of_terms", scores, others, same)
+    assert (joint < total).all()
+    assert (joint > ranking).all()
+    with pytest.raises(ValueError, match="needs the scores under other instructions"):
+        objective_loss("joint_softmax", scores, None, same)
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+def test_a_batch_holds_contradictions_and_companions() -> None:
+    part = made().part("train")
+    drawn = contradictions(part)
+    rows = drawn.draw(32, 3, seed=0, step=4)
+    again = drawn.draw(32, 3, seed=0, step=4)
+    assert all(np.array_equal(a, b) for a, b in zip(vars(rows).values(), vars(again).values(), strict=True))
+    assert not np.array_equal(rows.queries, drawn.draw(32, 3, seed=0, step=5).queries)
+    assert rows.others.shape == (32, 3)
+    assert not (rows.others == rows.packages[:, None]).any()
+    four = np.arange(16).reshape(4, 4)  # the contradictions, kind by kind
+    needs_of, packages = drawn.needs, drawn.packages
+    assert (needs_of[rows.passages[:16]] >= 0).sum() == 8
+    assert (needs_of[rows.queries[:16]] == needs_of[rows.passages[:16]]).all()
+    for one, other, single, second in four:
+        assert needs_of[rows.passages[one]] == needs_of[rows.passages[other]] >= 0
+        assert rows.queries[one] == rows.queries[other]
+        assert rows.others[one, 0] == rows.packages[other]
+        assert rows.others[other, 0] == rows.packages[one]
+        assert (packages[rows.passages[[single, second]]] == packages[rows.passages[[one, other]]]).all()
+    assert (needs_of[rows.passages[16:]] == -1).all()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_training_repeats_and_resumes(objective, tmp_path) -> None:
+    part = made().part("train")
+
+    def trained(**options):
+        encoder = build(SMALL)
+        went = train_instructed(encoder, part, SMALL, objective, **options)
+        return encoder.encode(["do the topic1 thing use alpha"]), went
+
+    vectors, went = trained()
+    assert went.step == SMALL.steps
+    assert went.tokens > 0
+    assert np.array_equal(vectors, trained()[0])
+    seen: list[int] = []
+    file = tmp_path / "half.safetensors"
+    trained(checkpoint=file, note=lambda step, _: seen.append(step), stopped=lambda: len(seen) >= 3)
+    assert file.exists()
+    assert np.array_equal(vectors, trained(checkpoint=file)[0])
+
+
+def test_objectives_see_the_same_passages_and_only_some_see_instructions() -> None:
+    part, encoder = made().part("train"), build(SMALL)
+    batches = {o: instructing(encoder, part, SMALL, o).draw(2) for o in OBJECTIVES}
+    first = batches["uninstructed"]
+    for objective, batch in batches.items():
+        assert np.array_equal(batch.positives, first.positives)
+        wanted = 16 * 3 if objective in ("joint_softmax", "sum_of_terms") else 16
+        assert len(batch.changed) == wanted  # marginal: batch x (1 + choices) questions, not batch x packages
+    plain = encoder.tokens(part.docs["query"].iloc[first.chosen].tolist())
+    assert all(np.array_equal(a, b) for a, b in zip(first.changed, plain.rows(np.arange(16)), strict=True))
+    told = batches["passages_only"].changed
+    assert all(len(a) > len(b) for a, b in zip(told, first.changed, strict=True))
+
+
+def test_training_teaches_to_follow() -> None:
+    texts = made()
+    recipe = SMALL.but(steps=70, batch=32, rate=5e-3)
+    swapped = {}
+    for objective in ("uninstructed", "joint_softmax"):
+        encoder = build(recipe)
+        train_instructed(encoder, texts.part("train"), recipe, objective)
+        swapped[objective] = following(retriever(encoder), texts.part("test"))["swapped"].mean()
+    assert swapped["joint_softmax"] > swapped["uninstructed"] + 0.3
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "said"),
+    [
+        ({}, {"objective": "multi"}, "allowed are 'uninstructed'"),
+        ({"batch": 12}, {}, "a multiple of 8"),
+        ({"pool": "shared"}, {}, "pool='in_batch'"),
+        ({}, {"choices": 4}, "between 1 and 3"),
+    ],
+)
+def test_wrong_settings_are_named(changed, options, said) -> None:
+    recipe = SMALL.but(**changed)
+    with pytest.raises(ValueError, match=said):
+        instructing(build(SMALL), made().part("train"), recipe, **{"objective": "joint_softmax", **options})
+
+
+def test_training_needs_a_contradiction() -> None:
+    with pytest.raises(ValueError, match="nothing contradicts"):
+        contradictions(made(count=0).part("train"))
+
+
+# ------------------------------------------------------------------------------------------------- crossed resampling
+
+
+def grid(effect: float = 0.0, of_seeds: float = 0.0, of_needs: float = 1.0, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    at_seed, at_need = of_seeds * rng.normal(size=4), of_needs * rng.normal(size=40)
+    rows = [
+        (s, n, f"{n}/{q}", effect + at_seed[s] + at_need[n] + 0.1 * rng.normal())
+        for s in range(4)
+        for n in range(40)
+        for q in range(3)
+    ]
+    return pd.DataFrame(rows, columns=["seed", "cluster", "query", "v"])
+
+
+def test_clusters_and_seeds_widen_the_interval() -> None:
+    rows = grid(effect=2.0, of_seeds=1.0)
+    both = crossed(rows, "v").iloc[0]
+    needs_only = crossed(rows, "v", seeds=None).iloc[0]
+    alone = crossed(rows.assign(cluster=range(len(rows))), "v", seeds=None).iloc[0]
+    width = [r["high"] - r["low"] for r in (both, needs_only, alone)]
+    assert width[0] > width[1] > width[2] > 0
+    assert both["mean"] == pytest.approx(rows["v"].mean())
+    assert (both["clusters"], both["seeds"]) == (40, 4)
+
+
+def test_the_interval_of_clusters_has_its_textbook_width() -> None:
+    rows = grid(of_needs=1.0)
+    r = crossed(rows, "v", seeds=None, samples=4000).iloc[0]
+    error = rows.groupby("cluster")["v"].mean().std(ddof=0) / math.sqrt(40)
+    assert (r["high"] - r["low"]) / 2 == pytest.approx(1.96 * error, rel=0.1)
+
+
+def test_changes_pair_rows() -> None:
+    rows = pd.concat([grid().assign(arm="base"), grid().assign(arm="new")])
+    rows.loc[rows["arm"] == "new", "v"] += 0.25
+    change = changes(rows, "v", "arm", "base")
+    assert change["v"].to_numpy() == pytest.approx(0.25)
+    assert set(change["arm"]) == {"new"}
+    r = crossed(change, "v", "arm").iloc[0]
+    assert r["low"] == pytest.approx(0.25)
+    assert r["high"] == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="rows have no partner"):
+        changes(rows.iloc[1:], "v", "arm", "base")
+    with pytest.raises(ValueError, match="the rows have base, new"):
+        changes(rows, "v", "arm", "old")
+    with pytest.raises(ValueError, match="lack the columns w"):
+        crossed(rows, "w")
+    with pytest.raises(ValueError, match="finite"):
+        crossed(rows.assign(v=math.nan), "v")
