@@ -1,0 +1,256 @@
+"""Score rows from records, TREC files and MTEB files, and the factors added to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from drscale.analysis import margins, mixed, scores
+from drscale.runs import Recipe, Run, RunStore
+
+QRELS = "q1 0 a 1\nq1 0 b 0\nq2 0 c 2\nq2 0 d 1\nq3 0 e 1\nq4 0 f 0\n"
+RUN = "q1 Q0 a 1 3.0 bm25\nq1 Q0 b 2 2.0 bm25\nq2 Q0 x 1 9 bm25\nq2 Q0 c 2 8 bm25\nq9 Q0 a 1 1 bm25\n"
+
+
+@pytest.fixture
+def trec(tmp_path: Path) -> tuple[Path, Path]:
+    (tmp_path / "tiny.qrels").write_text(QRELS)
+    (tmp_path / "bm25.run").write_text(RUN)
+    return tmp_path / "bm25.run", tmp_path / "tiny.qrels"
+
+
+def a_run(rung: str, seed: int = 0, pairs: int = 0) -> Run:
+    return Run(Recipe(texts="docs", rung=rung, seed=seed, pairs=pairs), "done")
+
+
+def some_queries(base: float) -> pd.DataFrame:
+    scopes = ["in_domain", "in_domain", "ood:numpy", "adversarial", "adversarial:clean"]
+    names = ["scipy.stats.f", "torch.cat", "numpy.add", "torch.cat", "torch.cat"]
+    conditions = ["clean", "clean", "clean", "attacked", "clean"]
+    told = {"query": names, "scope": scopes, "condition": conditions, "positives": 1}
+    return pd.DataFrame(told | {"ndcg10": [base + i / 10 for i in range(5)]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    kept = RunStore(tmp_path / "store")
+    for i, run in enumerate((a_run("L2H12"), a_run("L2H12", seed=1), a_run("L2H48"))):
+        kept.save(run, some_queries(i / 10))
+    kept.save(Run(Recipe(texts="docs", rung="L2H96"), "failed", "no memory"))
+    return kept
+
+
+# ------------------------------------------------------------------------------------------------------------- records
+
+
+def test_rows_of_runs(store: RunStore) -> None:
+    rows = scores.from_runs(store)
+    assert list(rows)[:5] == ["model", "dataset", "query", "rung", "seed"]
+    assert len(rows) == 3 * 3  # clean, in-domain and out of it
+    assert set(rows["dataset"]) == {"in_domain", "ood:numpy"}
+    one = rows.query("model == 'L2H48' and dataset == 'ood:numpy'")
+    assert one["ndcg10"].tolist() == pytest.approx([0.4])
+    assert rows.query("model == 'L2H12'")["seed"].value_counts().to_dict() == {0: 3, 1: 3}
+    assert set(scores.from_runs(store, ["rung", "seed"])["model"]) == {"L2H12, 0", "L2H12, 1", "L2H48, 0"}
+    attacked = scores.from_runs(store.path, scopes=["adversarial"], condition="attacked")
+    assert set(attacked["dataset"]) == {"adversarial"}
+    assert set(scores.from_runs(store, where="seed == 1")["model"]) == {"L2H12"}
+
+
+def test_a_dataset_is_split_by_package(store: RunStore) -> None:
+    rows = scores.by_package(scores.from_runs(store))
+    assert set(rows["dataset"]) == {"in_domain:scipy", "in_domain:torch", "ood:numpy"}
+    with pytest.raises(ValueError, match="dataset='home': the rows have"):
+        scores.by_package(rows, "home")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": "size"}, "no column 'size'"),
+        ({"where": "rung == 'L4'"}, "none of the 4 runs"),
+        ({"scopes": ["ood:scipy"]}, "no query of these runs"),
+        ({"condition": "typos"}, "no query of these runs"),
+    ],
+)
+def test_what_a_store_has_not_is_said(store: RunStore, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        scores.from_runs(store, **options)
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_one_model(store: RunStore) -> None:
+    store.save(a_run("L2H48", pairs=500), some_queries(0.3))
+    with pytest.raises(ValueError, match="called 'L2H48' and differ in pairs"):
+        scores.from_runs(store)
+    assert "L2H48, 500" in set(scores.from_runs(store, ["rung", "pairs"])["model"])
+    empty = RunStore(store.path / "empty")
+    empty.save(a_run("L2H12"))
+    with pytest.warns(Warning, match="skipped"), pytest.raises(ValueError, match="no rows of single queries"):
+        scores.from_runs(empty)
+
+
+def test_measured_rows_can_be_fitted() -> None:
+    rows = scores.from_runs(ROOT / "data" / "runs" / "docs-strategies", where="strategy == 'standard' and pairs == 0")
+    rows = scores.by_package(rows)
+    home = {d: "home" if d.startswith("in_domain") else "foreign" for d in rows["dataset"].unique()}
+    fit = mixed.fit(scores.with_factor(rows, "where", home), factor="where")
+    assert fit.datasets == 16
+    assert margins.marginal_means(fit)["mean"].between(0, 1).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------- TREC
+
+
+def test_rows_of_trec_files(trec: tuple[Path, Path]) -> None:
+    with pytest.warns(
+        scores.ScoreWarning, match=r"2 of 4 queries .* score 0; 1 queries of the run are not in the qrels"
+    ):
+        rows = scores.from_trec(*trec, measures=["nDCG@10", "RR@10", "R@100"])
+    assert list(rows) == ["model", "dataset", "query", "ndcg10", "mrr10", "recall100", "positives", "answered"]
+    assert rows["model"].unique().tolist() == ["bm25"]
+    assert rows["dataset"].unique().tolist() == ["tiny"]
+    assert rows["query"].tolist() == ["q1", "q2", "q3", "q4"]
+    assert rows["mrr10"].tolist() == [1, 0.5, 0, 0]
+    assert rows["recall100"].tolist() == [1, 0.5, 0, 0]
+    assert rows["ndcg10"].tolist() == pytest.approx([1, 2 / 1.584962500721156 / (2 + 1 / 1.584962500721156), 0, 0])
+    assert rows["positives"].tolist() == [1, 2, 1, 0]
+    assert rows["answered"].tolist() == [True, True, False, False]
+
+
+def test_several_runs_are_told_apart(trec: tuple[Path, Path]) -> None:
+    run, qrels = trec
+    other = run.with_name("other.run")
+    other.write_text("".join(f"q{i} Q0 {d} 1 1.0 x\n" for i, d in ((1, "a"), (2, "c"), (3, "e"), (4, "f"))))
+    rows = scores.from_trec({"other": other}, qrels, dataset="toy")
+    assert rows["model"].unique().tolist() == ["other"]
+    assert rows["dataset"].unique().tolist() == ["toy"]
+    assert rows["answered"].all()
+    with pytest.warns(scores.ScoreWarning):
+        both = scores.from_trec({"bm25": run, "other": other}, qrels)
+    assert both.groupby("model").size().to_dict() == {"bm25": 4, "other": 4}
+
+
+@pytest.mark.parametrize(
+    ("run", "qrels", "said"),
+    [
+        ("q1 Q0 a 1 3.0\n", QRELS, r"bm25.run:1: fewer than the 6 columns"),
+        ("q1 Q0 a 1 3.0 t\nq1 Q0 b 1 3.0 t x\n", QRELS, r"bm25.run:2: more than the 6 columns"),
+        ("q1 Q0 a 1 high t\n", QRELS, r"bm25.run:1: score 'high' is no number"),
+        ("q1 Q0 a 1 3 t\n\nq1 Q0 a 2 2 t\n", QRELS, r"bm25.run:3: query 'q1' has 'a' twice"),
+        ("", QRELS, r"bm25.run: the file is empty"),
+        (RUN, "q1 0 a yes\n", r"tiny.qrels:1: relevance 'yes' is no number"),
+        (RUN, "q1 a 1\n", r"tiny.qrels:1: fewer than the 4 columns"),
+    ],
+)
+def test_broken_trec_files_are_named(trec: tuple[Path, Path], run: str, qrels: str, said: str) -> None:
+    trec[0].write_text(run)
+    trec[1].write_text(qrels)
+    with pytest.raises(ValueError, match=said):
+        scores.from_trec(*trec)
+
+
+def test_a_missing_trec_file_is_named(trec: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match=r"none\.run: no such file"):
+        scores.from_trec(trec[0].with_name("none.run"), trec[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------- MTEB
+
+
+def entry(value: float, subset: str = "default") -> dict[str, Any]:
+    more = {"nauc_ndcg_at_10_max": 0.1, "languages": ["eng-Latn"], "recall_at_100": 0.9, "main_score": value}
+    return {"ndcg_at_10": value, "mrr_at_10": value / 2, "hf_subset": subset} | more
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for i, model in enumerate(("lab__small", "lab__large")):
+        folder = tmp_path / "results" / model / ("0123456789" * 4)
+        folder.mkdir(parents=True)
+        for j, task in enumerate(("FiQA2018", "SciFact", "NFCorpus", "ArguAna")):
+            value = 0.3 + 0.1 * i + 0.05 * j + 0.01 * i * j
+            body = {"task_name": task, "mteb_version": "2.0.0", "scores": {"test": [entry(value)], "dev": [entry(0.1)]}}
+            (folder / f"{task}.json").write_text(json.dumps(body))
+    return tmp_path / "results"
+
+
+def test_rows_of_mteb_files_are_means_without_queries(results: Path) -> None:
+    rows = scores.from_mteb(results, split="test")
+    assert list(rows) == ["model", "dataset", "split", "ndcg10", "mrr10", "recall100", "main_score"]
+    assert set(rows["model"]) == {"lab/small", "lab/large"}
+    assert len(rows) == 8
+    with pytest.raises(ValueError, match="pass query=None"):
+        mixed.fit(rows)
+    fit = mixed.fit(rows, query=None)
+    assert fit.queries is None
+    assert margins.contrasts(fit)["difference"].abs().tolist() == pytest.approx([0.115])
+
+
+def test_older_and_split_mteb_files(results: Path, tmp_path: Path) -> None:
+    old = tmp_path / "SciFact.json"
+    old.write_text(json.dumps({"mteb_dataset_name": "SciFact", "test": {"ndcg_at_10": 0.7, "evaluation_time": 3.0}}))
+    assert scores.from_mteb(old, model="m").loc[0, ["model", "dataset", "ndcg10"]].tolist() == ["m", "SciFact", 0.7]
+    two = tmp_path / "two.json"
+    body = {"task_name": "Belebele", "scores": {"test": [entry(0.5, "eng"), entry(0.4, "deu")]}}
+    two.write_text(json.dumps(body))
+    assert scores.from_mteb(two)["dataset"].tolist() == ["Belebele:eng", "Belebele:deu"]
+    (tmp_path / "model_meta.json").write_text(json.dumps({"name": "lab/known"}))
+    assert scores.from_mteb(two)["model"].unique().tolist() == ["lab/known"]
+
+
+def test_what_is_no_mteb_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ValueError, match=r"a\.json: no JSON"):
+        scores.from_mteb(tmp_path)
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"a\.json: no result file of MTEB"):
+        scores.from_mteb(tmp_path)
+    with pytest.raises(ValueError, match="no such file or folder"):
+        scores.from_mteb(tmp_path / "none")
+    (tmp_path / "a.json").write_text(json.dumps({"task_name": "T", "scores": {"test": [entry(0.5)]}}))
+    with pytest.raises(ValueError, match="1 result files, none with scores of split 'dev'"):
+        scores.from_mteb(tmp_path, split="dev")
+
+
+# ------------------------------------------------------------------------------------------------------------- factors
+
+
+def test_factors_from_a_mapping_and_a_file(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"model": "m", "dataset": ["a", "b", "a"], "query": list("xyz"), "ndcg10": 0.5})
+    assert scores.with_factor(rows, "corpus", {"a": "web", "b": "wiki"})["corpus"].tolist() == ["web", "wiki", "web"]
+    by_query = scores.with_factor(rows, "form", dict.fromkeys("xyz", "phrase"), on="query")
+    assert by_query["form"].unique().tolist() == ["phrase"]
+    (tmp_path / "levels.csv").write_text("dataset,corpus\na,web\nb,wiki\n")
+    assert scores.with_factor(rows, "corpus", tmp_path / "levels.csv")["corpus"].tolist() == ["web", "wiki", "web"]
+    assert scores.with_factor(rows, "kind", tmp_path / "levels.csv", column="corpus")["kind"].tolist()[1] == "wiki"
+    for by, options, said in (
+        ({"a": 1}, {}, "by: has no corpus for dataset 'b'"),
+        (tmp_path / "none.csv", {}, "a CSV with the columns 'dataset' and 'corpus' is needed"),
+        (tmp_path / "levels.csv", {"on": "model"}, "a CSV with the columns 'model' and 'corpus'"),
+        ({}, {"on": "domain"}, "no column 'domain'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            scores.with_factor(rows, "corpus", by, **options)
+    with pytest.raises(ValueError, match="such a column already"):
+        scores.with_factor(rows, "ndcg10", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("How do I sort a list", "question"),
+        ("A list, sorted?", "question"),
+        ("Return the sorted list.", "instruction"),
+        ("Returns the sorted list.", "instruction"),
+        ("Base class for all estimators.", "phrase"),
+        ("The list, sorted", "phrase"),
+        ("", "phrase"),
+    ],
+)
+def test_forms_of_queries(text: str, form: str) -> None:
+    assert scores.query_form(text) == form
