@@ -110,9 +110,8 @@ def tidy(rows, seed):
 
 def write(name, frames):
     rows = pd.concat(frames, ignore_index=True)
-    for column in rows.select_dtypes("object"):
-        rows[column] = rows[column].astype("category")
-    small = {c: "float32" for c in rows.select_dtypes("float64")} | {c: "int16" for c in rows.select_dtypes("int64")}
+    kinds = {"f": "float32", "i": "int16", "b": "bool"}
+    small = {name: kinds.get(kind.kind, "category") for name, kind in rows.dtypes.items()}
     path = Path(__file__).with_name(name)
     write_atomic(path, rows.astype(small).to_parquet(index=False, compression="zstd"))
     print(f"{path}: {len(rows):,} rows", flush=True)

@@ -114,7 +114,25 @@ def poison(
     if attack.start == "gold" and own is None:
         raise ValueError("Poison.start='gold': give gold, a passage for each query, or a Collection")
     by_queries, was, began = attack.form == "queries", encoder.training, time.perf_counter()
-    clusters = clusters_of(encoder.eval(), asked, own, attack.passages, attack.seed, by_queries)
+    try:
+        clusters = clusters_of(encoder.eval(), asked, own, attack.passages, attack.seed, by_queries)
+        made, frame = _searched(encoder, clusters, attack, note, stopped, progress)
+    finally:
+        encoder.train(was)
+    seconds = (time.perf_counter() - began) / len(made)
+    frame = frame.assign(steps=[p.steps for p in made], accepted=[p.accepted for p in made], seconds=seconds)
+    frame.attrs = {"attack": asdict(attack)}
+    return frame
+
+
+def _searched(
+    encoder: BiEncoder,
+    clusters: Sequence[Cluster],
+    attack: Poison,
+    note: Callable[[int, dict[str, float]], None] | None,
+    stopped: Callable[[], bool],
+    progress: bool,
+) -> tuple[list[_Passage], pd.DataFrame]:
     allowed = real_pieces(encoder, attack.pieces)
     with mapped(encoder):
         words = encoder.passage_tower.body.get_input_embeddings()  # type: ignore[operator]
@@ -127,12 +145,7 @@ def poison(
             _step(encoder, left, step, attack, allowed, table)
             if note is not None:
                 note(step + 1, {"score": float(np.mean([p.vector @ p.cluster.centroid for p in made]))})
-        seconds = (time.perf_counter() - began) / len(made)
-        frame = _told(encoder, made)
-    encoder.train(was)
-    frame = frame.assign(steps=[p.steps for p in made], accepted=[p.accepted for p in made], seconds=seconds)
-    frame.attrs = {"attack": asdict(attack)}
-    return frame
+        return made, _told(encoder, made)
 
 
 def _started(encoder: BiEncoder, clusters: Sequence[Cluster], attack: Poison) -> list[_Passage]:
