@@ -572,6 +572,7 @@ FIT = ModelResult(Model(laws.joint_law, independent_vars=["N", "D"]), Parameters
     [
         (lambda c: allocate(c, 0, FREE), "budget=0: a finite amount above zero"),
         (lambda c: allocate(c, np.nan, FREE), "budget=nan"),
+        (lambda c: allocate(c, 5000, {"pair": 0.6}), r"prices=\{'pair': 0.6\}: Prices are needed"),
         (lambda c: allocate(c, "5000", FREE), "budget='5000': a finite amount above zero"),
         (lambda c: budget.path(c, ["5000"], FREE), "budget='5000': a finite amount above zero"),
         (lambda c: allocate(FIT, 1e4, FREE), r"curve=ModelResult: expected a Curve, as trust.curve\(result\) makes"),

@@ -55,6 +55,12 @@ def named(fig: go.Figure, name: str) -> go.Scatter:
 # Figures
 
 
+def test_a_scope_without_a_colour_of_its_own_is_drawn_in_words(sizes):
+    extra = sizes.assign(**{"stability:misspelling_entropy": sizes["in_domain_entropy"] + 0.1})
+    fig = figures.size_figure(extra, scopes=("in_domain", "stability:misspelling"))
+    assert any("stability, misspelling" in (trace.name or "") for trace in fig.data)
+
+
 def test_size_figure_draws_means_runs_and_the_fitted_curve(sizes):
     fig = figures.size_figure(sizes)
     column = "ood_entropy"

@@ -46,7 +46,7 @@ def allocate(
     ``within="box"`` keeps the plan inside the box the law was fitted in; without it a plan that leaves the box says so
     in its flags. Where the box cannot be afforded at all, the plan is not feasible and says from which budget on.
     """
-    _check_budget(budget)
+    _check_budget(budget, prices)
     check_level(level)
     form = form_of(curve)
     _check_within(within, curve)
@@ -71,7 +71,7 @@ def allocate(
 
 def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
     """The optimum of every draw, columns N and D: the cloud behind the intervals of :func:`allocate`."""
-    _check_budget(budget)
+    _check_budget(budget, prices)
     form = form_of(curve, drawn=True)
     if curve.draws is None:
         raise ValueError(f"curve: {curve.name or 'it'} has no draws, so its optimum is a single point")
@@ -80,7 +80,7 @@ def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
 
 def isocost(budget: float, prices: Prices, N: npt.ArrayLike) -> Array:
     """The pairs that can be annotated beside a model of N parameters; NaN where the model alone costs more."""
-    _check_budget(budget)
+    _check_budget(budget, prices)
     D = (budget - prices.per_parameter * _positive("N", N)) / prices.pair
     return np.where(D > 0, D, np.nan)
 
@@ -106,7 +106,7 @@ def path(
     if not given:
         raise ValueError("budgets=[]: at least one")
     for budget in given:
-        _check_budget(budget)
+        _check_budget(budget, prices)
     check_level(level)
     form, money = form_of(curve), [float(b) for b in given]
     if curve.draws is None and within is None:  # all at once
@@ -187,7 +187,7 @@ def allocate_both(
     runs, with the same unit and seed. ``within="box"`` keeps the plan inside both fitted boxes; without it the flags
     say where it leaves whose.
     """
-    _check_budget(budget)
+    _check_budget(budget, prices)
     check_level(level)
     if weight is not None and (at_most is not None or not 0 <= weight <= 1):
         raise ValueError(f"weight={weight!r}, at_most={at_most!r}: either a weight between 0 and 1 or a limit")
@@ -317,7 +317,9 @@ def _interval(sample: Array, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check_budget(budget: float) -> None:
+def _check_budget(budget: float, prices: Prices) -> None:
+    if not isinstance(prices, Prices):
+        raise ValueError(f"prices={prices!r}: Prices are needed, as budget.Prices(pair=0.5, ...) or budget.paper()")
     if not isinstance(budget, Real) or not np.isfinite(budget) or budget <= 0:
         raise ValueError(f"budget={budget!r}: a finite amount above zero is needed")
 

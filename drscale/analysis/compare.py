@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from drscale.analysis import laws, trust
+from drscale.analysis.columns import done
 from drscale.analysis.fitted import fitted, name_of
 from drscale.analysis.laws import Columns
 
@@ -40,7 +41,11 @@ def compare(
     all laws can be fitted to, so that the errors compare; a law that has none of its own is left out of that.
     ``note`` says why a law, or part of this, could not be had. AICc takes runs as independent.
     """
-    named = dict(candidates) if isinstance(candidates, Mapping) else {name_of(law): law for law in candidates}
+    done(table)  # says so where it is no table
+    offered = candidates if isinstance(candidates, Mapping) else dict(enumerate(candidates))
+    for law in offered.values():
+        laws.check_law(law)
+    named = dict(candidates) if isinstance(candidates, Mapping) else {name_of(law): law for law in offered.values()}
     if not named:
         raise ValueError("candidates=[]: at least one law")
     shared = _shared(named.values(), x)

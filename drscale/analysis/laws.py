@@ -211,11 +211,16 @@ def _polish(
     return result
 
 
-def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
-    """Which column of a table each argument of a law is, by the law's own names of its arguments."""
+def check_law(law: object) -> None:
+    """ValueError unless a law is a function, and not its name, say."""
     if not callable(law):
         known = ", ".join(f"laws.{name_of(f)}" for f in LAWS)
         raise ValueError(f"law={law!r}: a function is needed, one of {known} or your own")
+
+
+def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
+    """Which column of a table each argument of a law is, by the law's own names of its arguments."""
+    check_law(law)
     entry, arguments = LAWS.get(law), list(inspect.signature(law).parameters)
     own = list(entry.columns) if entry is not None else None
     if x is None:

@@ -217,8 +217,12 @@ def _series(table: pd.DataFrame, measure: str, scopes: Iterable[str], dark: bool
     if not drawn:
         columns = ", ".join(f"{s}_{measure}" for s in wanted)
         raise ValueError(f"measure={measure!r}: the table has no column {columns}; y names another column to draw")
-    colours = style.colours(dark)
-    return [traces.Series(f"{s}_{measure}", s, style.SCOPES[s], colours[s], style.MARKERS[s]) for s in drawn]
+    found = []
+    for i, s in enumerate(drawn):
+        words = style.SCOPES.get(s, s.replace("_", " ").replace(":", ", "))
+        colour, marker = style.scope(s, i, dark)
+        found.append(traces.Series(f"{s}_{measure}", s, words, colour, marker))
+    return found
 
 
 def _plain(table: pd.DataFrame, y: str, dark: bool) -> traces.Series:

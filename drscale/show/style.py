@@ -68,6 +68,11 @@ def colours(dark: bool = False) -> dict[str, str]:
     return _DARK if dark else _LIGHT
 
 
+def scope(name: str, i: int, dark: bool = False) -> tuple[str, str]:
+    """Colour and marker of a scope; one without its own gets those of the i-th series."""
+    return (colours(dark)[name], MARKERS[name]) if name in SCOPES else series(i, dark)
+
+
 def series(i: int, dark: bool = False) -> tuple[str, str]:
     """Colour and marker of the i-th series; after seven the colours come again with open markers."""
     colour = SERIES[i % 7]
