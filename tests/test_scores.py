@@ -247,6 +247,9 @@ def test_factors_from_a_mapping_and_a_file(tmp_path: Path) -> None:
         ("A list, sorted?", "question"),
         ("Return the sorted list.", "instruction"),
         ("Returns the sorted list.", "instruction"),
+        ("Dynamically applies a patch.", "instruction"),
+        ("Apply it.", "instruction"),
+        ("Is it a list, they ask.", "phrase"),
         ("Base class for all estimators.", "phrase"),
         ("The list, sorted", "phrase"),
         ("", "phrase"),
@@ -254,3 +257,17 @@ def test_factors_from_a_mapping_and_a_file(tmp_path: Path) -> None:
 )
 def test_forms_of_queries(text: str, form: str) -> None:
     assert scores.query_form(text) == form
+
+
+def test_planted_rows_say_so_and_are_recovered() -> None:
+    rows = scores.planted(datasets=60, seed=3)
+    assert rows["synthetic"].all()
+    fit = mixed.fit(rows, factor="where")
+    found = margins.marginal_means(fit, ["model", "where"]).set_index(["model", "where"])
+    truth = {("generalist", "home"): 0.45, ("generalist", "abroad"): 0.4, ("specialist", "home"): 0.6}
+    for cell, mean in truth.items():
+        assert abs(found.loc[[cell], "mean"].item() - mean) < 3 * found.loc[[cell], "se"].item()
+    tax = margins.specialisation(fit, "specialist", "home", "abroad").set_index("what")
+    assert tax.loc["tax", "low"] < 0.2 < tax.loc["tax", "high"]
+    skipped = rows.groupby("model")["dataset"].nunique()
+    assert skipped.tolist() == [42, 42]

@@ -22,21 +22,22 @@ from drscale.runs import Recipe, RunStore
 Source = str | Path
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
 METRIC = re.compile(r"[a-z]+_at_\d+")  # of MTEB's many numbers those that the records have too
-# First words that make a text a question, and those that make it an order: the commonest imperatives of documentation.
-QUESTION = (
-    "what who whom whose which when where why how is are was were do does did can could should would will has have had"
-)
+# First words that make a text a question, and the commonest imperatives of documentation, which make it an order.
+QUESTION = ("what", "who", "whom", "whose", "which", "where", "why", "how")
 ORDER = (
-    "add append apply assert attach build calculate call cast change check clear close collect combine compare compute "
-    "concatenate configure connect convert copy count create decode decorate define delete describe determine disable "
-    "display divide download draw emit enable encode ensure estimate evaluate execute expand export extract fetch fill "
-    "filter find fit flush format generate get give handle import indicate initialize insert inspect invoke iterate "
-    "join list load locate log make map mark merge move normalize open parse perform plot prepare print process "
-    "produce provide push put query raise read register remove rename render repeat replace represent request reset "
-    "resolve restore retrieve return reverse round run sample save scale search select send serialize set shift show "
-    "sort specify split start stop store strip submit sum switch take test tokenize transform translate update upload "
-    "use validate verify wait wrap write yield"
+    "add append apply assert attach build calculate call cast change check clear close collect color combine "
+    "compare compile compute concatenate configure connect construct contain convert copy count create decode "
+    "decorate define delete describe detect determine differentiate disable display divide do download draw drop "
+    "embed emit enable encode ensure estimate evaluate execute expand export extend extract fetch fill filter "
+    "finalize find fit flatten flush format generate get give handle import indicate infer initialize insert "
+    "inspect install invoke iterate join list load locate log look make map mark match merge move normalize open "
+    "override parse patch perform plot prepare print process produce provide push put query raise ravel read "
+    "rebuild reconstruct register reindex release remove rename render repeat replace represent request reset "
+    "resolve restore retrieve return reverse round run sample save scale search select send serialize set shift "
+    "show solve sort specify split start stop store strip submit subtract sum switch take test tokenize transform "
+    "translate truncate try turn update upload use validate verify wait wrap write yield"
 )
+_ORDER = frozenset(ORDER.split())
 
 
 class ScoreWarning(UserWarning):
@@ -188,17 +189,43 @@ def with_factor(
 def query_form(text: str) -> str:
     """Name a text's form by a rule: "question", "instruction" or "phrase".
 
-    A rule of the first word, and of a question mark at the end, made for English documentation: no classifier, and not
-    the categories of the generalisability paper, which a trained model of non-factoid questions assigns.
+    A question ends with its mark or begins with a question word; an instruction begins with one of some 160 verbs,
+    whatever their ending, adverbs before it aside. Made for English documentation: no classifier, and not the
+    categories of the generalisability paper, which a trained model of non-factoid questions assigns.
     """
-    words = re.findall(r"[a-z']+", text.lower())
-    if text.rstrip().endswith("?") or (words and words[0] in QUESTION.split()):
-        return "question"
+    words = [w for w in re.findall(r"[a-z']+", text.lower()) if not w.endswith("ly") or w in _ORDER]
     first = words[0] if words else ""
-    return "instruction" if first in _ORDERS or first.removesuffix("s") in _ORDERS else "phrase"
+    if text.rstrip().endswith("?") or first in QUESTION:
+        return "question"
+    stems = {first, first.removesuffix("s"), first.removesuffix("es"), re.sub("ies$", "y", first)}
+    return "instruction" if stems & _ORDER else "phrase"
 
 
-_ORDERS = frozenset(ORDER.split())
+def planted(
+    means: Mapping[str, tuple[float, float]] | None = None,
+    datasets: int = 12,
+    queries: int = 40,
+    skipped: float = 0.3,
+    sd: tuple[float, float, float] = (0.15, 0.25, 0.2),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Make up score rows with a known truth, for teaching and tests; ``synthetic`` says in every row that they are.
+
+    ``means`` gives each model's true mean at home and abroad, the levels of the factor ``where``; ``sd`` are the
+    standard deviations of datasets, queries and noise. Each model skips a share of the datasets, as on leaderboards.
+    """
+    truth = {"generalist": (0.45, 0.4), "specialist": (0.6, 0.35)} if means is None else means
+    rng, parts = np.random.default_rng(seed), []
+    asked = rng.integers(queries // 2 + 1, 2 * queries, datasets)
+    place = np.repeat(np.arange(datasets), asked)
+    both = (sd[0] * rng.standard_normal(datasets))[place] + sd[1] * rng.standard_normal(len(place))
+    for name, levels in truth.items():
+        y = np.array(levels)[place % 2] + both + sd[2] * rng.standard_normal(len(place))
+        kept = ~np.isin(place, rng.choice(datasets, int(skipped * datasets), replace=False))
+        told = {"model": name, "dataset": [f"set {d}" for d in place], "query": np.arange(len(place)), "ndcg10": y}
+        where = np.array(["home", "abroad"])[place % 2]
+        parts.append(pd.DataFrame(told).assign(where=where, synthetic=True)[kept])
+    return pd.concat(parts, ignore_index=True)
 
 
 def _has(rows: pd.DataFrame, *names: str) -> None:

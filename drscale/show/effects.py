@@ -85,7 +85,7 @@ def interaction_figure(
     for i, model in enumerate(models):
         part = means[(means[other] == model) & means["mean"].notna()]
         colour, symbol = style.series(i, dark)
-        place = np.array([levels.index(str(v)) for v in part[across]]) + _dodge(i, len(models), 0.3)
+        place = np.array([levels.index(str(v)) for v in part[across]]) + _dodge(i, len(models), 0.16)
         hover = (
             f"<b>{model}</b>, %{{customdata[0]}}<br>marginal mean %{{y:.4f}}<br>"
             "95% [%{customdata[1]:.4f}, %{customdata[2]:.4f}]<extra></extra>"
