@@ -68,6 +68,21 @@ def test_the_p_of_a_partial_r_is_that_of_the_regression():
     assert row["control"] == "z, w"
 
 
+def test_within_groups_is_the_regression_with_their_dummies():
+    frame = table(2, 24).assign(g=np.repeat(range(8), 3))
+    dummies = pd.get_dummies(frame["g"], drop_first=True, dtype=float).add_prefix("g")
+    fit = OLS(frame["y"], add_constant(pd.concat([frame[["x", "z"]], dummies], axis=1))).fit()
+    row = correlations(frame, "x", "y", control="z", within="g").iloc[0]
+    assert row["p"] == pytest.approx(fit.pvalues["x"])
+    held = correlations(pd.concat([frame, dummies], axis=1), "x", "y", control=["z", *dummies]).iloc[0]
+    assert list(row[["r", "low", "high"]]) == pytest.approx(list(held[["r", "low", "high"]]))
+    moved = frame.assign(x=frame["x"] + 100 * frame["g"], y=frame["y"] - 7 * frame["g"])
+    for cluster in (None, "g"):
+        again = [correlations(f, "x", "y", within="g", cluster=cluster).iloc[0] for f in (frame, moved)]
+        numbers = ["r", "low", "high", "boot_low", "boot_high", "p"]
+        assert list(again[0][numbers]) == pytest.approx(list(again[1][numbers]))
+
+
 def test_a_partial_correlation_by_hand():
     # r_xy = .6, r_xz = .5, r_yz = .4: (.6 - .2) / sqrt(.75 * .84), on data that has exactly these correlations
     wanted = np.array([[1, 0.6, 0.5], [0.6, 1, 0.4], [0.5, 0.4, 1]])
@@ -220,7 +235,10 @@ FRAME = table(0, 12).assign(flat=1.0, word="a", g=np.repeat(list("abcd"), 3), tw
         (lambda: correlations(FRAME, "x", "x"), "pair of different columns"),
         (lambda: correlations(FRAME, "word", "y"), "column 'word'"),
         (lambda: correlations(FRAME, "flat", "y"), "column 'flat': has one value"),
-        (lambda: correlations(FRAME.head(3), "x", "y"), "3 models with all values, at least 4"),
+        (lambda: correlations(FRAME.head(3), "x", "y"), "3 models .3 rows. with all values are too few, 4"),
+        (lambda: correlations(FRAME, "x", "y", within="none"), "no column 'none'"),
+        (lambda: correlations(FRAME.head(6), "x", "y", within="x"), "too few"),
+        (lambda: correlations(FRAME.assign(x=FRAME["g"].map(ord)), "x", "y", within="g"), "of each 'g'"),
         (lambda: correlations(FRAME.head(6), "x", "y", cluster="g"), "2 values of 'g'"),
         (lambda: correlations(FRAME, "z", "y", control="twice"), "nothing of one of them over"),
         (lambda: correlations(FRAME, "x", "y", level=95), "level=95"),

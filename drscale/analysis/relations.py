@@ -29,6 +29,7 @@ def correlations(
     adjust: Adjust = "holm",
     *,
     cluster: str | None = None,
+    within: str | None = None,
     level: float = 0.95,
     samples: int = 2000,
     seed: int = 0,
@@ -36,7 +37,9 @@ def correlations(
     """Correlate every x with every y over models, a row a pair, with intervals and p-values that say what they assume.
 
     ``control`` names columns that are held fixed: r is then partial, of what linear regression on them leaves over (of
-    the ranks for spearman; of tau by the same algebra for kendall), and each costs a degree of freedom.
+    the ranks for spearman; of tau by the same algebra for kendall), and each costs a degree of freedom. ``within``
+    names a column whose groups are compared inside only: every value is taken less its group's mean, which for pearson
+    is the same as holding a dummy of each group fixed, and costs as much; the bootstrap then draws whole groups.
 
     Without ``cluster`` every row of the table counts as an independent model: ``low`` and ``high`` come from Fisher's z
     (standard error 1 / sqrt(n - 3 - controls); times sqrt(1 + r^2 / 2) for spearman, Bonett & Wright 2000; sqrt(0.437 /
@@ -51,22 +54,15 @@ def correlations(
     leave the pair they are missing in.
     """
     xs, ys, held = _names(x_columns), _names(y_columns), _names(control)
-    _check(
-        table,
-        [*xs, *ys, *held, *([cluster] if cluster else [])],
-        len([*xs, *ys, *held]),
-        method,
-        adjust,
-        level,
-        samples,
-    )
+    _check(table, [*xs, *ys, *held], [c for c in (cluster, within) if c], method, adjust, level, samples)
     pairs = [(x, y) for x in xs for y in ys if x != y]
     if not pairs:
         raise ValueError(f"x_columns={xs}, y_columns={ys}: at least one pair of different columns is needed")
-    rows = [_pair(table, x, y, held, method, cluster, level, len(pairs), samples, seed) for x, y in pairs]
+    how = (held, method, cluster, within, level, len(pairs), samples, seed)
+    rows = [_pair(table, x, y, *how) for x, y in pairs]
     frame = pd.DataFrame(rows)
     frame = frame.assign(p_adjusted=adjusted(frame["p"].to_numpy(), adjust))[COLUMNS]
-    frame.attrs |= {"level": level, "adjust": adjust, "cluster": cluster or ""}
+    frame.attrs |= {"level": level, "adjust": adjust, "cluster": cluster or "", "within": within or ""}
     return frame
 
 
@@ -77,40 +73,45 @@ def _pair(
     held: list[str],
     method: Method,
     cluster: str | None,
+    within: str | None,
     level: float,
     pairs: int,
     samples: int,
     seed: int,
 ) -> dict[str, object]:
     columns = [x, y, *held]
-    part = table.dropna(subset=[*columns, *([cluster] if cluster else [])])
+    part = table.dropna(subset=[*columns, *(c for c in (cluster, within) if c)])
     data = part[columns].to_numpy(dtype=np.float64)
-    n, controls = len(data), len(held)
+    n = len(data)
     codes = np.arange(n) if cluster is None else pd.factorize(part[cluster])[0]
-    groups = int(codes.max()) + 1 if n else 0
-    least = (5 if method == "kendall" else 4) + controls if cluster is None else 3 + controls
-    if groups < least:
+    groups = len(np.unique(codes))
+    inside = np.zeros(n, dtype=np.intp) if within is None else pd.factorize(part[within])[0]
+    lost = len(held) + (len(np.unique(inside)) - 1 if n else 0)  # degrees of freedom beside those of a plain r
+    least = (5 if method == "kendall" else 4) + lost if cluster is None else 3 + len(held)
+    if groups < least or n < 3 + lost:
         what = "models" if cluster is None else f"values of {cluster!r}"
-        raise ValueError(f"{x} and {y}: {groups} {what} with all values, at least {least} are needed")
+        raise ValueError(f"{x} and {y}: {groups} {what} ({n} rows) with all values are too few, {least} are needed")
+    if within is not None:
+        data = data - part[columns].groupby(inside).transform("mean").to_numpy(dtype=np.float64)
     for column, values in zip(columns, data.T, strict=True):
-        if (values == values[0]).all():
-            raise ValueError(f"column {column!r}: has one value in all {n} rows, which correlates with nothing")
+        if np.ptp(values) <= 1e-12 * np.abs(part[column]).max():
+            where = f" of each {within!r}" if within else ""
+            raise ValueError(f"column {column!r}: has one value in all {n} rows{where}, which correlates with nothing")
     data = (data - data.mean(0)) / data.std(0)  # small differences of large numbers stay visible
     r = float(_partial(data, np.ones((1, n)), method)[0])
     if not math.isfinite(r):
         raise ValueError(f"{x} and {y}: control={held} leaves nothing of one of them over")
-    if cluster is None:
-        error, free, p = _textbook(data, r, method)
-    else:
-        error, free, p = _jackknife(data, codes, r, method)
+    error, free, p = _textbook(data, r, method, lost) if cluster is None else _jackknife(data, codes, r, method)
     middle = math.atanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
 
     def ends(share: float) -> tuple[float, float]:
         quantile = stats.norm.ppf(1 - share / 2) if free is None else stats.t.ppf(1 - share / 2, free)
         return math.tanh(middle - quantile * error), math.tanh(middle + quantile * error)
 
-    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=samples)
-    again = _partial(data, drawn[:, codes].astype(np.float64), method)
+    units = inside if within is not None and cluster is None else codes  # a group's mean belongs to all of it
+    count = len(np.unique(units))
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
+    again = _partial(data, drawn[:, units].astype(np.float64), method)
     again = again[np.isfinite(again)]  # a draw of too few different models has no correlation
     tails = [(1 - level) / 2, (1 + level) / 2]
     boot = np.quantile(again, tails) if len(again) >= samples / 2 else np.array([np.nan, np.nan])
@@ -184,19 +185,19 @@ def _scaled(cov: Array, size: Array) -> Array:
 # -------------------------------------------------------------------------------------------------- errors and p-values
 
 
-def _textbook(data: Array, r: float, method: Method) -> tuple[float, int | None, float]:
+def _textbook(data: Array, r: float, method: Method, lost: int) -> tuple[float, int | None, float]:
     """The standard error of atanh r for independent models, t's degrees of freedom (None: normal), and p."""
-    n, held = len(data), data.shape[1] - 2
+    n = len(data)
     if method == "kendall":
-        error = math.sqrt(0.437 / (n - 4 - held))
-        if not held:
+        error = math.sqrt(0.437 / (n - 4 - lost))
+        if not lost:
             return error, None, float(stats.kendalltau(data[:, 0], data[:, 1]).pvalue)
-        m = n - held  # Kim 2015: the variance of tau under independence
+        m = n - lost  # Kim 2015: the variance of tau under independence
         return error, None, float(2 * stats.norm.sf(abs(r) / math.sqrt(2 * (2 * m + 5) / (9 * m * (m - 1)))))
-    free = n - 2 - held
+    free = n - 2 - lost
     p = 2 * stats.t.sf(abs(r) * math.sqrt(free / max(1 - r * r, 1e-300)), free)
     widened = math.sqrt(1 + r * r / 2) if method == "spearman" else 1.0
-    return widened / math.sqrt(n - 3 - held), None, float(p)
+    return widened / math.sqrt(n - 3 - lost), None, float(p)
 
 
 def _jackknife(data: Array, codes: npt.NDArray[np.intp], r: float, method: Method) -> tuple[float, int, float]:
@@ -277,11 +278,11 @@ def _names(columns: str | Sequence[str] | None) -> list[str]:
 
 
 def _check(
-    table: pd.DataFrame, columns: list[str], numeric: int, method: str, adjust: str, level: float, samples: int
+    table: pd.DataFrame, numbers: list[str], names: list[str], method: str, adjust: str, level: float, samples: int
 ) -> None:
-    if missing := [c for c in columns if c not in table]:
+    if missing := [c for c in (*numbers, *names) if c not in table]:
         raise ValueError(f"the table has no column {missing[0]!r}; it has {', '.join(map(str, table.columns))}")
-    if words := [c for c in columns[:numeric] if not pd.api.types.is_numeric_dtype(table[c])]:
+    if words := [c for c in numbers if not pd.api.types.is_numeric_dtype(table[c])]:
         raise ValueError(f"column {words[0]!r}: holds {table[words[0]].dtype}, numbers are needed")
     for name, value, allowed in (("method", method, get_args(Method)), ("adjust", adjust, get_args(Adjust))):
         if value not in allowed:

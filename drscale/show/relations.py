@@ -68,7 +68,8 @@ def relation_figure(
                 continue
             form = style.SERIES_MARKERS[j % 7] if symbol else marker
             seen = any(t.legendgroup == str(group) for t in fig.data)
-            more: dict[str, Any] = {"legendgroup": str(group), "showlegend": not seen}
+            pale = style.tint(colour, 0.4)  # many bars cross each other
+            more: dict[str, Any] = {"legendgroup": str(group), "showlegend": not seen, "bars": pale}
             hover = [", ".join(str(v) for v in _told(row, by, symbol)) for _, row in part.iterrows()]
             plane.point_trace(fig, part, str(group), (x, y), axes, (colour, form), hover, **more)
     if symbol and len(shapes) > 1:
