@@ -7,6 +7,7 @@ What the other words are is passed in as functions (texts, seed) -> texts, by fa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,7 @@ def drop_rates(
     metric: str = "ndcg10",
     *,
     by: Sequence[str] = BY,
+    total: bool = False,
     samples: int = SAMPLES,
     level: float = 0.95,
     seed: int = 0,
@@ -92,8 +94,15 @@ def drop_rates(
     The interval speaks of other queries. ``seed_mean`` and ``seed_sd`` are the mean and the standard deviation of the
     single seeds' drops (:func:`seed_drops`), as Li et al. (2026) report them: they speak of other seeds. ``changed`` is
     the share of queries that the family found something to change in. Where the clean mean is 0, no drop is known.
-    ``by=("model", "family")`` throws the queries of several data sets together.
+    ``by=("model", "family")`` throws the queries of several data sets together; ``total`` adds a row ``all`` for the
+    families together, each with the same weight.
     """
+    if total:
+        rest = [c for c in by if c != "family"]
+        options: dict[str, Any] = {"samples": samples, "level": level, "seed": seed}
+        whole = drop_rates(rows, metric, by=rest, **options).assign(family="all")
+        both = pd.concat([drop_rates(rows, metric, by=by, **options), whole], ignore_index=True)
+        return both.sort_values(rest, kind="stable", key=_first_come, ignore_index=True)
     single = seed_drops(rows, metric, by=by)
     spread = single.groupby(list(by), sort=False)["drop"].agg(seed_mean="mean", seed_sd="std").reset_index()
     out = []
@@ -120,6 +129,10 @@ def seed_drops(rows: pd.DataFrame, metric: str = "ndcg10", *, by: Sequence[str] 
     found = found.rename(columns={f"{metric}_clean": "clean", metric: "attacked"})
     found["drop"] = [_drop(c, a) for c, a in zip(found["clean"], found["attacked"], strict=True)]
     return found
+
+
+def _first_come(column: pd.Series[Any]) -> np.ndarray:
+    return pd.factorize(column)[0]
 
 
 def _drop(clean: float, attacked: float) -> float:
