@@ -62,6 +62,7 @@ def means_figure(
                 marker={"symbol": f"{symbol.removesuffix('-open')}-open", "size": 7, "color": colour},
                 showlegend=i == 0,
                 legendgroup="raw",
+                legendrank=2000,  # last
             )
     return _rows_layout(fig, rows, len(parts), _measure(metric), title, dark)
 
@@ -143,7 +144,7 @@ def caterpillar_figure(
         )
     fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
     words = f"Easier (right) or harder (left) than the model's mean, {_measure(metric)}"
-    _rows_layout(fig, label if len(label) <= MOST else [], 1, words, title, dark)
+    _rows_layout(fig, label[::-1] if len(label) <= MOST else [], 1, words, title, dark)
     if len(label) > MOST:
         fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(label)]})
     return fig

@@ -1,0 +1,108 @@
+"""Figures of mixed models: what they draw is what the frames say."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from mixed_tables import synthetic, without_a_cell
+
+from drscale.analysis import margins, mixed, shares
+from drscale.show import effects, style
+
+
+@cache
+def fit() -> mixed.Mixed:
+    return mixed.fit(synthetic(), "y", "factor")
+
+
+def axis_names(fig: go.Figure) -> dict[str, float]:
+    return dict(zip(fig.layout.yaxis.ticktext, fig.layout.yaxis.tickvals, strict=True))
+
+
+def test_means_stand_in_their_rows_with_their_intervals() -> None:
+    means = margins.marginal_means(fit())
+    fig = effects.means_figure(means, metric="ndcg10", title="Means")
+    marginal, raw = fig.data
+    np.testing.assert_allclose(marginal.x, means["mean"])
+    np.testing.assert_allclose(marginal.x + marginal.error_x.array, means["high"])
+    np.testing.assert_allclose(marginal.x - marginal.error_x.arrayminus, means["low"])
+    np.testing.assert_allclose(raw.x, means["raw"])
+    assert [axis_names(fig)[m] for m in means["model"]] == list(marginal.y)
+    assert marginal.y[0] == len(means) - 1  # the first on top
+    assert fig.layout.xaxis.title.text == "nDCG@10"
+    assert "Means" in fig.layout.title.text
+    assert len(effects.means_figure(means, raw=False).data) == 1
+
+
+def test_two_columns_are_rows_and_colours() -> None:
+    means = margins.marginal_means(fit(), ["model", "factor"])
+    fig = effects.means_figure(means, raw=False)
+    assert [t.name for t in fig.data] == ["f0", "f1"]
+    assert len({t.marker.color for t in fig.data}) == 2
+    assert fig.data[0].y[0] > fig.data[1].y[0]
+    assert "m0" in str(fig.data[0].customdata[0])
+
+
+def test_an_interaction_is_a_line_a_model() -> None:
+    means = margins.marginal_means(fit(), ["model", "factor"])
+    fig = effects.interaction_figure(means)
+    assert [t.name for t in fig.data] == ["m0", "m1", "m2"]
+    assert list(fig.layout.xaxis.ticktext) == ["f0", "f1"]
+    np.testing.assert_allclose(fig.data[1].y, means.query("model == 'm1'")["mean"])
+    np.testing.assert_allclose(np.round(fig.data[1].x), [0, 1])
+    turned = effects.interaction_figure(means, "model")
+    assert [t.name for t in turned.data] == ["f0", "f1"]
+    with pytest.raises(ValueError, match="needs marginal means by two columns"):
+        effects.interaction_figure(margins.marginal_means(fit()))
+    with pytest.raises(ValueError, match="x='size': allowed are 'model', 'factor'"):
+        effects.interaction_figure(means, "size")
+
+
+def test_missing_means_are_left_out() -> None:
+    means = margins.marginal_means(mixed.fit(without_a_cell(), "y", "factor"), ["model", "factor"])
+    drawn = [len(t.x) for t in effects.means_figure(means, raw=False).data]
+    assert sum(drawn) == len(means) - 1
+    assert sum(len(t.x) for t in effects.interaction_figure(means).data) == len(means) - 1
+
+
+def test_a_caterpillar_says_which_effects_are_sure() -> None:
+    found = shares.effects(fit())
+    fig = effects.caterpillar_figure(found)
+    sure = (found["low"] > 0) | (found["high"] < 0)
+    assert [len(t.x) for t in fig.data] == [sure.sum(), (~sure).sum()]
+    assert list(fig.layout.yaxis.ticktext) == found["dataset"].tolist()[::-1]  # the hardest at the bottom
+    places = axis_names(fig)
+    for trace in fig.data:
+        for y, told in zip(trace.y, trace.customdata, strict=True):
+            assert places[told[0]] == y
+    many = effects.caterpillar_figure(shares.effects(fit(), "query"))
+    assert not many.layout.yaxis.showticklabels or len(found) <= effects.MOST
+
+
+def test_shares_are_bars_side_by_side() -> None:
+    found = shares.variance_shares(fit(), draws=20)
+    (bar,) = effects.shares_figure(found).data
+    np.testing.assert_allclose(bar.x, found["share"])
+    np.testing.assert_allclose(bar.x + bar.error_x.array, found["high"])
+    plain = shares.variance_shares(mixed.fit(synthetic(), "y"), draws=0)
+    both = effects.shares_figure({"with": found, "without": plain}, dark=True)
+    assert [t.name for t in both.data] == ["with", "without"]
+    assert both.data[1].error_x.array is None
+    assert list(both.layout.yaxis.ticktext)[:2] == ["model", "factor"]
+    assert both.layout.template.layout.paper_bgcolor == style.colours(True)["paper"]
+
+
+def test_what_cannot_be_drawn_is_said() -> None:
+    for ask, said in (
+        (lambda: effects.means_figure(pd.DataFrame({"model": ["a"]})), "no column 'mean'"),
+        (lambda: effects.means_figure(margins.marginal_means(fit()).head(0)), "no rows"),
+        (lambda: effects.means_figure(margins.marginal_means(fit()).drop(columns="model")), "to name its rows"),
+        (lambda: effects.shares_figure({}), "at least one frame"),
+        (lambda: effects.shares_figure(pd.DataFrame({"source": ["a"]})), "no column 'share'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ask()
