@@ -76,6 +76,8 @@ def test_within_groups_is_the_regression_with_their_dummies():
     assert row["p"] == pytest.approx(fit.pvalues["x"])
     held = correlations(pd.concat([frame, dummies], axis=1), "x", "y", control=["z", *dummies]).iloc[0]
     assert list(row[["r", "low", "high"]]) == pytest.approx(list(held[["r", "low", "high"]]))
+    lonely = pd.concat([frame, frame.tail(2).assign(g=[90, 91])])  # nothing to compare them with
+    assert correlations(lonely, "x", "y", control="z", within="g").iloc[0].equals(row)
     moved = frame.assign(x=frame["x"] + 100 * frame["g"], y=frame["y"] - 7 * frame["g"])
     for cluster in (None, "g"):
         again = [correlations(f, "x", "y", within="g", cluster=cluster).iloc[0] for f in (frame, moved)]

@@ -39,7 +39,8 @@ def correlations(
     ``control`` names columns that are held fixed: r is then partial, of what linear regression on them leaves over (of
     the ranks for spearman; of tau by the same algebra for kendall), and each costs a degree of freedom. ``within``
     names a column whose groups are compared inside only: every value is taken less its group's mean, which for pearson
-    is the same as holding a dummy of each group fixed, and costs as much; the bootstrap then draws whole groups.
+    is the same as holding a dummy of each group fixed, and costs as much; a group of one row says nothing and does not
+    count, and the bootstrap draws whole groups.
 
     Without ``cluster`` every row of the table counts as an independent model: ``low`` and ``high`` come from Fisher's z
     (standard error 1 / sqrt(n - 3 - controls); times sqrt(1 + r^2 / 2) for spearman, Bonett & Wright 2000; sqrt(0.437 /
@@ -81,6 +82,8 @@ def _pair(
 ) -> dict[str, object]:
     columns = [x, y, *held]
     part = table.dropna(subset=[*columns, *(c for c in (cluster, within) if c)])
+    if within is not None:
+        part = part[part.groupby(within)[x].transform("size") > 1]
     data = part[columns].to_numpy(dtype=np.float64)
     n = len(data)
     codes = np.arange(n) if cluster is None else pd.factorize(part[cluster])[0]
