@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.crossed import changes, crossed
+from drscale.analysis.crossed import changes, crossed, ratio
 from drscale.encoder import build
 from drscale.evaluation.instructions import following, found, p_mrr, ranks_of
 from drscale.evaluation.retriever import Retriever, retriever
 from drscale.runs import Recipe
+from drscale.show.instructions import interval_figure
 from drscale.texts import instructions, needs, related
 from drscale.texts.collection import from_pairs
 from drscale.texts.instructions import Instructed
@@ -198,6 +201,17 @@ def test_p_mrr_by_hand() -> None:
     )
     with pytest.raises(ValueError, match="from 1"):
         p_mrr(np.array([0]), np.array([1]))
+
+
+def test_ranks_and_p_mrr_are_those_of_mteb() -> None:
+    """Twelve made-up runs with ties and passages not found; values from MTEB, see the file."""
+    for case in json.loads((ROOT / "tests" / "reference" / "p_mrr.json").read_text())["cases"]:
+        ids, ranks = case["ids"], []
+        for run in (case["before"], case["after"]):
+            rows = np.array([[ids.index(name) for name in run]])
+            ranks.append(ranks_of(np.array([list(run.values())]), rows, np.array([ids.index(case["wanted"])]), ids))
+        assert [int(r[0]) for r in ranks] == case["ranks"]
+        assert p_mrr(*ranks)[0] == pytest.approx(case["p_mrr"], abs=1e-9)
 
 
 @given(RANK, RANK)
@@ -467,3 +481,41 @@ def test_changes_pair_rows() -> None:
         crossed(rows, "w")
     with pytest.raises(ValueError, match="finite"):
         crossed(rows.assign(v=math.nan), "v")
+
+
+def test_a_ratio_of_means_is_resampled_like_a_mean() -> None:
+    rows = grid(effect=3.0, of_needs=0.5).assign(over=lambda r: 2 + 0.2 * r["v"], half=lambda r: r["seed"] % 2)
+    parts = ratio(rows, "v", "over")
+    assert parts["v"].mean() == pytest.approx(rows["v"].mean() / rows["over"].mean())
+    got = crossed(parts, "v", seeds=None, samples=4000).iloc[0]
+    rng = np.random.default_rng(1)
+    sums = rows.groupby("cluster")[["v", "over"]].sum().to_numpy()
+    drawn = rng.multinomial(40, np.full(40, 1 / 40), size=4000) @ sums
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    assert (got["low"], got["high"]) == pytest.approx((low, high), rel=0.02)
+    by_half = ratio(rows, "v", "over", "half").groupby("half")["v"].mean()
+    assert by_half[0] == pytest.approx(rows.query("half == 0")["v"].mean() / rows.query("half == 0")["over"].mean())
+    with pytest.raises(ValueError, match="must be above 0"):
+        ratio(rows.assign(over=0.0), "v", "over")
+
+
+# ----------------------------------------------------------------------------------------------------------- the figure
+
+
+def test_intervals_are_drawn_as_they_are() -> None:
+    table = pd.DataFrame(
+        [("clean", "a", 0.5, 0.4, 0.7), ("typos", "a", 0.3, 0.2, 0.4), ("clean", "b", 0.6, 0.5, 0.8)],
+        columns=["wording", "model", "mean", "low", "high"],
+    )
+    fig = interval_figure(table, "wording", at=0.0)
+    one, other = fig.data
+    assert (list(one.x), list(other.x)) == ([0.5, 0.3], [0.6])
+    assert list(one.error_x.array) == pytest.approx([0.2, 0.1])
+    assert list(one.error_x.arrayminus) == pytest.approx([0.1, 0.1])
+    assert one.y[0] > other.y[0] > one.y[1]  # a line a condition, the first on top, models apart on it
+    assert fig.layout.yaxis.ticktext == ("clean", "typos")
+    assert [t.name for t in interval_figure(table, "wording", names=["b"]).data] == ["b"]
+    with pytest.raises(ValueError, match="model has a, b"):
+        interval_figure(table, "wording", names=["c"])
+    with pytest.raises(ValueError, match="lacks the columns high"):
+        interval_figure(table.drop(columns="high"), "wording")

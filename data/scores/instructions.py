@@ -9,6 +9,7 @@ models and what was measured wait in the cache.
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +49,9 @@ def main(objectives, seeds):
     for objective, seed in models:
         trained(objective, seed, texts)
     models += [(name, 0) for name in BESIDE]
-    write("instructions.parquet", [measured("found", m, s, texts, all_found) for m, s in models])
+    # MiniLM takes long, so its queries are asked clean only.
+    asks = [(m, s, clean_found if m == "minilm" else all_found) for m, s in models]
+    write("instructions.parquet", [measured("found", m, s, texts, ask) for m, s, ask in asks])
     write("instructions_followed.parquet", [measured("followed", m, s, texts, all_followed) for m, s in models])
 
 
@@ -84,16 +87,25 @@ def measured(what, model, seed, texts, measure):
 
 def all_found(ranker, part, seed):
     """What is found for clean and for perturbed queries, asked with their instructions and without."""
-    frames = []
-    for name, (family, strength) in ({"clean": ("", None)} | PERTURBED).items():
+    frames = [clean_found(ranker, part, seed)]
+    for name, (family, strength) in PERTURBED.items():
 
         def change(queries, family=family, strength=strength):
-            return variations(queries, family, strength=strength, seed=seed)["varied"].tolist()
+            return varied(tuple(queries), family, strength, seed)
 
-        for told in (True, False):
-            rows = found(ranker, part, told=told, change=change if family else None)
-            frames.append(rows.assign(wording=name))
+        frames += [found(ranker, part, told=told, change=change).assign(wording=name) for told in (True, False)]
     return pd.concat(frames, ignore_index=True)
+
+
+@cache
+def varied(queries, family, strength, seed):
+    """The same for all models."""
+    return variations(queries, family, strength=strength, seed=seed)["varied"].tolist()
+
+
+def clean_found(ranker, part, seed):
+    """What is found for queries as they are."""
+    return pd.concat([found(ranker, part, told=told).assign(wording="clean") for told in (True, False)])
 
 
 def all_followed(ranker, part, seed):

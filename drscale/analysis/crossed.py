@@ -50,7 +50,8 @@ def changes(
 ) -> pd.DataFrame:
     """Each row's value minus that of the row with ``of == base`` that agrees in ``pairs``; rows of the base are gone.
 
-    A row without its partner, or with two, is refused: then the two sides did not see the same queries.
+    The column ``base`` keeps the value that was taken away. A row without its partner, or with two, is refused: then
+    the two sides did not see the same queries.
     """
     if base not in set(rows[of]):
         raise ValueError(f"changes({of}={base!r}): the rows have {', '.join(map(str, rows[of].unique()))}")
@@ -60,7 +61,26 @@ def changes(
     both = rows[rows[of] != base].merge(partner, on=list(pairs), how="left")
     if lone := int(both["_base"].isna().sum()):
         raise ValueError(f"changes({of}={base!r}): {lone} rows have no partner that agrees in {', '.join(pairs)}")
-    return both.assign(**{value: both[value] - both["_base"]}).drop(columns="_base")
+    return (
+        both.assign(**{value: both[value] - both["_base"]})
+        .drop(columns="base", errors="ignore")
+        .rename(columns={"_base": "base"})
+    )
+
+
+def ratio(rows: pd.DataFrame, value: str, over: str, by: str | Sequence[str] = ()) -> pd.DataFrame:
+    """Turn a column into its rows' parts in mean(value) / mean(over), in each group of ``by``.
+
+    A part is R + (value - R over) / mean(over), R the ratio: the parts' mean is the ratio, and their spread is that of
+    the ratio to first order (the delta method), so that ratios can be paired and resampled like means.
+    """
+    named = [by] if isinstance(by, str) else list(by)
+    parts = rows.groupby(named, sort=False) if named else rows.assign(_all=0).groupby("_all")
+    mean, under = parts[value].transform("mean"), parts[over].transform("mean")
+    if not (under > 0).all():
+        raise ValueError(f"ratio(over={over!r}): its mean must be above 0 in every group")
+    whole = mean / under
+    return rows.assign(**{value: whole + (rows[value] - whole * rows[over]) / under})
 
 
 def _interval(

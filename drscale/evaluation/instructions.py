@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from drscale.evaluation.retriever import Retriever, metrics_of
+from drscale.evaluation.ranking import ranking_metrics
+from drscale.evaluation.retriever import DEPTH, Retriever
 from drscale.texts.instructions import TEMPLATES, Instructed, asked, collection, questions, triplets
 
 Change = Callable[[list[str]], Sequence[str]]
@@ -59,8 +60,7 @@ def following(
     rows = triplets(part, templates, seed)
     if rows.empty:
         raise ValueError("following: no need is answered by two packages, so nothing contradicts")
-    pool = collection(part, questions(part, templates, seed))
-    ids = pool.passages["id"].to_pylist()
+    ids = part.pool.passages["id"].to_pylist()
     place = {name: row for row, name in enumerate(ids)}
     right, other = (rows[c].map(place).to_numpy(np.int64) for c in ("passage", "other_passage"))
     frame = rows[["query", "need", "home", "package", "other"]].copy()
@@ -68,7 +68,7 @@ def following(
     for name, told in (("", rows["told"]), ("contradicted_", rows["other_told"]), ("plain_", [""] * len(rows))):
         texts = [asked(text, words) for text, words in zip(rows["text"], told, strict=True)]
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        scores, found = retriever.rank(list(distinct), pool, len(ids))
+        scores, found = retriever.rank(list(distinct), part.pool, len(ids))
         at = [distinct[text] for text in texts]
         frame[f"{name}rank"] = ranks_of(scores[at], found[at], right, ids)
         frame[f"{name}other_rank"] = ranks_of(scores[at], found[at], other, ids)
@@ -93,16 +93,17 @@ def found(
     dataset, query, need, home, package, told, changed (whether the query's text was), and the ranking metrics.
     """
     rows = questions(part, templates, seed)
-    pool = collection(part, rows, told=told)
     plain = rows["text"].tolist()
     texts = plain if change is None else list(change(plain))
     if len(texts) != len(plain) or not all(isinstance(t, str) and t for t in texts):
         raise ValueError(f"change: gave {len(texts)} texts for {len(plain)} queries; one text each is needed")
     worded = [asked(t, words if told else "") for t, words in zip(texts, rows["told"], strict=True)]
-    metrics = metrics_of(retriever, pool, np.arange(len(rows)), worded)
+    asking = collection(part, rows, told=told)  # its passages are the pool's, in their order
+    scores, places = retriever.rank(worded, part.pool, min(DEPTH, len(part.pool.passages)))
+    metrics = ranking_metrics(asking, np.arange(len(rows)), scores, places)
     frame = rows[["query", "need", "home", "package"]].copy()
     frame.insert(0, "model", retriever.name)
-    frame.insert(1, "dataset", pool.name)
+    frame.insert(1, "dataset", asking.name)
     frame["told"] = told
     frame["changed"] = [a != b for a, b in zip(texts, plain, strict=True)]
     return pd.concat([frame, metrics], axis=1)

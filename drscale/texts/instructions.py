@@ -17,10 +17,11 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from drscale.texts import needs
 from drscale.texts.cache import cached_table, key_of
-from drscale.texts.collection import Collection, shuffled
+from drscale.texts.collection import Collection, from_pairs, shuffled
 from drscale.texts.docs import OUTSIDE, TRAIN, TextsWarning, docs_collections
 from drscale.texts.near import normalised
 from drscale.texts.split import related
@@ -84,6 +85,11 @@ class Instructed:
         if split not in allowed:
             raise ValueError(f"part(split={split!r}): allowed are {', '.join(allowed)}")
         return replace(self, docs=self.docs[self.docs["split"] == split].reset_index(drop=True))
+
+    @cached_property
+    def pool(self) -> Collection:
+        """All docstrings, each query with its own passage: one object, whose passages a retriever encodes once."""
+        return _pairs(self.docs)
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -168,8 +174,6 @@ def collection(part: Instructed, rows: pd.DataFrame, name: str = "instructed", t
 
     Every question has the one passage that its package gives, told or not, so that the two can be compared.
     """
-    import pyarrow as pa
-
     texts = [asked(t, i if told else "") for t, i in zip(rows["text"], rows["told"], strict=True)]
     return Collection(
         name,
@@ -261,9 +265,7 @@ def _split(rows: pd.DataFrame, sides: list[int]) -> None:
 
 def _pairs(rows: pd.DataFrame) -> Collection:
     """Rows as a collection in which each query has its own passage; equal queries stay apart by their ids."""
-    from drscale.texts.collection import from_pairs
-
-    return from_pairs("rows", zip(rows["id"], rows["query"], rows["passage"], strict=True))
+    return from_pairs("docstrings", zip(rows["id"], rows["query"], rows["passage"], strict=True))
 
 
 def _draw(text: str, count: int) -> int:

@@ -35,7 +35,6 @@ from drscale.losses import contrastive_entropy
 from drscale.runs import Recipe
 from drscale.texts import instructions
 from drscale.texts.cache import key_of
-from drscale.texts.collection import from_pairs
 from drscale.texts.instructions import Instructed
 from drscale.training.batches import Batch, tokenised
 from drscale.training.loop import Progress, train
@@ -220,8 +219,7 @@ def instructing(
     single = sum(map(len, found.singles))
     if recipe.batch % PART or single < recipe.batch:
         raise ValueError(f"batch={recipe.batch}: a multiple of {PART}, at most the {single} single pairs")
-    docs = part.docs
-    pairs = tokenised(encoder, from_pairs("docs", zip(docs["id"], docs["query"], docs["passage"], strict=True)))
+    pairs = tokenised(encoder, part.pool)
     mark = key_of("instructions", part.fingerprint, objective, choices)
 
     def tokenise(texts: Sequence[str]) -> Tokens:
