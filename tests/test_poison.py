@@ -19,6 +19,7 @@ from drscale.attacks.importance import gradients
 from drscale.attacks.poison import Poison, candidates, encode_ids, poison, real_pieces, text_of
 from drscale.encoder import build
 from drscale.runs import Recipe
+from drscale.show.poison import guard_figure, rate_figure, transfer_figure
 from drscale.texts import Collection
 
 SMALL = Poison(passages=3, tokens=6, steps=12, candidates=5, batch=8)
@@ -328,6 +329,48 @@ def test_a_defence_is_set_beside_no_defence():
     assert (by.loc["all", ["caught", "refused", "lost"]] == 1).all(axis=None)
     assert by.loc["nobody", "asr"].equals(by.loc["none", "asr"])
     assert (by.loc["nobody", ["caught", "refused", "lost"]] == 0).all(axis=None)
+
+
+# ------------------------------------------------------------------------------------------------------- figures
+
+
+def rates(**columns):
+    base = {"asr": [0.2, 0.5, 0.4, 0.9], "low": [0.1, 0.4, 0.3, 0.8], "high": [0.3, 0.6, 0.5, 1.0]}
+    return pd.DataFrame(base | columns)
+
+
+def test_rates_are_drawn_with_their_bands_a_line_a_number_of_passages():
+    fig = rate_figure(rates(k=[10, 1, 1, 10], passages=[1, 1, 10, 10]))
+    lines = [t for t in fig.data if t.mode == "lines+markers"]
+    assert [t.name for t in lines] == ["passages 1", "passages 10"]
+    assert list(lines[0].x) == [1, 10]
+    assert list(lines[0].y) == [0.5, 0.2]
+    assert len(fig.data) == 4
+    assert list(fig.data[0].y) == [0.6, 0.3, 0.1, 0.4]  # there along the top, back along the bottom
+    with pytest.raises(ValueError, match="several rows"):
+        rate_figure(rates(k=[1, 1, 1, 1], passages=[1, 1, 10, 10]))
+    with pytest.raises(ValueError, match="passages missing"):
+        rate_figure(rates(k=[1, 2, 3, 4]))
+
+
+def test_a_transfer_has_its_sources_down_and_its_targets_across():
+    fig = transfer_figure(rates(source=["a", "a", "b", "b"], target=["a", "c", "a", "b"]))
+    heat = fig.data[0]
+    assert list(heat.y) == ["a", "b"]
+    assert list(heat.x) == ["a", "c", "b"]
+    assert np.array_equal(heat.z, [[0.2, 0.5, np.nan], [0.4, np.nan, 0.9]], equal_nan=True)
+    with pytest.raises(ValueError, match="keep one k"):
+        transfer_figure(rates(source=["a"] * 4, target=["a"] * 4))
+
+
+def test_guards_are_drawn_beside_none():
+    fig = guard_figure(rates(guard=["none", "norm"] * 2, k=[10, 10, 50, 50]))
+    assert list(fig.data[0].y) == ["none", "norm"]
+    assert list(fig.data[0].x) == [0.2, 0.5]
+    with pytest.raises(ValueError, match="k=3"):
+        guard_figure(rates(guard=["none", "norm"] * 2, k=[10, 10, 50, 50]), k=3)
+    with pytest.raises(ValueError, match="no rows"):
+        guard_figure(rates(guard="none", k=1).iloc[:0])
 
 
 # ------------------------------------------------------------------------------------------------------- mistakes
