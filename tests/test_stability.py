@@ -236,6 +236,11 @@ def test_records_give_the_same_drops(rows, tmp_path):
     for column in ("clean", "attacked", "drop", "low", "high", "changed"):
         np.testing.assert_allclose(rates[column], wanted[column])
     assert view.stability_card(rates)
+    figure = view.drops_by_size(
+        store.table([f"stability:{f}" for f in VARY]).assign(params_layers=1e4), ["lost", "same"]
+    )
+    assert [t.name for t in figure.data if t.name] == ["lost", "same"]
+    np.testing.assert_allclose(figure.data[1].y, 100 * wanted["drop"].iloc[[3]])
     assert store.queries()["scope"].nunique() == 1 + 1 + len(VARY)
 
 
@@ -247,6 +252,7 @@ def test_records_give_the_same_drops(rows, tmp_path):
         (lambda: stability(retriever(bag), tiny().test, VARY, seeds=(1, 1)), "each only once"),
         (lambda: stability(retriever(bag), tiny().test, {"x": lambda t, s: ["a"]}), "'x'.*1 texts for 270"),
         (lambda: view.stability_card(pd.DataFrame({"model": []})), "rates: family, metric"),
+        (lambda: view.drops_by_size(pd.DataFrame({"params_layers": [1]}), ["x"]), "no column 'stability:x_drop'"),
         (lambda: view.recorded(pd.DataFrame({"scope": ["ood"]})), "no record"),
         (lambda: drop_rates(pd.DataFrame({"model": []})), "rows: dataset, family, query.*missing"),
     ],

@@ -6,7 +6,7 @@ reads out of run records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,11 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
     right.add_scatter(**_drops(rates, names, "drop, 95% interval over queries", colours["adversarial"], "diamond"))
     for panel, title in ((left, metric), (right, "Drop rate (%)")):
         panel.update_layout(template=style.template(dark), xaxis={"title": {"text": title}})
-        panel.update_layout(yaxis={"autorange": "reversed", "categoryorder": "array", "categoryarray": names})
+        panel.update_layout(
+            yaxis={"type": "category", "autorange": "reversed", "categoryorder": "array", "categoryarray": names}
+        )
     left.update_layout(xaxis={"rangemode": "tozero"})
+    right.update_layout(yaxis={"showticklabels": False})  # the left panel's
     _zero(right, colours)
     card = beside({f"{models[0][0]}": left, "What is lost": right})
     return card.update_layout(height=190 + 34 * len(names))
@@ -103,13 +106,49 @@ def leaderboard_figure(rates: pd.DataFrame, *, dark: bool = False) -> go.Figure:
     for i, model in enumerate(order):
         part = rates[rates["model"] == model].set_index("family").reindex(families).reset_index()
         colour, symbol = style.series(i, dark)
-        height = 0.36 * (2 * i / max(len(order) - 1, 1) - 1)
-        places = [k + height for k in range(len(families))]
+        places = [k + min(0.18, 0.7 / len(order)) * (i - (len(order) - 1) / 2) for k in range(len(families))]
         fig.add_scatter(**_drops(part, places, str(model), colour, symbol, families))
     ticks = {"tickvals": list(range(len(families))), "ticktext": families, "autorange": "reversed", "showgrid": False}
     fig.update_layout(template=style.template(dark), xaxis={"title": {"text": "Drop rate (%)"}}, yaxis=ticks)
     _zero(fig, style.colours(dark))
     return fig.update_layout(height=150 + (26 + 13 * len(order)) * len(families))
+
+
+def drops_by_size(
+    table: pd.DataFrame, families: Sequence[str], x: str = "params_layers", *, dark: bool = False
+) -> go.Figure:
+    """Draw the drop rates of families against model size: runs with their intervals, a line through each size's mean.
+
+    ``table`` is ``RunStore.table()`` with the scopes ``stability:FAMILY``; runs that were not measured are left out.
+    """
+    columns = {f: f"{SCOPE}{f}_drop" for f in families}
+    if missing := [c for c in (x, *columns.values()) if c not in table]:
+        raise ValueError(
+            f"table: has no column {missing[0]!r}; RunStore.table() takes scopes such as 'stability:ordering'"
+        )
+    kept, fig = table.dropna(subset=[x, *columns.values()]), go.Figure()
+    if kept.empty:
+        raise ValueError("table: no run in it was measured for stability")
+    for i, (family, column) in enumerate(columns.items()):
+        colour, symbol = style.series(i, dark)
+        drop, low, high = (100 * kept[f"{column}{end}"] for end in ("", "_low", "_high"))
+        mean = drop.groupby(kept[x]).mean()
+        fig.add_scatter(
+            x=mean.index, y=mean, mode="lines", line={"color": colour, "width": 2}, showlegend=False, hoverinfo="skip"
+        )
+        fig.add_scatter(
+            x=kept[x] * 1.03 ** (i - (len(columns) - 1) / 2),  # side by side, or the bars would hide each other
+            y=drop,
+            mode="markers",
+            name=family,
+            marker={"symbol": symbol, "size": 8, "color": colour},
+            error_y=traces.bars(drop, low, high, style.tint(colour, 0.45)),
+            customdata=kept["rung"] if "rung" in kept else kept[x],
+            hovertemplate=f"<b>%{{customdata}}</b>, {family}<br>%{{y:.1f}}%<extra></extra>",
+        )
+    fig.update_layout(template=style.template(dark), xaxis=style.count_axis(kept[x], x))
+    fig.update_layout(yaxis={"title": {"text": "Drop rate (%)"}}, height=440)
+    return fig.add_hline(0, line={"dash": "dot", "color": style.colours(dark)["faint"], "width": 1.5})
 
 
 def recorded(domains: pd.DataFrame, names: Mapping[str, str] | None = None, metric: str = "ndcg10") -> pd.DataFrame:
