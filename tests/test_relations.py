@@ -290,6 +290,9 @@ def test_a_scatter_leaves_out_what_has_no_value() -> None:
     fig = relation_figure(rows, "x", "y", by="strategy", log_x=True)
     assert sum(len(t.x) for t in fig.data) == 11
     assert fig.layout.xaxis.type == "log"
+    counts = relation_figure(rows.assign(x=rows["x"] * 1e4), "x", "y", by="strategy", log_x=True)
+    assert "20K" in counts.layout.xaxis.ticktext
+    assert "2" in fig.layout.xaxis.ticktext
 
 
 def test_the_matrix_is_as_pale_as_its_intervals_are_near_zero() -> None:

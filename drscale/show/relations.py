@@ -83,7 +83,7 @@ def relation_figure(
         if low <= 0:
             raise ValueError(f"log_x=True: {x} has values of 0 or below")
         ticks = style.log_ticks(low / 1.1, high * 1.1)
-        fig.update_layout(xaxis={"type": "log", "tickvals": ticks, "ticktext": [f"{t:.3g}" for t in ticks]})
+        fig.update_layout(xaxis={"type": "log", "tickvals": ticks, "ticktext": [_tick(t) for t in ticks]})
     return fig
 
 
@@ -139,6 +139,10 @@ def _ordered(rows: pd.DataFrame, by: str) -> list[Any]:
     """The values of a column, rungs from the smallest on, others as they come."""
     groups = list(dict.fromkeys(rows[by]))
     return sorted(groups, key=lambda rung: _size(str(rung))) if by == "rung" else groups
+
+
+def _tick(value: float) -> str:
+    return style.count_text(value) if value >= 1000 else f"{value:.3g}"
 
 
 def _size(rung: str) -> tuple[int, int]:
