@@ -19,7 +19,7 @@ from drscale.attacks.importance import gradients
 from drscale.attacks.poison import Poison, candidates, encode_ids, poison, real_pieces, text_of
 from drscale.encoder import build
 from drscale.runs import Recipe
-from drscale.show.poison import guard_figure, rate_figure, transfer_figure
+from drscale.show.poison import guard_figure, rate_figure, score_figure, transfer_figure
 from drscale.texts import Collection
 
 SMALL = Poison(passages=3, tokens=6, steps=12, candidates=5, batch=8)
@@ -361,6 +361,16 @@ def test_a_transfer_has_its_sources_down_and_its_targets_across():
     assert np.array_equal(heat.z, [[0.2, 0.5, np.nan], [0.4, np.nan, 0.9]], equal_nan=True)
     with pytest.raises(ValueError, match="keep one k"):
         transfer_figure(rates(source=["a"] * 4, target=["a"] * 4))
+
+
+def test_the_score_is_drawn_as_it_was_heard():
+    trail = []
+    poison(encoder(), QUERIES, SMALL, note=lambda step, values: trail.append({"step": step, **values}))
+    (line,) = score_figure(trail).data
+    assert list(line.x) == list(range(1, 13))
+    assert (np.diff(line.y) >= 0).all()
+    with pytest.raises(ValueError, match="step, score missing"):
+        score_figure([])
 
 
 def test_guards_are_drawn_beside_none():

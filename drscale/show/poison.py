@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,18 @@ def guard_figure(table: pd.DataFrame, k: int = 10, dark: bool = False) -> go.Fig
     fig.update_layout(template=style.template(dark), height=150 + 36 * part["guard"].nunique())
     fig.update_layout(xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": {"text": f"ASR@{k} left"}})
     fig.update_yaxes(autorange="reversed", title={"text": "Guard"})
+    return fig
+
+
+def score_figure(trail: Sequence[Mapping[str, float]] | pd.DataFrame, dark: bool = False) -> go.Figure:
+    """Draw the mean score of passages in the making; ``trail`` has step and score, as ``note`` of ``poison`` hears."""
+    table = pd.DataFrame(trail)
+    _check(table, ("step", "score"))
+    fig = go.Figure()
+    line = {"color": style.colours(dark)["in_domain"], "width": 2, "shape": "hv"}
+    fig.add_scatter(x=table["step"], y=table["score"], mode="lines", line=line, name="mean score")
+    fig.update_layout(template=style.template(dark), height=380)
+    fig.update_layout(xaxis={"title": {"text": "Step"}}, yaxis={"title": {"text": "Mean score over the cluster"}})
     return fig
 
 
