@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,12 @@ def test_broken_trec_files_are_named(trec: tuple[Path, Path], run: str, qrels: s
 def test_a_missing_trec_file_is_named(trec: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match=r"none\.run: no such file"):
         scores.from_trec(trec[0].with_name("none.run"), trec[1])
+
+
+def test_what_trec_files_need_is_said(trec: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    with pytest.raises(ValueError, match="pip install ir-measures"):
+        scores.from_trec(*trec)
 
 
 # ---------------------------------------------------------------------------------------------------------------- MTEB

@@ -104,10 +104,11 @@ def fit(
 ) -> Mixed:
     """Fit ``metric ~ model * factor + (1 | dataset/query)`` to a row for each model and query.
 
-    The arguments name columns; queries of the same name in two datasets are two queries. ``query=None`` leaves the
-    queries' variance out, for means of datasets (MTEB's files); ``interaction=False`` lets every model gain alike from
-    the factor. The answer is exact for any balance. The model takes for granted that, but for the factor, a dataset is
-    as easy for one model as for another; where it is not, models differ less surely than their contrasts say.
+    The arguments name columns; queries of the same name in two datasets are two queries, and several rows of one model
+    and query, as of seeds, are repeats. ``query=None`` leaves the queries' variance out, for means of datasets (MTEB's
+    files); ``interaction=False`` lets every model gain alike from the factor. The answer is exact for any balance. The
+    model takes for granted that, but for the factor, a dataset is as easy for one model as for another; where it is
+    not, models differ less surely than their contrasts say.
     """
     columns = {"metric": metric, "model": model, "dataset": dataset}
     columns |= {k: v for k, v in (("factor", factor), ("query", query)) if v is not None}

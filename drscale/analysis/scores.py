@@ -7,6 +7,7 @@ several sources are put together with ``pandas.concat``, and :func:`drscale.anal
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import warnings
@@ -111,8 +112,10 @@ def from_trec(
     is counted in a ScoreWarning. ``positives`` counts the relevant documents; where it is 0 nobody can score above 0.
     ``dataset`` is the qrels' name if it is not given.
     """
-    import ir_measures  # part of the lab extra
-
+    try:
+        ir_measures = importlib.import_module("ir_measures")
+    except ModuleNotFoundError:
+        raise ValueError("TREC files need ir-measures, which is not installed: pip install ir-measures") from None
     wanted = [ir_measures.parse_measure(m) for m in measures]
     relevant = _columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
     relevant["relevance"] = relevant["relevance"].astype(int)
