@@ -1,9 +1,9 @@
 """Does training to follow instructions change what a retriever finds when queries are perturbed?
 
-Four objectives on the same rows, three seeds, one small rung; BM25 and MiniLM, untrained on these rows, stand beside
-them. Writes two files beside this one: instructions.parquet (a row for each model, seed, wording and question) and
-instructions_followed.parquet (a row for each question beside its contradicting one). Interrupt it as you like: trained
-models and what was measured wait in the cache.
+Four objectives on the same rows, three seeds, one small rung; BM25 stands beside them. Writes two files beside this
+one: instructions.parquet (a row for each model, seed, wording and question) and instructions_followed.parquet (a row
+for each question beside its contradicting one). Interrupt it as you like: trained models and what was measured wait in
+the cache.
 
     python data/scores/instructions.py
 """
@@ -26,7 +26,7 @@ from drscale.trained import keep_model, load_model, model_path
 from drscale.training.instructions import OBJECTIVES, train_instructed
 
 SEEDS = (0, 1, 2)
-BESIDE = ("bm25", "minilm")
+BESIDE = ("bm25",)
 # How queries are perturbed: a family of variations and its strength. A typing error in one word of ten, and in three.
 PERTURBED = {family: (family, None) for family in FAMILIES} | {"misspelling of 3 in 10": ("misspelling", 0.3)}
 RECIPE = Recipe(
@@ -49,9 +49,7 @@ def main(objectives, seeds):
     for objective, seed in models:
         trained(objective, seed, texts)
     models += [(name, 0) for name in BESIDE]
-    # MiniLM takes long, so its queries are asked clean only.
-    asks = [(m, s, clean_found if m == "minilm" else all_found) for m, s in models]
-    write("instructions.parquet", [measured("found", m, s, texts, ask) for m, s, ask in asks])
+    write("instructions.parquet", [measured("found", m, s, texts, all_found) for m, s in models])
     write("instructions_followed.parquet", [measured("followed", m, s, texts, all_followed) for m, s in models])
 
 
