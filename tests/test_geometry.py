@@ -15,7 +15,7 @@ from torch import nn
 
 from drscale.encoder import BiEncoder, Tower
 from drscale.evaluation import geometry as g
-from drscale.evaluation.retriever import retriever
+from drscale.evaluation.retriever import Retriever, retriever
 from drscale.runs import Found
 
 CLOUDS = st.tuples(st.integers(0, 10_000), st.integers(5, 40), st.integers(2, 12))
@@ -221,6 +221,8 @@ def test_a_table_of_any_retriever():
     lexical = g.geometry("bm25", test, seeds=3)
     assert list(lexical["metric"]) == ["hubs", "never_found"]
     assert list(lexical["n"]) == [135, 135]  # half of the queries
+    blind = Retriever("no vectors", retriever(bag).rank)
+    assert g.geometry(blind, test).equals(g.geometry(bag, test).tail(2).reset_index(drop=True))  # on the same texts
 
 
 def test_the_interval_holds_further_draws():

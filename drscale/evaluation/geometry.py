@@ -129,7 +129,7 @@ def hubness(rows: npt.ArrayLike, passages: int) -> tuple[float, float]:
 
 
 def hubness_by_chance(queries: int, passages: int, k: int = K) -> tuple[float, float]:
-    """What :func:`hubness` would be on average if each query found k passages at random (a binomial's values)."""
+    """Say what :func:`hubness` would be if each query found k passages at random (a binomial's skewness and zeros)."""
     if queries < 1 or not 1 <= k < passages:
         raise ValueError(
             f"hubness_by_chance: queries={queries}, passages={passages}, k={k}: 1 query and 1 <= k < passages"
@@ -139,7 +139,7 @@ def hubness_by_chance(queries: int, passages: int, k: int = K) -> tuple[float, f
 
 
 def spectral_norms(model: nn.Module, maps: bool = False) -> dict[str, float]:
-    """The largest singular value of each Linear layer of a transformer, by the layer's name.
+    """Take the largest singular value of each Linear layer of a transformer, by the layer's name.
 
     Embeddings, pooler and language-model head do not count. Of a BiEncoder the bodies count, one where the towers
     share it. The map from a frozen word table to the rung's width belongs to the embeddings, and the projection behind
@@ -167,7 +167,7 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def geometry(
-    model: Any, collection: Collection, *, points: int = POINTS, seeds: int = SEEDS, k: int = K, name: str = ""
+    model: Any, collection: Collection, *, points: int = POINTS, seeds: int = SEEDS, k: int = K
 ) -> pd.DataFrame:
     """Measure the geometry of any retriever on a collection; a row a metric, with an interval over draws.
 
@@ -185,7 +185,7 @@ def geometry(
         raise ValueError(
             f"{collection.name}: {len(rows_asked)} queries and {count} passages are too few to have a geometry"
         )
-    found = retriever(model, name)
+    found = retriever(model)
     texts = collection.queries["text"].take(rows_asked).to_pylist()
     draws: dict[str, list[float]] = {}
     over: dict[str, tuple[int, str]] = {}
@@ -203,15 +203,14 @@ def geometry(
         vectors = _vectors(found.encode, found.encode_passages, collection, texts)
         _, rows = search(*vectors, depth=k)
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)  # the same texts for every model
+        rng = np.random.default_rng(seed)  # the same texts for every model, with vectors or without
+        cloud, pairs, some = (rng.choice(n, take[what], replace=False) for what, n in _sizes(collection).items())
         if vectors is not None:
             queries, passages = vectors
-            cloud = passages[rng.choice(count, take["passages"], replace=False)]
-            note("passages", **cloud_measures(cloud))
-            pairs = rng.choice(len(collection.pairs[0]), take["pairs"], replace=False)
+            note("passages", **cloud_measures(passages[cloud]))
             q, p = (side[pairs] for side in collection.pairs)
             note("pairs", alignment=alignment(queries[np.searchsorted(rows_asked, q)], passages[p]))
-        hubs, never = hubness(rows[rng.choice(len(rows_asked), take["queries"], replace=False)], count)
+        hubs, never = hubness(rows[some], count)
         note("queries", hubs=hubs, never_found=never)
     frame = pd.DataFrame([_row(m, values, *over[m]) for m, values in draws.items()], columns=COLUMNS)
     if not isinstance(model, nn.Module):
@@ -232,7 +231,7 @@ def cloud_measures(vectors: npt.ArrayLike) -> dict[str, float]:
 
 
 def geometry_found(encoder: BiEncoder, texts: Benchmark, run: Run | None = None) -> Found:
-    """The geometry on a benchmark's in-domain test as the scope ``geometry``, for :func:`drscale.trained.measure`.
+    """Measure the geometry on a benchmark's test as the scope ``geometry``, for :func:`drscale.trained.measure`.
 
     ``isoscore_width`` judges the points by the dimensions that the encoder's width leaves them, where the projection
     is wider: there ``isoscore`` grows with the width, whatever the points do.
