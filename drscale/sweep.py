@@ -24,6 +24,7 @@ from drscale.study import grid as grid
 from drscale.study import load_study as load_study
 from drscale.texts import Benchmark, Source
 from drscale.trained import keep_model, texts_of, trained_on
+from drscale.training.allowed import check
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -62,11 +63,12 @@ def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
 
     FLOPs assume texts as long as they may be; the time is learnt from the store's finished runs, whatever machine
     made them, where there are at least two, else it is a guess, and ``table.attrs['how']`` says which. A recipe that
-    spells its texts or synonyms as nobody reads them is refused here, before anything is trained.
+    spells its texts or synonyms as nobody reads them, or asks of its strategy what that has no use for, is refused
+    here, before anything is trained.
     """
     recipes = list(dict.fromkeys(recipes))
     for recipe in recipes:
-        _check_spelling(recipe)
+        _check(recipe)
     found = {run.key: run for run in store.runs()} if store.path.is_dir() else {}
     rows = []
     for recipe in recipes:
@@ -91,10 +93,11 @@ def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
     return Plan(recipes, store, table.drop(columns="steps"))
 
 
-def _check_spelling(recipe: Recipe) -> None:
+def _check(recipe: Recipe) -> None:
     from drscale.attacks.synonyms import SynonymSource
 
     try:
+        check(recipe)
         Source.parse(recipe.texts)
         SynonymSource.parse(recipe.synonyms)
     except ValueError as e:
@@ -230,7 +233,6 @@ def _make(
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
     from drscale.training.prepare import all_texts, made_ready
-    from drscale.training.strategies import check
 
     check(recipe)
     if recipe.pairs > len(texts.train):

@@ -67,6 +67,12 @@ def test_plan_run_and_plan_again(small, tmp_path, capsys):
     assert not list(tmp_path.glob(".checkpoints/*"))
 
 
+def test_a_plan_refuses_what_a_strategy_has_no_use_for(tmp_path):
+    recipes = [BASE, BASE.but(strategy="hard_negative", synonyms="wordnet")]
+    with pytest.raises(ValueError, match="synonyms=wordnet: strategy='hard_negative' makes no use of it"):
+        sweep.plan(recipes, RunStore(tmp_path))
+
+
 def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
     run = sweep.run_one(BASE, RunStore(tmp_path))
     predicted = sweep.plan([BASE.but(seed=5)], RunStore(tmp_path)).table["flops"].iloc[0]

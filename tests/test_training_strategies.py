@@ -21,8 +21,9 @@ from drscale.ladder import predicted_flops
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
 from drscale.runs import Recipe, RunStore
 from drscale.training import augment, loop, mining, pareto, prepare, strategies
+from drscale.training.allowed import VARIANTS, WITHOUT_LOSS, check
 from drscale.training.batches import draw, tokenised, touched_pairs
-from drscale.training.strategies import VARIANTS, Strategy, check
+from drscale.training.strategies import Strategy
 
 SMALL = Recipe(texts="folder:tiny", rung="L2H12", steps=40, batch=16, negatives=32, projection=24, rate=3e-3)
 EVERY = [(s, v) for s, variants in VARIANTS.items() for v in variants if s != "standard"]
@@ -625,3 +626,8 @@ def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:
     assert told[["effectiveness", "robustness", "omega"]].notna().all().all()
     again = sweep.run_one(adversarial.recipe, RunStore(tmp_path / "again"))
     assert json.loads(again.to_json())["measures"] == json.loads(adversarial.to_json())["measures"]
+
+
+def test_every_variant_has_a_robustness_loss_or_is_known_to_have_none() -> None:
+    every = {(strategy, variant) for strategy, variants in VARIANTS.items() for variant in variants}
+    assert every - strategies.ROBUST.keys() == WITHOUT_LOSS

@@ -1,8 +1,8 @@
 """Stability and geometry of the models of data/runs/docs-models, added to their records.
 
-Stability: 300 queries of the test set in five families of other words, five seeds, synonyms from WordNet. Geometry: on the
-test set's passages. Both need the trained models: `drscale sweep data/runs/docs-models.py` makes those that are not there.
-Interrupt it as you like, it goes on where it was.
+Stability: 300 queries of the test set in five families of other words, five seeds, synonyms from WordNet. Geometry: on
+the test set's passages. Both need the trained models: `drscale sweep data/runs/docs-models.py` makes those that are
+not there. Interrupt it as you like, it goes on where it was.
 
     python data/scores/docs_models.py
 """

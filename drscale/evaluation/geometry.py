@@ -231,7 +231,7 @@ def cloud_measures(vectors: npt.ArrayLike) -> dict[str, float]:
 
 
 def geometry_found(encoder: BiEncoder, texts: Benchmark, run: Run | None = None) -> Found:
-    """Measure the geometry on a benchmark's test as the scope ``geometry``, for :func:`drscale.trained.measure`.
+    """Measure the geometry on a benchmark's test set as the scope ``geometry``, for :func:`drscale.trained.measure`.
 
     ``isoscore_width`` judges the points by the dimensions that the encoder's width leaves them, where the projection
     is wider: there ``isoscore`` grows with the width, whatever the points do.

@@ -18,10 +18,11 @@ from drscale.runs import Recipe
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
 from drscale.training import augment, mining
+from drscale.training.allowed import check
 from drscale.training.augment import Perturb
 from drscale.training.batches import Pairs, tokenised
 from drscale.training.loop import train
-from drscale.training.strategies import Strategy, check
+from drscale.training.strategies import Strategy
 
 SURROGATE_WIDTH, SURROGATE_STEPS = 48, 400
 
