@@ -41,9 +41,9 @@ ASKED, KNOWN = 4000, 2000  # training queries to cluster, real passages a guard 
 # At one size, what else one may do; all else is as in ATTACK.
 VARIANTS: dict[str, dict[str, Any]] = {
     "queries": {"form": "queries"},
-    "wide": {"candidates": 100, "steps": 500},
     "all": {"pieces": "all"},
     "gold": {"start": "gold"},
+    "wide": {"candidates": 100, "steps": 200},
 }
 VARIED = "L2H24"
 PLAIN: dict[str, Any] = {"variant": "standard", "passages": SHARED, "guard": "none"}
