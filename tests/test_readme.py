@@ -15,6 +15,7 @@ import pytest
 from conftest import NO_TORCH, ROOT
 
 from drscale import sweep
+from drscale.texts import benchmark
 
 README = (ROOT / "README.md").read_text()
 
@@ -46,6 +47,20 @@ def test_any_encoder_is_measured() -> None:
     exec(code.replace('"docs"', '"planted"'), names)
     assert {"in_domain", "ood"} <= names["scored"].measures.keys()  # type: ignore[attr-defined]
     assert "start=checkpoint" in str(names["recipe"])
+
+
+def test_any_retriever_gets_its_drop_rates() -> None:
+    (code,) = blocks("python", "drop_rates")
+    names: dict[str, object] = {"model": bag_of_letters, "benchmark": benchmark}
+    *body, last = code.replace('"docs"', '"planted"').strip().splitlines()
+    exec("\n".join(body), names)
+    drops = eval(last, names)
+    assert set(drops["model"]) == {"bag_of_letters", "bm25"}
+    assert drops.groupby("model").size().tolist() == [5, 5]
+
+
+def bag_of_letters(texts: list[str]) -> np.ndarray:
+    return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], dtype=float)
 
 
 def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
