@@ -86,8 +86,8 @@ def ratio(rows: pd.DataFrame, value: str, over: str, by: str | Sequence[str] = (
 def _interval(
     rows: pd.DataFrame, value: str, cluster: str, seeds: str | None, samples: int, level: float, seed: int
 ) -> dict[str, float]:
-    across, clusters = pd.factorize(rows[cluster])
-    down, drawn = pd.factorize(rows[seeds]) if seeds else (np.zeros(len(rows), np.int64), [0])
+    across, clusters = pd.factorize(rows[cluster], sort=True)
+    down, drawn = pd.factorize(rows[seeds], sort=True) if seeds else (np.zeros(len(rows), np.int64), [0])
     shape = (len(clusters), len(drawn))
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (across, down), rows[value].to_numpy(float))
