@@ -40,8 +40,9 @@ lab: $(READY)
 app: $(APP_READY)
 	cd notebooks/apps && JUPYTER_PATH=. $(abspath $(BIN))/python -m voila .
 
+# A file's tests share what they set up, so files go to the two workers whole; one thread each, or they fight for cores.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -198,6 +198,15 @@ def test_rows_of_mteb_files_are_means_without_queries(results: Path) -> None:
     assert margins.contrasts(fit)["difference"].abs().tolist() == pytest.approx([0.115])
 
 
+def test_published_mteb_files() -> None:
+    """Two files of embeddings-benchmark/results, commits b160a3f and b805e95, cut to a few metrics."""
+    rows = scores.from_mteb(ROOT / "tests" / "reference" / "mteb", split="test").set_index("dataset")
+    assert rows["model"].unique().tolist() == ["GritLM/GritLM-7B"]
+    assert rows.loc["FiQA2018", ["ndcg10", "recall100", "main_score"]].tolist() == [0.59908, 0.89464, 0.59908]
+    assert rows.index.drop("FiQA2018").tolist() == ["DiaBlaBitextMining:fr-en", "DiaBlaBitextMining:en-fr"]
+    assert rows.drop("FiQA2018")["ndcg10"].isna().all()  # a task that is no retrieval has other metrics
+
+
 def test_older_and_split_mteb_files(results: Path, tmp_path: Path) -> None:
     old = tmp_path / "SciFact.json"
     old.write_text(json.dumps({"mteb_dataset_name": "SciFact", "test": {"ndcg_at_10": 0.7, "evaluation_time": 3.0}}))
