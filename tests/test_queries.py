@@ -1,8 +1,10 @@
 import random
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -260,6 +262,47 @@ def test_a_seq2seq_model_writes_the_same_again(tmp_path):
     assert frame.attrs["note"].startswith(f"hub:{tmp_path}")
 
 
+class Phrasebook:
+    """A tokenizer and a model in one that know a dozen words of two languages, and which they speak."""
+
+    words: ClassVar = ["en", "de", "big", "gross", "house", "Haus", "large"]
+    pairs: ClassVar = {
+        ("en", "de"): {"big": "gross", "house": "Haus"},
+        ("de", "en"): {"gross": "large", "Haus": "house"},
+    }
+    device = "cpu"
+    src_lang = ""
+
+    def get_lang_id(self, language):
+        return {"en": 0, "de": 1}[language]
+
+    def __call__(self, text, **options):
+        return {"input_ids": torch.tensor([[self.words.index(w) for w in text.split()]])}
+
+    def generate(self, input_ids, forced_bos_token_id, **options):
+        known = self.pairs[self.src_lang, self.words[forced_bos_token_id]]
+        return torch.tensor([[self.words.index(known[self.words[i]]) for i in input_ids[0]]])
+
+    def decode(self, ids, skip_special_tokens):
+        return " ".join(self.words[i] for i in ids)
+
+
+def test_back_translation_goes_there_and_back(monkeypatch):
+    book = Phrasebook()
+    monkeypatch.setattr(paraphrase, "_seq2seq", lambda name: (book, book))
+    frame = vary(["big house"], "paraphrase", method="back:a/model")
+    assert frame.loc[0, ["varied", "method"]].tolist() == ["large house", "back:a/model"]
+    with pytest.raises(ValueError, match="no language 'xx'"):
+        paraphrase.back("a/model", pivot="xx")
+    monkeypatch.setattr(paraphrase, "_seq2seq", lambda name: (object(), None))
+    with pytest.raises(ValueError, match="'back:a/model': its tokenizer names no languages"):
+        paraphrase.back("a/model")
+    with pytest.raises(ValueError, match="a model's name is missing"):
+        vary(SOME, "paraphrase", method="back:")
+    with pytest.raises(ValueError, match="needs method='hub:ID' or a function"):
+        vary(["计算平均值"], "paraphrase", method="back:a/model")  # it would be read as English
+
+
 # ------------------------------------------------------------------------------------------------------------ Chinese
 
 
@@ -316,7 +359,7 @@ def test_ids_are_kept():
         (lambda: vary(SOME, "ordering", method="swap"), "swap.*of ordering, allowed are none"),
         (lambda: vary(SOME, "paraphrase", method="t5"), "t5.*'hub:ID'"),
         (lambda: vary(SOME, "paraphrase", method="hub:"), "a model's name is missing"),
-        (lambda: vary(SOME, "paraphrase", method="hub:nobody/nothing"), "hub:nobody/nothing.*'rules' needs none"),
+        (lambda: vary(SOME, "paraphrase", method="hub:nobody/nothing"), "nobody/nothing.*'rules' needs none"),
         (lambda: vary(SOME, "synonym", floor=0.5), "floor=0.5.*together with similarity"),
         (lambda: vary(SOME, "synonym", synonyms="thesaurus"), "thesaurus"),
         (lambda: families(["typos"]), "'typos', allowed are misspelling"),

@@ -1,4 +1,4 @@
-"""Paraphrases of queries: plain rules that need nothing, and a seq2seq model of the hub where one can be had.
+"""Paraphrases of queries: plain rules that need nothing; a seq2seq or translation model where one can be had.
 
 The rules know how documentation and searchers phrase things in English, and no more: the frame of a sentence changes
 ("Compute the mean." - "how to compute the mean"), a clause moves to the front, a fixed phrase is said another way.
@@ -206,6 +206,42 @@ def hub(name: str, prefix: str = "paraphrase: ", tokens: int = 64) -> Callable[[
     return write
 
 
+def back(name: str, pivot: str = "de", tokens: int = 64) -> Callable[[list[str], int], list[str]]:
+    """Translation into another language and back, as a function (texts, seed) -> paraphrases.
+
+    Made for many-to-many models of M2M100's kin, such as ``facebook/m2m100_418M``; ``pivot`` is a language as the
+    model's tokenizer spells it. Five beams, so the seed changes nothing.
+    """
+    if not name:
+        raise ValueError("method='back:': a model's name is missing")
+    tokenizer, model = _seq2seq(name)
+    if not hasattr(tokenizer, "get_lang_id"):
+        raise ValueError(f"method='back:{name}': its tokenizer names no languages; a model like M2M100 is needed")
+    for language in ("en", pivot):
+        try:
+            tokenizer.get_lang_id(language)
+        except KeyError:
+            raise ValueError(f"method='back:{name}': its tokenizer has no language {language!r}") from None
+
+    def write(texts: list[str], seed: int) -> list[str]:
+        abroad = [_translated(tokenizer, model, text, "en", pivot, tokens) for text in texts]
+        return [_translated(tokenizer, model, text, pivot, "en", tokens) for text in abroad]
+
+    return write
+
+
+def _translated(tokenizer: Any, model: Any, text: str, source: str, target: str, tokens: int) -> str:
+    import torch
+
+    tokenizer.src_lang = source
+    ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=512)
+    asked = {k: v.to(model.device) for k, v in ids.items() if k in ("input_ids", "attention_mask")}
+    first = tokenizer.get_lang_id(target)
+    with torch.inference_mode():
+        out = model.generate(**asked, forced_bos_token_id=first, num_beams=5, max_new_tokens=tokens)
+    return str(tokenizer.decode(out[0], skip_special_tokens=True))
+
+
 @lru_cache(maxsize=1)
 def _seq2seq(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -213,7 +249,7 @@ def _seq2seq(name: str) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as e:
+    except (ImportError, OSError, ValueError) as e:
         said = str(e).splitlines()[0]
-        raise ValueError(f"method='hub:{name}': no seq2seq model can be had there ({said}); 'rules' needs none") from e
+        raise ValueError(f"method: no seq2seq model can be had at {name!r} ({said}); 'rules' needs none") from e
     return tokenizer, model.eval()

@@ -73,8 +73,8 @@ def variations(
     - ``synonym``: words that are neither stop words nor code are swapped for substitutes out of ``synonyms``
       (:func:`drscale.attacks.synonyms.synonyms`).
     - ``paraphrase``: the strength is the share of the queries. Methods: ``rules`` (the default, of this module's own,
-      for English; see :mod:`drscale.attacks.paraphrase`), ``hub:ID`` (a seq2seq model) or a function (texts, seed) ->
-      texts.
+      for English; see :mod:`drscale.attacks.paraphrase`), ``hub:ID`` (a seq2seq model), ``back:ID`` (a model that
+      translates to German and back) or a function (texts, seed) -> texts.
 
     ``similarity``, a function from texts to vectors or ``"minilm"``, measures the cosine of both wordings. Synonyms and
     paraphrases below ``floor`` (0.7 unless given) are not taken; another family has a floor only where it is given.
@@ -136,9 +136,9 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
     if floor is not None and (blind or not -1 <= floor <= 1):
         raise ValueError(f"floor={floor}: between -1 and 1, and only together with similarity")
     if family == "paraphrase":
-        if method is None or method == "rules" or callable(method) or str(method).startswith("hub:"):
+        if method is None or method == "rules" or callable(method) or str(method).startswith(("hub:", "back:")):
             return share
-        raise ValueError(f"method={method!r}: of paraphrase, allowed are 'rules', 'hub:ID' or a function")
+        raise ValueError(f"method={method!r}: of paraphrase, allowed are 'rules', 'hub:ID', 'back:ID' or a function")
     allowed = TYPOS if family == "misspelling" else ()
     if method is not None and method not in allowed:
         said = ", ".join(allowed) if allowed else "none to choose"
@@ -148,7 +148,8 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
 
 def _check_script(text: str, family: str, method: Any) -> None:
     """Refuse what needs words between spaces where there are none."""
-    if not HAN.search(text) or (family == "paraphrase" and method not in (None, "rules")):
+    own = method not in (None, "rules") and not str(method).startswith("back:")  # that one translates from English
+    if not HAN.search(text) or (family == "paraphrase" and own):
         return
     if family != "misspelling":
         hint = "; a paraphrase needs method='hub:ID' or a function" if family == "paraphrase" else ""
@@ -188,7 +189,7 @@ def _made(
         return tried, [[words.source] * TRIES for _ in texts], f"synonyms {words.source}"
     chosen = [rng.random() < share for rng in luck]
     if callable(method) or (method or "rules") != "rules":
-        write = method if callable(method) else paraphrase.hub(str(method).removeprefix("hub:"))
+        write = method if callable(method) else _writer(str(method))
         name = method if isinstance(method, str) else "function"
         asked = [t for t, yes in zip(texts, chosen, strict=True) if yes]
         written = iter(_rewritten(write, asked, seed))
@@ -199,6 +200,11 @@ def _made(
         )
     ruled = [paraphrase.rules(t, rng) if yes else (t, "") for t, rng, yes in zip(texts, luck, chosen, strict=True)]
     return [[r[0]] for r in ruled], [[r[1]] for r in ruled], paraphrase.NOTE
+
+
+def _writer(method: str) -> Vary:
+    kind, _, name = method.partition(":")
+    return paraphrase.back(name) if kind == "back" else paraphrase.hub(name)
 
 
 def _rewritten(write: Vary, texts: list[str], seed: int) -> list[str]:
