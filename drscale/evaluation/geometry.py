@@ -15,7 +15,7 @@ from torch import nn
 from drscale.encoder import BiEncoder
 from drscale.evaluation.ranking import search
 from drscale.evaluation.retriever import asked, retriever
-from drscale.evaluation.score import Encode, checked
+from drscale.evaluation.score import Encode, checked, unit_rows
 from drscale.runs import Found, Measure, Run
 from drscale.texts import Benchmark, Collection
 
@@ -145,6 +145,13 @@ def spectral_norms(model: nn.Module, maps: bool = False) -> dict[str, float]:
     share it. The map from a frozen word table to the rung's width belongs to the embeddings, and the projection behind
     the pooling to no layer; ``maps`` adds both.
     """
+    found = _norms(model, maps)
+    if not found:
+        raise ValueError(f"spectral_norms: {type(model).__name__} has no Linear layer that counts")
+    return found
+
+
+def _norms(model: nn.Module, maps: bool = False) -> dict[str, float]:
     found = {}
     for name, layer in _layers(model):
         body = not any(part in NOT_WEIGHTED for part in name.split("."))
@@ -152,8 +159,6 @@ def spectral_norms(model: nn.Module, maps: bool = False) -> dict[str, float]:
             body = body and ".body." in name
         if body or maps:
             found[name] = float(np.linalg.norm(layer.weight.detach().float().cpu().numpy(), 2))
-    if not found:
-        raise ValueError(f"spectral_norms: {type(model).__name__} has no Linear layer that counts")
     return found
 
 
@@ -172,11 +177,12 @@ def geometry(
     """Measure the geometry of any retriever on a collection; a row a metric, with an interval over draws.
 
     ``model`` is what :func:`drscale.evaluation.retriever.retriever` takes; what has no vectors, as BM25, has hubness
-    only, and a model whose weights can be seen has a spectral norm. Each of ``seeds`` draws takes ``points`` passages,
-    pairs or queries without replacement, but at most half of those there are, so that draws differ; ``n`` says how
-    many. ``low`` and ``high`` tell where one further draw of that many would fall, with 95% (mean +- t s sqrt(1 + 1 /
-    seeds)): the uncertainty of the sample of texts, not of another training seed. Spectral norms are exact. Most
-    metrics depend on how many points there are: compare models on the same collection with the same ``points``.
+    only, and a model whose Linear layers can be seen has a spectral norm. Each of ``seeds`` draws takes ``points``
+    passages, pairs or queries without replacement, but at most half of those there are, so that draws differ; ``n``
+    says how many. ``low`` and ``high`` tell where one further draw of that many would fall, with 95% (mean +- t s
+    sqrt(1 + 1 / seeds)): the uncertainty of the sample of texts, not of another training seed. Spectral norms are
+    exact. Most metrics depend on how many points there are: compare models on the same collection with the same
+    ``points``.
     """
     if points < 4 or seeds < 2 or k < 1:
         raise ValueError(f"geometry: points={points}, seeds={seeds}, k={k}: at least 4 points, 2 seeds and k=1")
@@ -213,9 +219,11 @@ def geometry(
         hubs, never = hubness(rows[some], count)
         note("queries", hubs=hubs, never_found=never)
     frame = pd.DataFrame([_row(m, values, *over[m]) for m, values in draws.items()], columns=COLUMNS)
-    if not isinstance(model, nn.Module):
+    module = getattr(found, "module", None)  # of a model that was named, as "minilm"
+    seen = model if isinstance(model, nn.Module) else module
+    norms = list(_norms(seen).values()) if isinstance(seen, nn.Module) else []
+    if not norms:
         return frame
-    norms = list(spectral_norms(model).values())
     exact = pd.DataFrame([("spectral_norm", *[float(np.mean(norms))] * 3, len(norms), "layers")], columns=COLUMNS)
     return pd.concat([frame, exact], ignore_index=True)
 
@@ -230,28 +238,29 @@ def cloud_measures(vectors: npt.ArrayLike) -> dict[str, float]:
     }
 
 
-def geometry_found(encoder: BiEncoder, texts: Benchmark, run: Run | None = None) -> Found:
+def geometry_found(encoder: Any, texts: Benchmark, run: Run | None = None) -> Found:
     """Measure the geometry on a benchmark's test set as the scope ``geometry``, for :func:`drscale.trained.measure`.
 
     ``isoscore_width`` judges the points by the dimensions that the encoder's width leaves them, where the projection
-    is wider: there ``isoscore`` grows with the width, whatever the points do.
+    is wider: there ``isoscore`` grows with the width, whatever the points do. Of a retriever that is no BiEncoder the
+    two are one, and one without vectors has neither.
     """
     frame = geometry(encoder, texts.test)
     rows = frame[COLUMNS[:-1]].to_numpy().tolist()
     measures = {metric: Measure(mean, low, high, n) for metric, mean, low, high, n in rows}
-    full = _dimension(encoder)
-    if full > encoder.shape.width:
-        m, scale = measures["isoscore"], (full - 1) / (encoder.shape.width - 1)
+    if m := measures.get("isoscore"):
+        scale = _widening(encoder) if isinstance(encoder, BiEncoder) else 1.0
         measures["isoscore_width"] = Measure(m.mean * scale, m.low * scale, m.high * scale, m.n)
-    else:
-        measures["isoscore_width"] = measures["isoscore"]
-    note = f"{texts.test.name}; {SEEDS} draws of {measures['isoscore'].n} passages; intervals for one further draw"
+    what, n = ("passages", m.n) if m else ("queries", measures["hubs"].n)
+    note = f"{texts.test.name}; {SEEDS} draws of {n} {what}; intervals for one further draw"
     return Found({"geometry": measures}, pd.DataFrame(), note)
 
 
-def _dimension(encoder: BiEncoder) -> int:
-    projection = encoder.passage_tower.projection
-    return projection.out_features if isinstance(projection, nn.Linear) else encoder.shape.width
+def _widening(encoder: BiEncoder) -> float:
+    """By how much isoscore shrinks because a projection is wider than the encoder."""
+    projection, width = encoder.passage_tower.projection, encoder.shape.width
+    full = projection.out_features if isinstance(projection, nn.Linear) else width
+    return (full - 1) / (width - 1) if full > width else 1.0
 
 
 def _sizes(collection: Collection) -> dict[str, int]:
@@ -294,8 +303,6 @@ def _centred(vectors: npt.ArrayLike) -> Array:
 
 def _unit(vectors: npt.ArrayLike, least: int = 2) -> Array:
     points = _points(vectors, least)
-    length = np.linalg.norm(points, axis=1, keepdims=True)
-    if not length.all():
-        raise ValueError(f"vectors: {int((length == 0).sum())} of {len(points)} are zero and have no direction")
-    unit: Array = points / length
-    return unit
+    if null := int((np.linalg.norm(points, axis=1) == 0).sum()):
+        raise ValueError(f"vectors: {null} of {len(points)} are zero and have no direction")
+    return unit_rows(points)

@@ -82,12 +82,16 @@ def unit(encode: Encode, what: str = "encode") -> Encode:
     """The same encoder with vectors of length 1, so that inner products are cosines; a null vector stays null."""
 
     def encode_unit(texts: list[str]) -> np.ndarray:
-        vectors = checked(encode, texts, what)
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        found: np.ndarray = vectors / np.where(length > 0, length, 1)
-        return found
+        return unit_rows(checked(encode, texts, what))
 
     return encode_unit
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (rows) at length 1; a null vector stays null."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: np.ndarray = vectors / np.where(length > 0, length, 1)
+    return found
 
 
 def _pools(v: _Vectors, collection: Collection, negatives: int, repeats: int) -> torch.Tensor:
