@@ -9,18 +9,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 from tiny import tiny
 
+from drscale.attacks import exposed as made_known
 from drscale.attacks import poison as made_by
 from drscale.attacks.clusters import Cluster, clusters_of, kmeans, pairs_of
-from drscale.attacks.defence import defended, guard
+from drscale.attacks.defence import defended, guard, guarded
 from drscale.attacks.exposed import exposed, rate_interval, success
 from drscale.attacks.importance import gradients
 from drscale.attacks.poison import Poison, candidates, encode_ids, poison, real_pieces, text_of
 from drscale.encoder import build
+from drscale.evaluation.retriever import Retriever, retriever
 from drscale.runs import Recipe
 from drscale.show.poison import guard_figure, rate_figure, score_figure, transfer_figure
 from drscale.texts import Collection
+from drscale.texts.collection import from_pairs
 
 SMALL = Poison(passages=3, tokens=6, steps=12, candidates=5, batch=8)
 QUERIES = tiny().train.queries["text"].to_pylist()[:120]
@@ -274,8 +278,76 @@ def test_intervals_hold_the_rate_and_know_doubt_at_the_ends():
     never = success(rows.assign(rank=np.nan), k=(10,))
     assert never["asr"][0] == never["low"][0] == 0 < never["high"][0] < 0.02
     assert rate_interval(np.ones(10)) == pytest.approx((1.0, 0.6915, 1.0), abs=1e-3)  # 0.025 ** (1 / 10)
+    assert success(rows, k=10).equals(success(rows, k=(10,)))
     twice = pd.concat([rows, rows.assign(rank=np.nan)])  # a second seed that never succeeds
     assert success(twice, k=(50,))["asr"][0] == pytest.approx(success(rows, k=(50,))["asr"][0] / 2)
+
+
+def test_a_list_that_ended_has_no_more_passages_to_beat():
+    """Row -1 says that nothing more was found; its score, here 0, is nobody's."""
+
+    def rank(queries, collection, depth):
+        scores = np.tile(np.array([-1.0, 0.0, 0.0], np.float32)[:depth], (len(queries), 1))
+        return scores, np.tile(np.array([3, -1, -1])[:depth], (len(queries), 1))
+
+    def negative(texts):
+        return np.full((len(texts), 1), 1.0)
+
+    short = Retriever("short", rank, negative, lambda texts: np.full((len(texts), 1), -0.5))
+    rows = exposed(short, tiny().test, ["x"])
+    assert (rows["rank"] == 1).all()
+    assert np.allclose(rows["margin"], 0.5)
+    worse = Retriever("worse", rank, negative, lambda texts: np.full((len(texts), 1), -2.0))
+    assert (exposed(worse, tiny().test, ["x"])["rank"] == 2).all()
+
+
+def test_where_nothing_is_found_there_is_no_margin():
+    pairs = [("a", "alpha", "alpha beta"), ("b", "unheard", "beta gamma"), ("c", "delta", "delta")]
+    rows = exposed("bm25", from_pairs("c", pairs), ["unheard of", "alpha beta"], depth=3).set_index("query")
+    assert rows["rank"].notna().tolist() == [True, True, False]
+    assert rows["passage"].tolist() == [1, 0, -1]
+    assert np.isfinite(rows["margin"].iloc[0])
+    assert rows["margin"].iloc[1:].isna().all()  # only poison was found; only a real passage was
+
+
+def test_no_rate_is_told_of_ranks_that_nobody_looked_at():
+    rows = exposed(encoder(), tiny().test, ["x"], depth=20)
+    assert success(rows, k=20)["k"].tolist() == [20]
+    with pytest.raises(ValueError, match=r"k=50: lists were looked at down to rank 20 only"):
+        success(rows)
+    stored = rows.drop(columns="depth")  # as in a file
+    with pytest.raises(ValueError, match=r"k=100: .* rank 50"):
+        success(stored, k=(10, 100))
+    assert len(success(stored, k=100, depth=100)) == 1
+    with pytest.raises(ValueError, match="rank 20 only"):
+        success(pd.concat([stored, rows]), k=30, depth=100)
+
+
+def test_values_that_belong_together_are_worth_fewer():
+    hits, groups = np.repeat([1.0, 0.0], [60, 20]), np.repeat(np.arange(8), 10)  # six groups all caught, two all missed
+    alone, together = rate_interval(hits), rate_interval(hits, groups=groups)
+    assert alone[0] == together[0] == 0.75
+    few = rate_interval(np.repeat([1.0, 0.0], [6, 2]))  # the groups themselves, of which each tells one thing
+    assert together[1] < few[1] + 0.02 < alone[1]
+    assert together[2] > few[2] - 0.02 > alone[2]
+    by_hand = 0.75 * 0.25 / (8 / 7 * (6 * 2.5**2 + 2 * 7.5**2) / 80**2) * (stats.t.ppf(0.975, 79) / 2.364624) ** 2
+    assert made_known._worth(hits, groups, 0.95) == pytest.approx(by_hand, rel=1e-5)
+    assert rate_interval(np.ones(80), groups=groups) == pytest.approx((1.0, *rate_interval(np.ones(8))[1:]))
+    mixed = np.tile([1.0, 1, 1, 0], 20)  # spread evenly over the groups: no less than independent ones
+    assert rate_interval(mixed, groups=np.repeat(np.arange(20), 4)) == pytest.approx(rate_interval(mixed), abs=0.02)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=2, max_size=40))
+def test_groups_never_make_surer_than_independence(drawn):
+    hits, groups = np.array([h for h, _ in drawn], float), [g for _, g in drawn]
+    if len(set(groups)) < 2:
+        return
+    share, low, high = rate_interval(hits, groups=groups)
+    alone = rate_interval(hits)
+    assert 0 <= low <= share <= high <= 1
+    assert low <= alone[1] + 1e-9
+    assert high >= alone[2] - 1e-9
 
 
 # ------------------------------------------------------------------------------------------------------ the guards
@@ -329,6 +401,22 @@ def test_a_defence_is_set_beside_no_defence():
     assert (by.loc["all", ["caught", "refused", "lost"]] == 1).all(axis=None)
     assert by.loc["nobody", "asr"].equals(by.loc["none", "asr"])
     assert (by.loc["nobody", ["caught", "refused", "lost"]] == 0).all(axis=None)
+
+
+def test_what_a_guard_lets_through_is_listed_as_if_it_were_all():
+    texts = texts_of(poisoned())
+    rows = exposed(encoder(), tiny().test, texts, depth=7, limit=50)
+    loud = guard("norm", encoder(), tiny().train.passages["text"].to_pylist(), rate=0.01)
+    first_out = replace(loud, suspicion=lambda given: np.array([t == texts[0] for t in given], float), threshold=0.5)
+    left, out = guarded(encoder(), first_out, tiny().test, texts, rows)
+    assert out.tolist() == [True, False, False]
+    pd.testing.assert_frame_equal(left, exposed(encoder(), tiny().test, texts[1:], depth=7, limit=50))
+    none, out = guarded(encoder(), replace(loud, threshold=-1.0), tiny().test, texts, rows)
+    assert out.all()
+    assert none["rank"].isna().all()
+    assert none["query"].tolist() == rows["query"].tolist()
+    assert (none["passage"] == -1).all()
+    assert none.dtypes.equals(rows.dtypes)
 
 
 # ------------------------------------------------------------------------------------------------------- figures
@@ -420,6 +508,28 @@ def test_mistakes_are_named():
         exposed(encoder(), tiny().test, ["x"], depth=0)
     with pytest.raises(ValueError, match="rank"):
         success(pd.DataFrame({"query": ["a"]}))
+    rows = pd.DataFrame({"model": ["m", None], "dataset": "d", "query": ["a", "b"], "rank": [1.0, np.nan]})
+    with pytest.raises(ValueError, match="rows: the table is empty"):
+        success(rows.iloc[:0])
+    with pytest.raises(ValueError, match="'model' is missing in 1 of 2 rows"):
+        success(rows)
+    with pytest.raises(ValueError, match="level=95"):
+        success(rows, by="dataset", level=95)
+    with pytest.raises(ValueError, match="k=0"):
+        success(rows, k=0, by="dataset")
+    with pytest.raises(ValueError, match="hits: a list of zeros and ones"):
+        rate_interval([])
+    with pytest.raises(ValueError, match="hits: a list of zeros and ones"):
+        rate_interval([0.5])
+    with pytest.raises(ValueError, match="groups: 1 labels of 1 groups; one for each of 2 hits"):
+        rate_interval([0, 1], groups=["a"])
+    with pytest.raises(ValueError, match="groups: 2 labels of 1 groups"):
+        rate_interval([0, 1], groups=["a", "a"])
+    for stranger in (retriever(encoder()), "bm25"):
+        with pytest.raises(ValueError, match=f"{type(stranger).__name__}: the attack .* BiEncoder.*exposed"):
+            poison(stranger, QUERIES, SMALL)
+        with pytest.raises(ValueError, match=f"{type(stranger).__name__}: a drscale BiEncoder is needed"):
+            guard("norm", stranger, QUERIES)
     with pytest.raises(ValueError, match="kind='smell'"):
         guard("smell", encoder(), QUERIES)
     with pytest.raises(ValueError, match="rate=0"):

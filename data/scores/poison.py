@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,22 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from drscale.attacks.defence import Kind, guard
+from drscale.attacks.defence import Kind, guard, guarded
 from drscale.attacks.exposed import exposed
 from drscale.attacks.poison import Poison, poison
 from drscale.encoder import BiEncoder
 from drscale.evaluation.retriever import Retriever, retriever
 from drscale.runs import Recipe, RunStore, write_atomic
-from drscale.texts import Benchmark
+from drscale.texts import Benchmark, Collection
 from drscale.trained import load_model, model_path, texts_of
 
 HERE = Path(__file__).resolve().parent
 PASSAGES, RANKS = HERE / "poison_passages.parquet", HERE / "poison.parquet"
-# A fifth of the published candidates: on the way to the same local optimum at a fifth of the cost; "wide" has them all.
+# A fifth of the published candidates and a fiftieth of the steps, to save time: a passage may still be on its way when
+# they end (the column steps says so). "wide" has all candidates and twice the steps.
 ATTACK = Poison(steps=100, candidates=20)
 COUNTS, SHARED = (1, 10, 50), 10  # passages; how many are tried on other encoders
-FOREIGN, OTHERS = ("pandas",), ("bm25", "minilm")
+TEST, FOREIGN, OTHERS = "docs:test", ("pandas",), ("bm25", "minilm")
 GUARDS: tuple[Kind, ...] = ("norm", "likelihood", "centroids", "twins")
 ASKED, KNOWN = 4000, 2000  # training queries to cluster, real passages a guard is set up with
 # At one size, what else one may do; all else is as in ATTACK.
@@ -92,23 +93,24 @@ def attack(
         made = poison(encoder, asked, how)
         key: dict[str, Any] = {"source": recipe.rung, "seed": recipe.seed, "variant": name, "passages": how.passages}
         told = made.drop(columns="ids").assign(**key, recipe=str(recipe))
-        rows = [rows_of(source, texts, made["text"].tolist(), FOREIGN).assign(guard="none")]
+        open_to = exposed(source, texts.test, made["text"].tolist())
+        rows = [tidy(open_to), rows_of(source, made["text"].tolist(), {n: texts.ood[n] for n in FOREIGN})]
+        rows = [r.assign(guard="none") for r in rows]
         for one in guards if name == "standard" else []:
-            out = one.refuses(made["text"].tolist())
+            left, out = guarded(source, one, texts.test, made["text"].tolist(), open_to)
             told[one.kind], told[f"{one.kind}_refused"] = out, refused[one.kind]
-            left = made.loc[~out, "text"].tolist()
-            clean = rows[0][rows[0]["dataset"] == "docs:test"].assign(rank=float("nan"))
-            rows.append((rows_of(source, texts, left) if left else clean).assign(guard=one.kind))
+            rows.append(tidy(left).assign(guard=one.kind))
         yield told, pd.concat(rows, ignore_index=True).assign(**key)
 
 
-def rows_of(model: Retriever, texts: Benchmark, passages: list[str], foreign: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The rank of the best passage for each query of the test split and of a foreign package."""
-    parts = {"docs:test": texts.test} | {name: texts.ood[name] for name in foreign}
-    found = [exposed(model, c, passages).assign(dataset=name) for name, c in parts.items()]
-    return pd.concat(found, ignore_index=True).rename(columns={"model": "target"})[
-        ["target", "dataset", "query", "rank"]
-    ]
+def rows_of(model: Retriever, passages: list[str], parts: Mapping[str, Collection]) -> pd.DataFrame:
+    """The rank of the best passage for each query of some collections."""
+    return pd.concat([tidy(exposed(model, c, passages), name) for name, c in parts.items()], ignore_index=True)
+
+
+def tidy(rows: pd.DataFrame, dataset: str = TEST) -> pd.DataFrame:
+    """What is stored of the rows of one collection."""
+    return rows.assign(dataset=dataset).rename(columns={"model": "target"})[["target", "dataset", "query", "rank"]]
 
 
 def attack_all(recipes: list[Recipe], store: RunStore, texts: Benchmark, first: bool) -> None:
@@ -140,7 +142,7 @@ def carry_over(targets: list[Recipe | str], seeds: range, store: RunStore, texts
         ]
         if missing:
             model = retriever(name) if own is None else retriever(load_model(own, store, texts), name)
-            new = [rows_of(model, texts, t).assign(source=s, seed=i, **PLAIN) for s, i, t in missing]
+            new = [rows_of(model, t, {TEST: texts.test}).assign(source=s, seed=i, **PLAIN) for s, i, t in missing]
             ranks = kept(RANKS, ranks, *new)
 
 

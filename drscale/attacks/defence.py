@@ -16,6 +16,7 @@ import pandas as pd
 from drscale.attacks.clusters import kmeans
 from drscale.attacks.exposed import CUTS, exposed, rate_interval, success
 from drscale.encoder import BiEncoder
+from drscale.evaluation.score import unit_rows
 from drscale.texts import Collection
 
 Kind = Literal["norm", "likelihood", "centroids", "twins"]
@@ -59,6 +60,8 @@ def guard(
         raise ValueError(f"kind={kind!r}: allowed are {', '.join(get_args(Kind))}")
     if not 0 < rate < 1:
         raise ValueError(f"rate={rate}: a share between 0 and 1 of real passages that may be refused")
+    if not isinstance(encoder, BiEncoder):
+        raise ValueError(f"encoder={type(encoder).__name__}: a drscale BiEncoder is needed, as load_model gives one")
     known = list(real)
     if len(known) * rate < 1:
         raise ValueError(f"real: {len(known)} passages are too few to tell a rate of {rate:g} from none")
@@ -75,13 +78,9 @@ def guard(
             raise ValueError("queries: kind='centroids' needs queries to cluster")
         judging, suspicion = known, _near_queries(encoder, list(queries), clusters, seed)
     else:
-        own = _unit(encoder.encode_passages(known))
+        own = unit_rows(encoder.encode_passages(known))
         return Guard(kind, _twins(encoder, own), float(np.quantile(_nearest(own, own, itself=True), 1 - rate)), rate)
     return Guard(kind, suspicion, float(np.quantile(suspicion(judging), 1 - rate)), rate)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _near_queries(
@@ -89,10 +88,10 @@ def _near_queries(
 ) -> Callable[[list[str]], np.ndarray]:
     vectors = encoder.encode(queries)
     labels = kmeans(vectors, clusters, seed)
-    centroids = _unit(np.stack([vectors[labels == label].mean(0) for label in range(clusters)]))
+    centroids = unit_rows(np.stack([vectors[labels == label].mean(0) for label in range(clusters)]))
 
     def suspicion(texts: list[str]) -> np.ndarray:
-        nearest: np.ndarray = (_unit(encoder.encode_passages(texts)) @ centroids.T).max(1)
+        nearest: np.ndarray = (unit_rows(encoder.encode_passages(texts)) @ centroids.T).max(1)
         return nearest
 
     return suspicion
@@ -100,7 +99,7 @@ def _near_queries(
 
 def _twins(encoder: BiEncoder, known: np.ndarray) -> Callable[[list[str]], np.ndarray]:
     def suspicion(texts: list[str]) -> np.ndarray:
-        own = _unit(encoder.encode_passages(texts))
+        own = unit_rows(encoder.encode_passages(texts))
         return np.maximum(_nearest(own, own, itself=True), _nearest(own, known))
 
     return suspicion
@@ -149,6 +148,21 @@ def _neighbours(ids: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nda
     return wide[:-1][inside], wide[1:][inside]
 
 
+def guarded(
+    model: object, one: Guard, collection: Collection, passages: Sequence[str], rows: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows of :func:`drscale.attacks.exposed.exposed` with what a guard lets through, and which passages it refuses.
+
+    ``rows`` are those without it, of the same passages; they say how deep to look. The real passages that the guard
+    refuses stay in the list, which is a little kind to it: without them what got through would stand higher.
+    """
+    refused = one.refuses(passages)
+    through = [text for text, out in zip(passages, refused, strict=True) if not out]
+    if not through:
+        return rows.assign(rank=np.float32(np.nan), passage=np.int32(-1), margin=np.float32(np.nan)), refused
+    return exposed(model, collection, through, depth=int(rows["depth"].iloc[0]), limit=len(rows)), refused
+
+
 def defended(
     model: object,
     guards: Sequence[Guard],
@@ -161,19 +175,18 @@ def defended(
     """What each guard does to an attack: a row a guard and k, and first one without any guard.
 
     Columns: ``guard``, ``caught`` (share of the poisoned passages, with ``caught_low`` and ``caught_high``, Clopper and
-    Pearson's), ``refused`` (share of the collection's real passages, beside the ``rate`` that was asked for), ``lost``
-    (share of queries with no relevant passage left), then ``k``, ``asr``, ``low``, ``high``, ``queries`` of the attack
-    with what got through, as :func:`drscale.attacks.exposed.success`. The real passages that were refused stay in the
-    list when ranks are counted: they are few, and the attack is not made easier for it.
+    Pearson's for independent ones; of several attacks see :func:`drscale.attacks.exposed.rate_interval`), ``refused``
+    (share of the collection's real passages, beside the ``rate`` that was asked for), ``lost`` (share of queries with
+    no relevant passage left), then ``k``, ``asr``, ``low``, ``high``, ``queries`` of the attack with what got through,
+    as :func:`drscale.attacks.exposed.success`. The real passages that were refused stay in the list when ranks are
+    counted, so a guard that refuses many of them looks better than it is.
     """
     poisoned, real = list(passages), collection.passages["text"].to_pylist()
     rows = exposed(model, collection, poisoned, depth=max(k), limit=limit)
     shown = [success(rows, k).assign(guard="none", caught=0.0, refused=0.0, lost=0.0, rate=0.0)]
     pair_query, pair_passage = collection.pairs
     for one in guards:
-        caught = one.refuses(poisoned)
-        through = [text for text, out in zip(poisoned, caught, strict=True) if not out]
-        left = exposed(model, collection, through, depth=max(k), limit=limit) if through else rows.assign(rank=np.nan)
+        left, caught = guarded(model, one, collection, poisoned, rows)
         refused = one.refuses(real)
         alive = np.bincount(pair_query, ~refused[pair_passage])[np.unique(pair_query)] > 0
         share, low, high = rate_interval(caught.astype(float))

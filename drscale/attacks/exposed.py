@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy.stats import beta
+from scipy.stats import beta, t
 
 from drscale.evaluation.entropy import interval
 from drscale.evaluation.retriever import Retriever, asked, retriever
@@ -34,8 +34,8 @@ def exposed(
     at random, the same ones for every model.
 
     Columns: ``model``, ``dataset``, ``query``, ``rank`` (1 is best; missing below ``depth``; a real passage of the same
-    score goes first), ``passage`` (which of the passages; -1: none) and ``margin`` (its score minus that of the best
-    real passage).
+    score goes first), ``passage`` (which of the passages; -1: none), ``margin`` (its score minus that of the best real
+    passage; missing where one of the two was not found) and ``depth``.
     """
     found = retriever(model, name)
     if isinstance(passages, str) or not len(passages):
@@ -47,12 +47,14 @@ def exposed(
     if found.encode is None or found.encode_passages is None:
         real, best, which = _indexed(found, collection, list(passages), texts, depth)
     else:
-        real, _ = found.rank(texts, collection, min(depth, len(collection.passages)))
+        real, places = map(np.asarray, found.rank(texts, collection, min(depth, len(collection.passages))))
+        real = np.where(places < 0, -np.inf, real)  # row -1 pads a list that ended
         scores = found.encode(texts) @ found.encode_passages(list(passages)).T  # (queries, passages)
         which = scores.argmax(1)
         best = scores[np.arange(len(scores)), which]
     ahead = (real >= best[:, None]).sum(1)  # real passages, as deep as the list was asked for
     rank = np.where((which >= 0) & (ahead < depth), ahead + 1.0, np.nan)
+    told = (which >= 0) & np.isfinite(real[:, 0])
     return pd.DataFrame(
         {
             "model": found.name,
@@ -60,7 +62,8 @@ def exposed(
             "query": collection.queries["id"].take(rows).to_pylist(),
             "rank": rank.astype(np.float32),
             "passage": which.astype(np.int32),
-            "margin": (best - real[:, 0]).astype(np.float32),
+            "margin": np.where(told, best - np.where(told, real[:, 0], 0), np.nan).astype(np.float32),
+            "depth": np.int32(depth),
         }
     )
 
@@ -86,24 +89,44 @@ def _indexed(
 
 
 def success(
-    rows: pd.DataFrame, k: Sequence[int] = CUTS, by: Sequence[str] = ("model", "dataset"), level: float = 0.95
+    rows: pd.DataFrame,
+    k: int | Sequence[int] = CUTS,
+    by: str | Sequence[str] = ("model", "dataset"),
+    level: float = 0.95,
+    *,
+    depth: int | None = None,
 ) -> pd.DataFrame:
     """The attack success rate ASR@k: the share of queries with a poisoned passage in the top k; a row a group and k.
 
     ``rows`` are those of :func:`exposed`, several tables of them put together if you like, told apart by the columns
     ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high`` are a
     bootstrap interval over queries; where all queries agree a bootstrap knows no doubt, and the interval is Clopper and
-    Pearson's.
+    Pearson's. No ``k`` may exceed the depth to which lists were looked at, as deeper ranks are missing: the column
+    ``depth`` says it or, for rows without that column, the argument (None: the usual one, 50).
     """
+    _check_level(level)
+    by = [by] if isinstance(by, str) else list(by)
     needed = ("query", "rank", "dataset", *by)
     if lacking := [name for name in dict.fromkeys(needed) if name not in rows]:
         raise ValueError(f"rows: {', '.join(lacking)} missing; the table of exposed() has query, rank and dataset")
-    if not len(k) or min(k) < 1:
-        raise ValueError(f"k={tuple(k)}: at least one rank, each at least 1")
-    groups = rows.groupby(list(by), sort=False, observed=True) if by else [((), rows)]
+    if rows.empty:
+        raise ValueError("rows: the table is empty, which says nothing of any query")
+    for name in by:
+        if lost := int(rows[name].isna().sum()):
+            raise ValueError(f"rows: {name!r} is missing in {lost} of {len(rows)} rows")
+    cuts = [k] if isinstance(k, int | np.integer) else list(k)
+    if not cuts or min(cuts) < 1:
+        raise ValueError(f"k={k}: at least one rank, each at least 1")
+    usual = max(CUTS) if depth is None else depth
+    seen = int(rows["depth"].fillna(usual).min()) if "depth" in rows else usual
+    if max(cuts) > seen:
+        raise ValueError(
+            f"k={max(cuts)}: lists were looked at down to rank {seen} only; exposed(depth=...) looks deeper"
+        )
+    groups = rows.groupby(by, sort=False, observed=True) if by else [((), rows)]
     found = []
     for label, part in groups:
-        for cut in k:
+        for cut in cuts:
             hit = (part["rank"] <= cut).astype(float)
             each = hit.groupby([part["dataset"], part["query"]], observed=True).mean().to_numpy()
             mean, low, high = _interval(each, level)
@@ -119,9 +142,44 @@ def _interval(values: np.ndarray, level: float) -> tuple[float, float, float]:
     return measured.mean, measured.low, measured.high
 
 
-def rate_interval(hits: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """A share of zeros and ones with Clopper and Pearson's interval."""
-    n, x = len(hits), float(hits.sum())
+def rate_interval(
+    hits: Sequence[float] | np.ndarray, level: float = 0.95, *, groups: Sequence[object] | pd.Series | None = None
+) -> tuple[float, float, float]:
+    """A share of zeros and ones with Clopper and Pearson's interval: share, low, high.
+
+    ``groups`` says which values belong together (the passages of one attacked model) and are alike, so that they are
+    worth fewer: as many as independent ones with the same standard error, at most as many as there are and, where all
+    agree, one a group (Korn and Graubard 1998).
+    """
+    values = np.asarray(hits, dtype=float)
+    if values.ndim != 1 or not len(values) or not np.isin(values, (0, 1)).all():
+        raise ValueError("hits: a list of zeros and ones is needed, at least one of them")
+    _check_level(level)
+    share, n = float(values.mean()), float(len(values))
+    if groups is not None:
+        n = _worth(values, groups, level)
+    x = share * n
     low = float(beta.ppf((1 - level) / 2, x, n - x + 1)) if x > 0 else 0.0
     high = float(beta.ppf((1 + level) / 2, x + 1, n - x)) if x < n else 1.0
-    return x / n, low, high
+    return share, low, high
+
+
+def _worth(values: np.ndarray, groups: Sequence[object] | pd.Series, level: float) -> float:
+    """How many independent values know as much of their share as these, which belong together in groups."""
+    codes = pd.factorize(pd.Series(list(groups), dtype=object))[0]
+    count = int(codes.max(initial=-1)) + 1
+    if len(codes) != len(values) or (codes < 0).any() or count < 2:
+        raise ValueError(f"groups: {len(codes)} labels of {count} groups; one for each of {len(values)} hits, 2 groups")
+    share = values.mean()
+    apart = np.bincount(codes, values - share)  # (groups,): how far each leads from the share
+    variance = count / (count - 1) * float(np.square(apart).sum()) / len(values) ** 2
+    if share in (0, 1):
+        return float(count)
+    doubt = (1 + level) / 2
+    fewer = (t.ppf(doubt, len(values) - 1) / t.ppf(doubt, count - 1)) ** 2  # the variance, too, is from few groups
+    return float(np.clip(share * (1 - share) / max(variance, 1e-300) * fewer, 1, len(values)))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: must lie between 0 and 1")

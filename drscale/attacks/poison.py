@@ -94,7 +94,7 @@ def poison(
     stopped: Callable[[], bool] = lambda: False,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Make poisoned passages against an encoder: a row each, the largest cluster first.
+    """Make poisoned passages against an encoder whose weights are at hand: a row each, the largest cluster first.
 
     ``queries`` are training queries, or a collection that brings their gold passages; a list may bring them as
     ``gold``. Gold passages are needed by ``start="gold"``; without them the form ``queries`` looks at scores alone.
@@ -108,6 +108,11 @@ def poison(
     held-out queries whose gold passage still wins; form ``queries``), ``steps`` (until it was done),
     ``accepted``, ``seconds`` (the share of a passage; all are made side by side).
     """
+    if not isinstance(encoder, BiEncoder):
+        raise ValueError(
+            f"encoder={type(encoder).__name__}: the attack looks into the weights of a drscale BiEncoder, as "
+            "load_model gives one; passages made against one are tried on any other retriever by exposed()"
+        )
     asked, own = pairs_of(queries, gold)
     if attack.tokens > encoder.lengths[1] - 2:
         raise ValueError(f"Poison.tokens={attack.tokens}: the encoder reads {encoder.lengths[1] - 2} of a passage")
