@@ -325,6 +325,20 @@ def test_chinese_is_refused_where_words_need_spaces(family):
     assert not vary(["计算矩阵"], family, strength=0)["changed"].any()
 
 
+@pytest.mark.parametrize("text", ["เปิดไฟล์", "ເປີດໄຟລ໌", "បើកឯកសារ", "ဖိုင်ဖွင့်"])
+def test_thai_and_its_neighbours_are_refused(text):
+    for family in NAMES:
+        with pytest.raises(ValueError, match=f"family='{family}': needs spaces between words, and '{text[:3]}"):
+            vary([text], family)
+    assert vary([text], "paraphrase", method=lambda texts, seed: ["x"] * len(texts))["varied"][0] == "x"
+
+
+def test_rare_characters_are_chinese_too():
+    assert vary(["𠀀𠀁"], "misspelling", method="swap")["varied"][0] == "𠀁𠀀"
+    with pytest.raises(ValueError, match="needs spaces between words"):
+        vary(["𠀀𠀁"], "ordering")
+
+
 def test_a_model_may_paraphrase_chinese():
     assert vary(["计算"], "paraphrase", method=lambda texts, seed: ["求和"] * len(texts))["varied"][0] == "求和"
     with pytest.raises(ValueError, match=r"qwerty.*swap, delete"):

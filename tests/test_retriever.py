@@ -1,12 +1,13 @@
 import gc
 import weakref
 
+import bm25s
 import numpy as np
 import pytest
 from tiny import WORDS, tiny, tiny_collection
 
 from drscale.encoder import build
-from drscale.evaluation.lexical import bm25_index, bm25_rank
+from drscale.evaluation.lexical import bm25_index, bm25_rank, bm25_tokens
 from drscale.evaluation.ranking import METRICS, ranking_metrics
 from drscale.evaluation.retriever import Retriever, asked, metrics_of, rank_scores, retriever
 from drscale.evaluation.score import score
@@ -41,7 +42,7 @@ class Model:
 def test_every_kind_of_model_ranks():
     test = tiny().test
     tiny_encoder = build(Recipe(rung="L2H16", projection=32, seed=3)).eval()
-    for model, name in ((bag, "bag"), (Model(), "Model"), (tiny_encoder, "encoder"), ("bm25", "bm25")):
+    for model, name in ((bag, "bag"), (Model(), "Model"), (tiny_encoder, "L2H16"), ("bm25", "bm25")):
         made = retriever(model)
         rows = rank_scores(made, test, limit=40)
         assert made.name == name
@@ -114,6 +115,50 @@ def test_bm25_finds_nothing_where_no_word_is_shared():
     assert (scores[1:4] == 0).all()
     c = from_pairs("c", [("a", "alpha", "alpha beta"), ("b", "unheard", "beta gamma"), ("c", "delta", "delta")])
     assert list(rank_scores(retriever("bm25"), c)["ndcg10"]) == [1, 0, 1]
+
+
+UNSPACED = {
+    "Chinese": [
+        ("如何打开文件？", "打开文件的方法"),
+        ("删除目录", "用于删除一个目录的函数"),
+        ("排序 list", "对 list 排序"),
+    ],
+    "rare": [("𠀀𠀁", "𠀂𠀀𠀁"), ("𡀀𡀁", "𡀂𡀀𡀁"), ("龥㐀", "㐂龥㐀")],
+    "Japanese": [
+        ("ファイルを開く", "このファイルを開く関数"),
+        ("並べ替え", "配列の並べ替え"),
+        ("削除", "行を削除する"),
+    ],
+    "Thai": [("เปิดไฟล์", "วิธีเปิดไฟล์ใหม่"), ("ลบแถว", "ฟังก์ชันลบแถว"), ("จัดเรียงข้อมูล", "การจัดเรียงข้อมูลทั้งหมด")],
+}
+
+
+@pytest.mark.parametrize("language", UNSPACED)
+def test_bm25_finds_what_has_no_spaces_between_words(language):
+    made = from_pairs(language, [(str(i), q, p) for i, (q, p) in enumerate(UNSPACED[language])])
+    assert list(rank_scores(retriever("bm25"), made)["mrr10"]) == [1, 1, 1]
+
+
+def test_pairs_of_characters_stand_only_where_there_are_no_spaces():
+    assert bm25_tokens(["用pandas读取文件 a b1", "猫", ""]) == [
+        ["用", "pandas", "读取", "取文", "文件", "b1"],
+        ["猫"],
+        [],
+    ]
+
+
+def test_spaced_texts_have_bm25s_s_own_tokens_and_scores():
+    texts = [
+        *tiny().test.passages["text"].to_pylist(),
+        "Don't __init__ naïve café x_1 3.14 a Ünï 한국어 질문 где",
+        "the",
+    ]
+    theirs = bm25s.tokenize(texts, stopwords="en", return_ids=False, show_progress=False)
+    assert bm25_tokens(texts) == theirs
+    index = bm25s.BM25(backend="numpy")
+    index.index(theirs, show_progress=False)
+    found = index.retrieve(theirs[:40], k=10, show_progress=False)
+    assert np.array_equal(bm25_rank(bm25_index(texts), texts[:40], 10)[0], found.scores)  # bit by bit
 
 
 def test_a_query_without_any_hit_counts_as_nought():

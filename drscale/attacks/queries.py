@@ -22,6 +22,7 @@ from drscale.attacks.spots import STOP_WORDS, WORD, like
 from drscale.attacks.synonyms import Synonyms
 from drscale.attacks.synonyms import synonyms as open_synonyms
 from drscale.attacks.target import judge
+from drscale.evaluation.lexical import HAN, SOUTHEAST
 from drscale.evaluation.score import Encode
 
 T = TypeVar("T")
@@ -45,7 +46,6 @@ NEGATIONS = frozenset(
     ("cannot", "except", "neither", "never", "no", "none", "nor", "not", "nothing", "unless", "without")
 )
 FUNCTION_WORDS = STOP_WORDS | {"a", "i"}
-HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")  # Chinese characters and Japanese kana
 
 
 def variations(
@@ -149,9 +149,10 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
 def _check_script(text: str, family: str, method: Any) -> None:
     """Refuse what needs words between spaces where there are none."""
     own = method not in (None, "rules") and not str(method).startswith("back:")  # that one translates from English
-    if not HAN.search(text) or (family == "paraphrase" and own):
+    other = SOUTHEAST.search(text)  # Thai and its neighbours: pairs of their characters are no words either
+    if not (HAN.search(text) or other) or (family == "paraphrase" and own):
         return
-    if family != "misspelling":
+    if family != "misspelling" or other:
         hint = "; a paraphrase needs method='hub:ID' or a function" if family == "paraphrase" else ""
         raise ValueError(f"family={family!r}: needs spaces between words, and {text[:20]!r} has none{hint}")
     if method is not None and method not in HAN_TYPOS:

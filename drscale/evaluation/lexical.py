@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+# Scripts that put no spaces between words: Chinese characters with Japanese kana; Thai, Lao, Burmese and Khmer.
+_HAN = r"\u3005\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_SOUTHEAST = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f"
+HAN, SOUTHEAST = re.compile(f"[{_HAN}]+"), re.compile(f"[{_SOUTHEAST}]+")
+_UNSPACED = re.compile(f"[{_HAN}{_SOUTHEAST}]+")
+_TOKEN = rf"(?u)[{_HAN}{_SOUTHEAST}]{{1,2}}|\b\w\w+\b"  # the second half is bm25s's own
 
 
 def bm25_version() -> str:
@@ -22,8 +30,19 @@ def bm25_index(texts: Sequence[str]) -> Any:
 
 
 def bm25_tokens(texts: Sequence[str]) -> Any:
-    """Lower-case words of two letters and more without English stop words, not stemmed; a list for each text."""
-    return _bm25s().tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)
+    """Lower-case words of two letters and more without English stop words, not stemmed; a list for each text.
+
+    What is written without spaces between words, as Chinese, Japanese or Thai, gives every two neighbouring characters:
+    cruder than a dictionary of its words, but found.
+    """
+    spaced = [_UNSPACED.sub(_neighbours, text) for text in texts]
+    return _bm25s().tokenize(spaced, token_pattern=_TOKEN, stopwords="en", return_ids=False, show_progress=False)
+
+
+def _neighbours(run: re.Match[str]) -> str:
+    """A run's pairs of neighbouring characters between spaces; a lone character stays."""
+    text = run[0]
+    return f" {' '.join(text[i : i + 2] for i in range(max(len(text) - 1, 1)))} "
 
 
 def bm25_rank(index: Any, queries: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]:
