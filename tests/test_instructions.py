@@ -13,7 +13,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.crossed import changes, crossed, ratio
+from drscale.analysis.crossed import by_question, changes, crossed, ratio
 from drscale.encoder import build
 from drscale.evaluation.instructions import following, found, p_mrr, ranks_of
 from drscale.evaluation.retriever import Retriever, retriever
@@ -481,6 +481,65 @@ def test_changes_pair_rows() -> None:
         crossed(rows, "w")
     with pytest.raises(ValueError, match="finite"):
         crossed(rows.assign(v=math.nan), "v")
+
+
+def test_a_question_counts_once_however_many_packages_contradict_it() -> None:
+    rows = pd.DataFrame(
+        [
+            ("m", 0, "a>x", "one", 0.2, True, False),
+            ("m", 0, "b>x", "two", 0.1, True, True),
+            ("m", 0, "b>x", "two", 0.5, False, False),
+            ("m", 0, "b>x", "two", 0.9, True, False),
+            ("m", 1, "b>x", "two", -1.0, False, False),
+        ],
+        columns=["model", "seed", "query", "cluster", "pmrr", "right", "swapped"],
+    )
+    each = by_question(rows)
+    assert each["query"].tolist() == ["a>x", "b>x", "b>x"]
+    assert each["cluster"].tolist() == ["one", "two", "two"]
+    assert each["pmrr"].tolist() == pytest.approx([0.2, 0.5, -1.0])
+    assert each["right"].tolist() == pytest.approx([1, 2 / 3, 0])
+    assert each["swapped"].tolist() == pytest.approx([0, 1 / 3, 0])
+    small = rows.astype({"model": "category", "query": "category", "pmrr": "float32"})  # as in the file
+    assert by_question(small)["pmrr"].tolist() == pytest.approx([0.2, 0.5, -1.0])
+    assert crossed(each, "pmrr").iloc[0][["mean", "n"]].tolist() == pytest.approx([-0.1, 3])
+    assert by_question(rows.drop(columns=["right", "swapped"]), ["pmrr"])["pmrr"].equals(each["pmrr"])
+    with pytest.raises(ValueError, match="by_question: the rows lack the columns swapped"):
+        by_question(rows.drop(columns="swapped"))
+
+
+def test_every_need_s_questions_count_once_of_a_retriever() -> None:
+    part = made(count=3, singles=0).part("test")  # needs of 2, 3 and 4 packages: 2, 3 and 4 questions
+    rows = following(retriever("bm25"), part)
+    each = by_question(rows)
+    assert len(rows) == 2 * 1 + 3 * 2 + 4 * 3
+    assert each.groupby("need").size().tolist() == [2, 3, 4]
+    assert each["pmrr"].mean() == pytest.approx(rows.groupby("query")["pmrr"].mean().mean())
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda r: crossed(r.assign(cluster=[None, *r["cluster"][1:]]), "v"), "'cluster' is missing in 1 of 480"),
+        (lambda r: crossed(r.assign(seed=[None, *r["seed"][1:]]), "v"), "'seed' is missing in 1 of 480"),
+        (lambda r: crossed(r.assign(g=[None] + ["a"] * 479), "v", "g"), "'g' is missing in 1 of 480"),
+        (lambda r: crossed(r.assign(cluster=1), "v"), r"crossed\(cluster='cluster'\): one value only; .* at least 2"),
+        (lambda r: crossed(r.assign(g=["a"] + ["b"] * 479), "v", "g"), "one value only where g is a"),
+        (lambda r: crossed(r, "v", samples=0), "samples=0"),
+        (lambda r: crossed(r, "v", level=95), "level=95"),
+        (lambda r: crossed(r, "query"), "'query' holds .*, numbers are needed"),
+        (lambda r: crossed(r.iloc[:0], "v"), "no rows"),
+        (lambda r: changes(r, "v", "nope", "base"), "changes: the rows lack the columns nope"),
+        (lambda r: changes(r.assign(arm="a"), "v", "arm", "a", ["pair"]), "changes: the rows lack the columns pair"),
+        (lambda r: changes(r.assign(arm="a", v=math.nan), "v", "arm", "a"), "'v' has 480 values that are missing"),
+        (lambda r: ratio(r, "v", "nope"), "ratio: the rows lack the columns nope"),
+        (lambda r: ratio(r.iloc[:0], "v", "v"), "ratio: the table has no rows"),
+        (lambda r: ratio(r.assign(g=[None] + ["a"] * 479), "v", "v", "g"), "'g' is missing in 1 of 480"),
+    ],
+)
+def test_rows_that_would_be_lost_are_refused(act, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        act(grid(effect=3.0))
 
 
 def test_a_ratio_of_means_is_resampled_like_a_mean() -> None:

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from drscale.analysis.columns import check_level
+
 COLUMNS = ["mean", "low", "high", "n", "clusters", "seeds"]
+ASKED = ("model", "seed", "phrasing", "wording", "query", "cluster", "need", "home", "package")
 
 
 def crossed(
@@ -32,15 +35,17 @@ def crossed(
     ``seeds=None`` resamples clusters only.
     """
     named = [by] if isinstance(by, str) else list(by)
-    wanted = [*named, value, cluster, *([seeds] if seeds else [])]
-    if missing := [c for c in wanted if c not in rows.columns]:
-        raise ValueError(f"crossed: the rows lack the columns {', '.join(missing)}")
-    if rows.empty or not np.isfinite(rows[value].to_numpy(float)).all():
-        raise ValueError(f"crossed(value={value!r}): the rows must be some, all with finite values")
-    parts = rows.groupby(named, sort=False) if named else [((), rows)]
+    _check("crossed", rows, [value], [*named, cluster, *([seeds] if seeds else [])])
+    check_level(level)
+    if samples < 100:
+        raise ValueError(f"crossed(samples={samples}): at least 100")
+    parts = rows.groupby(named, sort=False, observed=True) if named else [((), rows)]
     out = []
     for key, part in parts:
         labels = dict(zip(named, key if isinstance(key, tuple) else (key,), strict=True))
+        if part[cluster].nunique() < 2:
+            where = f" where {', '.join(f'{c} is {v}' for c, v in labels.items())}" if labels else ""
+            raise ValueError(f"crossed(cluster={cluster!r}): one value only{where}; an interval needs at least 2")
         out.append(labels | _interval(part, value, cluster, seeds, samples, level, seed))
     return pd.DataFrame(out, columns=[*named, *COLUMNS])
 
@@ -53,6 +58,7 @@ def changes(
     The column ``base`` keeps the value that was taken away. A row without its partner, or with two, is refused: then
     the two sides did not see the same queries.
     """
+    _check("changes", rows, [value], [of, *pairs])
     if base not in set(rows[of]):
         raise ValueError(f"changes({of}={base!r}): the rows have {', '.join(map(str, rows[of].unique()))}")
     partner = rows.loc[rows[of] == base, [*pairs, value]].rename(columns={value: "_base"})
@@ -75,12 +81,43 @@ def ratio(rows: pd.DataFrame, value: str, over: str, by: str | Sequence[str] = (
     the ratio to first order (the delta method), so that ratios can be paired and resampled like means.
     """
     named = [by] if isinstance(by, str) else list(by)
-    parts = rows.groupby(named, sort=False) if named else rows.assign(_all=0).groupby("_all")
+    _check("ratio", rows, [value, over], named)
+    parts = rows.groupby(named, sort=False, observed=True) if named else rows.assign(_all=0).groupby("_all")
     mean, under = parts[value].transform("mean"), parts[over].transform("mean")
     if not (under > 0).all():
         raise ValueError(f"ratio(over={over!r}): its mean must be above 0 in every group")
     whole = mean / under
     return rows.assign(**{value: whole + (rows[value] - whole * rows[over]) / under})
+
+
+def by_question(rows: pd.DataFrame, values: Sequence[str] = ("pmrr", "right", "swapped")) -> pd.DataFrame:
+    """Average over the contradicting instructions of each question, a row a question, before means are taken of them.
+
+    ``rows`` are those of :func:`drscale.evaluation.instructions.following`, of several models, seeds and phrasings if
+    you like. A question has a row for each package that contradicts it, so without this step needs that many packages
+    answer count too much. FollowIR averages the same way: over passages within a query, then over queries.
+    """
+    labels = [c for c in ASKED if c in rows.columns]
+    _check("by_question", rows, list(values), ["model", "query", *labels])
+    averaged = rows.astype(dict.fromkeys(values, float)).groupby(labels, sort=False, observed=True)[list(values)].mean()
+    return averaged.reset_index()
+
+
+def _check(what: str, rows: pd.DataFrame, numbers: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse rows that would be lost, or counted for others, without a word."""
+    wanted = dict.fromkeys((*labels, *numbers))
+    if missing := [c for c in wanted if c not in rows.columns]:
+        raise ValueError(f"{what}: the rows lack the columns {', '.join(missing)}")
+    if rows.empty:
+        raise ValueError(f"{what}: the table has no rows")
+    for name in numbers:
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            raise ValueError(f"{what}: the column {name!r} holds {rows[name].dtype}, numbers are needed")
+        if odd := int((~np.isfinite(rows[name].to_numpy(float))).sum()):
+            raise ValueError(f"{what}: the column {name!r} has {odd} values that are missing or not finite")
+    for name in labels:
+        if lacking := int(rows[name].isna().sum()):
+            raise ValueError(f"{what}: the column {name!r} is missing in {lacking} of {len(rows)} rows")
 
 
 def _interval(

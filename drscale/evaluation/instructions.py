@@ -55,7 +55,8 @@ def following(
     rank, the right passage's, other_rank, the contradicting passage's, and plain_rank and plain_other_rank without an
     instruction; contradicted_rank and contradicted_other_rank under the contradicting one; pmrr of the right passage
     from one instruction to the other; right, the right passage stands above the other; swapped, it does, and the
-    contradicting instruction turns them round.
+    contradicting instruction turns them round. A question has a row for each package that contradicts it: take means of
+    :func:`drscale.analysis.crossed.by_question`.
     """
     rows = triplets(part, templates, seed)
     if rows.empty:
