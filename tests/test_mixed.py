@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from mixed_tables import measured, synthetic, without_a_cell
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
-from statsmodels.stats.multitest import multipletests
 
 from drscale.analysis import margins, mixed, nested, shares
 
@@ -312,11 +311,6 @@ def test_quantiles_of_many_degrees_of_freedom_are_interpolated_well() -> None:
     df = np.linspace(4, 900, margins.KNOTS + 1)
     one = slice(2, 12, 4)
     close(margins._range_quantile(0.95, 5, df)[one], stats.studentized_range.ppf(0.95, 5, df[one]), rtol=1e-6)
-
-
-def test_holm_is_statsmodels() -> None:
-    p = np.array([0.03, 0.001, 0.2, 0.02, 0.9])
-    close(margins._holm(p), multipletests(p, method="holm")[1])
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

@@ -25,6 +25,7 @@ from drscale.analysis import nested
 from drscale.analysis.columns import check_level
 from drscale.analysis.mixed import TINY, Mixed
 from drscale.analysis.nested import Array
+from drscale.analysis.relations import adjusted
 
 Adjust = Literal["tukey", "holm", "bonferroni", "none"]
 Names = str | Sequence[str]
@@ -239,18 +240,9 @@ def _adjusted(made: pd.DataFrame, adjust: Adjust, means: int, level: float) -> p
     elif m:
         family = 1 if adjust == "none" else m
         p[able] = stats.t.sf(t[able], df[able]) * 2
-        p[able] = _holm(p[able]) if adjust == "holm" else np.minimum(family * p[able], 1)
+        p[able] = adjusted(p[able], "holm") if adjust == "holm" else np.minimum(family * p[able], 1)
         wide[able] = stats.t.ppf(1 - (1 - level) / (2 * family), df[able])
     return made.assign(p=p, low=made["difference"] - wide * made["se"], high=made["difference"] + wide * made["se"])
-
-
-def _holm(p: Array) -> Array:
-    """Holm's p-values: the smallest times their number, the next times one less, and none below the one before."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty(len(p))
-    found[order] = np.minimum(stepped, 1)
-    return found
 
 
 def _range_quantile(level: float, means: int, df: Array) -> Array:

@@ -86,6 +86,9 @@ def _pair(
         part = part[part.groupby(within)[x].transform("size") > 1]
     data = part[columns].to_numpy(dtype=np.float64)
     n = len(data)
+    for column, endless in zip(columns, np.isinf(data).sum(0), strict=True):
+        if endless:
+            raise ValueError(f"column {column!r}: {endless} of {n} rows are infinite, finite numbers are needed")
     codes = np.arange(n) if cluster is None else pd.factorize(part[cluster])[0]
     groups = len(np.unique(codes))
     inside = np.zeros(n, dtype=np.intp) if within is None else pd.factorize(part[within])[0]
