@@ -259,6 +259,37 @@ def test_the_vectors_enter_as_they_should():
     assert same.loc["alignment", "mean"] < 1e-3
 
 
+class Bag(nn.Module):
+    """A model without any Linear layer, as GPT-2 and static embeddings are."""
+
+    def encode(self, texts):
+        return bag(texts)
+
+
+def test_a_model_without_linear_layers_has_no_spectral_norm():
+    test = tiny().test
+    frame = g.geometry(Bag(), test, points=60)
+    assert frame.equals(g.geometry(bag, test, points=60))
+
+
+def test_a_named_model_shows_its_weights(tiny_encoder, monkeypatch):
+    made = retriever(tiny_encoder)
+    seen = SimpleNamespace(name="x", rank=made.rank, encode=made.encode, encode_passages=made.encode_passages)
+    monkeypatch.setattr(g, "retriever", lambda model: seen)
+    assert "spectral_norm" not in set(g.geometry("minilm", tiny().test)["metric"])
+    seen.module = tiny_encoder
+    named = g.geometry("minilm", tiny().test).set_index("metric")
+    assert named.loc["spectral_norm", "mean"] == pytest.approx(np.mean(list(g.spectral_norms(tiny_encoder).values())))
+
+
+def test_found_of_any_retriever():
+    measures = g.geometry_found(bag, tiny()).measures["geometry"]
+    assert measures["isoscore_width"] == measures["isoscore"]
+    found = g.geometry_found("bm25", tiny())
+    assert set(found.measures["geometry"]) == {"hubs", "never_found"}
+    assert "draws of 135 queries" in found.note
+
+
 def test_found_of_an_encoder(tiny_encoder):
     found = g.geometry_found(tiny_encoder, tiny())
     assert isinstance(found, Found)
