@@ -261,6 +261,7 @@ def test_factors_from_a_mapping_and_a_file(tmp_path: Path) -> None:
     [
         ("How do I sort a list", "question"),
         ("A list, sorted?", "question"),
+        ("如何打开文件？", "question"),
         ("Return the sorted list.", "instruction"),
         ("Returns the sorted list.", "instruction"),
         ("Dynamically applies a patch.", "instruction"),

@@ -198,7 +198,7 @@ def query_form(text: str) -> str:
     """
     words = [w for w in re.findall(r"[a-z']+", text.lower()) if not w.endswith("ly") or w in _ORDER]
     first = words[0] if words else ""
-    if text.rstrip().endswith("?") or first in QUESTION:
+    if text.rstrip().endswith(("?", "\uff1f")) or first in QUESTION:
         return "question"
     stems = {first, first.removesuffix("s"), first.removesuffix("es"), re.sub("ies$", "y", first)}
     return "instruction" if stems & _ORDER else "phrase"
