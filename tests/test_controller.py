@@ -144,6 +144,6 @@ def test_a_label_says_how_the_losses_are_weighed() -> None:
     assert weights.label(adversarial.but(weight=3.0)) == "adversarial, weight 3"
     assert weights.label(adversarial.but(balance="fixed", omega=0.25)) == "fixed weight 0.25"
     paper = adversarial.but(balance="pareto", variant="pairwise")
-    assert weights.label(paper) == "Pareto, omega_0 0.5, eta 0.1, pairwise"
-    assert weights.label(paper.but(smooth=0.9, variant="kl")) == "Pareto, omega_0 0.5, eta 0.1, smoothed 0.9"
+    assert weights.label(paper) == "Pareto, ω₀ 0.5, step 0.1, pairwise"
+    assert weights.label(paper.but(smooth=0.9, variant="kl")) == "Pareto, ω₀ 0.5, step 0.1, smoothed 0.9"
     assert weights.label(adversarial.but(balance="mgda")) == "MGDA"

@@ -96,6 +96,70 @@ def test_shares_are_bars_side_by_side() -> None:
     assert both.layout.template.layout.paper_bgcolor == style.colours(True)["paper"]
 
 
+def test_contrasts_stand_in_their_rows_and_full_ones_spare_zero() -> None:
+    found = margins.contrasts(fit())
+    (drawn,) = effects.contrasts_figure(found).data
+    np.testing.assert_allclose(drawn.x, found["difference"])
+    np.testing.assert_allclose(drawn.x + drawn.error_x.array, found["high"])
+    np.testing.assert_allclose(drawn.x - drawn.error_x.arrayminus, found["low"])
+    sure = (found["low"] > 0) | (found["high"] < 0)
+    assert sure.sum() > 0
+    assert [not s.endswith("-open") for s in drawn.marker.symbol] == sure.tolist()
+    fig = effects.contrasts_figure(found, title="Pairs", dark=True)
+    assert [axis_names(fig)[f"{a} − {b}"] for a, b in zip(found["first"], found["second"], strict=True)] == list(
+        drawn.y
+    )
+    assert "Tukey's" in fig.layout.xaxis.title.text
+    assert fig.layout.shapes[0].x0 == 0
+    assert (
+        "each for itself" in effects.contrasts_figure(margins.contrasts(fit(), adjust="none")).layout.xaxis.title.text
+    )
+
+
+def test_contrasts_within_levels_are_coloured_and_taxes_are_named_by_their_columns() -> None:
+    inside = effects.contrasts_figure(margins.contrasts(fit(), within="factor"))
+    assert [t.name for t in inside.data] == ["f0", "f1"]
+    assert len({t.marker.color for t in inside.data}) == 2
+    taxes = {m: margins.specialisation(fit(), m, "f0", "f1").tail(1) for m in ("m0", "m1")}
+    frame = pd.concat(taxes, names=["who"]).reset_index(0)
+    fig = effects.contrasts_figure(frame)
+    assert list(fig.layout.yaxis.ticktext) == ["m0, tax", "m1, tax"]
+    np.testing.assert_allclose(fig.data[0].x, frame["estimate"])
+    by = effects.contrasts_figure(frame, by="who")
+    assert [t.name for t in by.data] == ["m0", "m1"]
+    assert list(by.layout.yaxis.ticktext) == ["tax"]
+    with pytest.raises(ValueError, match="by='size': allowed are 'who', 'what'"):
+        effects.contrasts_figure(frame, by="size")
+
+
+def test_contrasts_that_are_missing_or_many() -> None:
+    missing = margins.contrasts(mixed.fit(without_a_cell(), "y", "factor"), within="factor")
+    drawn = effects.contrasts_figure(missing).data
+    assert sum(len(t.x) for t in drawn) == missing["difference"].notna().sum() < len(missing)
+    many = pd.concat([margins.contrasts(fit()).assign(first=f"n{i}") for i in range(40)], ignore_index=True)
+    assert effects.contrasts_figure(many).layout.yaxis.showticklabels is False
+
+
+def test_an_exact_zero_is_never_said_of_a_p_value() -> None:
+    found = margins.contrasts(fit()).assign(p=[0.0, 0.04567, np.nan])
+    read = effects.said(found)
+    assert read["p"].tolist() == ["< 0.001", "0.046", "–"]
+    assert found["p"].iloc[0] == 0  # the frame keeps its numbers
+    row = found.iloc[0]
+    text = f"{row['difference']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    assert read["difference"].iloc[0] == text.replace("-", "−")
+    assert not {"low", "high"} & set(read)
+    assert effects.said(margins.anova(fit()))["p"].map(type).eq(str).all()
+
+
+def test_where_nothing_varies_a_caterpillar_says_so() -> None:
+    still = shares.effects(fit()).assign(effect=0.0, low=0.0, high=0.0)
+    fig = effects.caterpillar_figure(still)
+    assert any("no variance" in a.text for a in fig.layout.annotations)
+    assert list(fig.layout.xaxis.range) == [-0.1, 0.1]
+    assert list(fig.layout.xaxis.tickvals) == [0]
+
+
 def test_what_cannot_be_drawn_is_said() -> None:
     for ask, said in (
         (lambda: effects.means_figure(pd.DataFrame({"model": ["a"]})), "no column 'mean'"),

@@ -80,6 +80,18 @@ def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(t
     assert {t.line.dash for t in lines} == {"dot"}
     assert "2 of 4 different leans" in lines[0].hovertemplate
     assert named(fig, "front, as measured").line.dash == "dash"
+    assert named(fig, "contours not fitted: dotted from run to run").x == (None,)
+
+
+def test_where_no_contour_is_fitted_a_level_is_named_clear_of_its_intervals(table):
+    few = table[table["strategy"].isin(["standard", "adversarial"]) & (table["share"] != 0.75)]
+    fig = fronts.joint_figure(few, inverse="none")
+    names, drawn = named(fig, "contours"), [t for t in fig.data if t.mode == "lines+markers"]
+    for i, _ in enumerate(names.text):
+        lowest = min((np.array(t.y) - t.error_y.arrayminus).tolist()[i] for t in drawn)
+        rightmost = max((np.array(t.x) + t.error_x.array).tolist()[i] for t in drawn)
+        assert (names.x[i], names.y[i]) == (pytest.approx(rightmost), pytest.approx(lowest))
+    assert set(names.textposition) == {"bottom left"}
 
 
 @pytest.mark.parametrize("inverse", ["minmax", "reciprocal", "none"])
@@ -169,6 +181,25 @@ def test_frontier_figure_shows_how_surely_a_run_is_on_the_front(table):
     # What all runs on the front share is said once.
     assert not any("16K" in t for t in names.text)
     assert "16K pairs" in edge.name
+
+
+def test_frontier_figure_can_name_every_run_beside_its_point(table):
+    part = table[(table["rung"] == "L2H96") & (table["seed"] == 0) & (table["train_pairs"] == 16000)]
+    found = frontier.probability_on_front(part).assign(
+        way=[f"a way of training with a long name, {i}" for i in range(len(part))]
+    )
+    fig = fronts.frontier_figure(found, by="way", names="all", intervals=False)
+    assert [t.replace("<br>", " ") for t in named(fig, "names").text] == found["way"].tolist()
+    assert all("<br>" in t for t in named(fig, "names").text)
+    points = [t for t in fig.data if t.mode == "markers"]
+    assert len(points) == len(found)  # and no entries of a legend
+    assert not any(t.showlegend or t.error_x.array is not None for t in points)
+    assert min(t.marker.opacity[0] for t in points) >= 0.8
+    assert named(fig, "front, as measured").showlegend == (found["on_front"].sum() > 1)
+    several = fronts.frontier_figure(found, by="strategy", names="all")
+    assert len(set(named(several, "names").text)) == len(found)
+    with pytest.raises(ValueError, match="names='some': allowed are 'front', 'all'"):
+        fronts.frontier_figure(found, names="some")
 
 
 def test_frontier_figure_finds_the_probability_itself(table):

@@ -463,8 +463,13 @@ def test_the_score_is_drawn_as_it_was_heard():
 
 def test_guards_are_drawn_beside_none():
     fig = guard_figure(rates(guard=["none", "norm"] * 2, k=[10, 10, 50, 50]))
-    assert list(fig.data[0].y) == ["none", "norm"]
+    assert dict(zip(fig.layout.yaxis.ticktext, fig.layout.yaxis.tickvals, strict=True)) == {"none": 0, "norm": -1}
+    assert list(fig.data[0].y) == [0, -1]
     assert list(fig.data[0].x) == [0.2, 0.5]
+    beside = guard_figure(rates(guard=["none", "norm"] * 2, k=10, passages=[1, 1, 10, 10]))
+    assert [t.name for t in beside.data] == ["passages 1", "passages 10"]
+    assert (np.array(beside.data[0].y) > beside.data[1].y).all()  # where rates are equal neither hides the other
+    assert np.round(beside.data[1].y).tolist() == [0, -1]
     with pytest.raises(ValueError, match="k=3"):
         guard_figure(rates(guard=["none", "norm"] * 2, k=[10, 10, 50, 50]), k=3)
     with pytest.raises(ValueError, match="no rows"):

@@ -1,4 +1,4 @@
-"""Figures of mixed models: marginal means, how they cross, datasets' own effects, shares of variance. No torch.
+"""Figures of mixed models: marginal means and contrasts, datasets' own effects, shares of variance. No torch.
 
 They draw the frames of :mod:`drscale.analysis.margins` and :mod:`drscale.analysis.shares` as they are.
 """
@@ -16,6 +16,8 @@ from drscale.show import style, traces
 
 ROW = 26  # pixels of a row, and of a further series in it
 MOST = 60  # rows that still have their names on the axis
+LEAST_P = 0.001  # below it a p-value is only said to be so
+ADJUSTED = {"tukey": "Tukey's", "holm": "Bonferroni's", "bonferroni": "Bonferroni's", "none": "each for itself"}
 
 
 def means_figure(
@@ -65,6 +67,84 @@ def means_figure(
                 legendrank=2000,  # last
             )
     return _rows_layout(fig, rows, len(parts), _measure(metric), title, dark)
+
+
+def contrasts_figure(
+    contrasts: pd.DataFrame, by: str = "", *, metric: str = "ndcg10", title: str = "", dark: bool = False
+) -> go.Figure:
+    """Draw differences with their intervals and a line at zero, a row each; full markers spare zero.
+
+    ``contrasts`` is the frame of :func:`drscale.analysis.margins.contrasts`, whose intervals are those of the method
+    in its column ``adjust``; or rows of :func:`drscale.analysis.margins.specialisation` behind columns that name them.
+    ``by`` is the column that gives the colour: of contrasts ``within`` a column that one, unless told. More than 60
+    rows are drawn closer and without their names, which hovering still tells.
+    """
+    contrasts = contrasts.reset_index(drop=True)
+    value = "difference" if "difference" in contrasts else "estimate"
+    names = _names(contrasts, value)
+    if by and by not in names:
+        raise ValueError(f"by={by!r}: allowed are {', '.join(map(repr, names))}")
+    by = by or next((n for n in names if {"first", "second"} < set(names) and n not in ("first", "second")), "")
+    label = contrasts[[n for n in names if n != by]].astype(str)
+    joined = label.agg((" − " if "first" in label else ", ").join, axis=1)
+    rows, c = list(pd.unique(joined)), style.colours(dark)
+    parts = [("", contrasts)] if not by else [(str(n), p) for n, p in contrasts.groupby(by, sort=False)]
+    fig = go.Figure()
+    for i, (name, part) in enumerate(parts):
+        colour, symbol = style.series(i, dark)
+        part = part[part[value].notna()]
+        sure = (part["low"] > 0) | (part["high"] < 0)
+        words = [p_text(p) for p in part["p"]] if "p" in part else [""] * len(part)
+        told = np.column_stack([joined[part.index], part["low"], part["high"], words])
+        hover = f"<b>%{{customdata[0]}}</b>{', ' * bool(name)}{name}<br>%{{x:+.4f}}, 95% [%{{customdata[1]:+.4f}}, "
+        hover += "%{customdata[2]:+.4f}]" + "<br>p %{customdata[3]}" * ("p" in part) + "<extra></extra>"
+        marks = [symbol.removesuffix("-open") if s else f"{symbol.removesuffix('-open')}-open" for s in sure]
+        fig.add_scatter(
+            x=part[value],
+            y=_places(joined[part.index], rows, i, len(parts)),
+            mode="markers",
+            name=name or "difference",
+            customdata=told,
+            hovertemplate=hover,
+            marker={"symbol": marks, "size": 8 if len(rows) <= MOST else 4, "color": colour},
+            error_x=traces.bars(part[value], part["low"], part["high"], colour),
+            showlegend=len(parts) > 1,
+        )
+    fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
+    kinds = list(dict.fromkeys(contrasts["adjust"])) if "adjust" in contrasts else ["none"]
+    method = " and ".join(ADJUSTED.get(k, k) for k in kinds)
+    axis = f"Difference, {_measure(metric)}<br>(95% intervals, {method})"
+    _rows_layout(fig, rows if len(rows) <= MOST else [], len(parts), axis, title, dark)
+    if len(rows) > MOST:
+        fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(rows)]})
+    return fig
+
+
+def said(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Means, contrasts or tests as words to read: ``0.018 [0.008, 0.027]``, and p-values, the small ones as < 0.001.
+
+    Intervals join the number that stands before them (``mean``, ``difference``, ``estimate``, ``effect`` or
+    ``share``); other columns stay as they are. A missing number is a dash.
+    """
+    table = frame.copy()
+    value = next((c for c in ("mean", "difference", "estimate", "effect", "share") if c in frame), "")
+    if value and {"low", "high"} <= set(frame):
+        ends = frame[[value, "low", "high"]].itertuples(index=False)
+        table[value] = [
+            "–" if any(np.isnan(v)) else f"{v[0]:.{digits}f} [{v[1]:.{digits}f}, {v[2]:.{digits}f}]".replace("-", "−")
+            for v in ends
+        ]
+        table = table.drop(columns=["low", "high"])
+    if "p" in table:
+        table["p"] = [p_text(p) for p in table["p"]]
+    return table
+
+
+def p_text(p: float) -> str:
+    """A p-value in words: three decimals, and never exactly zero."""
+    if np.isnan(p):
+        return "–"
+    return f"< {LEAST_P}" if p < LEAST_P else f"{p:.3f}"
 
 
 def interaction_figure(
@@ -143,10 +223,14 @@ def caterpillar_figure(
             error_x=traces.bars(part["effect"], part["low"], part["high"], style.tint(c["in_domain"], 0.6)),
         )
     fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
-    words = f"Easier (right) or harder (left) than the model's mean, {_measure(metric)}"
+    words = f"Easier (right) or harder (left)<br>than the model's mean, {_measure(metric)}"
     _rows_layout(fig, label[::-1] if len(label) <= MOST else [], 1, words, title, dark)
     if len(label) > MOST:
         fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(label)]})
+    if not ordered[["effect", "low", "high"]].to_numpy().any():
+        note = "The fit sees no variance between these: every effect is zero."
+        fig.add_annotation(text=note, x=0.5, y=1, xref="paper", yref="paper", yanchor="bottom", showarrow=False)
+        fig.update_layout(showlegend=False, xaxis={"range": [-0.1, 0.1], "tickvals": [0]})
     return fig
 
 

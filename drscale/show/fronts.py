@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,6 +15,8 @@ from drscale.analysis.resample import Pool, pooled
 from drscale.ladder import parse_rung
 from drscale.show import plane, style, traces
 
+Named = Literal["front", "all"]
+WRAP = 26  # characters of a run's name in a line
 SIZES = ("rung", "params_layers", "params_drscale", "params_fang", "params_total")
 
 
@@ -36,8 +39,9 @@ def joint_figure(
     A marker is the mean of the runs of one strategy (``by``, a column or several) at one level of ``contour`` ("rung"
     or "train_pairs"), with its 95% intervals over queries. What the contour is not (pairs or size) is held at ``at``,
     by default the level with the most runs. Contours are :func:`drscale.analysis.contours.contours`, dotted from run to
-    run where none could be fitted. The dashed line joins their Pareto-efficient points (our reading of the paper's,
-    which Pareto training follows as size and data grow); where fewer than two were fitted it is the front's edge.
+    run where none could be fitted, as the legend then says. The dashed line joins their Pareto-efficient points (our
+    reading of the paper's, which Pareto training follows as size and data grow); where fewer than two were fitted it is
+    the front's edge.
     ``inverse`` as in :func:`drscale.show.plane.axis`. The paper's y, the mean of two kinds of robustness, is a column
     that :func:`drscale.analysis.resample.together` makes.
     """
@@ -59,7 +63,8 @@ def joint_figure(
     for i, (name, part) in enumerate(means.groupby("series", sort=False)):
         part = part.assign(order=part[contour].map(list(levels).index)).sort_values("order")
         hover = [f"{levels[v]}, mean of {n} runs" for v, n in zip(part[contour], part["runs"], strict=True)]
-        plane.point_trace(fig, part, str(name), (x, y), axes, style.series(i, dark), hover, lines=True)
+        look = style.series(i, dark)
+        plane.point_trace(fig, part, str(name), (x, y), axes, look, hover, lines=True, bars=style.tint(look[0], 0.4))
     _dashed(fig, fitted, means, (x, y), axes, better, dark)
     plane.better_corner(fig, axes, dark)
     fig.update_layout(traces.title(rows, held) | plane.layout(axes, dark))
@@ -77,6 +82,8 @@ def frontier_figure(
     by: str | None = None,
     inverse: plane.Inverse = "none",
     draws: int = 2000,
+    intervals: bool = True,
+    names: Named = "front",
     dark: bool = False,
     warn: bool = True,
 ) -> go.Figure:
@@ -85,9 +92,12 @@ def frontier_figure(
 
     ``queries`` and ``pool`` as in :func:`drscale.analysis.frontier.probability_on_front`, or give a table that has its
     ``probability``. ``by`` colours the runs by a column's values: default is the strategy where there are several, else
-    the parameters, on a scale. Runs on the front are named, by what they do not all
-    share (that stands in the legend).
+    the parameters, on a scale. Runs on the front are named, by what they do not all share (that stands in the legend);
+    with ``names="all"`` every run is, by its value of ``by`` where that is its own, and the legend is left out.
+    ``intervals`` are those of the table, over queries, for each run by itself.
     """
+    if names not in get_args(Named):
+        raise ValueError(f"names={names!r}: allowed are {', '.join(map(repr, get_args(Named)))}")
     if "probability" in table:
         rows = frontier.front(table, x, y, better=better, warn=warn).assign(runs=table.get("runs", 1))
     else:
@@ -109,16 +119,18 @@ def frontier_figure(
     plane.edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
     by = ("strategy" if len(set(rows.get("strategy", ()))) > 1 else None) if by is None else by
     groups = [("runs", rows)] if by is None else [(str(n), g) for n, g in rows.groupby(by, sort=False)]
+    small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # what is named shall be seen
+    shown = rows if intervals else rows.drop(columns=[c for c in _ends(x, y) if c in rows])
     for i, (name, part) in enumerate(groups):
         colour, symbol = style.series(i, dark)
         p = part["probability"].to_numpy(dtype=float)
         hover = [f"{t}, on the front in {q:.0%} of draws" for t, q in zip(part["label"], p, strict=True)]
-        marker: dict[str, Any] = {"size": 7 + 8 * p, "opacity": 0.4 + 0.6 * p, "line": {"width": 0}}
+        marker: dict[str, Any] = {"size": small + 8 * p, "opacity": faded + (1 - faded) * p, "line": {"width": 0}}
         if by is None and len(set(part.get("params_layers", ()))) > 1:
             marker |= plane.scale(part["params_layers"].to_numpy(dtype=float), dark)
         plane.point_trace(
             fig,
-            part,
+            shown.loc[part.index],
             name,
             (x, y),
             axes,
@@ -129,9 +141,13 @@ def frontier_figure(
             showlegend=False,
             legendgroup=name,
         )
-        if by is not None:
+        if by is not None and names == "front":
             plane.legend_entry(fig, name, colour, symbol)
-    plane.name_points(fig, rows[rows["on_front"]], "short", (x, y), axes, dark)
+    if names == "all":
+        own = by is not None and rows[by].is_unique
+        said = rows[by].astype(str) if own else rows["label"]
+        rows = rows.assign(short=["<br>".join(textwrap.wrap(t, WRAP)) for t in said])
+    plane.name_points(fig, rows if names == "all" else rows[rows["on_front"]], "short", (x, y), axes, dark)
     plane.better_corner(fig, axes, dark)
     fig.update_layout(traces.title(rows) | plane.layout(axes, dark))
     return fig
@@ -190,6 +206,10 @@ def dragon_points(
     found = pd.DataFrame({"x": a["value"], "y": b["value"], "group": a["type"].where(a["family"] != "ours", "DRAGON")})
     found["comparable"] = (a["comparable"] != "no") & (b["comparable"] != "no")
     return found.dropna(subset=["x", "y"]).rename_axis("name").reset_index()
+
+
+def _ends(*columns: str) -> list[str]:
+    return [f"{c}{end}" for c in columns for end in ("_low", "_high")]
 
 
 def _held(rows: pd.DataFrame, contour: str, at: Any) -> tuple[pd.DataFrame, str]:
@@ -269,20 +289,34 @@ def _contour_traces(
         hover = f"<b>{text}</b><br>{said}<extra></extra>"
         name = f"contour {text}"
         fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, showlegend=False, hovertemplate=hover)
-        ends.append((px[-1], py[-1]))
+        at = (px[-1], py[-1]) if known else _corner(means[means[contour] == level], columns, axes)
+        ends.append((*at, "bottom right" if known else "bottom left"))
+    if len(known_levels := set(curves[contour])) < len(levels):
+        line = {"width": 1.5, "dash": "dot", "color": style.colours(dark)["faint"]}
+        name = f"{'some contours' if known_levels else 'contours'} not fitted: dotted from run to run"
+        fig.add_scatter(x=[None], y=[None], mode="lines", line=line, name=name, hoverinfo="skip", legendrank=2000)
     fig.add_scatter(
         x=[e[0] for e in ends],
         y=[e[1] for e in ends],
         mode="markers+text",
         marker={"size": 8, "opacity": 0},
         text=list(levels.values()),
-        textposition="bottom right",
+        textposition=[e[2] for e in ends],
         textfont={"size": 11, "color": style.colours(dark)["faint"]},
         name="contours",
         showlegend=False,
         hoverinfo="skip",
         cliponaxis=False,
     )
+
+
+def _corner(part: pd.DataFrame, columns: tuple[str, str], axes: list[plane.Axis]) -> tuple[float, float]:
+    """The lower right corner of what points and their intervals take up: lines from worse to better leave it free."""
+    x, y = (
+        [a.place(part[c + end]) for end in ("", "_low", "_high") if c + end in part]
+        for c, a in zip(columns, axes, strict=True)
+    )
+    return float(max(v.max() for v in x)), float(min(v.min() for v in y))
 
 
 def _dashed(

@@ -122,7 +122,8 @@ def edge(
     corners = frontier.staircase(frontier.lower(rows[list(columns)].to_numpy(dtype=float), better)) * sides
     line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 1.5}
     px, py = (a.place(corners[:, i]) for i, a in enumerate(axes))
-    fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, hoverinfo="skip")
+    told = len(corners) > 1  # a single point has no edge to see
+    fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=told)
 
 
 def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def name_points(
     dark: bool,
     size: int = 11,
 ) -> None:
-    """Write each row's label beside its point, where it covers least of the others."""
+    """Write each row's label beside its point, where it covers least of the others; ``<br>`` breaks its line."""
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
     texts = [str(t) for t in rows[label]]
     seen = [np.column_stack([t.x, t.y]) for t in fig.data if t.mode and "markers" in t.mode and t.x[0] is not None]
@@ -183,7 +184,8 @@ def name_points(
     frame = points.min(axis=0) - 25, points.max(axis=0) + 25
     places = []
     for (px, py), text in zip(at / spread, texts, strict=True):
-        half = np.array([0.3 * size * len(text), 0.65 * size])
+        parts = text.split("<br>")
+        half = np.array([0.3 * size * max(map(len, parts)), 0.65 * size * len(parts)])
         tried: list[tuple[float, str, Array]] = []
         for name, dx, dy in _PLACES:
             centre = np.array([px + dx * (half[0] + 10), py + dy * (half[1] + 8)])

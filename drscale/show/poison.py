@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from drscale.show import style, traces
 
 CUT_TITLE = "Depth of the list k"
+APART = 0.24  # between two numbers of passages on one line, of the space between lines
 
 
 def rate_figure(
@@ -115,21 +116,24 @@ def guard_figure(table: pd.DataFrame, k: int = 10, dark: bool = False) -> go.Fig
     part = part if "passages" in part else part.assign(passages="")
     if part.duplicated(["guard", "passages"]).any():
         raise ValueError("table: several rows for one guard; pick one model, or average over them")
-    fig = go.Figure()
+    fig, counts = go.Figure(), sorted(set(part["passages"]))
+    place = {kind: -i for i, kind in enumerate(dict.fromkeys(part["guard"]))}
     for i, (count, rows) in enumerate(part.groupby("passages", sort=True)):
         colour, symbol = style.series(i, dark)
         fig.add_scatter(
             x=rows["asr"],
-            y=rows["guard"],
+            y=[place[kind] + APART * ((len(counts) - 1) / 2 - i) for kind in rows["guard"]],
+            customdata=rows["guard"].astype(str),
             mode="markers",
             name=f"passages {count}" if count != "" else f"k = {k}",
             marker={"symbol": symbol, "color": colour, "size": 10},
             error_x=traces.bars(rows["asr"], rows["low"], rows["high"], colour),
-            hovertemplate="<b>%{y}</b>: %{x:.1%}<extra></extra>",
+            hovertemplate="<b>%{customdata}</b>: %{x:.1%}<extra></extra>",
         )
-    fig.update_layout(template=style.template(dark), height=150 + 36 * part["guard"].nunique())
+    fig.update_layout(template=style.template(dark), height=150 + 40 * len(place), hovermode="closest")
     fig.update_layout(xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": {"text": f"ASR@{k} left"}})
-    fig.update_yaxes(autorange="reversed", title={"text": "Guard"})
+    fig.update_yaxes(tickvals=list(place.values()), ticktext=[str(kind) for kind in place], title={"text": "Guard"})
+    fig.update_yaxes(range=[0.5 - len(place), 0.5], showgrid=False)
     return fig
 
 

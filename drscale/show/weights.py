@@ -63,11 +63,14 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
 
 
 def label(recipe: Recipe) -> str:
-    """How a recipe weighs its two losses, in a few words: enough to tell apart runs that differ in nothing else."""
+    """How a recipe weighs its two losses, in a few words: enough to tell apart runs that differ in nothing else.
+
+    The controller's step is what the paper calls eta, a letter that its laws need for another number.
+    """
     words = {
         "none": recipe.strategy.replace("_", " ") + (f", weight {recipe.weight:g}" if recipe.weight != 1 else ""),
         "fixed": f"fixed weight {recipe.omega:g}",
-        "pareto": f"Pareto, omega_0 {recipe.omega:g}, eta {recipe.eta:g}",
+        "pareto": f"Pareto, ω₀ {recipe.omega:g}, step {recipe.eta:g}",
         "mgda": "MGDA",
         "pcgrad": "PCGrad",
     }[recipe.balance]
