@@ -223,13 +223,13 @@ def caterpillar_figure(
             error_x=traces.bars(part["effect"], part["low"], part["high"], style.tint(c["in_domain"], 0.6)),
         )
     fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
-    words = f"Easier (right) or harder (left)<br>than the model's mean, {_measure(metric)}"
+    words = f"Effect on {_measure(metric)}<br>(harder left, easier right)"
     _rows_layout(fig, label[::-1] if len(label) <= MOST else [], 1, words, title, dark)
     if len(label) > MOST:
         fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(label)]})
     if not ordered[["effect", "low", "high"]].to_numpy().any():
-        note = "The fit sees no variance between these: every effect is zero."
-        fig.add_annotation(text=note, x=0.5, y=1, xref="paper", yref="paper", yanchor="bottom", showarrow=False)
+        note = "no variance<br>between these:<br>every effect is zero"
+        fig.add_annotation(text=note, x=0.54, xanchor="left", y=0.5, xref="paper", yref="paper", showarrow=False)
         fig.update_layout(showlegend=False, xaxis={"range": [-0.1, 0.1], "tickvals": [0]})
     return fig
 
