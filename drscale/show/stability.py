@@ -52,11 +52,17 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
         kept = seeds[seeds["family"].isin(families) & (seeds["model"] == models[0][0])]
         mark = {"symbol": "line-ns-open", "size": 12, "color": colours["faint"], "line": {"width": 1.5}}
         right.add_scatter(x=100 * kept["drop"], y=kept["family"], mode="markers", name="a seed", marker=mark)
-    right.add_scatter(**_drops(rates, names, "drop, 95% interval over queries", colours["adversarial"], "diamond"))
-    for panel, title in ((left, metric), (right, "Drop rate (%)")):
+    drops = _drops(rates, names, "drop, 95% interval over queries", colours["adversarial"], "square")
+    right.add_scatter(**drops, showlegend=False)  # the axis says it, and a column has room for three names
+    for panel, title in ((left, f"{metric}<br> "), (right, "Drop rate (%), 95%<br>interval over queries")):
         panel.update_layout(template=style.template(dark), xaxis={"title": {"text": title}})
         panel.update_layout(
-            yaxis={"type": "category", "autorange": "reversed", "categoryorder": "array", "categoryarray": names}
+            yaxis={
+                "type": "category",
+                "range": [len(names) - 0.5, -0.5],  # of both panels alike
+                "categoryorder": "array",
+                "categoryarray": names,
+            }
         )
     left.update_layout(xaxis={"rangemode": "tozero"})
     right.update_layout(yaxis={"showticklabels": False})  # the left panel's
