@@ -106,7 +106,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from drscale import sweep as sweeping
 
     study = _study(arguments.study)
-    print(sweeping.plan(study.recipes, study.store))
+    print(sweeping.plan(study.recipes, study.store, keep=study.keep))
     return 0
 
 
@@ -122,7 +122,8 @@ def sweep(arguments: argparse.Namespace) -> int:
             f"--workers {workers} --executor inline: one process runs one at a time, use --executor process"
         )
     study = _study(arguments.study)
-    planned = sweeping.plan(study.recipes, study.store)
+    keep = arguments.keep or study.keep
+    planned = sweeping.plan(study.recipes, study.store, keep=keep)
     left = len(planned.todo(arguments.retry_failed))
     first = (
         os.environ.get("RANK", "0") == "0"
@@ -132,7 +133,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     if not left:
         return 0
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
-    options["keep"] = arguments.keep or study.keep
+    options["keep"] = keep
     if how == "inline":
         made = sweeping.run(planned, **options)
     else:

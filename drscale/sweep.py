@@ -23,15 +23,20 @@ from drscale.study import Study as Study
 from drscale.study import grid as grid
 from drscale.study import load_study as load_study
 from drscale.texts import Benchmark, Source
-from drscale.trained import keep_model, texts_of, trained_on
+from drscale.trained import keep_model, model_path, texts_of, trained_on
 from drscale.training.allowed import check
 
 _ONE_AT_A_TIME = threading.Lock()
+SAID = {"in_domain": "in-domain", "ood": "ood"}  # what the line of a finished run tells
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a store still lacks of some recipes; prints as a table with predicted FLOPs and time."""
+    """What a store still lacks of some recipes; prints as a table with predicted FLOPs and time.
+
+    ``table`` has a row a recipe: ``status`` is done, todo, failed, or unkept where models are to be kept and a finished
+    run has none; ``flops`` and ``seconds`` of training are ``predicted`` or what a run took.
+    """
 
     recipes: list[Recipe]
     store: RunStore
@@ -45,21 +50,25 @@ class Plan:
             seconds=[f"{v:.0f}" if v == v else "unknown" for v in self.table["seconds"]],
         )
         n = self.table["status"].value_counts()
-        left = self.table.loc[self.table["status"] == "todo", "seconds"]
+        left = self.table.loc[self.table["status"].isin(["todo", "unkept"]), "seconds"]
         total = f"{left.sum() / 60:.1f} min of one worker" if left.notna().all() else "an unknown time"
         said = ", ".join(
-            f"{int(n.get(s, 0))} {w}" for s, w in (("done", "done"), ("todo", "to do"), ("failed", "failed"))
+            f"{int(n.get(s, 0))} {w}"
+            for s, w in (("done", "done"), ("todo", "to do"), ("unkept", "without a model"), ("failed", "failed"))
+            if s != "unkept" or s in n
         )
         how = self.table.attrs.get("how", "")
-        return f"{shown.to_string(index=False)}\n{said}; about {total} to go ({how})"
+        return f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
 
     def todo(self, retry_failed: bool = False) -> list[Recipe]:
-        wanted = ("todo", "failed") if retry_failed else ("todo",)
+        wanted = ("todo", "unkept", "failed") if retry_failed else ("todo", "unkept")
         return [r for r, s in zip(self.recipes, self.table["status"], strict=True) if s in wanted]
 
 
-def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
+def plan(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False) -> Plan:
     """Say what is done, to do and failed, with predicted FLOPs and seconds.
+
+    With ``keep`` a finished run whose model is not there is to be trained again; its record stays as it is.
 
     FLOPs assume texts as long as they may be; the time is learnt from the store's finished runs, whatever machine
     made them, where there are at least two, else it is a guess, and ``table.attrs['how']`` says which. A recipe that
@@ -74,10 +83,13 @@ def plan(recipes: Sequence[Recipe], store: RunStore) -> Plan:
     for recipe in recipes:
         run = found.get(str(recipe))
         flops = predicted_flops(recipe)
+        status: str = "todo" if run is None else run.status
+        if keep and status == "done" and not model_path(recipe, store).is_file():
+            status = "unkept"
         rows.append(
             {
                 "key": str(recipe),
-                "status": "todo" if run is None else run.status,
+                "status": status,
                 "flops": run.cost.get("flops", flops) if run else flops,
                 "seconds": run.cost.get("seconds", np.nan) if run else np.nan,
                 "steps": recipe.steps,
@@ -117,7 +129,8 @@ def run(
 
     Each run is saved where it was made the moment it ends, so an interrupt, a kill and a restart lose nothing that was
     finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
-    ``keep`` keeps the trained models beside their records, for :func:`drscale.trained.load_model`.
+    ``keep`` keeps the trained models beside their records, for :func:`drscale.trained.load_model`; make the plan with
+    it, too, to have the models of runs that were finished without.
     """
     todo, made = plan.todo(retry_failed), []
     for done in _each(todo, plan.store, executor, keep):
@@ -126,7 +139,8 @@ def run(
             note(done)
         if progress:
             seconds = f"{done.cost.get('seconds', float('nan')):.0f} s"
-            said = done.reason or f"in-domain {_mean(done, 'in_domain')}, ood {_mean(done, 'ood')} nats"
+            means = [f"{w} {done.measures[s]['entropy'].mean:.3f}" for s, w in SAID.items() if s in done.measures]
+            said = done.reason or f"{', '.join(means)} nats"
             print(f"[{len(made)}/{len(todo)}] {done.key}: {done.status}, {said}, {seconds}", flush=True)
     return made
 
@@ -193,16 +207,16 @@ def run_one(
 ) -> Run:
     """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint.
 
-    ``keep`` keeps the trained model beside the record. ``refresh`` mines and attacks anew what a strategy would take
-    from the cache. What fails on the way (out of memory, say) is a failed record with its reason; without a store it
-    is raised.
+    ``keep`` keeps the trained model beside the record; a finished record is left as it is. ``refresh`` mines and
+    attacks anew what a strategy would take from the cache. What fails on the way (out of memory, say) is a failed
+    record with its reason; without a store it is raised.
     """
     texts = texts if texts is not None else texts_of(recipe.texts)
     try:
         return _make(recipe, store, texts, note, stopped, looks, refresh, keep)
     except (RuntimeError, MemoryError) as e:
-        if store is None:
-            raise
+        if store is None or ((known := store.load(recipe)) is not None and known.status == "done"):
+            raise  # a finished record stays
         reason = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
         kept: dict[str, Any] = {
             "versions": {**texts.versions, **provenance.versions()},
@@ -242,6 +256,10 @@ def _make(
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
     if recipe.attacked:
         check_probe(texts.test, recipe.attacked, recipe.synonyms)
+    earlier = store.load(recipe) if store is not None and keep else None
+    earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
+    if earlier is not None and earlier.fingerprint != texts.fingerprint:
+        raise ValueError(f"{recipe}: its record was made on other texts than {texts.name} is now")
     provenance.reset_peak()
     collection = trained_on(recipe, texts)
     encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
@@ -278,6 +296,14 @@ def _make(
     if went.step < recipe.steps and not went.reason:
         return Run(status="failed", reason="stopped by hand", cost=cost, **common)
     state = PartialState()
+    if store is not None and earlier is not None:
+        if went.reason:
+            raise RuntimeError(f"{recipe}: trained again for its model, {went.reason}; its record stays as it is")
+        if state.is_main_process:
+            keep_model(encoder, recipe, store, texts.fingerprint)
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+        return earlier
     if store is not None and not state.is_main_process:  # several processes train one run; one of them scores it
         state.wait_for_everyone()
         made = store.load(recipe)
@@ -331,8 +357,3 @@ def _speed(done: list[Run]) -> tuple[float, float, str]:
     scale = np.maximum(y[kept], 1e-9)[:, None]
     (a, b), _ = nnls(x[kept] / scale, np.ones(kept.sum()))
     return float(a), float(b), f"learnt from {kept.sum()} finished runs"
-
-
-def _mean(run: Run, scope: str) -> str:
-    found = run.measures.get(scope, {}).get("entropy")
-    return f"{found.mean:.3f}" if found else "none"

@@ -36,8 +36,13 @@ def keep_model(encoder: BiEncoder, recipe: Recipe, store: RunStore, fingerprint:
     return path
 
 
-def load_model(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) -> BiEncoder:
-    """Build a recipe's encoder and put the trained weights into it.
+def kept_recipes(store: RunStore) -> list[Recipe]:
+    """The recipes of a store's finished runs whose models are kept beside them."""
+    return [r.recipe for r in store.runs() if r.status == "done" and model_path(r.recipe, store).is_file()]
+
+
+def load_model(recipe: Recipe | str, store: RunStore, texts: Benchmark | None = None) -> BiEncoder:
+    """Build a recipe's encoder and put the trained weights into it; a recipe's key will do.
 
     ``texts`` are only needed by ``start="scratch"``, whose vocabulary is learnt from them once more.
     """
@@ -46,9 +51,14 @@ def load_model(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) 
     from drscale.encoder import build
     from drscale.training.prepare import all_texts
 
+    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     path = model_path(recipe, store)
     if not path.is_file():
-        raise ValueError(f"{path}: no trained model; `drscale sweep STUDY --keep` keeps those of the runs it makes")
+        kept = len(kept_recipes(store)) if store.path.is_dir() else 0
+        raise ValueError(
+            f"{path}: no trained model; `drscale sweep STUDY --keep` makes it, and kept_recipes(store) names the "
+            f"{kept} that are there"
+        )
     try:
         with safe_open(path, framework="pt") as f:
             marks = f.metadata() or {}

@@ -316,6 +316,7 @@ def test_quantiles_of_many_degrees_of_freedom_are_interpolated_well() -> None:
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
+@pytest.mark.filterwarnings("ignore::drscale.analysis.mixed.MixedWarning")
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
@@ -327,7 +328,8 @@ def test_quantiles_of_many_degrees_of_freedom_are_interpolated_well() -> None:
         ({"y": 0.5}, {}, "nothing to explain"),
         ({"dataset": "one"}, {}, "needs two"),
         ({"factor": None}, {}, "rows have none"),
-        ({"query": range(185)}, {}, "pass query=None"),
+        ({"query": range(185)}, {}, "two models on the same queries"),
+        ({}, {"dataset": None, "query": None}, "one of them is needed"),
         ({"query": "q"}, {}, "one query only"),
         ({"factor": synthetic()["dataset"]}, {}, "a level of its own"),
     ],
@@ -338,6 +340,44 @@ def test_what_cannot_be_fitted_is_said(change: dict[str, Any], options: dict[str
         mixed.fit(rows, **{"metric": "y", "factor": "factor", **options})
 
 
+def test_the_queries_of_one_dataset_are_a_random_factor_too() -> None:
+    rows = mixed_of_one().assign(dataset="only")
+    alone = mixed.fit(rows, "y", dataset=None)
+    assert alone.formula == "y ~ model + (1 | query)"
+    assert list(alone.variances) == ["query", "residual"]
+    # the same model with the queries in the role of datasets
+    other = mixed.fit(rows, "y", dataset="query", query=None)
+    assert alone.criterion == pytest.approx(other.criterion, abs=1e-8)
+    assert alone.variances["query"] == pytest.approx(other.variances["dataset"], rel=1e-5)
+    both = [margins.contrasts(f)[["difference", "low", "high"]].to_numpy(float) for f in (alone, other)]
+    np.testing.assert_allclose(*both, rtol=1e-5)
+    shared = shares.variance_shares(alone, draws=20)
+    assert list(shared["source"]) == ["model", "query", "residual"]
+    assert shared["share"].sum() == pytest.approx(1)
+    assert len(shares.effects(alone, "query")) == 40
+    with pytest.raises(ValueError, match="allowed are 'query'"):
+        shares.effects(alone)
+    with pytest.raises(ValueError, match="pass dataset=None"):
+        mixed.fit(rows, "y")
+
+
+def test_rows_that_are_there_twice_are_refused_and_seeds_warned_of() -> None:
+    rows = mixed_of_one().assign(dataset=lambda t: t["query"].str[-1])
+    with pytest.raises(ValueError, match=r"80 of 160 are there twice, as the one of model 'a'"):
+        mixed.fit(pd.concat([rows, rows]), "y")
+    seeds = pd.concat([rows.assign(seed=0), rows.assign(seed=1, y=rows["y"] + 0.1)])
+    with pytest.warns(mixed.MixedWarning, match="80 of 160 repeat a model on a query"):
+        mixed.fit(seeds, "y")
+
+
+def mixed_of_one() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    query, model = np.repeat(np.arange(40), 2), np.tile(["a", "b"], 40)
+    y = 0.5 + rng.normal(0, 0.2, 40)[query] + 0.1 * (model == "b") + rng.normal(0, 0.1, 80)
+    return pd.DataFrame({"model": model, "query": [f"q{i}" for i in query], "y": y})
+
+
+@pytest.mark.filterwarnings("ignore::drscale.analysis.mixed.MixedWarning")
 def test_what_cannot_be_asked_is_said() -> None:
     fit = mixed.fit(synthetic(), "y", "factor")
     plain = mixed.fit(synthetic(), "y")

@@ -288,10 +288,11 @@ def test_a_scatter_shows_every_model_with_its_interval() -> None:
 def test_a_scatter_leaves_out_what_has_no_value() -> None:
     rows = models().assign(x=lambda t: t["x"].abs() + 1)
     rows.loc[0, "y"] = np.nan
-    fig = relation_figure(rows, "x", "y", by="strategy", log_x=True)
+    with pytest.warns(UserWarning, match="1 of 12 rows lack x or y and are not drawn"):
+        fig = relation_figure(rows, "x", "y", by="strategy", log_x=True)
     assert sum(len(t.x) for t in fig.data) == 11
     assert fig.layout.xaxis.type == "log"
-    counts = relation_figure(rows.assign(x=rows["x"] * 1e4), "x", "y", by="strategy", log_x=True)
+    counts = relation_figure(rows.dropna().assign(x=rows["x"] * 1e4), "x", "y", by="strategy", log_x=True)
     assert "20K" in counts.layout.xaxis.ticktext
     assert "2" in fig.layout.xaxis.ticktext
 

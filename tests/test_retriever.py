@@ -8,7 +8,7 @@ from tiny import WORDS, tiny, tiny_collection
 
 from drscale.encoder import build
 from drscale.evaluation.lexical import bm25_index, bm25_rank, bm25_tokens
-from drscale.evaluation.ranking import METRICS, ranking_metrics
+from drscale.evaluation.ranking import METRICS, ranking_metrics, search
 from drscale.evaluation.retriever import Retriever, asked, metrics_of, rank_scores, retriever
 from drscale.evaluation.score import score
 from drscale.runs import Recipe
@@ -37,6 +37,41 @@ class Model:
 
     def encode_document(self, texts):
         return 3 * bag(texts)
+
+
+@pytest.mark.parametrize(
+    ("scores", "rows", "said"),
+    [
+        ([[2.0, np.nan]], [[0, 1]], "scores that are not finite"),
+        ([[2.0, 1.0]], [[0, 9999]], "rows beyond the [0-9]+ passages"),
+        ([[2.0, 1.0]], [[0, -2]], "rows beyond"),
+        ([[2.0, 1.0]], [[0.0, 1.0]], "rows beyond"),
+        ([[2.0, 1.0]], [[3, 3]], "a passage twice"),
+        ([2.0], [0], "shapes"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(scores, rows, said):
+    mine = Retriever("mine", lambda texts, collection, depth: (scores * len(texts), rows * len(texts)))
+    with pytest.raises(ValueError, match=f"mine: rank gave .*{said}"):
+        rank_scores(mine, tiny().test, limit=3)
+
+
+def test_padding_is_no_passage():
+    test = tiny().test
+
+    def rank(texts, collection, depth):  # the right passage, another one, then nothing more at the best score of all
+        right = collection.pairs[1][: len(texts)]
+        rows = np.stack([right, (right + 1) % len(collection.passages), np.full(len(texts), -1)], axis=1)
+        return np.tile([-1.0, -2.0, 0.0], (len(texts), 1)), rows
+
+    found = metrics_of(Retriever("mine", rank), test, test.pairs[0][:5], ["a"] * 5)
+    assert found["ndcg10"].tolist() == [1.0] * 5
+    assert found["mrr10"].tolist() == [1.0] * 5
+
+
+def test_sides_of_other_widths_are_refused():
+    with pytest.raises(ValueError, match="queries of 3 dimensions, passages of 4"):
+        search(np.ones((2, 3), np.float32), np.ones((5, 4), np.float32))
 
 
 def test_every_kind_of_model_ranks():

@@ -198,6 +198,35 @@ def test_rows_of_mteb_files_are_means_without_queries(results: Path) -> None:
     assert margins.contrasts(fit)["difference"].abs().tolist() == pytest.approx([0.115])
 
 
+def test_trec_files_that_do_not_belong_together(trec: tuple[Path, Path], tmp_path: Path) -> None:
+    run, qrels = trec
+    other = tmp_path / "other.run"
+    other.write_text("z9 Q0 a 1 1 bm25\n")
+    with pytest.raises(ValueError, match=r"no query in common.*'z9' is a query of the run, 'q1' one of"):
+        scores.from_trec(other, qrels)
+    with pytest.warns(scores.ScoreWarning, match="2 of 4 queries"):
+        assert {"ndcg10", "ndcg5"} <= set(scores.from_trec({"mine": run}, qrels, ["ndcg10", "nDCG@5"]))
+    with pytest.raises(ValueError, match="measures='nDGC@10'"):
+        scores.from_trec(run, qrels, ["nDGC@10"])
+    with pytest.raises(ValueError, match="runs=list"):
+        scores.from_trec([run], qrels)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"tiny\.qrels:1: more than the 4 columns|bm25\.run:1: more than the 4"):
+        scores.from_trec(run, run)
+    for text, said in (
+        ("q1 0 a 0.7\n", "grade 0.7 is no whole"),
+        ("q1 0 a 1\nq1 0 a 0\n", ":2: query 'q1' has 'a' twice"),
+    ):
+        bad = tmp_path / "bad.qrels"
+        bad.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            scores.from_trec(run, bad)
+
+
+def test_a_split_is_chosen_where_there_are_several() -> None:
+    with pytest.raises(ValueError, match="split='dev' or split='test'"):
+        scores.from_mteb(ROOT / "tests" / "reference" / "mteb")
+
+
 def test_published_mteb_files() -> None:
     """Two files of embeddings-benchmark/results, commits b160a3f and b805e95, cut to a few metrics."""
     rows = scores.from_mteb(ROOT / "tests" / "reference" / "mteb", split="test").set_index("dataset")

@@ -270,6 +270,16 @@ def test_html_csv_and_tex_need_no_browser(sizes, tmp_path, monkeypatch):
     assert not (tmp_path / "a.pdf").exists()
 
 
+def test_a_table_is_written_with_the_names_of_its_rows(tmp_path):
+    table = pd.DataFrame(
+        {"drop": [0.1, 0.2]}, index=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["model", "n"])
+    )
+    assert pd.read_csv(export.export(table, tmp_path / "a.csv")).columns.tolist() == ["model", "n", "drop"]
+    assert "a & 1 & 0.1" in export.export(table, tmp_path / "a.tex").read_text()
+    plain = export.export(table.reset_index(drop=True), tmp_path / "b.csv")
+    assert plain.read_text().splitlines()[0] == "drop"
+
+
 @pytest.mark.parametrize(
     ("thing", "name", "said"),
     [

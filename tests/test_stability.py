@@ -39,7 +39,7 @@ def rows():
     return stability(retriever(bag), tiny().test, VARY, seeds=3, limit=60)
 
 
-def test_clean_beside_attacked_a_row_a_query_family_and_seed(rows):
+def test_clean_beside_varied_a_row_a_query_family_and_seed(rows):
     assert len(rows) == 60 * 4 * 3
     assert list(rows)[:6] == ["model", "dataset", "query", "family", "seed", "changed"]
     clean = rank_scores(retriever(bag), tiny().test, limit=60)
@@ -92,8 +92,8 @@ def test_drop_rates_are_ratios_of_means(rows):
     rates = drop_rates(rows).set_index("family")
     assert list(rates.index) == list(VARY)
     for family, part in rows.groupby("family"):
-        clean, attacked = part["ndcg10_clean"].mean(), part["ndcg10"].mean()
-        assert rates.loc[family, "drop"] == pytest.approx((clean - attacked) / clean)
+        clean, varied = part["ndcg10_clean"].mean(), part["ndcg10"].mean()
+        assert rates.loc[family, "drop"] == pytest.approx((clean - varied) / clean)
         each = [1 - p["ndcg10"].mean() / p["ndcg10_clean"].mean() for _, p in part.groupby("seed")]
         assert rates.loc[family, "seed_mean"] == pytest.approx(np.mean(each))
         assert rates.loc[family, "seed_sd"] == pytest.approx(np.std(each, ddof=1))
@@ -159,7 +159,7 @@ def test_models_and_data_sets_apart_or_together(rows):
     assert (pooled["queries"] == 120).all()
     assert pooled["drop"].to_dict() == pytest.approx(drop_rates(rows).set_index("family")["drop"].to_dict())
     single = seed_drops(rows)
-    assert list(single) == ["model", "dataset", "family", "seed", "clean", "attacked", "drop"]
+    assert list(single) == ["model", "dataset", "family", "seed", "clean", "varied", "drop"]
     assert len(single) == 12
 
 
@@ -175,7 +175,7 @@ def test_found_is_what_a_record_keeps(rows):
         scope = found.measures[f"stability:{family}"]
         assert scope["drop"].mean == pytest.approx(rates.loc[family, "drop"])
         assert (scope["drop"].low, scope["drop"].n) == (pytest.approx(rates.loc[family, "low"]), 60)
-        assert scope["ndcg10"].mean == pytest.approx(rates.loc[family, "attacked"])
+        assert scope["ndcg10"].mean == pytest.approx(rates.loc[family, "varied"])
         assert scope["changed"].mean == pytest.approx(rates.loc[family, "changed"])
         mine = found.queries[found.queries["scope"] == f"stability:{family}"]
         assert len(mine) == 60
@@ -204,7 +204,7 @@ def test_the_card_draws_the_drops_with_their_intervals(rows):
     for drew, wanted in (("x", "drop"), ("x_low", "low"), ("x_high", "high")):
         np.testing.assert_allclose(drop[drew], 100 * rates[wanted])
     np.testing.assert_allclose(points["clean"]["x"], rates["clean"])
-    np.testing.assert_allclose(points["in other words"]["x"], rates["attacked"])
+    np.testing.assert_allclose(points["in other words"]["x"], rates["varied"])
     assert len(points["a seed"]) == 4 * 3
     table = view.stability_table(rates)
     assert list(table.index.get_level_values("family")) == list(VARY)
@@ -233,7 +233,7 @@ def test_records_give_the_same_drops(rows, tmp_path):
     rates = view.recorded(store.domains(), {run.key: "ours"})
     wanted = drop_rates(rows)
     assert set(rates["model"]) == {"ours"}
-    for column in ("clean", "attacked", "drop", "low", "high", "changed"):
+    for column in ("clean", "varied", "drop", "low", "high", "changed"):
         np.testing.assert_allclose(rates[column], wanted[column])
     assert view.stability_card(rates)
     figure = view.drops_by_size(
@@ -244,9 +244,38 @@ def test_records_give_the_same_drops(rows, tmp_path):
     assert store.queries()["scope"].nunique() == 1 + 1 + len(VARY)
 
 
+def test_two_retrievers_of_one_name_are_not_thrown_together(rows):
+    with pytest.raises(ValueError, match=r"model 'bag' has a query twice.*retriever\(model, 'mine'\)"):
+        drop_rates(pd.concat([rows, rows]))
+    two = pd.concat([rows, rows.assign(model="other", ndcg10=rows["ndcg10_clean"])])
+    assert drop_rates(two).query("model == 'other'")["drop"].tolist() == pytest.approx([0] * 4)
+    together = drop_rates(two, by="family")  # over both models, each against its own clean value
+    mean = two.groupby("family", sort=False)[["ndcg10_clean", "ndcg10"]].mean()
+    wanted = 1 - mean["ndcg10"] / mean["ndcg10_clean"]
+    np.testing.assert_allclose(together["drop"], wanted)
+    lost = rows.copy()
+    lost.loc[3, "ndcg10"] = np.nan
+    with pytest.raises(ValueError, match="1 of 720 lack ndcg10"):
+        drop_rates(lost)
+    with pytest.raises(ValueError, match="has no family to add up"):
+        drop_rates(rows, by=("model",), total=True)
+
+
+def test_records_stand_beside_other_rates_only_with_their_dataset(rows):
+    mine = drop_rates(rows)
+    theirs = mine.drop(columns="dataset").assign(model="stored")
+    with pytest.raises(ValueError, match="some rows have no dataset"):
+        view.leaderboard(pd.concat([mine, theirs]))
+    board = view.leaderboard(pd.concat([mine, theirs.assign(dataset="test")]))
+    assert board.index.get_level_values("model").tolist() == ["bag", "stored"]
+    with pytest.raises(ValueError, match="'bag' comes twice"):
+        view.leaderboard(pd.concat([mine, mine]))
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [
+        (lambda: stability(bag, tiny(), VARY), "collection=Benchmark: a Collection is needed"),
         (lambda: stability(retriever(bag), tiny().test, {}), "at least one family"),
         (lambda: stability(retriever(bag), tiny().test, VARY, seeds=0), "seeds=0"),
         (lambda: stability(retriever(bag), tiny().test, VARY, seeds=(1, 1)), "each only once"),

@@ -57,6 +57,31 @@ def test_models_are_kept_only_where_asked(small, tmp_path):
     assert len(store.runs()) == 2  # a model is no record
 
 
+def test_a_model_that_is_missing_is_made_again_and_its_record_stays(small, tmp_path, monkeypatch):
+    store, recipes = RunStore(tmp_path), [BASE, BASE.but(seed=1)]
+    made = sweep.run(sweep.plan(recipes, store), progress=False, keep=True)
+    measure(store, recipes, "norms", told, progress=False)
+    before = (tmp_path / f"{BASE.file_stem}.json").read_bytes()
+    vectors = load_model(BASE, store).encode(ASKED)
+    model_path(BASE, store).unlink()
+    assert sweep.plan(recipes, store).todo() == []
+    again = sweep.plan(recipes, store, keep=True)
+    assert again.todo() == [BASE]
+    assert "1 done, 0 to do, 1 without a model" in str(again)
+    assert [r.key for r in sweep.run(again, progress=False, keep=True)] == [made[0].key]
+    np.testing.assert_array_equal(load_model(BASE, store).encode(ASKED), vectors)
+    assert (tmp_path / f"{BASE.file_stem}.json").read_bytes() == before
+    model_path(BASE, store).unlink()
+
+    def fail(*args, **options):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("drscale.training.loop.train", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sweep.run(sweep.plan(recipes, store, keep=True), progress=False, keep=True)
+    assert (tmp_path / f"{BASE.file_stem}.json").read_bytes() == before
+
+
 def test_a_run_that_fails_leaves_no_model(small, tmp_path):
     store, hot = RunStore(tmp_path), BASE.but(rate=1e30)
     assert sweep.run_one(hot, store, keep=True).status == "failed"
@@ -96,6 +121,17 @@ def test_what_is_known_is_not_measured_over(small, tmp_path):
     found = Found({"in_domain": {}}, pd.DataFrame(), "")
     with pytest.raises(ValueError, match="has in_domain already; a measurement is added once"):
         store.add(run, "again", found)
+
+
+def test_kept_models_are_found_by_key(small, tmp_path):
+    store = RunStore(tmp_path)
+    sweep.run_one(BASE, store, keep=True)
+    sweep.run_one(BASE.but(seed=1), store)
+    assert trained.kept_recipes(store) == [BASE]
+    vectors = [load_model(r, store).encode(ASKED) for r in (BASE, str(BASE))]
+    np.testing.assert_array_equal(*vectors)
+    with pytest.raises(ValueError, match=r"no trained model.*names the 1 that are there"):
+        load_model(str(BASE.but(seed=1)), store)
 
 
 def test_a_model_that_does_not_belong_is_refused(small, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from drscale.evaluation.geometry import geometry_found
 from drscale.evaluation.retriever import retriever
 from drscale.evaluation.stability import stability_found
 from drscale.runs import RunStore
-from drscale.trained import measure, model_path
+from drscale.trained import kept_recipes, measure
 
 VARY = {"synonyms": "wordnet"}
 
@@ -27,7 +27,7 @@ def stable(encoder, texts, run):
 
 def main(folder):
     store = RunStore(folder)
-    recipes = [r.recipe for r in store.runs() if r.status == "done" and model_path(r.recipe, store).is_file()]
+    recipes = kept_recipes(store)
     for name, function in (("stability", stable), ("geometry", geometry_found)):
         measure(store, recipes, name, function)
 

@@ -96,7 +96,7 @@ def fit(
     metric: str = "ndcg10",
     factor: str | None = None,
     model: str = "model",
-    dataset: str = "dataset",
+    dataset: str | None = "dataset",
     query: str | None = "query",
     *,
     interaction: bool = True,
@@ -104,19 +104,22 @@ def fit(
 ) -> Mixed:
     """Fit ``metric ~ model * factor + (1 | dataset/query)`` to a row for each model and query.
 
-    The arguments name columns; queries of the same name in two datasets are two queries, and several rows of one model
-    and query, as of seeds, are repeats. ``query=None`` leaves the queries' variance out, for means of datasets (MTEB's
-    files); ``interaction=False`` lets every model gain alike from the factor. The answer is exact for any balance. The
+    The arguments name columns; queries of the same name in two datasets are two queries. ``query=None`` leaves the
+    queries' variance out, for means of datasets (MTEB's files), ``dataset=None`` that of the datasets, for the queries
+    of one; ``interaction=False`` lets every model gain alike from the factor. The answer is exact for any balance. The
     model takes for granted that, but for the factor, a dataset is as easy for one model as for another; where it is
-    not, models differ less surely than their contrasts say.
+    not, models differ less surely than their contrasts say. Nor does it know of training seeds: rows of several runs
+    of one model are taken as independent, which a run's luck, common to all of its queries, is not (a MixedWarning).
     """
-    columns = {"metric": metric, "model": model, "dataset": dataset}
-    columns |= {k: v for k, v in (("factor", factor), ("query", query)) if v is not None}
+    columns = {"metric": metric, "model": model}
+    columns |= {k: v for k, v in (("dataset", dataset), ("factor", factor), ("query", query)) if v is not None}
     y = _checked(rows, columns)
+    _check_repeats(rows, columns)
     centre = float(y.mean())
     fixed = [model] if factor is None else [model, factor]
     cell, grid = _cells(rows, fixed)
-    dataset_code, dataset_names = _codes(rows[dataset])
+    one = np.zeros(len(rows), dtype=np.intp), np.array(["all"], dtype=object)
+    dataset_code, dataset_names = one if dataset is None else _codes(rows[dataset])
     query_code, of_query, query_names = _queries(rows, query, dataset_code)
     counts = np.bincount(cell, minlength=len(grid))
     grid = grid.assign(rows=counts, raw=np.bincount(cell, y, len(grid)) / np.where(counts, counts, np.nan))
@@ -124,18 +127,20 @@ def fit(
     where = nested.layout(cell, query_code, of_query, len(grid))
     sums = nested.sums(where, kept, y - centre)
     _check_told_apart(sums, columns)
-    best = nested.optimise(sums, reml, free=(query is not None, True))
+    best = nested.optimise(sums, reml, free=(query is not None, dataset is not None))
     solved = nested.solve(nested.terms(sums, *best.ratios).products)
     left = solved.left / (sums.rows - (sums.columns if reml else 0))
-    variances = {"dataset": left * best.ratios[1], **({} if query is None else {"query": left * best.ratios[0]})}
+    variances = {} if dataset is None else {"dataset": left * best.ratios[1]}
+    variances |= {} if query is None else {"query": left * best.ratios[0]}
     solved.beta[0] += centre  # the first column is the constant
-    names = {"dataset": pd.DataFrame({dataset: dataset_names})}
+    names = {} if dataset is None else {"dataset": pd.DataFrame({dataset: dataset_names})}
     if query is not None:
-        names["query"] = pd.DataFrame({dataset: dataset_names[of_query], query: query_names})
-    inside = "" if query is None else f"/{query}"
+        place = {} if dataset is None else {dataset: dataset_names[of_query]}
+        names["query"] = pd.DataFrame(place | {query: query_names})
+    inside = "/".join(n for n in (dataset, query) if n is not None)
     by = "" if factor is None else f" {'*' if interaction else '+'} {factor}"
     found = Mixed(
-        formula=f"{metric} ~ {model}{by} + (1 | {dataset}{inside})",
+        formula=f"{metric} ~ {model}{by} + (1 | {inside})",
         metric=metric,
         model=model,
         factor=factor,
@@ -189,9 +194,30 @@ def _checked(rows: pd.DataFrame, columns: dict[str, str]) -> Array:
         raise ValueError(
             f"metric={metric!r}: {y[wrong[0]]:g} in row {rows.index[wrong[0]]!r}, {len(wrong)} such of {len(y)}"
         )
-    if not len(y) or np.ptp(y) <= TINY * np.abs(y).max():
+    if not len(y):
+        raise ValueError("rows: none at all; a row for each model and query is needed")
+    if np.ptp(y) <= TINY * np.abs(y).max():
         raise ValueError(f"metric={metric!r}: all {len(y)} values are alike, so there is nothing to explain")
     return y
+
+
+def _check_repeats(rows: pd.DataFrame, columns: dict[str, str]) -> None:
+    """Refuse a table that holds its rows twice, and warn where several runs of a model stand as one."""
+    named = [columns[c] for c in ("model", "dataset", "factor", "query") if c in columns]
+    if "query" not in columns:
+        return
+    again, copies = rows.duplicated(named), rows.duplicated()
+    if again.any() and copies[again].all():
+        said = ", ".join(f"{n} {rows[n][copies].iloc[0]!r}" for n in named)
+        raise ValueError(f"rows: {int(copies.sum())} of {len(rows)} are there twice, as the one of {said}")
+    if again.any() and len(set(rows[columns["model"]])) > 1:
+        warnings.warn(
+            f"rows: {int(again.sum())} of {len(rows)} repeat a model on a query, as of several training seeds; they "
+            "count as independent, which makes differences between models look surer than they are: average them by "
+            "query (and compare with the spread of the seeds' means), or give every run a name",
+            MixedWarning,
+            stacklevel=3,
+        )
 
 
 def _codes(column: pd.Series) -> tuple[Codes, npt.NDArray[Any]]:
@@ -248,23 +274,27 @@ def _independent(coding: Array, observed: npt.NDArray[np.bool_]) -> tuple[Array,
 def _check_told_apart(s: Sums, columns: dict[str, str]) -> None:
     """Raise ValueError where rows cannot tell a variance from the fixed part or from another variance."""
     p, datasets, queries = s.columns, len(s.count), int(s.count.sum())
-    dataset = columns["dataset"]
-    if datasets < 2:
-        raise ValueError(f"dataset={dataset!r}: there is only one, and the variance of datasets needs two")
+    if "dataset" not in columns and "query" not in columns:
+        raise ValueError("dataset=None, query=None: one of them is needed, whose luck there is to allow for")
+    if "dataset" in columns and datasets < 2:
+        raise ValueError(
+            f"dataset={columns['dataset']!r}: there is only one, and the variance of datasets needs two; pass "
+            "dataset=None where all queries are of one"
+        )
     if "query" in columns:
         if s.sizes.max() == 1:
             raise ValueError(
                 f"query={columns['query']!r}: every query stands in one row only, so its own difficulty cannot be told "
-                "from noise; pass query=None"
+                "from noise; two models on the same queries are needed, or query=None for the means alone"
             )
-        if queries == datasets:
+        if "dataset" in columns and queries == datasets:
             raise ValueError(f"query={columns['query']!r}: every dataset has one query only; pass query=None")
     inverse = linalg.inv(s.total[:p, :p])
     inside = s.level[:, :, :p].sum(axis=1)
     if s.rows <= p:
         raise ValueError(f"{s.rows} rows for {p} means: nothing is left to tell noise from")
     apart = float((s.count @ s.sizes).sum() - np.sum((inside @ inverse) * inside))
-    if apart <= TINY * s.rows:
+    if "dataset" in columns and apart <= TINY * s.rows:
         name = f"factor={columns['factor']!r}" if "factor" in columns else f"model={columns['model']!r}"
         raise ValueError(
             f"{name}: every dataset has a level of its own, so what a level does cannot be told from the luck with a "

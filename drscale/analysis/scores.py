@@ -22,6 +22,7 @@ from drscale.runs import Recipe, RunStore
 
 Source = str | Path
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
+OURS = {"ndcg": "nDCG", "mrr": "RR", "recall": "R"}
 METRIC = re.compile(r"[a-z]+_at_\d+")  # of MTEB's many numbers those that the records have too
 # First words that make a text a question, and the commonest imperatives of documentation, which make it an order.
 QUESTION = ("what", "who", "whom", "whose", "which", "where", "why", "how")
@@ -116,11 +117,21 @@ def from_trec(
         ir_measures = importlib.import_module("ir_measures")
     except ModuleNotFoundError:
         raise ValueError("TREC files need ir-measures, which is not installed: pip install ir-measures") from None
-    wanted = [ir_measures.parse_measure(m) for m in measures]
+    wanted = [_measure(ir_measures, m) for m in measures]
     relevant = _columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
-    relevant["relevance"] = relevant["relevance"].astype(int)
+    grades = relevant["relevance"]
+    if (odd := grades != grades.round()).any():
+        i = int(np.argmax(odd))
+        raise ValueError(f"{qrels}:{relevant.index[i]}: grade {grades.iloc[i]:g} is no whole number")
+    if (again := relevant.duplicated(["query_id", "doc_id"])).any():
+        i = int(np.argmax(again))
+        both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
+        raise ValueError(f"{qrels}:{relevant.index[i]}: {both}")
+    relevant["relevance"] = grades.astype(int)
     asked = pd.Index(relevant["query_id"].unique())
     positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
+    if not isinstance(runs, Mapping | str | Path):
+        raise ValueError(f"runs={type(runs).__name__}: a file, or a dict of files by the models' names, is needed")
     files = runs if isinstance(runs, Mapping) else {"": runs}
     found = []
     for name, path in files.items():
@@ -135,6 +146,9 @@ def from_trec(
         for value in ir_measures.iter_calc(wanted, relevant, run):
             values[_short(str(value.measure))][value.query_id] = value.value
         answered = asked.isin(run["query_id"])
+        if not answered.any():
+            ids = f"{run['query_id'].iloc[0]!r} is a query of the run, {asked[0]!r} one of {qrels}"
+            raise ValueError(f"{path}: has no query in common with the qrels; {ids}")
         _warn_of_missing(Path(path), answered, set(run["query_id"]) - set(asked))
         told = {"model": name or str(run["tag"].iloc[0]), "dataset": dataset or Path(qrels).stem, "query": asked}
         rows = pd.DataFrame(told | {k: v.to_numpy() for k, v in values.items()})
@@ -154,6 +168,11 @@ def from_mteb(path: Source, model: str = "", split: str = "") -> pd.DataFrame:
         raise ValueError(f"{place}: no such file or folder")
     files = [place] if place.is_file() else sorted(p for p in place.rglob("*.json") if p.name != "model_meta.json")
     rows = [row for file in files for row in _task(file, model) if not split or row["split"] == split]
+    splits = sorted({str(row["split"]) for row in rows})
+    if len(splits) > 1 and len({(r["model"], r["task"], r["subset"]) for r in rows}) < len(rows):
+        raise ValueError(
+            f"{place}: some tasks have several splits; choose one, split={' or split='.join(map(repr, splits))}"
+        )
     if not rows:
         raise ValueError(
             f"{place}: {len(files)} result files, none with scores" + (f" of split {split!r}" * bool(split))
@@ -261,25 +280,27 @@ def _columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        rows = pd.read_csv(
-            path,
-            sep=r"\s+",
-            header=None,
-            names=names,
-            dtype=str,
-            quoting=3,
-            keep_default_na=False,
-            index_col=False,
-            skip_blank_lines=False,
-            on_bad_lines="error",
-            encoding="utf-8",
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a first line that is too long
+            rows = pd.read_csv(
+                path,
+                sep=r"\s+",
+                header=None,
+                names=names,
+                dtype=str,
+                quoting=3,
+                keep_default_na=False,
+                index_col=False,
+                skip_blank_lines=False,
+                on_bad_lines="error",
+                encoding="utf-8",
+            )
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path}: the file is empty") from None
-    except pd.errors.ParserError as e:
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as e:
         line = re.search(r"line (\d+)", str(e))
         raise ValueError(
-            f"{path}:{line[1] if line else '?'}: more than the {len(names)} columns {' '.join(names)}"
+            f"{path}:{line[1] if line else 1}: more than the {len(names)} columns {' '.join(names)}"
         ) from None
     rows.index += 1  # lines
     rows = rows[rows[names[0]].notna() & (rows[names[0]] != "")]
@@ -305,6 +326,18 @@ def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
         warnings.warn(f"{path}: {'; '.join(said)}", ScoreWarning, stacklevel=3)
 
 
+def _measure(ir_measures: Any, spelling: str) -> Any:
+    """A measure as ir-measures spells it or as our records do: nDCG@10 or ndcg10."""
+    ours = re.fullmatch(r"(ndcg|mrr|recall)(\d+)", spelling)
+    name = f"{OURS[ours[1]]}@{ours[2]}" if ours else spelling
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError) as e:
+        raise ValueError(
+            f"measures={spelling!r}: allowed are ir-measures' names, as nDCG@10, or ndcg10 ({e})"
+        ) from None
+
+
 def _short(measure: str) -> str:
     """The name of a measure in the records, as ndcg10 for nDCG@10 or ndcg_at_10."""
     name, _, depth = measure.replace("_at_", "@").partition("@")
@@ -321,8 +354,12 @@ def _task(path: Path, model: str) -> Iterable[dict[str, Any]]:
     if not task:
         raise ValueError(f"{path}: no result file of MTEB, which has a task_name")
     splits = body.get("scores", {k: v for k, v in body.items() if isinstance(v, dict)})
+    if not isinstance(splits, dict):
+        raise ValueError(f"{path}: its scores are no table of splits")
     for split, entries in splits.items():
         for scores in entries if isinstance(entries, list) else [entries]:
+            if not isinstance(scores, dict):
+                raise ValueError(f"{path}: the scores of split {split!r} are no tables of metrics")
             numbers = {
                 _short(k): float(v) for k, v in scores.items() if METRIC.fullmatch(k) and isinstance(v, int | float)
             }

@@ -41,7 +41,7 @@ def variance_shares(fit: Mixed, level: float = 0.95, draws: int = 200, seed: int
     rng, drawn, simulate = np.random.default_rng(seed), np.empty((draws, len(found))), _simulator(fit)
     for i in range(draws):
         sums = nested.sums(fit.layout, fit.coding, simulate(rng))
-        best = nested.optimise(sums, fit.reml, free=(fit.queries is not None, True), start=fit.ratios)
+        best = nested.optimise(sums, fit.reml, free=("query" in fit.names, "dataset" in fit.names), start=fit.ratios)
         solved = nested.solve(nested.terms(sums, *best.ratios).products)
         left = solved.left / (sums.rows - (sums.columns if fit.reml else 0))
         made = _divided(fit, fixed, solved.beta, solved.inverse * left, best.ratios, left)
@@ -103,7 +103,8 @@ def _divided(
         value = max(float(np.mean((columns @ beta) ** 2 - noise)), 0.0)
         able = np.abs(weights @ fit.missing).max(initial=0) <= TINY
         found[name] = value if able else np.nan
-    found["dataset"] = residual * ratios[1]
+    if "dataset" in fit.names:
+        found["dataset"] = residual * ratios[1]
     if fit.queries is not None:
         found["query"] = residual * ratios[0]
     return found | {"residual": residual}
@@ -118,7 +119,8 @@ def _simulator(fit: Mixed) -> Callable[[np.random.Generator], Array]:
 
     def draw(rng: np.random.Generator) -> Array:
         y = mean + sd["residual"] * rng.standard_normal(len(mean))
-        y += (sd["dataset"] * rng.standard_normal(fit.datasets))[place]
+        if "dataset" in sd:
+            y += (sd["dataset"] * rng.standard_normal(fit.datasets))[place]
         if fit.queries is not None:
             y += (sd["query"] * rng.standard_normal(fit.queries))[where.query]
         return y

@@ -15,6 +15,8 @@ METRICS = {"ndcg10": nDCG @ 10, "mrr10": RR @ 10, "recall10": R @ 10, "recall100
 
 def search(queries: np.ndarray, passages: np.ndarray, depth: int = 100) -> tuple[np.ndarray, np.ndarray]:
     """The best ``depth`` passages of each query: scores and passage rows, both (queries, depth); exact."""
+    if queries.shape[1:] != passages.shape[1:]:
+        raise ValueError(f"queries of {queries.shape[1]} dimensions, passages of {passages.shape[1]}: they must agree")
     index = faiss.IndexFlatIP(passages.shape[1])
     index.add(np.ascontiguousarray(passages, np.float32))
     scores, rows = index.search(np.ascontiguousarray(queries, np.float32), min(depth, len(passages)))
@@ -32,6 +34,7 @@ def ranking_metrics(
     places = np.arange(len(query_rows)).astype(str)  # a query may come more than once, in other words each time
     names = np.repeat(places, depth)
     run = pd.DataFrame({"query_id": names, "doc_id": passage_rows.ravel().astype(str), "score": scores.ravel()})
+    run = run[passage_rows.ravel() >= 0]
     relevant_q, relevant_p = collection.pairs
     grades = collection.qrels["relevance"].to_numpy()
     grades = grades[grades > 0]  # pairs are the qrels above 0, in order

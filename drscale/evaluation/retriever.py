@@ -52,7 +52,8 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
     if isinstance(model, str):
         return _named(model, name or model)
     if isinstance(model, BiEncoder):
-        return _dense(name or "encoder", model.encode, model.encode_passages)
+        shape = model.shape
+        return _dense(name or f"L{shape.layers}H{shape.width}", model.encode, model.encode_passages)
     if hasattr(model, "encode"):
         return _dense(name or _title(model), *_sides(model))
     if not callable(model):
@@ -84,16 +85,26 @@ def rank_scores(
 
 def asked(collection: Collection, limit: int | None = None) -> np.ndarray:
     """The rows of the queries that are measured: those with a relevant passage, at most ``limit`` of them."""
+    if not isinstance(collection, Collection):
+        raise ValueError(f"collection={type(collection).__name__}: a Collection is needed, as a benchmark's .test is")
     return drawn(np.unique(collection.pairs[0]), limit)
 
 
 def metrics_of(retriever: Retriever, collection: Collection, rows: np.ndarray, texts: list[str]) -> pd.DataFrame:
     """The metrics of texts that ask for what the queries in ``rows`` ask for, in their order; rows may come twice."""
-    scores, found = retriever.rank(texts, collection, min(DEPTH, len(collection.passages)))
-    if found.shape != scores.shape or len(found) != len(texts):
+    scores, found = map(np.asarray, retriever.rank(texts, collection, min(DEPTH, len(collection.passages))))
+    if found.ndim != 2 or found.shape != scores.shape or len(found) != len(texts):
         raise ValueError(
             f"{retriever.name}: rank gave shapes {scores.shape} and {found.shape} for {len(texts)} queries"
         )
+    count, real = len(collection.passages), found >= 0
+    if (found < -1).any() or (found >= count).any() or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"{retriever.name}: rank gave rows beyond the {count} passages; allowed are these and -1")
+    if not np.isfinite(scores[real]).all():
+        raise ValueError(f"{retriever.name}: rank gave scores that are not finite")
+    ordered = np.sort(found, axis=1)
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+        raise ValueError(f"{retriever.name}: rank gave a passage twice for one query")
     return ranking_metrics(collection, rows, scores, found)
 
 

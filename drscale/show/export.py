@@ -62,6 +62,8 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
     else:
         frame = trust.parameters(thing) if isinstance(thing, lmfit.model.ModelResult) else thing
         frame = frame.table() if isinstance(frame, Allocation) else frame
+        named = any(name is not None for name in frame.index.names)  # then it says what a row is about
+        frame = frame.reset_index() if named else frame
         write_atomic(path, latex(frame, **options) if path.suffix == ".tex" else frame.to_csv(index=False))
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +25,14 @@ WORDS = {
     "spectral_norm": "mean spectral norm",
     "ndcg10": "nDCG@10",
 }
+STABLE = {"drop": "Drop under {} (share of nDCG@10)", "ndcg10": "nDCG@10, {}", "changed": "queries changed, {}"}
 
 
 def words(column: str) -> str:
-    """A column of a run table as an axis says it; geometry's measures by their names, others as they are."""
+    """A column of a run table as an axis says it."""
+    family, _, what = column.removeprefix("stability:").rpartition("_")
+    if column.startswith("stability:") and what in STABLE:
+        return STABLE[what].format(family)
     return WORDS.get(column.removeprefix("geometry_"), plane.words(column))
 
 
@@ -54,6 +59,10 @@ def relation_figure(
     rows = table.dropna(subset=[x, y])
     if rows.empty:
         raise ValueError(f"x={x!r}, y={y!r}: no row has both")
+    if len(rows) < len(table):
+        lost = table.drop(rows.index)[by].iloc[0]
+        told = f"{len(table) - len(rows)} of {len(table)} rows lack {x} or {y} and are not drawn, as {lost}"
+        warnings.warn(told, stacklevel=2)
     said = {c: (names or {}).get(c, words(c)) for c in (x, y)}
     axes = [plane.axis(rows[c].to_numpy(dtype=float), said[c]) for c in (x, y)]
     groups, shapes = _ordered(rows, by), list(dict.fromkeys(rows[symbol])) if symbol else [None]

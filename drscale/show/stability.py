@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from drscale.show import style, traces
 from drscale.show.beside import beside
 
-NEEDED = ("model", "family", "metric", "clean", "attacked", "drop", "low", "high")
+NEEDED = ("model", "family", "metric", "clean", "varied", "drop", "low", "high")
 SCOPE = "stability:"
 ALL = "all"  # the family that stands for all of them together
 
@@ -37,14 +37,12 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
     families, metric = list(rates["family"]), style.MEASURES.get(str(rates["metric"].iloc[0]), "metric")
     names = [f"{f}" for f in families]
     left, right = go.Figure(), go.Figure()
-    for clean, attacked, name in zip(rates["clean"], rates["attacked"], names, strict=True):
+    for clean, varied, name in zip(rates["clean"], rates["varied"], names, strict=True):
         line = {"color": colours["faint"], "width": 1.5}
-        left.add_scatter(
-            x=[clean, attacked], y=[name, name], mode="lines", line=line, showlegend=False, hoverinfo="skip"
-        )
+        left.add_scatter(x=[clean, varied], y=[name, name], mode="lines", line=line, showlegend=False, hoverinfo="skip")
     for label, column, symbol, colour in (
         ("clean", "clean", "circle-open", colours["in_domain"]),
-        ("in other words", "attacked", "diamond", colours["adversarial"]),
+        ("in other words", "varied", "diamond", colours["adversarial"]),
     ):
         mark = {"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2, "color": colour}}
         left.add_scatter(x=rates[column], y=names, mode="markers", name=label, marker=mark)
@@ -72,12 +70,12 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
 
 
 def stability_table(rates: pd.DataFrame) -> pd.DataFrame:
-    """The card's numbers to read: clean, attacked, the drop with its interval in percent, and its spread over seeds."""
+    """The card's numbers to read: clean, varied, the drop with its interval in percent, and its spread over seeds."""
     _check(rates)
     head = [c for c in ("model", "dataset", "family") if c in rates]
     head = [c for c in head if c == "family" or len(set(rates[c])) > 1]
     table = rates[head].copy()
-    table["clean"], table["in other words"] = rates["clean"].round(3), rates["attacked"].round(3)
+    table["clean"], table["in other words"] = rates["clean"].round(3), rates["varied"].round(3)
     table["drop, %"] = [_said(*v) for v in rates[["drop", "low", "high"]].itertuples(index=False)]
     if "seed_sd" in rates:
         table["sd over seeds, %"] = (100 * rates["seed_sd"]).round(1)
@@ -157,11 +155,13 @@ def drops_by_size(
     return fig.add_hline(0, line={"dash": "dot", "color": style.colours(dark)["faint"], "width": 1.5})
 
 
-def recorded(domains: pd.DataFrame, names: Mapping[str, str] | None = None, metric: str = "ndcg10") -> pd.DataFrame:
+def recorded(domains: pd.DataFrame, names: Mapping[str, str] | None = None, dataset: str = "") -> pd.DataFrame:
     """Drop rates out of run records: ``domains`` is ``RunStore.domains()``, ``names`` says which keys and their names.
 
-    A record holds drops of nDCG@10, intervals included, but no single seeds.
+    A record holds drops of nDCG@10, intervals included, but no single seeds. ``dataset`` says where they were measured
+    ("docs/test" those of the study docs-models), so that rates of other retrievers can stand beside them.
     """
+    metric = "ndcg10"
     kept = domains[domains["scope"].str.startswith(SCOPE)]
     if names is not None:
         kept = kept[kept["key"].isin(names)]
@@ -172,8 +172,9 @@ def recorded(domains: pd.DataFrame, names: Mapping[str, str] | None = None, metr
         table = {(r["scope"].removeprefix(SCOPE), r["metric"]): r for r in mine.to_dict("records")}
         for family in dict.fromkeys(f for f, m in table if m == "drop"):
             drop = table[family, "drop"]
-            row = {"model": names[str(key)] if names else key, "family": family, "metric": metric}
-            row |= {"clean": table["clean", metric]["mean"], "attacked": table[family, metric]["mean"]}
+            row = {"model": names[str(key)] if names else key, **({"dataset": dataset} if dataset else {})}
+            row |= {"family": family, "metric": metric}
+            row |= {"clean": table["clean", metric]["mean"], "varied": table[family, metric]["mean"]}
             row |= {"drop": drop["mean"], "low": drop["low"], "high": drop["high"], "queries": drop["n"]}
             rows.append(row | {"changed": table[family, "changed"]["mean"]})
     return pd.DataFrame(rows)
@@ -184,6 +185,11 @@ def _check(rates: pd.DataFrame) -> None:
         raise ValueError(f"rates: {', '.join(missing)} missing; drop_rates() and recorded() make such a table")
     if rates.empty:
         raise ValueError("rates: no row in it")
+    if "dataset" in rates and rates["dataset"].isna().any():
+        raise ValueError("rates: some rows have no dataset; recorded(domains, names, 'docs/test') gives records one")
+    whose = [c for c in ("model", "dataset", "family") if c in rates]
+    if rates.duplicated(whose).any():
+        raise ValueError(f"rates: {rates['model'][rates.duplicated(whose)].iloc[0]!r} comes twice in one family")
 
 
 def _dataset(rates: pd.DataFrame) -> list[str]:

@@ -117,7 +117,15 @@ def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
             raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
         outside[domain] = c
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
-    numbers = {option: source.number(option, usual) for option, usual in _usual(sum(map(len, train))).items()}
+    pairs = sum(map(len, train))
+    numbers = {option: source.number(option, usual) for option, usual in _usual(pairs).items()}
+    drawn = {part: numbers[f"{part}_pairs"] for part in ("test", "validation") if part not in given}
+    if pairs <= sum(drawn.values()):
+        held = " and ".join(f"{n} for {part}" for part, n in drawn.items())
+        raise ValueError(
+            f"texts {name or str(source)!r}: {pairs} pairs are too few for a benchmark, which holds out {held}; to "
+            "measure only, read them as a collection"
+        )
     near = source.number("near", SHARED)
 
     def build(_: object) -> Benchmark:
