@@ -55,8 +55,23 @@ def test_any_retriever_gets_its_drop_rates() -> None:
     *body, last = code.replace('"docs"', '"planted"').strip().splitlines()
     exec("\n".join(body), names)
     drops = eval(last, names)
-    assert set(drops["model"]) == {"bag_of_letters", "bm25"}
+    assert set(drops["model"]) == {"mine", "bm25"}
     assert drops.groupby("model").size().tolist() == [5, 5]
+
+
+def test_two_runs_and_their_qrels_are_compared(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "tornado.qrels").write_text("".join(f"q{i} 0 d{i} 1\n" for i in range(30)))
+    for name, luck in (("bm25", 3), ("mine", 6)):
+        first = [i + int(rng.integers(luck)) for i in range(30)]
+        lines = [f"q{i} Q0 d{(first[i] + j) % 30} {j + 1} {9 - j} {name}\n" for i in range(30) for j in range(5)]
+        (tmp_path / f"{name}.run").write_text("".join(lines))
+    (code,) = blocks("python", "from_trec")
+    given = f"import sys\n{NO_TORCH}\n{code.replace('.pdf', '.html')}"
+    done = subprocess.run([sys.executable, "-c", given], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "bm25 & mine" in (tmp_path / "contrasts.tex").read_text()
+    assert "plotly" in (tmp_path / "means.html").read_text()
 
 
 def bag_of_letters(texts: list[str]) -> np.ndarray:
