@@ -130,7 +130,7 @@ def test_units_do_not_matter_and_a_sign_only_turns(made, method, hold, scale, sh
     after = correlations(frame.assign(x=frame["x"] * scale + shift), "x", "y", **options).iloc[0]
     turned = correlations(frame.assign(x=-frame["x"]), "x", "y", **options).iloc[0]
     numbers = ["r", "low", "high", "boot_low", "boot_high", "p"]
-    assert list(after[numbers]) == pytest.approx(list(before[numbers]), abs=1e-5)
+    assert list(after[numbers]) == pytest.approx(list(before[numbers]), abs=1e-5, nan_ok=True)  # eight rows, few draws
     assert turned["r"] == pytest.approx(-before["r"], abs=1e-9)
     assert turned["low"] == pytest.approx(-before["high"], abs=1e-9)
     swapped = correlations(frame, "y", "x", **options).iloc[0]
