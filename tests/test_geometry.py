@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,13 +271,8 @@ def test_a_model_without_linear_layers_has_no_spectral_norm():
     assert frame.equals(g.geometry(bag, test, points=60))
 
 
-def test_a_named_model_shows_its_weights(tiny_encoder, monkeypatch):
-    made = retriever(tiny_encoder)
-    seen = SimpleNamespace(name="x", rank=made.rank, encode=made.encode, encode_passages=made.encode_passages)
-    monkeypatch.setattr(g, "retriever", lambda model: seen)
-    assert "spectral_norm" not in set(g.geometry("minilm", tiny().test)["metric"])
-    seen.module = tiny_encoder
-    named = g.geometry("minilm", tiny().test).set_index("metric")
+def test_a_named_retriever_shows_its_weights(tiny_encoder):
+    named = g.geometry(retriever(tiny_encoder, "mine"), tiny().test).set_index("metric")
     assert named.loc["spectral_norm", "mean"] == pytest.approx(np.mean(list(g.spectral_norms(tiny_encoder).values())))
 
 

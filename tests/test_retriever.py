@@ -233,3 +233,12 @@ def test_mistakes_are_said(act, said):
 def test_a_hub_model_that_is_not_there_is_one_sentence():
     with pytest.raises(ValueError, match="hub:nobody/nothing"):
         retriever("hub:nobody/nothing")
+
+
+def test_what_is_behind_a_retriever_can_be_looked_into():
+    tiny_encoder = build(Recipe(rung="L2H16", projection=32, seed=3)).eval()
+    made = retriever(retriever(tiny_encoder), "mine")
+    assert made.name == "mine"
+    assert made.module is tiny_encoder
+    assert retriever(bag).module is None
+    assert retriever("bm25").module is None

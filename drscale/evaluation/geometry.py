@@ -219,9 +219,7 @@ def geometry(
         hubs, never = hubness(rows[some], count)
         note("queries", hubs=hubs, never_found=never)
     frame = pd.DataFrame([_row(m, values, *over[m]) for m, values in draws.items()], columns=COLUMNS)
-    module = getattr(found, "module", None)  # of a model that was named, as "minilm"
-    seen = model if isinstance(model, nn.Module) else module
-    norms = list(_norms(seen).values()) if isinstance(seen, nn.Module) else []
+    norms = list(_norms(found.module).values()) if isinstance(found.module, nn.Module) else []
     if not norms:
         return frame
     exact = pd.DataFrame([("spectral_norm", *[float(np.mean(norms))] * 3, len(norms), "layers")], columns=COLUMNS)

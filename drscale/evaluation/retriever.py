@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
+import torch
 
 from drscale.encoder import BiEncoder, minilm
 from drscale.evaluation.lexical import bm25_index, bm25_rank
@@ -28,12 +29,14 @@ class Retriever:
     ``rank(queries, collection, depth)`` gives scores and rows of ``collection.passages``, both (queries, depth) or
     less deep in a smaller collection, the best first; row -1 means that nothing more was found. ``encode`` and
     ``encode_passages`` turn texts into vectors whose inner product is the score; a retriever without vectors has None.
+    ``module`` is the torch module behind it, where there is one to look into.
     """
 
     name: str
     rank: Rank
     encode: Encode | None = None
     encode_passages: Encode | None = None
+    module: Any = None
 
 
 def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = None) -> Retriever:
@@ -48,14 +51,15 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
     if encode_passages is not None and (isinstance(model, str | Retriever | BiEncoder) or hasattr(model, "encode")):
         raise ValueError("encode_passages: only beside a function that encodes queries")
     if isinstance(model, Retriever):
-        return Retriever(name or model.name, model.rank, model.encode, model.encode_passages)
+        return replace(model, name=name or model.name)
     if isinstance(model, str):
         return _named(model, name or model)
     if isinstance(model, BiEncoder):
         shape = model.shape
-        return _dense(name or f"L{shape.layers}H{shape.width}", model.encode, model.encode_passages)
+        own = name or f"L{shape.layers}H{shape.width}"
+        return _dense(own, model.encode, model.encode_passages, model)
     if hasattr(model, "encode"):
-        return _dense(name or _title(model), *_sides(model))
+        return _dense(name or _title(model), *_sides(model), model)
     if not callable(model):
         raise ValueError(
             f"model={type(model).__name__}: allowed are a BiEncoder, a function from texts to vectors, an object with "
@@ -116,13 +120,14 @@ def _named(spec: str, name: str) -> Retriever:
     if spec == "bm25":
         return _bm25(name)
     if spec == "minilm":
-        return _dense(name, unit(minilm().encode), unit(minilm().encode_passages))
+        return _dense(name, unit(minilm().encode), unit(minilm().encode_passages), minilm())
     if kind == "hub" and argument:
-        return _dense(name, *_sides(_hub(argument)))
+        model = _hub(argument)
+        return _dense(name, *_sides(model), model)
     raise ValueError(f"model={spec!r}: allowed are {', '.join(NAMED)}")
 
 
-def _dense(name: str, encode: Encode, encode_passages: Encode) -> Retriever:
+def _dense(name: str, encode: Encode, encode_passages: Encode, model: Any = None) -> Retriever:
     known: WeakKeyDictionary[Collection, np.ndarray] = WeakKeyDictionary()
 
     def queries_of(texts: list[str]) -> np.ndarray:
@@ -136,7 +141,7 @@ def _dense(name: str, encode: Encode, encode_passages: Encode) -> Retriever:
             known[collection] = passages_of(collection.passages["text"].to_pylist())
         return search(queries_of(queries), known[collection], depth)
 
-    return Retriever(name, rank, queries_of, passages_of)
+    return Retriever(name, rank, queries_of, passages_of, model if isinstance(model, torch.nn.Module) else None)
 
 
 def _bm25(name: str) -> Retriever:
