@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.show import style, traces
+from drscale.show import plane, style, traces
 
 ROW = 26  # pixels of a row, and of a further series in it
 MOST = 60  # rows that still have their names on the axis
@@ -108,8 +108,11 @@ def contrasts_figure(
             hovertemplate=hover,
             marker={"symbol": marks, "size": 8 if len(rows) <= MOST else 4, "color": colour},
             error_x=traces.bars(part[value], part["low"], part["high"], colour),
-            showlegend=len(parts) > 1,
+            showlegend=False,
+            legendgroup=name,
         )
+        if by:
+            plane.legend_entry(fig, name, colour, symbol.removesuffix("-open"))
     fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
     kinds = list(dict.fromkeys(contrasts["adjust"])) if "adjust" in contrasts else ["none"]
     method = " and ".join(ADJUSTED.get(k, k) for k in kinds)
