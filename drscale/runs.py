@@ -15,7 +15,7 @@ import tempfile
 import typing
 import urllib.parse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -179,6 +179,12 @@ class Found:
     measures: dict[str, dict[str, Measure]]
     queries: pd.DataFrame
     note: str
+
+
+def columns_of(measures: Mapping[str, Mapping[str, Measure]]) -> dict[str, float]:
+    """Measures by scope and metric as columns of a run table: ``<scope>_<metric>``, with ``_low`` and ``_high``."""
+    every = ((f"{scope}_{metric}", m) for scope, ms in measures.items() for metric, m in ms.items())
+    return {k: v for name, m in every for k, v in ((name, m.mean), (f"{name}_low", m.low), (f"{name}_high", m.high))}
 
 
 @dataclass(frozen=True)
@@ -350,14 +356,7 @@ class RunStore:
             row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
             row |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
             row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
-            for scope in scopes:
-                for metric, m in run.measures.get(scope, {}).items():
-                    row |= {
-                        f"{scope}_{metric}": m.mean,
-                        f"{scope}_{metric}_low": m.low,
-                        f"{scope}_{metric}_high": m.high,
-                    }
-            rows.append(row)
+            rows.append(row | columns_of({s: run.measures[s] for s in scopes if s in run.measures}))
         return pd.DataFrame(rows)
 
     def domains(self) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 
 from drscale.analysis import relations
 from drscale.analysis.relations import adjusted, correlations, critical_r, detectable_r
+from drscale.show import style
 from drscale.show.relations import correlation_figure, relation_figure, words
 
 SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
@@ -329,3 +330,12 @@ def test_words_of_columns() -> None:
 def test_figures_say_what_is_wrong(call, said) -> None:
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_what_is_no_rung_stands_behind_the_ladder_in_a_colour_of_its_own() -> None:
+    rows = pd.DataFrame({"rung": ["mine", "L2H64", "L2H12"], "x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, 3.0]})
+    fig = relation_figure(rows, "x", "y")
+    assert [t.name for t in fig.data] == ["L2H12", "L2H64", "mine"]
+    ends = [style.ramp(0, False), style.ramp(1, False)]
+    assert [t.marker.color for t in fig.data][:2] == ends
+    assert fig.data[2].marker.color not in ends

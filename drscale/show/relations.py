@@ -66,11 +66,13 @@ def relation_figure(
     said = {c: (names or {}).get(c, words(c)) for c in (x, y)}
     axes = [plane.axis(rows[c].to_numpy(dtype=float), said[c]) for c in (x, y)]
     groups, shapes = _ordered(rows, by), list(dict.fromkeys(rows[symbol])) if symbol else [None]
-    fig = go.Figure()
+    ladder, fig = [g for g in groups if parse_rung(str(g))], go.Figure()
     for i, group in enumerate(groups):
         colour, marker = style.series(i, dark)
-        if by == "rung":
-            colour, marker = style.ramp(i / max(len(groups) - 1, 1), dark), "circle"
+        if by == "rung" and parse_rung(str(group)):
+            colour, marker = style.ramp(i / max(len(ladder) - 1, 1), dark), "circle"
+        elif by == "rung":  # no size of the ladder, so no colour of its ramp
+            colour = style.series(1 + i - len(ladder), dark)[0]
         for j, shape in enumerate(shapes):
             part = rows[(rows[by] == group) & ((rows[symbol] == shape) if symbol else True)]
             if part.empty:
@@ -145,9 +147,9 @@ def correlation_figure(
 
 
 def _ordered(rows: pd.DataFrame, by: str) -> list[Any]:
-    """The values of a column, rungs from the smallest on, others as they come."""
+    """The values of a column, rungs from the smallest on and what is none behind them, others as they come."""
     groups = list(dict.fromkeys(rows[by]))
-    return sorted(groups, key=lambda rung: _size(str(rung))) if by == "rung" else groups
+    return sorted(groups, key=lambda rung: (not parse_rung(str(rung)), _size(str(rung)))) if by == "rung" else groups
 
 
 def _tick(value: float) -> str:
