@@ -232,7 +232,8 @@ def caterpillar_figure(
         fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(label)]})
     if not ordered[["effect", "low", "high"]].to_numpy().any():
         note = "no variance<br>between these:<br>every effect is zero"
-        fig.add_annotation(text=note, x=0.54, xanchor="left", y=0.5, xref="paper", yref="paper", showarrow=False)
+        look = {"xanchor": "left", "showarrow": False, "bgcolor": c["paper"]}
+        fig.add_annotation(text=note, x=0.54, y=0.5, xref="paper", yref="paper", **look)
         fig.update_layout(showlegend=False, xaxis={"range": [-0.1, 0.1], "tickvals": [0]})
     return fig
 
