@@ -114,9 +114,10 @@ def with_numbers(notebook: Any, name: str) -> Any:
 
 
 def lean(svg: str) -> str:
-    """Drop from an SVG what draws nothing: empty groups, the legend's click areas, what is the default anyway."""
+    """Drop from an SVG what draws nothing: empty groups, the legend's click areas, defaults; colours short."""
     svg = re.sub(r'<rect class="legendtoggle"[^>]*/>', "", svg)
     svg = re.sub(r" ?(?<![-\w])(?:opacity: 1|vector-effect: none);", "", svg)
+    svg = re.sub(r"rgb\((\d+), (\d+), (\d+)\)", lambda c: "#{:02x}{:02x}{:02x}".format(*map(int, c.groups())), svg)
     for _ in range(4):  # a group of empty groups is empty
         svg = re.sub(r"<g\b[^>]*/>|<g\b[^>]*(?<!/)></g>", "", svg)
     return svg.replace(' style=""', "")

@@ -102,7 +102,7 @@ def point_trace(
         name=name,
         marker={"color": look[0], "symbol": look[1], "size": 9} | options.pop("marker", {}),
         line={"color": look[0], "width": 2},
-        customdata=np.column_stack(data),
+        customdata=np.column_stack([data[0], *map(_shown, data[1:])]),
         hovertemplate=said + "<extra></extra>",
         **options,
     )
@@ -163,6 +163,11 @@ def scale(parameters: Array, dark: bool) -> dict[str, Any]:
     bar: dict[str, Any] = {"title": {"text": "N", "side": "right"}, "thickness": 12, "len": 0.7, "outlinewidth": 0}
     bar |= {"tickvals": np.log10(ticks).tolist(), "ticktext": [style.count_text(t) for t in ticks]}
     return {"color": np.log10(parameters), "colorscale": scale, "showscale": True, "colorbar": bar}
+
+
+def _shown(values: np.ndarray) -> np.ndarray:
+    """Numbers as a hover shows them: more digits only make stored figures heavy."""
+    return np.array([float(f"{v:.7g}") for v in values], dtype=object)
 
 
 def name_points(
