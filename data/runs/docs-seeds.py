@@ -1,7 +1,7 @@
-"""Second seeds of docs-strategies and docs-pareto, where a difference between two runs is small or matters most.
+"""Second seeds of docs-strategies and docs-pareto at one size, where a difference between two runs is small or matters most.
 
-Standard, adversarial and steered Pareto training over all five sizes; at one size the weights nearest to the front; and
-denoising with few pairs, the largest gain there was.
+Standard, adversarial and steered Pareto training, the weights nearest to the front, denoising with few pairs (the
+largest gain there was), and standard training at the largest size.
 """
 
 import runpy
@@ -10,17 +10,12 @@ from pathlib import Path
 study = runpy.run_path(str(Path(__file__).with_name("docs-pareto.py")))
 probed, adversarial, gentle, WIDTHS, CROSS = (study[n] for n in ("probed", "adversarial", "gentle", "WIDTHS", "CROSS"))
 
-sizes = [probed(w, seed=1, **s) for w in WIDTHS for s in ({}, adversarial, adversarial | gentle)]
-weights = [
-    probed(CROSS, seed=1, **adversarial, **b)
-    for b in ({"balance": "pareto"}, {"balance": "fixed", "omega": 0.25}, {"balance": "pcgrad"})
-]
-denoising = {"strategy": "denoising", "share": 0.5}
-few = [probed(CROSS, seed=1, pairs=p, **s) for p in (1056, 2112) for s in ({}, denoising)]
+weights = [{"balance": "pareto"}, {"balance": "fixed", "omega": 0.25}, {"balance": "pcgrad"}]
+trained = [{}, adversarial, adversarial | gentle, *(adversarial | w for w in weights)]
+few = [(pairs, strategy) for pairs in (1056, 2112) for strategy in ({}, {"strategy": "denoising", "share": 0.5})]
 recipes = [
-    *(r for r in sizes if r.rung == f"L2H{CROSS}"),
-    *weights,
-    *few,
-    *(r for r in sizes if r.rung != f"L2H{CROSS}"),
+    *(probed(CROSS, seed=1, **t) for t in trained),
+    *(probed(CROSS, seed=1, pairs=p, **s) for p, s in few),
+    probed(max(WIDTHS), seed=1),
 ]
 store = "docs-seeds"
