@@ -1,4 +1,4 @@
-"""Second seeds of docs-strategies and docs-pareto at one size, where a difference between two runs is small or matters most.
+"""Second seeds of docs-strategies and docs-pareto, where a difference between runs is small or matters most.
 
 Standard, adversarial and steered Pareto training, the weights nearest to the front, denoising with few pairs (the
 largest gain there was), and standard training at the largest size.
