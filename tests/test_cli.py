@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -242,20 +243,24 @@ def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, s
     # One quick run and two that would take minutes: the interrupt comes while a worker is in the middle of one.
     text = TOML.replace("seed = [0, 1]", "steps = [6, 20000, 20001]").replace("batch = 16", "batch = 128")
     study.write_text(text.replace("[base]\n", '[base]\nladder = "local"\n'))
-    words = [sys.executable, "-m", "drscale.cli", "sweep", str(study), "--workers", "2"]
-    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A terminal's process listens to an interrupt; one that a test runner's worker starts inherits deafness to it.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; import sys; from drscale.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "sweep", str(study), "--workers", "2"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     store, end = RunStore(study.parent / "runs"), time.monotonic() + 300
-    try:
-        while not store.runs():
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < end, "no run was finished"
-            time.sleep(0.2)
-        os.kill(running.pid, sent)  # to the parent alone, as `kill` or a scheduler would
-        _, err = running.communicate(timeout=180)
-        assert _ends(running.pid), "a worker is left behind"
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
+    with subprocess.Popen(words, start_new_session=True, **pipes) as running:
+        try:
+            while not store.runs():
+                assert running.poll() is None, running.communicate()
+                assert time.monotonic() < end, "no run was finished"
+                time.sleep(0.2)
+            os.kill(running.pid, sent)  # to the parent alone, as `kill` or a scheduler would
+            _, err = running.communicate(timeout=180)
+            assert _ends(running.pid), "a worker is left behind"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130, err
     assert "interrupted: finished runs are kept" in err
     assert "Traceback" not in err
