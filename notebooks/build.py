@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from drscale.show import numbers
 from drscale.show.export import browser
 
 HERE = Path(__file__).resolve().parent
-CELL_SECONDS = 120
+CELL_SECONDS = 240  # a slow machine trains for half of that in one cell
+KERNELS = 2  # notebooks of the book that run at a time
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_SAYS = "(A widget stands here: run this cell in JupyterLab to use it.)"
 SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
@@ -44,8 +46,11 @@ p.numbers a { color: #0b5cad; }
 </style>"""
 
 
-def execute(path: Path) -> Any:
-    """Run a notebook from top to bottom in a fresh kernel and hand it back, tidy; a failing cell raises."""
+def execute(path: Path, threads: int | None = None) -> Any:
+    """Run a notebook from top to bottom in a fresh kernel and hand it back, tidy; a failing cell raises.
+
+    ``threads`` are the kernel's, where several run at a time.
+    """
     notebook = nbformat.read(path, as_version=4)
     static = browser() is not None
     lines = [ONE_BROWSER, HUSH] if static else []
@@ -58,7 +63,9 @@ def execute(path: Path) -> Any:
         store_widget_state=False,
         record_timing=False,
     )
-    client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype+svg" if static else "plotly_mimetype"})
+    given = {"PLOTLY_RENDERER": "plotly_mimetype+svg" if static else "plotly_mimetype"}
+    given |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    client.execute(env=os.environ | given)
     return tidy(notebook)
 
 
@@ -154,13 +161,20 @@ def book(paths: list[Path], folder: Path) -> None:
     exporter = HTMLExporter(require_js_url="", embed_images=True)
     exporter.log.setLevel("ERROR")  # it misses alternative texts, which a figure's axes and legend stand in for
     read = [(path, *heading(nbformat.read(path, as_version=4))) for path in paths]
-    for i, (path, title, _) in enumerate(read):
-        started = time.perf_counter()
-        done = with_numbers(execute(path), path.stem)
-        page, _resources = exporter.from_notebook_node(done, {"metadata": {"name": title}})
-        around = [(read[j][0].stem, read[j][1]) if 0 <= j < len(read) else None for j in (i - 1, i + 1)]
-        write_atomic(folder / f"{path.stem}.html", _with_links(page, *around))
-        print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
+    with ThreadPoolExecutor(KERNELS) as pool:
+        running = [pool.submit(_timed, path) for path in paths]
+        try:
+            for i, (path, title, _) in enumerate(read):
+                done, seconds = running[i].result()
+                page, _resources = exporter.from_notebook_node(
+                    with_numbers(done, path.stem), {"metadata": {"name": title}}
+                )
+                around = [(read[j][0].stem, read[j][1]) if 0 <= j < len(read) else None for j in (i - 1, i + 1)]
+                write_atomic(folder / f"{path.stem}.html", _with_links(page, *around))
+                print(f"{path.name}: {seconds:.0f} s", flush=True)
+        finally:
+            for waiting in running:
+                waiting.cancel()
     items = "\n".join(
         f'<li><a href="{path.stem}.html">{html.escape(title)}</a><br>{html.escape(question)}</li>'
         for path, title, question in read
@@ -169,6 +183,11 @@ def book(paths: list[Path], folder: Path) -> None:
     index += f'<body class="index"><h1>drscale</h1><ol>{items}</ol></body></html>\n'
     write_atomic(folder / "index.html", index)
     print(f"wrote {folder / 'index.html'} and {len(read)} pages")
+
+
+def _timed(path: Path) -> tuple[Any, float]:
+    started = time.perf_counter()
+    return execute(path, threads=1), time.perf_counter() - started
 
 
 def _with_links(page: str, before: tuple[str, str] | None, after: tuple[str, str] | None) -> str:
