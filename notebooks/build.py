@@ -7,6 +7,7 @@ leaves the notebooks alone and writes linked pages with an index. Names after th
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import html
 import os
@@ -65,7 +66,7 @@ def execute(path: Path, threads: int | None = None) -> Any:
     )
     given = {"PLOTLY_RENDERER": "plotly_mimetype+svg" if static else "plotly_mimetype"}
     given |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    client.execute(env=os.environ | given)
+    asyncio.run(client.async_execute(env=os.environ | given))  # its loop ends with it, in any thread
     return tidy(notebook)
 
 
