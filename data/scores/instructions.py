@@ -26,7 +26,7 @@ from drscale.trained import keep_model, load_model, model_path
 from drscale.training.instructions import OBJECTIVES, train_instructed
 
 SEEDS = (0, 1, 2)
-BESIDE = ("bm25",)
+BESIDE = ("bm25", "minilm")
 # How queries are perturbed: a family of variations and its strength. A typing error in one word of ten, and in three.
 PERTURBED = {family: (family, None) for family in FAMILIES} | {"misspelling of 3 in 10": ("misspelling", 0.3)}
 RECIPE = Recipe(
