@@ -303,6 +303,7 @@ def _make(
             keep_model(encoder, recipe, store, texts.fingerprint)
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
+        state.wait_for_everyone()
         return earlier
     if store is not None and not state.is_main_process:  # several processes train one run; one of them scores it
         state.wait_for_everyone()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import WORDS, tiny, tiny_collection
+from tiny import WORDS, bag, tiny, tiny_collection
 
 from drscale.attacks import measure, study
 from drscale.attacks.measure import adversarial_entropy, measures, paired, under_attack
@@ -294,13 +294,6 @@ def test_attack_and_score_in_one_go():
 
 
 def test_a_surrogate_learns_the_targets_order():
-    place = {w: i for i, w in enumerate(WORDS)}
-
-    def bag(texts):
-        out = np.zeros((len(texts), len(WORDS)), np.float32)
-        for i, t in enumerate(texts):
-            np.add.at(out[i], [place[w] for w in t.split()], 1)
-        return out
 
     test: Collection = tiny_collection("world", 150, 0)
     held = encode_collection(bag, test, queries=None)

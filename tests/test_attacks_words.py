@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import WORDS, tiny
+from tiny import WORDS, bag, tiny
 
 from drscale.attacks import importance
 from drscale.attacks.spots import STOP_WORDS, Spot, spots, swapped
@@ -34,14 +34,6 @@ def loop():
 @lru_cache(maxsize=1)
 def encoder():
     return build(Recipe(rung="L2H16", projection=32, seed=3)).eval()
-
-
-def bag(texts):
-    place = {w: i for i, w in enumerate(WORDS)}
-    out = np.zeros((len(texts), len(WORDS)), np.float32)
-    for i, t in enumerate(texts):
-        np.add.at(out[i], [place[w] for w in t.split() if w in place], 1)
-    return out
 
 
 def some(n=6):

@@ -6,19 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import WORDS, tiny
+from tiny import bag, tiny
 
 from drscale.evaluation import entropy as e
 from drscale.evaluation.score import compare, score, score_benchmark, temperature_of
-
-
-def bag(texts):
-    """A bag of words over the tiny world's vocabulary: a real, untrained retriever."""
-    place = {w: i for i, w in enumerate(WORDS)}
-    out = np.zeros((len(texts), len(WORDS)), np.float32)
-    for i, t in enumerate(texts):
-        np.add.at(out[i], [place[w] for w in t.split()], 1)
-    return out
 
 
 def many(pairs: int, passages: int):

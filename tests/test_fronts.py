@@ -70,7 +70,8 @@ def test_a_contour_is_drawn_through_its_curve(table):
     assert drawn.y == pytest.approx(curve["y"])
     names = named(fig, "contours")
     assert names.text == ("L2H32", "L2H64", "L2H96", "L2H128", "L2H256")
-    assert (names.x[1], names.y[1]) == pytest.approx((drawn.x[-1], drawn.y[-1]))
+    assert max(drawn.x) <= names.x[1]  # named where no run of the level and no interval lies
+    assert names.y[1] <= min(drawn.y)
 
 
 def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(table):
@@ -83,15 +84,16 @@ def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(t
     assert named(fig, "contours not fitted: dotted from run to run").x == (None,)
 
 
-def test_where_no_contour_is_fitted_a_level_is_named_clear_of_its_intervals(table):
-    few = table[table["strategy"].isin(["standard", "adversarial"]) & (table["share"] != 0.75)]
-    fig = fronts.joint_figure(few, inverse="none")
+@pytest.mark.parametrize("few", [True, False])  # contours not fitted, and fitted
+def test_a_level_is_named_clear_of_its_intervals(table, few):
+    part = table[table["strategy"].isin(["standard", "adversarial"]) & (table["share"] != 0.75)] if few else table
+    fig = fronts.joint_figure(part, inverse="none")
     names, drawn = named(fig, "contours"), [t for t in fig.data if t.mode == "lines+markers"]
     for i, _ in enumerate(names.text):
         lowest = min((np.array(t.y) - t.error_y.arrayminus).tolist()[i] for t in drawn)
         rightmost = max((np.array(t.x) + t.error_x.array).tolist()[i] for t in drawn)
         assert (names.x[i], names.y[i]) == (pytest.approx(rightmost), pytest.approx(lowest))
-    assert set(names.textposition) == {"bottom left"}
+    assert names.textposition == "bottom left"
 
 
 @pytest.mark.parametrize("inverse", ["minmax", "reciprocal", "none"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import WORDS, tiny
+from tiny import bag, tiny
 from torch import nn
 
 from drscale.encoder import BiEncoder, Tower
@@ -26,14 +26,6 @@ def cloud(seed: int, points: int, dimension: int) -> np.ndarray:
     """A lopsided cloud away from the origin."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(points, dimension)) * rng.uniform(0.2, 3, dimension) + rng.normal(size=dimension)
-
-
-def bag(texts):
-    place = {w: i for i, w in enumerate(WORDS)}
-    out = np.zeros((len(texts), len(WORDS)), np.float32)
-    for i, t in enumerate(texts):
-        np.add.at(out[i], [place[w] for w in t.split()], 1)
-    return out
 
 
 # ------------------------------------------------------------------------------------------------------------- laws

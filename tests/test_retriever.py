@@ -4,7 +4,7 @@ import weakref
 import bm25s
 import numpy as np
 import pytest
-from tiny import WORDS, tiny, tiny_collection
+from tiny import WORDS, bag, tiny, tiny_collection
 
 from drscale.encoder import build
 from drscale.evaluation.lexical import bm25_index, bm25_rank, bm25_tokens
@@ -13,15 +13,6 @@ from drscale.evaluation.retriever import Retriever, asked, metrics_of, rank_scor
 from drscale.evaluation.score import score
 from drscale.runs import Recipe
 from drscale.texts.collection import from_pairs
-
-PLACE = {w: i for i, w in enumerate(WORDS)}
-
-
-def bag(texts):
-    out = np.zeros((len(texts), len(WORDS)), np.float32)
-    for i, t in enumerate(texts):
-        np.add.at(out[i], [PLACE[w] for w in t.split() if w in PLACE], 1)
-    return out
 
 
 class Model:

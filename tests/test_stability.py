@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import WORDS, tiny, tiny_collection
+from tiny import bag, tiny, tiny_collection
 
 from drscale.evaluation.ranking import METRICS
 from drscale.evaluation.retriever import Retriever, rank_scores, retriever
@@ -11,15 +11,6 @@ from drscale.evaluation.stability import drop_rates, seed_drops, stability, stab
 from drscale.runs import Found, Recipe, Run, RunStore
 from drscale.show import stability as view
 from drscale.show.numbers import drawn
-
-PLACE = {w: i for i, w in enumerate(WORDS)}
-
-
-def bag(texts):
-    out = np.zeros((len(texts), len(WORDS)), np.float32)
-    for i, t in enumerate(texts):
-        np.add.at(out[i], [PLACE[w] for w in t.split() if w in PLACE], 1)
-    return out
 
 
 def first_words(texts, seed):

@@ -9,6 +9,15 @@ from drscale.texts.collection import from_pairs
 
 SYLLABLES = ["ba", "do", "ki", "lu", "me", "no", "pa", "ri", "su", "te", "va", "zo"]
 WORDS = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES[:4]]
+PLACE = {w: i for i, w in enumerate(WORDS)}
+
+
+def bag(texts: list[str]) -> np.ndarray:
+    """A bag of words over the tiny world's vocabulary: a real, untrained retriever."""
+    out = np.zeros((len(texts), len(WORDS)), np.float32)
+    for i, t in enumerate(texts):
+        np.add.at(out[i], [PLACE[w] for w in t.split() if w in PLACE], 1)
+    return out
 
 
 def tiny_collection(name: str, pairs: int, seed: int) -> Collection:

@@ -273,7 +273,7 @@ def _contour_traces(
     better: Better,
     dark: bool,
 ) -> None:
-    """A thin line a contour, light for small, named at its end."""
+    """A thin line a contour, light for small, named clear of its runs."""
     curves = contours.trace(fitted, better=better)
     rows, ends = contours.points(means, contour, *columns, better=better).sort_values("t"), []
     for i, (level, text) in enumerate(levels.items()):
@@ -289,8 +289,7 @@ def _contour_traces(
         hover = f"<b>{text}</b><br>{said}<extra></extra>"
         name = f"contour {text}"
         fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, showlegend=False, hovertemplate=hover)
-        at = (px[-1], py[-1]) if known else _corner(means[means[contour] == level], columns, axes)
-        ends.append((*at, "bottom right" if known else "bottom left"))
+        ends.append(_corner(means[means[contour] == level], columns, axes))
     if len(known_levels := set(curves[contour])) < len(levels):
         line = {"width": 1.5, "dash": "dot", "color": style.colours(dark)["faint"]}
         name = f"{'some contours' if known_levels else 'contours'} not fitted: dotted from run to run"
@@ -301,7 +300,7 @@ def _contour_traces(
         mode="markers+text",
         marker={"size": 8, "opacity": 0},
         text=list(levels.values()),
-        textposition=[e[2] for e in ends],
+        textposition="bottom left",
         textfont={"size": 11, "color": style.colours(dark)["faint"]},
         name="contours",
         showlegend=False,
