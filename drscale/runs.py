@@ -181,7 +181,7 @@ class Found:
     note: str
 
 
-def columns_of(measures: Mapping[str, Mapping[str, Measure]]) -> dict[str, float]:
+def as_columns(measures: Mapping[str, Mapping[str, Measure]]) -> dict[str, float]:
     """Measures by scope and metric as columns of a run table: ``<scope>_<metric>``, with ``_low`` and ``_high``."""
     every = ((f"{scope}_{metric}", m) for scope, ms in measures.items() for metric, m in ms.items())
     return {k: v for name, m in every for k, v in ((name, m.mean), (f"{name}_low", m.low), (f"{name}_high", m.high))}
@@ -356,7 +356,7 @@ class RunStore:
             row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
             row |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
             row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
-            rows.append(row | columns_of({s: run.measures[s] for s in scopes if s in run.measures}))
+            rows.append(row | as_columns({s: run.measures[s] for s in scopes if s in run.measures}))
         return pd.DataFrame(rows)
 
     def domains(self) -> pd.DataFrame:
