@@ -34,6 +34,7 @@ Pool = Literal["in_batch", "shared", "both"]
 Schedule = Literal["constant", "linear", "cosine"]
 Select = Literal["last", "validation", "test"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Corpus = Literal["chosen", "whole"]
 Variant = Literal["", "pool", "dynamic", "static", "kl", "pairwise"]
 Balance = Literal["none", "fixed", "pareto", "mgda", "pcgrad"]
 BY_GRADIENTS = ("mgda", "pcgrad")  # balances that need both losses' gradients, one by one
@@ -51,6 +52,10 @@ class Recipe:
     The printed form names ``texts`` and ``rung`` always and every other field only where it differs from the defaults
     below, so the defaults are part of the format and never change. ``pairs=0`` means all training pairs; ``rate`` is
     AdamW's peak learning rate; ``warmup`` counts steps; ``query_tokens`` and ``passage_tokens`` are truncation lengths.
+    ``corpus`` says where negatives come from, random, mined or attacked: the ``whole`` training collection, as in the
+    papers, or the ``chosen`` pairs' own passages, as in every record made before there was a choice (so that a data
+    law of theirs mixes the number of pairs with the size of the pool). With ``whole`` an attack, too, takes place among
+    the passages of test and training together.
     ``share`` is the share of the pairs that ``strategy`` touches, ``weight`` the factor before its loss; ``balance``
     says what weighs the two losses in its stead, and ``omega``, ``eta`` and ``smooth`` belong to that (Eq. 9 and 10);
     ``synonyms`` names where the substitutes come from that noise and attacks put into passages. ``attacked`` queries of
@@ -69,6 +74,7 @@ class Recipe:
     batch: int = 64
     pool: Pool = "in_batch"
     negatives: int = 256
+    corpus: Corpus = "chosen"
     rate: float = 1e-3
     schedule: Schedule = "constant"
     warmup: int = 0

@@ -58,7 +58,14 @@ class Plan:
             if s != "unkept" or s in n
         )
         how = self.table.attrs.get("how", "")
-        return f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
+        text = f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
+        own = [r.pairs for r in self.recipes if r.pairs and r.corpus == "chosen"]
+        if own:
+            text += (
+                "\nnegatives of the runs on fewer pairs come from those pairs' passages alone (corpus='chosen'), so their "
+                "data law mixes pairs with the size of the pool; corpus='whole' draws them from the whole collection"
+            )
+        return text
 
     def todo(self, retry_failed: bool = False) -> list[Recipe]:
         wanted = ("todo", "unkept", "failed") if retry_failed else ("todo", "unkept")
@@ -273,7 +280,7 @@ def _make(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    strategy = made_ready(recipe, collection, pairs, encoder, refresh=refresh)
+    strategy = made_ready(recipe, collection, pairs, encoder, source=texts.train, refresh=refresh)
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {

@@ -10,7 +10,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "standard": ("",),
     "hard_negative": ("pool", "pairwise"),
     "denoising": ("dynamic", "static", "pairwise"),
-    "adversarial": ("kl", "pairwise"),
+    "adversarial": ("kl", "pool", "pairwise"),
 }
 WITHOUT_LOSS = {("standard", ""), ("hard_negative", "pool")}  # strategies without a robustness loss of their own
 
