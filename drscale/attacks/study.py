@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from drscale.attacks.synonyms import Synonyms
 from drscale.attacks.target import target
@@ -17,11 +20,14 @@ from drscale.encoder import BiEncoder
 from drscale.evaluation.entropy import interval, relevant_rows
 from drscale.evaluation.ranking import search
 from drscale.evaluation.score import Encode, checked
+from drscale.runs import Measure
 from drscale.texts import Collection
 from drscale.texts.collection import shuffled
+from drscale.texts.tables import has_duplicates
 
 DEPTH, RANGES = 1000, 9
 TOP = 100  # the top of the list that hinges look at
+CLIMB = 100  # ranks, of which summary's cost100 is the price
 COLUMNS = ("query", "passage", "range_low", "range_high", "rank_before", "rank_after")
 
 
@@ -41,6 +47,37 @@ class Encoded:
                 "encoded: lacks some of the queries that were attacked; encode the same collection and seed"
             )
         return places
+
+
+def within(collection: Collection, *others: Collection) -> Collection:
+    """The same queries and judgements among more passages: a collection's own first, then those of ``others``.
+
+    An attack on ranks 101 to 1,000 means little where 1,000 passages are all there is; with a benchmark's training
+    passages beside its test set these ranks are the top of many thousands. A passage whose text is there already is
+    left out; an id that is taken gets its collection's name in front.
+    """
+    passages = collection.passages
+    for other in others:
+        known = pc.is_in(other.passages["text"], value_set=passages["text"].combine_chunks())
+        more = other.passages.filter(pc.invert(known))
+        if has_duplicates(pa.concat_tables([passages.select(["id"]), more.select(["id"])])["id"]):
+            more = more.set_column(0, more.schema.field("id"), pc.binary_join_element_wise(other.name, more["id"], "/"))
+        passages = pa.concat_tables([passages, more])
+    if has_duplicates(passages["id"]):
+        raise ValueError(
+            f"within({collection.name}): two of the collections beside it share a name and ids of passages"
+        )
+    every = (collection, *others)
+    return Collection._trusted(
+        name="+".join(c.name for c in every),
+        queries=collection.queries,
+        passages=passages,
+        qrels=collection.qrels,
+        language=collection.language,
+        domain=collection.domain,
+        synthetic=any(c.synthetic for c in every),
+        versions={k: v for c in every for k, v in c.versions.items()},
+    )
 
 
 def encode_collection(
@@ -144,14 +181,12 @@ def attack_collection(
         rivals=rivals,
         progress=progress,
     )
-    before, after = ranks(held, places, own, frame["score_after"].to_numpy())
     heads = {
         "query": collection.queries["id"].take(chosen["query_row"].to_numpy()).to_pylist(),
         "passage": collection.passages["id"].take(own).to_pylist(),
         "range_low": chosen["range_low"].to_numpy(),
         "range_high": chosen["range_high"].to_numpy(),
-        "rank_before": before,
-        "rank_after": np.where(frame["changed"], np.minimum(before, after), before),
+        **_ranked(held, places, own, frame),
     }
     rows = pd.concat([pd.DataFrame(heads), frame], axis=1)
     bands = rank_ranges(len(collection.passages))
@@ -166,6 +201,20 @@ def attack_collection(
         "seed": seed,
     }
     return rows
+
+
+def _ranked(encoded: Encoded, places: np.ndarray, own: np.ndarray, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    before, after = ranks(encoded, places, own, frame["score_after"].to_numpy())
+    return {"rank_before": before, "rank_after": np.where(frame["changed"], np.minimum(before, after), before)}
+
+
+def reranked(attacked: pd.DataFrame, collection: Collection, encoded: Encoded) -> pd.DataFrame:
+    """The same rows with their ranks counted anew, for scores that are others now (:func:`words.within_budget`)."""
+    rows = [
+        np.asarray(pc.index_in(pa.array(attacked[column]), value_set=table["id"].combine_chunks()))
+        for column, table in (("query", collection.queries), ("passage", collection.passages))
+    ]
+    return attacked.assign(**_ranked(encoded, encoded.of(rows[0]), rows[1], attacked))
 
 
 def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -188,10 +237,12 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
     """How well an attack went: each measure's mean with its 95% bootstrap interval over queries.
 
     ``success``: the share of documents that climbed; ``boosted``: ranks climbed, on average over all; ``top10``: the
-    share that stands among the first ten afterwards (none did before, where the ranges begin lower); ``changed``: the
-    share that was changed at all; ``words_changed``, ``share_changed``: words swapped, and their share of the words
-    read; ``similarity``; ``encodings``: texts the model was asked about. The documents of a query are drawn together.
-    ``by`` names a column to tell apart, for instance ``range_low``.
+    share that stands among the first ten afterwards (none did before, where the ranges begin lower), ``top100``: among
+    the first hundred; ``changed``: the share that was changed at all; ``words_changed``, ``share_changed``: words
+    swapped, and their share of the words read; ``similarity``; ``encodings``: texts the model was asked about (a
+    gradient is not one); ``cost100``: encodings for a climb of 100 ranks, 100 x all encodings / all ranks climbed, left
+    out where nothing climbed. The documents of a query are drawn together. ``by`` names a column to tell apart, for
+    instance ``range_low``.
     """
     if by is not None and by not in attacked:
         raise ValueError(f"by={by!r}: the rows have {', '.join(map(str, attacked.columns))}")
@@ -206,7 +257,19 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
             weight = each["size"].to_numpy(float)
             measure = interval({"": each["mean"].to_numpy(float)}, {"": weight})
             rows.append({**({} if by is None else {by: group}), "measure": name, **vars(measure)})
+        if (cost := _cost(part)) is not None:
+            rows.append({**({} if by is None else {by: group}), "measure": f"cost{CLIMB}", **vars(cost)})
     return pd.DataFrame(rows).rename(columns={"n": "queries"})
+
+
+def _cost(part: pd.DataFrame) -> Measure | None:
+    """Encodings for a climb of 100 ranks; the interval is that of ranks an encoding, turned round."""
+    climbed = (part["rank_before"] - part["rank_after"]).groupby(part["query"].to_numpy()).sum().to_numpy(float)
+    asked = part["encodings"].groupby(part["query"].to_numpy()).sum().to_numpy(float)
+    rate = interval({"": climbed / asked}, {"": asked})  # ranks an encoding
+    if rate.mean <= 0:
+        return None
+    return Measure(CLIMB / rate.mean, CLIMB / rate.high, CLIMB / rate.low if rate.low > 0 else math.inf, rate.n)
 
 
 def side_by_side(
@@ -218,7 +281,7 @@ def side_by_side(
     """
     rows = {}
     for name, attacked in attacks.items():
-        known = _outcomes(attacked, (10, 100))
+        known = [*_outcomes(attacked, (10, 100)), f"cost{CLIMB}"]
         if unknown := [m for m in measures if m not in known]:
             raise ValueError(f"measures={unknown[0]!r}: allowed are {', '.join(known)}")
         told = {row["measure"]: _interval_text(row) for _, row in summary(attacked).iterrows()}

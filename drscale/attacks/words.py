@@ -93,13 +93,17 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a plan: the swaps that were kept (place, old, new), the scores, the cosine to the original."""
+    """What came of a plan: the swaps that were kept (place, old, new), the scores, the cosine to the original.
+
+    ``steps`` holds for each swap, in the order of keeping, the score, the cosine and the encodings up to it.
+    """
 
     before: float
     after: float
     similarity: float
     swaps: list[tuple[int, str, str]] = field(default_factory=list)
     encodings: int = 1
+    steps: list[tuple[float, float, int]] = field(default_factory=list)
 
 
 def attack_texts(
@@ -126,7 +130,9 @@ def attack_texts(
     Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
     each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
     ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays as it is
-    and says so. What was asked for stands in ``attrs``.
+    and says so. ``step_scores``, ``step_similarities`` (with a floor) and ``step_encodings`` say for each of ``swaps``
+    where the passage stood once it was made; the later a swap, the more encodings (:func:`within_budget` reads them).
+    What was asked for stands in ``attrs``.
     """
     aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
@@ -311,6 +317,7 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
                 spot = plans[i].slots[turn]
                 found[i].swaps.append((spot.at, spot.word, spot.candidates[k]))
                 found[i].after, found[i].similarity = float(lists[i][k]), cosines[i]
+                found[i].steps.append((found[i].after, cosines[i], found[i].encodings))
                 del lists[i]
             lists = {i: s for i, s in lists.items() if i in chosen}
     _judge_the_rest(plans, found, unit, origin)
@@ -341,8 +348,39 @@ def _judge_the_rest(
         found[i].similarity = float(vector @ origin[i])
 
 
+def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
+    """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
+
+    The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
+    an attack with that budget. Where no floor was asked for, nobody has judged the shorter texts and their similarity
+    is missing.
+    """
+    asked = attacked.attrs["attack"]
+    if not 1 <= words <= asked["words"]:
+        raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
+    rows = []
+    for row in attacked.to_dict("records"):
+        kept = np.argsort(np.asarray(row["step_encodings"], dtype=np.int64), kind="stable")
+        if len(kept) >= words:
+            last, kept = kept[words - 1], np.sort(kept[:words])
+            shorter = len(kept) < len(row["swaps"])
+            row["score_after"], row["encodings"] = row["step_scores"][last], row["step_encodings"][last]
+            judged = row["step_similarities"]
+            row["similarity"] = row["similarity"] if not shorter else judged[last] if len(judged) else math.nan
+            for name in ("swaps", "places", "step_scores", "step_similarities", "step_encodings"):
+                row[name] = [row[name][k] for k in kept if len(row[name])]
+            pairs = (str(swap).partition(" -> ") for swap in row["swaps"])
+            swaps = [(at, old, new) for at, (old, _, new) in zip(row["places"], pairs, strict=True)]
+            row["words_changed"], row["attacked"] = len(kept), swapped(row["original"], swaps)
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=attacked.columns).astype(attacked.dtypes)
+    frame.attrs = {**attacked.attrs, "attack": {**asked, "words": words}}
+    return frame
+
+
 def _row(p: Plan, o: Outcome) -> dict[str, object]:
-    swaps, whole = sorted(o.swaps), p.head + p.tail
+    order, whole = sorted(range(len(o.swaps)), key=o.swaps.__getitem__), p.head + p.tail
+    swaps, steps = [o.swaps[k] for k in order], [o.steps[k] for k in order]
     return {
         "changed": bool(swaps),
         "words": p.words,
@@ -355,4 +393,7 @@ def _row(p: Plan, o: Outcome) -> dict[str, object]:
         "original": whole,
         "attacked": swapped(whole, swaps),
         "encodings": o.encodings,
+        "step_scores": [score for score, _, _ in steps],
+        "step_similarities": [cosine for _, cosine, _ in steps if not math.isnan(cosine)],
+        "step_encodings": [count for _, _, count in steps],
     }
