@@ -328,6 +328,7 @@ def _make(
     if scored is not None:
         best = recipe.steps if recipe.select == "last" else went.best_step
         common |= {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
+        common["versions"] |= scored.notes
     if probed is not None:
         common["measures"] |= probed.measures
         common["versions"] |= {"attack": probed.note}
