@@ -15,7 +15,8 @@ import tempfile
 import typing
 import urllib.parse
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -191,6 +192,17 @@ def as_columns(measures: Mapping[str, Mapping[str, Measure]]) -> dict[str, float
     """Measures by scope and metric as columns of a run table: ``<scope>_<metric>``, with ``_low`` and ``_high``."""
     every = ((f"{scope}_{metric}", m) for scope, ms in measures.items() for metric, m in ms.items())
     return {k: v for name, m in every for k, v in ((name, m.mean), (f"{name}_low", m.low), (f"{name}_high", m.high))}
+
+
+def divisors(scopes: Iterable[str]) -> dict[str, int]:
+    """What each domain's mean is divided by in a mean over data sets.
+
+    A data set in parts, as ``ood:cqadupstack/android`` and ``ood:cqadupstack/english``, counts once: it is what stands
+    before the slash, and its parts share its weight.
+    """
+    sets = {scope: scope.partition("/")[0] for scope in scopes}
+    sizes = Counter(sets.values())
+    return {scope: len(sizes) * sizes[name] for scope, name in sets.items()}
 
 
 @dataclass(frozen=True)

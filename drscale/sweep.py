@@ -323,7 +323,10 @@ def _make(
         try:
             scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
             if recipe.attacked:
-                probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature)
+                beside = (texts.train,) if recipe.corpus == "whole" else ()
+                probed = probe(
+                    encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature, beside=beside
+                )
         except NotFiniteError as e:
             reason = f"diverged: {e}"
         except (RuntimeError, MemoryError, ValueError) as e:  # what was measured so far is kept
@@ -335,6 +338,7 @@ def _make(
     if scored is not None:
         best = recipe.steps if recipe.select == "last" else went.best_step
         common |= {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
+        common["versions"] |= scored.notes
     if probed is not None:
         common["measures"] |= probed.measures
         common["versions"] |= {"attack": probed.note}

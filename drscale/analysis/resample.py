@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.analysis.columns import check_level, done
-from drscale.runs import SCOPES, Recipe
+from drscale.runs import SCOPES, Recipe, divisors
 
 Array = npt.NDArray[np.float64]
 Pool = Sequence[str] | str | None
@@ -256,7 +256,7 @@ def _by_query(
             if metric in WEIGHTED:
                 w[place] = positives[rows]
             mean = (times @ (matrix * w[:, None])) / (times @ w)[:, None]  # (draws, runs)
-            values[..., i] += mean / sum(_inside(f, scope) for f in found)
+            values[..., i] += mean / divisors(f for f in found if _inside(f, scope))[domain]
     return values
 
 

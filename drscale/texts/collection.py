@@ -100,6 +100,18 @@ class Collection:
         free[self.pairs[1]] = False
         return np.flatnonzero(free)
 
+    @cached_property
+    def own_rows(self) -> np.ndarray:
+        """For each query the row (int64) of the passage that has its id and is not relevant to it; -1 where none is.
+
+        Such a passage is the query itself, as in ArguAna: it belongs neither in the query's ranking nor among its
+        negatives. Relevant passages stay: in collections of pairs the two sides share their ids.
+        """
+        own = positions(self.queries["id"], self.passages["id"], missing=-1)
+        asked, answer = self.pairs
+        own[asked[own[asked] == answer]] = -1
+        return own
+
     def take(self, n: int, seed: int = 0, *, whole: bool = False) -> Collection:
         """A random subset of ``n`` pairs with their queries; smaller subsets lie inside larger ones.
 

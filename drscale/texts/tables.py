@@ -104,8 +104,9 @@ def check_qrels(qrels: pa.Table, queries: pa.Table, passages: pa.Table, where: s
         raise ValueError(f"{where}: a query and passage occur together more than once")
 
 
-def positions(ids: pa.ChunkedArray, table: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.index_in(ids, value_set=table.combine_chunks()).to_numpy(), dtype=np.int64)
+def positions(ids: pa.ChunkedArray, table: pa.ChunkedArray, missing: int | None = None) -> np.ndarray:
+    found = pc.index_in(ids, value_set=table.combine_chunks())
+    return np.asarray((found if missing is None else pc.fill_null(found, missing)).to_numpy(), dtype=np.int64)
 
 
 def column_digest(column: pa.ChunkedArray) -> bytes:
