@@ -62,8 +62,8 @@ class Plan:
         own = [r.pairs for r in self.recipes if r.pairs and r.corpus == "chosen"]
         if own:
             text += (
-                "\nnegatives of the runs on fewer pairs come from those pairs' passages alone (corpus='chosen'), so their "
-                "data law mixes pairs with the size of the pool; corpus='whole' draws them from the whole collection"
+                "\nnegatives of the runs on fewer pairs come from those pairs' passages alone (corpus='chosen'): "
+                "a data law of theirs mixes pairs with the pool's size; corpus='whole' draws from the whole collection"
             )
         return text
 
@@ -324,9 +324,7 @@ def _make(
             scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
             if recipe.attacked:
                 beside = (texts.train,) if recipe.corpus == "whole" else ()
-                probed = probe(
-                    encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature, beside=beside
-                )
+                probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature, beside=beside)
         except NotFiniteError as e:
             reason = f"diverged: {e}"
         except (RuntimeError, MemoryError, ValueError) as e:  # what was measured so far is kept

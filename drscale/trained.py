@@ -111,7 +111,7 @@ def measure(
 
 
 def trained_on(recipe: Recipe, texts: Benchmark) -> Collection:
-    """The training pairs of a recipe: all of the benchmark's, or those drawn by its seed; ``corpus`` says among what."""
+    """The training pairs of a recipe: all of the benchmark's, or those that its seed draws."""
     whole = recipe.corpus == "whole"
     return texts.train.take(recipe.pairs, recipe.seed, whole=whole) if recipe.pairs else texts.train
 

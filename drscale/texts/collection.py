@@ -126,7 +126,7 @@ class Collection:
     def select(
         self, pairs: np.ndarray | Sequence[int], name: str = "", *, beside: np.ndarray | Sequence[int] = ()
     ) -> Collection:
-        """Keep these pairs (positions in ``pairs``) with exactly their queries and passages, and the rows ``beside``."""
+        """Keep these pairs (positions in ``pairs``) with their queries and passages, and the passages ``beside``."""
         chosen = np.asarray(pairs, dtype=np.int64)
         if not len(chosen):
             raise ValueError(f"select from {self.name}: no pair is left")

@@ -32,8 +32,9 @@ def compose(
 
     Held-out pairs are drawn from each training collection in proportion to its size. A split that was drawn has its
     pairs' passages and, like training, all those that are relevant to no query: they are what a real collection is
-    searched among, and where negatives come from. A given ``test`` and the domains ``ood`` are taken as they are. Training and validation
-    lose every pair that is related to them (:func:`related`), and training those related to validation.
+    searched among, and where negatives come from. A given ``test`` and the domains ``ood`` are taken as they are.
+    Training and validation lose every pair that is related to them (:func:`related`), and training those related to
+    validation.
     """
     sources = [train] if isinstance(train, Collection) else list(train)
     pool, outside = joined(name, sources), dict(ood or {})
