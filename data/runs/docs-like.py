@@ -2,7 +2,8 @@
 
 Contrastive entropy with the batch's attacked passages in the pool (l_R) beside the same without (l_E): fixed weights
 draw the line of what weighing can do, and Pareto training (Eq. 9 to 11, the paper's eta = .1) is held against it, with
-omega_0 by three rules: the ratio of robustness to effectiveness at the fitted front of the earlier records (1.43), the same as a weight (.588),
+omega_0 by three rules: the ratio of robustness to effectiveness at the fitted front of the earlier records (1.43), the
+same as a weight (.588),
 and the inverse of the ratio of the two losses late in training at weight .5 (the rule under which the controller holds
 what training itself holds).
 """
@@ -15,6 +16,9 @@ WIDTH, SEEDS = 24, range(12)
 FIXED = (0.0, 0.33, 0.5, 0.75)
 BY_RULE = {"ratio": 1.43, "weight": 0.588, "late": 1.2}
 both = {"strategy": "adversarial", "variant": "pool", "share": 0.5}
-arms = [*({"balance": "fixed", "omega": w} for w in FIXED), *({"balance": "pareto", "omega": w} for w in BY_RULE.values())]
+arms = [
+    *({"balance": "fixed", "omega": w} for w in FIXED),
+    *({"balance": "pareto", "omega": w} for w in BY_RULE.values()),
+]
 recipes = [probed(WIDTH, seed=seed, **both, **arm).but(steps=400) for seed in SEEDS for arm in arms]
 store = "docs-like"
