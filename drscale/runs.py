@@ -195,11 +195,7 @@ def as_columns(measures: Mapping[str, Mapping[str, Measure]]) -> dict[str, float
 
 
 def divisors(scopes: Iterable[str]) -> dict[str, int]:
-    """What each domain's mean is divided by in a mean over data sets.
-
-    A data set in parts, as ``ood:cqadupstack/android`` and ``ood:cqadupstack/english``, counts once: it is what stands
-    before the slash, and its parts share its weight.
-    """
+    """What each domain's mean is divided by in a mean over data sets; parts (before a slash: their set) count once."""
     sets = {scope: scope.partition("/")[0] for scope in scopes}
     sizes = Counter(sets.values())
     return {scope: len(sizes) * sizes[name] for scope, name in sets.items()}

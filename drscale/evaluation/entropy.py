@@ -15,6 +15,7 @@ from drscale.texts.collection import shuffled
 
 NEGATIVES, REPEATS = 256, 10
 POOL = 1_000_000  # passages that negatives are drawn from at most, as in the original
+AT_ONCE = 20_000_000  # random numbers; another number gives other negatives
 ORDERED = 100_000  # pairs that are drawn one after the other from one stream
 
 
@@ -67,7 +68,7 @@ def negative_blocks(
     starts, banned = _banned(collection)
     dense = count <= 8 * negatives
     draw = _draw_dense if dense else _draw_sparse
-    step = max(1, 20_000_000 // (repeats * max(count if dense else negatives, 1)))
+    step = max(1, AT_ONCE // (repeats * max(count if dense else negatives, 1)))
 
     def drawn(rng: np.random.Generator, some: np.ndarray) -> np.ndarray:
         out = _padded(starts, banned, query_rows[some])  # (pairs, most), padded with -1

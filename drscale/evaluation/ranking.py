@@ -104,7 +104,7 @@ def _measure(name: str) -> ir_measures.Measure:
         if not isinstance(value, int) or not 1 <= value <= MOST:
             raise ValueError(f"metrics: {name!r} has {what}={value}, allowed are whole numbers from 1 to {MOST:,}")
     if not ir_measures.pytrec_eval.supports(_uncut(measure)):
-        known = ", ".join(sorted({m.NAME for m in ir_measures.pytrec_eval.SUPPORTED_MEASURES}))
+        known = ", ".join(sorted({str(m.NAME) for m in ir_measures.pytrec_eval.SUPPORTED_MEASURES}))
         raise ValueError(f"metrics: {name!r} is not measured by trec_eval, allowed are {known}")
     return measure
 
