@@ -35,7 +35,6 @@ from drscale.analysis.known import (
     near,
     say,
     several,
-    short,
     span,
 )
 from drscale.analysis.tangent import cheapest, form_of
@@ -148,10 +147,11 @@ def report(found: pd.DataFrame, *claims: str) -> str:
     for claim in claims or whole.index:
         row = whole.loc[claim]
         about = row["where"] + (", a check of ours" if row["kind"] == CHECK else "")
-        said.append(f"**{row['says']}** ({about}): *{row['verdict']}*\n\n| case | verdict | numbers |\n| --- | --- | --- |")
+        head = f"**{row['says']}** ({about}): *{row['verdict']}*"
+        lines = [head, "", "| case | verdict | numbers |", "| --- | --- | --- |"]
         cases = found.loc[found["claim"] == claim, ["case", "verdict", "numbers"]].to_numpy(dtype=str)
-        said[-1] += "".join(f"\n| {' | '.join(case)} |" for case in cases)
-    return "\n\n".join(said)
+        said.append("\n".join([*lines, *(f"| {' | '.join(case)} |" for case in cases)]))
+    return "\n\n".join(said).replace("$", r"\$")  # else what stands between two prices is read as a formula
 
 
 # ------------------------------------------------------------------------------------- Tables 1 to 3: one law at a time
@@ -266,9 +266,7 @@ def _joint_ten_percent(t: Tables) -> Iterator[Case]:
         for side in budget.SIDES:
             laws_ = {reading: c for reading, (c,) in t.joint(training, side).items()}
             D = next(iter(laws_.values())).box["D"][1]
-            gains = {
-                r: _percent(_at(c, N=large, D=times * D) / _at(c, N=small, D=D)) for r, c in laws_.items()
-            }
+            gains = {r: _percent(_at(c, N=large, D=times * D) / _at(c, N=small, D=D)) for r, c in laws_.items()}
             case = f"{training}, {side}: percent gained from {count_text(D)} pairs on"
             yield case, near(gains.values(), percent), span(gains)
 
@@ -409,7 +407,9 @@ def _too_large(t: Tables) -> Iterator[Case]:
                 (least, _), most = t.law("joint/standard/robustness").box["N"], money / FREE.per_parameter
                 inner = [more(sizes.values(), least), more([known(most, [most]) - k for k in sizes.values()])]
                 verdict = HOLDS if inner == [HOLDS, HOLDS] else FAILS if FAILS in inner else OPEN
-                numbers = f"best size: {span(sizes)}, between {count_text(least)} and {count_text(most)} without any pair"
+                numbers = (
+                    f"best size: {span(sizes)}, between {count_text(least)} and {count_text(most)} without any pair"
+                )
                 yield f"{FREE.money(money)}, {training}, {side}", verdict, numbers
 
 
@@ -460,7 +460,11 @@ def _better_unscaled(t: Tables) -> Iterator[Case]:
 
     for side in budget.SIDES:
         ratios = _compared(t, side, least_ratio)
-        yield f"{side}: entropy of standard / of Pareto, least in the fitted box", more(ratios.values(), 1.0), span(ratios)
+        yield (
+            f"{side}: entropy of standard / of Pareto, least in the fitted box",
+            more(ratios.values(), 1.0),
+            span(ratios),
+        )
 
 
 def _worth_scaling(t: Tables) -> Iterator[Case]:

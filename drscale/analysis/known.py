@@ -46,8 +46,9 @@ class Known:
         return Known(self.value + other.value, self.draws + other.draws)
 
     def __truediv__(self, other: Known) -> Known:
-        """The ratio of two numbers, of which the second is above zero."""
-        return Known(self.value / other.value, self.draws / other.draws)
+        """The ratio of two numbers, of which the second is above zero, or in a draw also zero."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Known(self.value / other.value, self.draws / other.draws)
 
 
 def known(value: npt.ArrayLike, draws: npt.ArrayLike) -> Known:
@@ -78,7 +79,7 @@ def near(numbers: Iterable[Known], to: float) -> str:
     """
     shares = [(k.low / to - 1, k.high / to - 1) for k in numbers]
     far = (FAILS if low > FIFTH or high < -FIFTH else OPEN for low, high in shares)
-    return _all({HOLDS if -TENTH <= s[0] and s[1] <= TENTH else f for s, f in zip(shares, far, strict=True)})
+    return _all({HOLDS if s[0] >= -TENTH and s[1] <= TENTH else f for s, f in zip(shares, far, strict=True)})
 
 
 def agree(differences: Iterable[Known]) -> str:

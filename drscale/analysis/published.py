@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def readings(name: str, folder: str | Path | None = None) -> Curve:
     table = _printed(folder)
     rows = table[(table["name"] == name) & (table["reading"] != "")]
     if rows.empty:
-        raise ValueError(f"name={name!r}: not a damaged row; {', '.join(table['name'][table['reading'] != ''].unique())}")
+        raise ValueError(
+            f"name={name!r}: not a damaged row; {', '.join(table['name'][table['reading'] != ''].unique())}"
+        )
     rows = rows.loc[rows["M"].astype(float).sort_values().index]
     return _curve(rows.iloc[len(rows) // 2], pd.concat([_draws(r) for _, r in rows.iterrows()], ignore_index=True))
 
@@ -163,6 +166,12 @@ def _row(name: str, reading: str | None, folder: str | Path | None) -> pd.Series
 
 
 def _draws(row: pd.Series, r2: float | None = None) -> pd.DataFrame:
+    return _drawn(tuple(row.items()), r2).copy()
+
+
+@lru_cache(maxsize=64)
+def _drawn(items: tuple[tuple[Any, str], ...], r2: float | None) -> pd.DataFrame:
+    row = dict(items)
     rng = np.random.default_rng(zlib.crc32(row["name"].encode()))  # laws apart, readings of one row together
 
     def printed(text: str) -> Array:
@@ -180,14 +189,13 @@ def _draws(row: pd.Series, r2: float | None = None) -> pd.DataFrame:
     noisy = curves + sigma[:, None] * rng.standard_normal(curves.shape)
     exact = law(**points, **{n: float(row[n]) for n in names})
     table = pd.DataFrame({**points, "y": exact})
-    problem, found = solved(
-        formulas.fitted(formulas.fit(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False))
-    )
+    fit = formulas.fit(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False)
+    problem, found = solved(formulas.fitted(fit))
     refits = separable.refit(problem, np.ones_like(noisy), noisy, found)
     return pd.DataFrame(separable.parameters(problem, refits), columns=names)
 
 
-def _points(row: pd.Series) -> dict[str, Array]:
+def _points(row: Mapping[Any, str]) -> dict[str, Array]:
     """The sizes or pairs that a law was fitted on, or both, as far as the paper says."""
     n, d = (tuple(float(row[f"{x}_{end}"]) for end in ("low", "high") if row[f"{x}_{end}"]) for x in "nd")
     if row["law"] == "joint_law":  # as the paper's experiments go: all sizes on all pairs, all amounts at the largest
