@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from conftest import ROOT
 
 from drscale.analysis import budget, claims, laws, published
 from drscale.analysis.known import FAILS, HOLDS, OPEN, Known, agree, more, near, say, several, span
+from drscale.show import printed
 
 DATA = ROOT / "data" / "published"
 READINGS = ["M=1.47e4", "M=3.47e4", "M=5.47e4", "M=1.47e5", "M=3.47e5", "M=5.47e5"]
@@ -396,6 +398,9 @@ def test_sentences_of_the_paper_and_checks_of_ours_stay_apart(verdicts):
 
 def test_each_sentence_has_its_place(verdicts):
     assert verdicts["says"].str.fullmatch(r"[A-Z].*\.").all(), "a sentence"
+    assert max(len(textwrap.wrap(says, printed.SENTENCE)) for says in verdicts["says"]) == 2, (
+        "room for it in the figure"
+    )
     assert verdicts["where"].str.contains(r"Section|Table|Eq\.").all()
     numbers = verdicts.loc[verdicts["kind"] == "claim", "where"]
     assert not numbers.str.contains(r"Section 2\.2").any(), "the setting makes no claim"

@@ -212,10 +212,11 @@ def _equal_floors(t: Tables, pairs: Mapping[str, str]) -> Iterator[Case]:
 
 def _shared_corner(t: Tables) -> Iterator[Case]:
     """The size law was fitted on complete training sets, somewhat larger than the largest data size of the data law."""
-    marco = published.dragon(10, t.folder).set_index("what").loc["training queries", "number"]
+    queries = published.dragon(10, t.folder).set_index("what")["number"]
+    marco = float(queries.loc[["training queries"]].to_numpy()[0])
     for label, name in (PAIRS | ADVERSARIAL).items():
         size, data, chinese = t.law(f"size/{name}"), t.law(f"data/{name}"), label.startswith("T2")
-        N, D = _base("ernie" if chinese else "bert"), (data.box["D"][1], t.values[0] if chinese else float(marco))
+        N, D = _base("ernie" if chinese else "bert"), (data.box["D"][1], t.values[0] if chinese else marco)
         case = f"{label}, {count_text(N)} parameters, {count_text(D[0])} to {count_text(D[1])} pairs"
         versions = {case: size}
         if size.values["delta"] == 0.96 and size.draws is not None:  # perhaps a slip for 0.096; both are tried
@@ -437,9 +438,8 @@ def _efficiency(t: Tables) -> Iterator[Case]:
 
     def dearer(standard: Laws, pareto: Laws) -> Known:
         (one,), (_, loss) = standard, _best(pareto, money)
-        forms = form_of(replace(one, draws=None)), form_of(one, drawn=True)
-        costs = [FREE.cost(*cheapest(f, k, FREE)) / money for f, k in zip(forms, (loss.value, loss.draws), strict=True)]
-        return known(*costs)
+        value, drawn = cheapest(form_of(one), loss.value, FREE), cheapest(form_of(one, drawn=True), loss.draws, FREE)
+        return known(FREE.cost(*value) / money, FREE.cost(*drawn) / money)
 
     definitions: dict[str, Compare] = {
         "best size of Pareto / of standard": _size_ratio(money),

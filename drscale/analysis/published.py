@@ -166,11 +166,11 @@ def _row(name: str, reading: str | None, folder: str | Path | None) -> pd.Series
 
 
 def _draws(row: pd.Series, r2: float | None = None) -> pd.DataFrame:
-    return _drawn(tuple(row.items()), r2).copy()
+    return _drawn(tuple((str(k), str(v)) for k, v in row.items()), r2).copy()
 
 
 @lru_cache(maxsize=64)
-def _drawn(items: tuple[tuple[Any, str], ...], r2: float | None) -> pd.DataFrame:
+def _drawn(items: tuple[tuple[str, str], ...], r2: float | None) -> pd.DataFrame:
     row = dict(items)
     rng = np.random.default_rng(zlib.crc32(row["name"].encode()))  # laws apart, readings of one row together
 
@@ -195,16 +195,21 @@ def _drawn(items: tuple[tuple[Any, str], ...], r2: float | None) -> pd.DataFrame
     return pd.DataFrame(separable.parameters(problem, refits), columns=names)
 
 
-def _points(row: Mapping[Any, str]) -> dict[str, Array]:
+def _points(row: Mapping[str, str]) -> dict[str, Array]:
     """The sizes or pairs that a law was fitted on, or both, as far as the paper says."""
-    n, d = (tuple(float(row[f"{x}_{end}"]) for end in ("low", "high") if row[f"{x}_{end}"]) for x in "nd")
+    ends = {x: [float(row[f"{x}_{end}"]) for end in ("low", "high") if row[f"{x}_{end}"]] for x in "nd"}
     if row["law"] == "joint_law":  # as the paper's experiments go: all sizes on all pairs, all amounts at the largest
-        sizes, pairs = np.geomspace(*n, 19), np.geomspace(*d, 5)
-        return {"N": np.append(sizes, [n[1]] * 4), "D": np.append([d[1]] * 19, pairs[:-1])}
+        sizes, pairs = _even(ends["n"], 19), _even(ends["d"], 5)
+        return {"N": np.append(sizes, [sizes[-1]] * 4), "D": np.append([pairs[-1]] * 19, pairs[:-1])}
+    count = int(row["points"])
     if row["law"] == "data_law":
-        return {"D": np.geomspace(*d, int(row["points"]))}
+        return {"D": _even(ends["d"], count)}
     ernies = [float(counts(shape)["drscale"]) for shape in ladder("ernie").values()]
-    return {"N": np.geomspace(*n, int(row["points"])) if n else np.array(ernies[: int(row["points"])])}
+    return {"N": _even(ends["n"], count) if ends["n"] else np.array(ernies[:count])}
+
+
+def _even(ends: list[float], count: int) -> Array:
+    return np.geomspace(ends[0], ends[1], count)
 
 
 def _curve(row: pd.Series, draws: pd.DataFrame | None = None) -> Curve:

@@ -100,7 +100,7 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
         fig.add_scatter(**at, mode="markers", name=verdict, marker=marker)
     claims = by_claim(verdicts)
     for row in claims.itertuples():
-        sentence = "<br>".join(textwrap.wrap(row.says, SENTENCE))
+        sentence = "<br>".join(textwrap.wrap(str(row.says), SENTENCE))
         place = f"<span style='color:{c['faint']};font-size:11px'>{row.where}</span>"
         for x, text in ((0, f"{sentence}<br>{place}"), (0.8, row.verdict)):
             at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y", "yanchor": "middle"}
