@@ -182,7 +182,7 @@ def _drawn(items: tuple[tuple[str, str], ...], r2: float | None) -> pd.DataFrame
     if not assumed and not row["points"]:
         return drawn
     law, explained = LAWS[row["law"]], np.full(DRAWS, r2) if assumed else printed(row["r2"])
-    points, names = _points(row), list(drawn)
+    points, names = _points(row), PARAMETERS[row["law"]]
     curves = law(**points, **{n: drawn[n].to_numpy()[:, None] for n in names})
     squares = ((curves - curves.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) * (1 - explained) / explained
     sigma = np.sqrt(squares / rng.chisquare(curves.shape[1] - len(names), DRAWS))
@@ -192,7 +192,7 @@ def _drawn(items: tuple[tuple[str, str], ...], r2: float | None) -> pd.DataFrame
     fit = formulas.fit(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False)
     problem, found = solved(formulas.fitted(fit))
     refits = separable.refit(problem, np.ones_like(noisy), noisy, found)
-    return pd.DataFrame(separable.parameters(problem, refits), columns=names)
+    return pd.DataFrame(separable.parameters(problem, refits), columns=list(names))
 
 
 def _points(row: Mapping[str, str]) -> dict[str, Array]:
