@@ -83,9 +83,8 @@ def readings(name: str, folder: str | Path | None = None) -> Curve:
     table = _printed(folder)
     rows = table[(table["name"] == name) & (table["reading"] != "")]
     if rows.empty:
-        raise ValueError(
-            f"name={name!r}: not a damaged row; {', '.join(table['name'][table['reading'] != ''].unique())}"
-        )
+        damaged = table.loc[table["reading"] != "", "name"].unique()
+        raise ValueError(f"name={name!r}: no damaged row; allowed are {', '.join(damaged)}")
     rows = rows.loc[rows["M"].astype(float).sort_values().index]
     return _curve(rows.iloc[len(rows) // 2], pd.concat([_draws(r) for _, r in rows.iterrows()], ignore_index=True))
 
