@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from drscale.analysis import controller
-from drscale.runs import FIRST_VARIANT, Recipe
+from drscale.recipe import FIRST_VARIANT, Recipe
 from drscale.show import lines, live, style
 from drscale.show.live import Explorer, Settings, View
 

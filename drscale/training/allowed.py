@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from drscale.runs import BY_GRADIENTS, FIRST_VARIANT, Recipe
+from drscale.recipe import BY_GRADIENTS, FIRST_VARIANT, Recipe
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "standard": ("",),
