@@ -164,14 +164,14 @@ def test_hubness_by_hand():
     assert g.hubness(np.arange(4).reshape(4, 1), 4) == (0.0, 0.0)
 
 
-def test_retrievability_by_hand():
-    rows = np.array([[0, 1], [0, 2], [0, -1]])
-    assert g.occurrences(rows, 5).tolist() == [3, 1, 1, 0, 0]
-    # Gini by its definition: the mean absolute difference of all pairs over twice the mean.
-    times = np.array([3, 1, 1, 0, 0])
-    assert g.retrievability(rows, 5) == pytest.approx(np.abs(times[:, None] - times).mean() / (2 * times.mean()))
-    assert g.retrievability(np.arange(4).reshape(4, 1), 4) == 0.0
-    assert g.retrievability(np.zeros((9, 1), dtype=int), 100) == pytest.approx(0.99)  # one passage takes all
+def test_gini_by_hand():
+    times = g.occurrences(np.array([[0, 1], [0, 2], [0, -1]]), 5)
+    assert times.tolist() == [3, 1, 1, 0, 0]
+    # By its definition: the mean absolute difference of all pairs over twice the mean.
+    assert g.gini(times) == pytest.approx(np.abs(times[:, None] - times).mean() / (2 * times.mean()))
+    assert g.gini([2, 2, 2]) == 0.0
+    assert g.gini(np.eye(100)[0]) == pytest.approx(0.99)  # one passage takes all
+    assert g.gini(times) >= (times == 0).mean()  # the share never found is a lower bound
 
 
 def test_hubness_by_chance_is_the_mean_of_random_searches():
@@ -335,7 +335,7 @@ def zeros(texts):
         (lambda: g.hubness([[0.5]], 3), "whole numbers"),
         (lambda: g.hubness([[3]], 3), "allowed are -1 to 2"),
         (lambda: g.hubness_by_chance(5, 10, 10), "k=10"),
-        (lambda: g.retrievability([[-1]], 3), "no query found any of the 3 passages"),
+        (lambda: g.gini([0, 0]), "one of them above 0"),
         (lambda: g.geometry(bag, tiny().test, seeds=1), "seeds=1"),
         (lambda: g.geometry(bag, tiny().test, points=2), "points=2"),
         (lambda: g.geometry(bag, tiny().test.take(3)), "too few"),

@@ -1,4 +1,4 @@
-"""How often each passage is found: of the kept models of `docs-models`, BM25 and MiniLM, on the queries of `docs`.
+"""How often each passage is found: by the kept models of `docs-models` and by BM25, on the queries of `docs`.
 
 One command, minutes on two cores: `python data/scores/retrievability.py` writes `retrievability.parquet`.
 """
@@ -17,7 +17,7 @@ from drscale.trained import kept_recipes, load_model
 
 DEPTH, LIMIT = 10, 300
 store, texts = RunStore(Path(__file__).parents[1] / "runs" / "docs-models"), benchmark("docs")
-models = {r.rung: load_model(r, store) for r in kept_recipes(store)} | {"bm25": "bm25", "minilm": "minilm"}
+models = {r.rung: load_model(r, store) for r in kept_recipes(store)} | {"bm25": "bm25"}
 parts = [("in_domain", texts.test, None), *((f"ood:{name}", c, LIMIT) for name, c in texts.ood.items())]
 rows = []
 for name, model in models.items():

@@ -142,18 +142,18 @@ def hubness_by_chance(queries: int, passages: int, k: int = K) -> tuple[float, f
     return (1 - 2 * p) / math.sqrt(queries * p * (1 - p)), (1 - p) ** queries
 
 
-def retrievability(rows: npt.ArrayLike, passages: int) -> float:
-    """Take the Gini coefficient of how often passages are found, from their :func:`occurrences`.
+def gini(times: npt.ArrayLike) -> float:
+    """Measure how unevenly passages are found, from how often each one is (:func:`occurrences`): their retrievability.
 
-    0: all passages are found equally often; near 1: a few are found by all queries (Azzopardi & Vinay 2008, whose
-    cumulative score with a cut at rank k this is). With q queries of k passages each at most q k passages can be found
-    at all, so it depends on the number of queries: compare models on the same queries.
+    The Gini coefficient is 0 where all are found equally often and near 1 where a few are found by all queries. With a
+    cut at rank k as the cost this is the measure of Azzopardi & Vinay (2008). It depends on the number of queries, as q
+    of them find at most q k passages: compare models on the same queries and passages.
     """
-    times = np.sort(occurrences(rows, passages))
-    if not times.any():
-        raise ValueError(f"retrievability: no query found any of the {passages} passages")
-    place = 2 * np.arange(1, passages + 1) - passages - 1
-    return float((place * times).sum() / (passages * times.sum()))
+    found = np.sort(np.asarray(times, dtype=float))
+    if found.ndim != 1 or not found.size or found[0] < 0 or not found[-1] > 0:
+        raise ValueError(f"gini: times of shape {found.shape}: counts from 0 on are needed, one of them above 0")
+    place = 2 * np.arange(1, len(found) + 1) - len(found) - 1
+    return float((place * found).sum() / (len(found) * found.sum()))
 
 
 def spectral_norms(model: nn.Module, maps: bool = False) -> dict[str, float]:
@@ -235,7 +235,7 @@ def geometry(
             q, p = (side[pairs] for side in collection.pairs)
             note("pairs", alignment=alignment(queries[np.searchsorted(rows_asked, q)], passages[p]))
         hubs, never = hubness(rows[some], count)
-        note("queries", hubs=hubs, never_found=never, gini=retrievability(rows[some], count))
+        note("queries", hubs=hubs, never_found=never, gini=gini(occurrences(rows[some], count)))
     frame = pd.DataFrame([_row(m, values, *over[m]) for m, values in draws.items()], columns=COLUMNS)
     norms = list(_norms(found.module).values()) if isinstance(found.module, nn.Module) else []
     if not norms:
