@@ -8,6 +8,7 @@ import pytest
 
 from drscale.analysis import compute
 from drscale.analysis.seeds import seed_variance
+from drscale.show.compute import compute_figure, isoflop_figure
 
 SIZES = np.geomspace(1e4, 3e6, 9)
 LENGTHS = (200, 400, 800, 1600, 3200, 6400)
@@ -133,3 +134,16 @@ def test_what_cannot_be_split_is_refused() -> None:
         seed_variance(table, queries, scope="ood:x")
     with pytest.raises(ValueError, match="no column 'rung'"):
         seed_variance(table, queries, by=["rung"])
+
+
+def test_the_figures_show_every_mean_and_only_what_is_determined() -> None:
+    law = compute.compute_law(world(noise=0.001), draws=20)
+    drawn = compute_figure(law)
+    assert sum(len(t.x) for t in drawn.data[:-1]) == len(law.cells)
+    full = sum(s == "circle" for t in drawn.data[:-1] for s in t.marker.symbol)
+    assert full == law.cells["on_envelope"].sum()
+    assert drawn.data[-1].name == "law of the envelope"
+    found = compute.isoflop(world(noise=0.001), 13, draws=50)
+    names = [t.name for t in isoflop_figure(found).data]
+    assert sum(n.endswith("optimum") for n in names) == found.optima["determined"].sum()
+    assert len(set(names)) - found.optima["determined"].sum() == found.points["flops"].nunique()
