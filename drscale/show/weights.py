@@ -19,6 +19,7 @@ from drscale.show.live import Explorer, Settings, View
 
 HEIGHT = 120  # pixels of a panel
 MOST = 200  # points that a stored curve keeps
+CALLED = (controller.STANDARD, controller.ALONE)  # what a weighing is when it weighs nothing
 SETUP = "from drscale.show.weights import weight_view"
 # What the toy's sliders are called, and their ends; eta and the ratio go by decades.
 TOY = {
@@ -43,8 +44,9 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
         raise ValueError("courses={}: at least one run's weights")
     titles = []
     for name, omega in courses.items():
-        b = controller.behaviour(omega)
-        titles.append(f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound")
+        b, t = controller.behaviour(omega), controller.trajectory(omega)
+        is_it = "" if t.called not in CALLED else f", which is {t.called}"
+        titles.append(f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound{is_it}")
     rows = len(courses)
     gap = min(0.36 / rows, 0.3 / max(rows - 1, 1))
     fig = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=gap, subplot_titles=titles)
@@ -62,10 +64,12 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     return fig
 
 
-def label(recipe: Recipe) -> str:
+def label(recipe: Recipe, omega: Sequence[float] = ()) -> str:
     """How a recipe weighs its two losses, in a few words: enough to tell apart runs that differ in nothing else.
 
-    The controller's step is what the paper calls eta, a letter that its laws need for another number.
+    The controller's step is what the paper calls eta, a letter that its laws need for another number. ``omega`` is
+    the run's own weight at every step (``Run.omega``): where it sat at a bound in most steps, the label says what the
+    run was in truth, "standard training" or "robustness loss alone".
     """
     words = {
         "none": recipe.strategy.replace("_", " ") + (f", weight {recipe.weight:g}" if recipe.weight != 1 else ""),
@@ -77,7 +81,9 @@ def label(recipe: Recipe) -> str:
     smooth = f", smoothed {recipe.smooth:g}" if recipe.smooth else ""
     share = f", share {recipe.share:g}" if recipe.strategy != "standard" and recipe.share != 0.5 else ""
     first = FIRST_VARIANT.get(recipe.strategy, "")
-    return words + smooth + share + (f", {recipe.variant}" if recipe.variant != first else "")
+    variant = f", {recipe.variant}" if recipe.variant != first else ""
+    called = controller.trajectory(omega).called if len(omega) else ""
+    return words + smooth + share + variant + (f" (is {called})" if called in CALLED else "")
 
 
 def thinned(values: npt.NDArray[np.float64], most: int = MOST) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
