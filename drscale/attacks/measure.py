@@ -324,7 +324,11 @@ def budget_curve(
         for most in sorted(set(words)):
             rows = reranked(within_budget(made, most), collection, held)
             told = pd.concat([summary(rows).query("measure in @BUDGET"), _damage(rows, collection, held, temperature)])
-            place = {"method": method, "floor": "none" if floor is None else f"{floor:g}", "words": most}
+            place: dict[str, str | int] = {
+                "method": method,
+                "floor": "none" if floor is None else f"{floor:g}",
+                "words": most,
+            }
             tables.append(told.assign(**place)[[*place, "measure", "mean", "low", "high", "queries"]])
     return pd.concat(tables, ignore_index=True)
 
