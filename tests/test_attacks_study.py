@@ -2,6 +2,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from tiny import WORDS, bag, tiny, tiny_collection
@@ -207,6 +208,47 @@ def test_others_passages_stand_behind_the_own_ones():
     )
     with pytest.raises(ValueError, match="share a name and ids"):
         within(test, Collection("other", test.queries, same, test.qrels), third)
+
+
+def test_a_query_that_stands_among_the_passages_counts_in_no_list():
+    """As in ArguAna: the same collection with each query among its passages, under the query's id."""
+    test = tiny().test
+    ids, texts = (pa.chunked_array([[f"a{i}" for i in range(270)]]), test.passages["text"])
+    plain = Collection(
+        "plain",
+        test.queries,
+        pa.table({"id": ids, "text": texts}),
+        pa.table({"query": test.qrels["query"], "passage": ids, "relevance": test.qrels["relevance"]}),
+    )
+    with_selves = Collection(
+        "arguana", plain.queries, pa.concat_tables([plain.passages, plain.queries.slice(0, 30)]), plain.qrels
+    )
+    held, other = (encode_collection(bag, c, queries=None) for c in (plain, with_selves))
+    rows = np.arange(30)
+    own = np.arange(100, 130)
+    # Of each list the first 30 queries are struck, but 29 other queries stand in it as passages.
+    before, after = ranks(other, rows, own, np.full(30, 100.0))
+    scores = bag(plain.queries["text"].to_pylist()[:30]) @ other.passages.T
+    scores[rows, 270 + rows] = -1
+    assert before.tolist() == [1 + int((scores[i] > scores[i, p]).sum()) for i, p in zip(rows, own, strict=True)]
+    assert (after == 1).all()
+    chosen = pick_documents(with_selves, other)
+    assert not (chosen["passage_row"] == 270 + chosen["query_row"]).any()
+    assert len(chosen) >= len(pick_documents(plain, held)) - 30
+    # Ids of others that a query has are told apart, as they do not mean the query.
+    beside = Collection(
+        "beside",
+        tiny().train.queries,
+        pa.table({"id": [f"test-{i}" for i in range(400)], "text": tiny().train.passages["text"]}),
+        pa.table(
+            {
+                "query": tiny().train.qrels["query"],
+                "passage": [f"test-{i}" for i in range(400)],
+                "relevance": tiny().train.qrels["relevance"],
+            }
+        ),
+    )
+    assert (within(plain, beside).own_rows == -1).all()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from drscale.evaluation.entropy import (
     negative_scores,
     negative_table,
 )
-from drscale.evaluation.ranking import METRICS, ranking_metrics
+from drscale.evaluation.ranking import METRICS, ranking_metrics, spare
 from drscale.evaluation.score import COLUMNS, Encode, means
 from drscale.runs import Found, Measure
 from drscale.texts import Collection
@@ -180,7 +180,7 @@ def _ranking(
     scores: np.ndarray,
 ) -> pd.DataFrame:
     """The ranking metrics of each query where its documents have these scores."""
-    depth = min(DEPTH, len(encoded.passages))
+    depth = min(DEPTH + spare(collection), len(encoded.passages))
     best, rows = np.empty((len(places), depth), np.float32), np.empty((len(places), depth), np.int64)
     step = max(1, 20_000_000 // len(encoded.passages))
     for at in range(0, len(places), step):
@@ -324,7 +324,11 @@ def budget_curve(
         for most in sorted(set(words)):
             rows = reranked(within_budget(made, most), collection, held)
             told = pd.concat([summary(rows).query("measure in @BUDGET"), _damage(rows, collection, held, temperature)])
-            place = {"method": method, "floor": "none" if floor is None else f"{floor:g}", "words": most}
+            place: dict[str, str | int] = {
+                "method": method,
+                "floor": "none" if floor is None else f"{floor:g}",
+                "words": most,
+            }
             tables.append(told.assign(**place)[[*place, "measure", "mean", "low", "high", "queries"]])
     return pd.concat(tables, ignore_index=True)
 

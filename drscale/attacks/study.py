@@ -18,7 +18,7 @@ from drscale.attacks.target import target
 from drscale.attacks.words import STANDARD, Attack, attack_texts
 from drscale.encoder import BiEncoder
 from drscale.evaluation.entropy import interval, relevant_rows
-from drscale.evaluation.ranking import search
+from drscale.evaluation.ranking import search, spare, without_own
 from drscale.evaluation.score import Encode, checked
 from drscale.runs import Measure
 from drscale.texts import Collection
@@ -33,11 +33,15 @@ COLUMNS = ("query", "passage", "range_low", "range_high", "rank_before", "rank_a
 
 @dataclass(frozen=True)
 class Encoded:
-    """Vectors of some of a collection's queries and of all its passages, made once and used again."""
+    """Vectors of some of a collection's queries and of all its passages, made once and used again.
+
+    ``selves`` is for each query the passage that is the query itself and counts in no list (``Collection.own_rows``).
+    """
 
     query_rows: np.ndarray
     queries: np.ndarray
     passages: np.ndarray
+    selves: np.ndarray | None = None
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """The places of these query rows among the encoded ones."""
@@ -54,13 +58,14 @@ def within(collection: Collection, *others: Collection) -> Collection:
 
     An attack on ranks 101 to 1,000 means little where 1,000 passages are all there is; with a benchmark's training
     passages beside its test set these ranks are the top of many thousands. A passage whose text is there already is
-    left out; an id that is taken gets its collection's name in front.
+    left out; where an id is taken, by a passage or a query, all get their collection's name in front.
     """
     passages = collection.passages
     for other in others:
         known = pc.is_in(other.passages["text"], value_set=passages["text"].combine_chunks())
         more = other.passages.filter(pc.invert(known))
-        if has_duplicates(pa.concat_tables([passages.select(["id"]), more.select(["id"])])["id"]):
+        taken = [t.select(["id"]) for t in (passages, collection.queries)]
+        if any(has_duplicates(pa.concat_tables([ids, more.select(["id"])])["id"]) for ids in taken):
             more = more.set_column(0, more.schema.field("id"), pc.binary_join_element_wise(other.name, more["id"], "/"))
         passages = pa.concat_tables([passages, more])
     if has_duplicates(passages["id"]):
@@ -100,6 +105,7 @@ def encode_collection(
         rows,
         checked(aim.encode_queries, asked, f"{collection.name}: encode(queries)"),
         checked(aim.encode_passages, passages, f"{collection.name}: encode(passages)"),
+        collection.own_rows[rows],
     )
 
 
@@ -123,14 +129,15 @@ def pick_documents(collection: Collection, encoded: Encoded, seed: int = 0) -> p
     """
     relevant = relevant_rows(*collection.pairs)[encoded.query_rows]
     bands = rank_ranges(len(collection.passages))
-    _, ranked = search(encoded.queries, encoded.passages, bands[-1][1])
+    scores, ranked = search(encoded.queries, encoded.passages, bands[-1][1] + spare(collection))
+    _, ranked = without_own(collection.own_rows[encoded.query_rows], scores, ranked)
     rng = np.random.default_rng(seed)
     rows = []
     for i, row in enumerate(encoded.query_rows):
         draws = rng.random(len(bands))
         for (low, high), draw in zip(bands, draws, strict=True):
             band = ranked[i, low - 1 : high]
-            band = band[~np.isin(band, relevant[i])]
+            band = band[~np.isin(band, relevant[i]) & (band >= 0)]
             if len(band):
                 rows.append((int(row), int(band[int(draw * len(band))]), low, high))
     return pd.DataFrame(rows, columns=["query_row", "passage_row", "range_low", "range_high"])
@@ -228,6 +235,9 @@ def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarr
         block = np.arange(len(scores))
         mine = scores[block, own[rows]].copy()
         scores[block, own[rows]] = -np.inf
+        if encoded.selves is not None:
+            same = encoded.selves[places[rows]]
+            scores[block[same >= 0], same[same >= 0]] = -np.inf
         old[rows] = 1 + (scores > mine[:, None]).sum(1)
         new[rows] = 1 + (scores > np.asarray(after[rows], np.float32)[:, None]).sum(1)
     return old, new

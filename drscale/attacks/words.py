@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,14 +18,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from drscale.attacks import importance
-from drscale.attacks.spots import RUN, Spot, spots, swapped
+from drscale.attacks.spots import Spot, count, spots, swapped, words_of
 from drscale.attacks.synonyms import Synonyms, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
 from drscale.evaluation.score import Encode, checked
 
 Method = Literal["gradient", "hinge", "swap", "deletion", "surrogate", "random"]
+Rule = Literal["all", "nearest"]
 WHITE_BOX = ("gradient", "hinge", "swap")
+STEERED = ("gradient", "hinge", "surrogate")  # methods whose gradient can name a candidate
 # A swap must lift the score by more than this share of |query| |passage|; what lies closer together counts as a tie
 # and the earlier candidate wins, so that rounding, which depends on what shares a batch, decides nothing.
 TIE = 1e-5
@@ -44,6 +46,11 @@ class Attack:
     word), ``random`` (a control). At most ``words`` words are swapped and at most the ``share`` of all that are read,
     but always one; ``candidates`` is how many substitutes a word is tried with; ``floor`` the least cosine similarity
     to the original (None: none). ``same_part`` keeps the part of speech where the source knows it.
+
+    ``rule`` says which candidates of a word are tried. ``all`` tries each and keeps the best, which is stronger and
+    asks the target more often. ``nearest`` is PRADA's rule: one candidate a word, the one whose embedding is nearest by
+    cosine to the word's perturbed embedding, e + ``eps`` g / |g|, with g the gradient over all swappable words of the
+    passage. PRADA takes three such steps, each with a new gradient; here it is one.
     """
 
     method: Method = "gradient"
@@ -54,6 +61,14 @@ class Attack:
     constraints: tuple[str, ...] = ("stop_words", "query_words")
     same_part: bool = True
     seed: int = 0
+    rule: Rule = "all"
+    eps: float = 45.0
+
+    def __str__(self) -> str:
+        """What records and caches keep; the rule is named where it is not the usual one."""
+        hidden = ("rule", "eps") if self.rule == "all" else ()
+        parts = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden)
+        return f"Attack({', '.join(parts)})"
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -65,6 +80,13 @@ class Attack:
             )
         if self.floor is not None and not -1 <= self.floor <= 1:
             raise ValueError(f"Attack.floor={self.floor}: a cosine between -1 and 1, or None")
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"Attack.rule={self.rule!r}: allowed are {', '.join(get_args(Rule))}")
+        if self.rule == "nearest" and (self.method not in STEERED or not self.eps > 0):
+            raise ValueError(
+                f"Attack.rule='nearest': method={self.method!r} and eps={self.eps}; the method must be one of "
+                f"{', '.join(STEERED)}, and eps above 0"
+            )
 
     def budget(self, words: int) -> int:
         """How many of so many words may be swapped."""
@@ -130,9 +152,10 @@ def attack_texts(
     Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
     each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
     ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays as it is
-    and says so. ``step_scores``, ``step_similarities`` (with a floor) and ``step_encodings`` say for each of ``swaps``
-    where the passage stood once it was made; the later a swap, the more encodings (:func:`within_budget` reads them).
-    What was asked for stands in ``attrs``.
+    and says so; where the source knows no substitute for any word there is a ValueError. ``step_scores``,
+    ``step_similarities`` (with a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once
+    it was made; the later a swap, the more encodings (:func:`within_budget` reads them). What was asked for stands in
+    ``attrs``.
     """
     aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
@@ -145,6 +168,7 @@ def attack_texts(
     guide = vectors if surrogate is None else surrogate.encode(asked)
     order = sorted(range(len(passages)), key=lambda i: passages[i])  # the same passage side by side is encoded once
     rows: list[dict[str, object]] = [{}] * len(passages)
+    swappable = 0
     told = tqdm(total=len(passages), desc="attack", unit="passage", disable=not progress)
     with told as bar, mapped(aim.encoder if len(passages) >= FEW else None):
         for at in range(0, len(order), block):
@@ -164,7 +188,10 @@ def attack_texts(
             )
             for i, p, outcome in zip(some, plans, search(plans, aim, attack, unit), strict=True):
                 rows[i] = _row(p, outcome)
+            swappable += sum(bool(p.slots) for p in plans)
             bar.update(len(some))
+    if not swappable:
+        _check_words(passages, known, attack.same_part)
     frame = pd.DataFrame(rows).assign(source=known.source, method=attack.method)
     frame.attrs = {
         "attack": {**asdict(attack), "constraints": list(attack.constraints)},
@@ -188,6 +215,17 @@ def _check_means(
         raise ValueError("method='hinge': give rivals, the scores of the top of each query's list")
     if attack.floor is not None and similarity is None:
         raise ValueError(f"floor={attack.floor}: needs similarity, an encoder to judge it; or floor=None")
+
+
+def _check_words(passages: Sequence[str], source: Synonyms, same_part: bool) -> None:
+    """ValueError if it is the source that left nothing to swap: a success of 0 would look like robustness."""
+    words = sorted({word.lower() for text in passages for _, word in words_of(text, source)})
+    if not any(source.of(words, same_part).values()):
+        some = f"as {', '.join(map(repr, words[:3]))}" if words else "for it finds no words that it knows"
+        raise ValueError(
+            f"synonyms {source.source!r}: no substitute for any word of the {len(passages)} passages, {some}; "
+            "give a source in their language"
+        )
 
 
 def plan(
@@ -229,11 +267,18 @@ def plan(
             found, draws = _by_gain(looked, found, at.spans, slopes, attack.candidates)
         else:
             draws = [importance.norms(s, spans, g) for s, spans, (_, g) in zip(found, at.spans, slopes, strict=True)]
+        if attack.rule == "nearest":
+            found = [[Spot(s.at, s.word, s.candidates[: attack.candidates]) for s in row] for row in found]
+            means = importance.mean_embeddings(looked, list({c: None for r in found for s in r for c in s.candidates}))
+            found = [
+                importance.nearest(s, spans, *both, means, attack.eps)
+                for s, spans, both in zip(found, at.spans, slopes, strict=True)
+            ]
     plans = []
     for i, (text, cut) in enumerate(zip(passages, cuts, strict=True)):
         order = np.argsort(-draws[i], kind="stable")
         slots = tuple(Spot(s.at, s.word, s.candidates[: attack.candidates]) for s in (found[i][k] for k in order))
-        words = len(RUN.findall(text, 0, ends[i]))
+        words = count(text, source, ends[i])
         plans.append(Plan(vectors[i], text[:cut], text[cut:], ends[i], slots, words, attack.budget(words), asked[i]))
     return plans
 
