@@ -58,12 +58,13 @@ def words(column: str) -> str:
         if len(ends) > 1:
             return "Mean of " + " and ".join(parts)
         return f"Mean of {' and '.join(w.partition(' ')[0] for w in parts)}<br>{ends.pop()}"  # one metric, many scopes
-    scope = next((s for s in style.SCOPES if column.startswith(f"{s}_")), None)
+    scopes = style.SCOPES | {"adversarial:alone": "Adversarial-alone"}
+    scope = next((s for s in scopes if column.startswith(f"{s}_")), None)
     if scope is None:
         return column
     metric = column.removeprefix(f"{scope}_")
     short = {"entropy": "entropy (nats)", "calibrated": "calibrated entropy (nats)"}
-    return f"{style.SCOPES[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
+    return f"{scopes[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
 
 
 def point_trace(
@@ -133,18 +134,22 @@ def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:
     return made | {f"{letter}axis": {"title": {"text": a.title}} for letter, a in zip("xy", axes, strict=True)}
 
 
-def better_corner(fig: go.Figure, axes: list[Axis], dark: bool) -> None:
-    """Say in a corner that both are better there."""
+def corner(fig: go.Figure, axes: list[Axis], text: str, dark: bool, beside: bool = False) -> None:
+    """Write a word with an arrow in the corner where both are better, or text in the one ``beside`` it, on its level."""
     right, up = (a.higher for a in axes)
     arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, up]
+    if not beside:
+        text = f"{text} {arrow}" if right else f"{arrow} {text}"
+    at_right = right != beside
     fig.add_annotation(
-        text=f"better {arrow}" if right else f"{arrow} better",
-        x=float(right),
+        text=text,
+        x=float(at_right),
         y=float(up),
         xref="paper",
         yref="paper",
-        xanchor="right" if right else "left",
+        xanchor="right" if at_right else "left",
         yanchor="top" if up else "bottom",
+        align="right" if at_right else "left",
         showarrow=False,
         font={"color": style.colours(dark)["faint"], "size": 12},
     )
