@@ -88,7 +88,9 @@ def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(t
 def bent(noise: float, first: float = -0.2) -> pd.DataFrame:
     """Five strategies at three sizes, of leans 0.1 apart, on a bend that is best at lean 0; levels off by so much."""
     rng = np.random.default_rng(0)
-    rows = pd.MultiIndex.from_product([[1e4, 1e5, 1e6], range(5)], names=["params_layers", "lean"]).to_frame(index=False)
+    rows = pd.MultiIndex.from_product([[1e4, 1e5, 1e6], range(5)], names=["params_layers", "lean"]).to_frame(
+        index=False
+    )
     t = first + 0.1 * rows["lean"]
     s = -1.5 + 0.05 * np.log(rows["params_layers"]) - 0.5 * t**2 + noise * rng.standard_normal(len(rows))
     x, y = np.exp(-(s + t / 2)), np.exp(-(s - t / 2))

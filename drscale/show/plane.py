@@ -135,7 +135,7 @@ def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:
 
 
 def corner(fig: go.Figure, axes: list[Axis], text: str, dark: bool, beside: bool = False) -> None:
-    """Write a word with an arrow in the corner where both are better, or text in the one ``beside`` it, on its level."""
+    """Write a word with an arrow in the corner where both are better, or text in the one ``beside`` it."""
     right, up = (a.higher for a in axes)
     arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, up]
     if not beside:
