@@ -41,3 +41,10 @@ def test_stacked_has_the_table_once_for_each_count():
     long = counts.stacked(table)
     assert len(long) == len(counts.COUNTS) * len(table)
     assert sorted(long.loc[long["counted"] == "transformer layers", "N"]) == sorted(table["params_layers"])
+
+
+def test_the_readme_quotes_the_exponents_with_their_counts():
+    found = counts.by_count(study())["exponent"].map("{:.2f}".format).str.removeprefix("0")
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert f"in-domain {found['transformer layers']} by layers, {found[counts.COUNTS[counts.PAPER]]} with" in said
+    assert f"{found['all that is trained']} by all that is trained" in said

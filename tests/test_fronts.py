@@ -143,7 +143,7 @@ def test_a_level_is_named_clear_of_its_intervals(table, few):
         lowest = min((np.array(t.y) - t.error_y.arrayminus).tolist()[i] for t in drawn)
         rightmost = max((np.array(t.x) + t.error_x.array).tolist()[i] for t in drawn)
         assert (names.x[i], names.y[i]) == (pytest.approx(rightmost), pytest.approx(lowest))
-    assert names.textposition == "bottom left"
+    assert names.textposition == "bottom right"
 
 
 @pytest.mark.parametrize("inverse", ["minmax", "reciprocal", "none"])

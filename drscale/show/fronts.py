@@ -302,7 +302,7 @@ def _contour_traces(
         mode="markers+text",
         marker={"size": 8, "opacity": 0},
         text=list(levels.values()),
-        textposition="bottom left",
+        textposition="bottom right" if axes[0].higher == axes[1].higher else "bottom left",  # off the strategies' lines
         textfont={"size": 11, "color": style.colours(dark)["faint"]},
         name="contours",
         showlegend=False,
