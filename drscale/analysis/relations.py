@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import optimize, stats
 
 Method = Literal["pearson", "spearman", "kendall"]
-Adjust = Literal["holm", "bh", "none"]
+Adjust = Literal["holm", "bh", "bonferroni", "none"]
+METHODS = {"holm": "holm", "bh": "fdr_bh", "bonferroni": "bonferroni"}  # as statsmodels names them
 Array = npt.NDArray[np.float64]
 COLUMNS = [
     *("x", "y", "control", "method", "r", "low", "high", "joint_low", "joint_high"),
@@ -220,7 +221,13 @@ def _jackknife(data: Array, codes: npt.NDArray[np.intp], r: float, method: Metho
 
 
 def adjusted(p: npt.ArrayLike, adjust: Adjust = "holm") -> Array:
-    """P-values that allow for how many there are: Holm's step-down, Benjamini and Hochberg's ("bh"), or as they are."""
+    """P-values that allow for how many there are, by statsmodels' ``multipletests``, or as they are ("none").
+
+    Holm's step-down and "bonferroni" bound the chance of any false finding, Benjamini and Hochberg's "bh" the share of
+    false ones.
+    """
+    from statsmodels.stats.multitest import multipletests  # takes a second, which no import of drscale shall
+
     values = np.asarray(p, dtype=np.float64)
     if adjust not in get_args(Adjust):
         raise ValueError(f"adjust={adjust!r}: allowed are {', '.join(map(repr, get_args(Adjust)))}")
@@ -228,13 +235,7 @@ def adjusted(p: npt.ArrayLike, adjust: Adjust = "holm") -> Array:
         raise ValueError("p: a list of numbers from 0 to 1")
     if adjust == "none" or not len(values):
         return values.copy()
-    if adjust == "bh":
-        return np.asarray(stats.false_discovery_control(values), dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    out = np.empty_like(values)
-    out[order] = np.minimum(stepped, 1)
-    return out
+    return np.asarray(multipletests(values, method=METHODS[adjust])[1], dtype=np.float64)
 
 
 # ---------------------------------------------------------------------------------------- what so many models can tell

@@ -286,9 +286,7 @@ def _inside(domain: str, scope: str) -> bool:
     return domain == scope or (scope == "ood" and domain.startswith("ood:"))
 
 
-def _drawn(
-    queries: Mapping[str, npt.NDArray[np.intp]], draws: int, rng: np.random.Generator
-) -> dict[str, Array]:
+def _drawn(queries: Mapping[str, npt.NDArray[np.intp]], draws: int, rng: np.random.Generator) -> dict[str, Array]:
     """How often each query of each domain is drawn, (draws, queries in order): once for all domains of a collection.
 
     A draw that misses all queries of one domain is drawn again.
