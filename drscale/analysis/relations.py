@@ -50,10 +50,11 @@ def correlations(
     not three independent models: ``cluster`` names the column that says what belongs together. The standard error of z
     is then that of the jackknife that leaves a whole cluster out, with t of clusters - 1 - controls degrees of freedom,
     and ``boot_low`` and ``boot_high``, a percentile bootstrap, resample clusters as wholes. With few clusters the
-    jackknife's tail is light (of eight sizes two to three times the false findings at p < .001 that there should be, though
-    as many as there should be at .05), so where x or y is one value in each cluster, as a size, ``p`` is the larger of
-    the jackknife's and of the one that the clusters' means have. Elsewhere p < .001 is to be read as p < .003. The
-    intervals are the jackknife's: those of a level above .99, as ``joint_low``, hold less often than they say.
+    jackknife's tail is light: of eight sizes two to three times as many false findings at p < .001 as there should be,
+    though as many as there should be at .05. So where x or y is one value in each cluster, as a size, ``p`` is the
+    larger of the jackknife's and of the one that the clusters' means have; elsewhere p < .001 is to be read as p <
+    .003. The intervals are the jackknife's: those of a level above .99, as ``joint_low``, hold less often than they
+    say.
 
     ``p_adjusted`` and the wider ``joint_low`` and ``joint_high`` (Bonferroni) allow for all the rows of this table:
     "holm" bounds the chance of any false finding, "bh" the expected share of false ones. Rows with a missing value
