@@ -239,8 +239,7 @@ def _adjusted(made: pd.DataFrame, adjust: Adjust, means: int, level: float) -> p
         wide[able] = _range_quantile(level, means, df[able]) / np.sqrt(2)
     elif m:
         family = 1 if adjust == "none" else m
-        p[able] = stats.t.sf(t[able], df[able]) * 2
-        p[able] = adjusted(p[able], "holm") if adjust == "holm" else np.minimum(family * p[able], 1)
+        p[able] = adjusted(stats.t.sf(t[able], df[able]) * 2, adjust)
         wide[able] = stats.t.ppf(1 - (1 - level) / (2 * family), df[able])
     return made.assign(p=p, low=made["difference"] - wide * made["se"], high=made["difference"] + wide * made["se"])
 
