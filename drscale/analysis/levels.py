@@ -1,0 +1,180 @@
+"""The fit to level means, and how far its intervals must be widened where errors are unequal or go together. No torch.
+
+Runs at one x may share an error: the same pairs, the same rate, a curve that misses there. So a level counts once. Of
+the means' own errors three things can still make an interval too short, and each widens it: that the runs, taken one
+by one, scatter more than the means; that levels which matter much miss the curve more than others (the HC2 variance of
+MacKinnon and White, 1985); and that neighbours miss it together (a first-order correlation, read off the residuals
+with the fit's own share taken out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lmfit
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from drscale.analysis import laws
+from drscale.analysis.fitted import Fitted, fitted, residuals
+from drscale.analysis.shapes import Array
+
+ENOUGH = 5  # degrees of freedom from which unequal and correlated errors of levels can be seen at all
+CORRELATIONS = np.linspace(0.0, 0.7, 8)  # of neighbouring levels; above, a series of levels is hardly more than one
+
+
+@dataclass(frozen=True)
+class ByLevel:
+    """A law fitted to the means of runs at one x, each counting once; ``result`` is that fit, by argument names."""
+
+    result: lmfit.model.ModelResult
+    counts: Array  # the runs behind each mean
+    single: float  # the variance of one run about the curve, all runs taken as independent
+    single_free: int
+    pure: Array  # of each level: the squares of its runs about their mean, in the space of the fit
+
+    @property
+    def each(self) -> float:
+        """How many runs a level has, as a harmonic mean."""
+        return float(len(self.counts) / np.sum(1 / self.counts))
+
+    def times(self, level: float) -> float:
+        """Student's t of the level means."""
+        return float(stats.t.ppf(0.5 + level / 2, fitted(self.result).free))
+
+    def by_runs(self, level: float) -> float:
+        """How much wider an interval by single runs is, at least 1."""
+        mine = fitted(self.result).unit * self.times(level) ** 2
+        theirs = self.single / self.each * float(stats.t.ppf(0.5 + level / 2, self.single_free)) ** 2
+        return float(np.sqrt(max(theirs / mine, 1.0))) if mine > 1e-24 else 1.0
+
+    def widened(self, slopes: Array, level: float) -> Array:
+        """The factor of each interval of something with these ``slopes`` by the parameters; (somethings, k) in."""
+        f, runs = fitted(self.result), self.by_runs(level)
+        if f.free < ENOUGH or f.robust or f.unit <= 1e-24:
+            return np.full(len(slopes), runs)
+        lever, hat = self._levers(slopes)
+        r = _misses(f, self.result)
+        plain = f.unit * (lever**2).sum(1)
+        unequal = ((lever * r) ** 2 / np.maximum(1 - np.diag(hat), 0.02)).sum(1) / np.where(plain > 0, plain, 1.0)
+        together = [_together(distance, r, hat, lever) for distance in _neighbours(f)]
+        return np.maximum(np.sqrt(unequal), runs) * np.max([np.ones(len(slopes)), *together], axis=0)
+
+    def noise(self, at: dict[str, Array], runs: Array, level: float) -> Array:
+        """How far the mean of so many new runs at each point may lie from the curve, as a standard deviation.
+
+        In the space of the fit. It is that of level means, or what the nearest half of the levels shows, if more; what
+        fewer or more runs than a level's add or take is judged by the scatter of runs at one level.
+        """
+        f = fitted(self.result)
+        whole = np.full(len(runs), f.unit * self.by_runs(level) ** 2)
+        free = float(np.sum(self.counts - 1))
+        one = float(self.pure.sum()) / free if free else 0.0
+        if f.free >= ENOUGH and not f.robust:
+            _, hat = self._levers(np.zeros((1, len(f.limits))))
+            squares, left = _misses(f, self.result) ** 2, 1 - np.diag(hat)
+            places, points = (_scaled(f, points) for points in (f.points, at))
+            for i, point in enumerate(points.T):
+                order = np.argsort(((places - point[:, None]) ** 2).sum(0), kind="stable")
+                near = order[: max(4, len(order) // 2)]
+                own = float(np.sum(self.counts[near] - 1))
+                scatter = float(self.pure[near].sum()) / own / self.each if own else 0.0
+                whole[i] = max(whole[i], squares[near].sum() / max(left[near].sum(), 1.0), scatter)
+        moved = whole + one * (1 / runs - 1 / self.each)
+        return np.asarray(np.sqrt(np.maximum(moved, one / runs)))
+
+    def _levers(self, slopes: Array) -> tuple[Array, Array]:
+        """What a miss of each level moves, and the hat matrix."""
+        f = fitted(self.result)
+        design = curve_slopes(self.result, dict(f.points))
+        curve = np.asarray(self.result.best_fit, dtype=float)
+        design = design / {"relative": f.y, "linear": np.ones_like(curve), "log": curve}[f.space][:, None]
+        norm = np.sqrt((design**2).sum(0))
+        keep = norm > 1e-12 * norm.max()
+        design, slopes = design[:, keep] / norm[keep], slopes[:, keep] / norm[keep]
+        inverse = np.linalg.pinv(design.T @ design, rcond=1e-12, hermitian=True)
+        return slopes @ inverse @ design.T, design @ inverse @ design.T
+
+
+def by_level(result: lmfit.model.ModelResult) -> ByLevel:
+    """Fit the law once more, to the means of the runs at each x."""
+    known = getattr(result, "by_level", None)
+    if isinstance(known, ByLevel):
+        return known
+    f = fitted(result)
+    frame, place = pd.DataFrame({**f.points, "y": f.y}), f.levels
+    counts = np.bincount(place).astype(float)
+    means = frame.groupby(place).mean()
+    limits = {n: ends for n, ends in f.limits.items() if f.entry is None or n in f.entry.bounds}
+    start = {"start": dict(result.best_values)} if f.entry is None else {}
+    options = {"space": f.space, "robust": f.robust, "bounds": limits, **start}
+    fit = laws.fit(means, f.law, {a: a for a in f.points}, "y", warn=False, **options)
+    spread = residuals(f.y, means["y"].to_numpy()[place], f.space)
+    made = ByLevel(fit, counts, f.unit, f.free, np.bincount(place, spread**2))
+    result.by_level = made
+    return made
+
+
+def curve_slopes(result: lmfit.model.ModelResult, at: dict[str, Array]) -> Array:
+    """The slopes of the curve at points: by the logarithm of a coefficient or an exponent, by a floor itself."""
+    f, values = fitted(result), {n: float(p.value) for n, p in result.params.items()}
+    columns = []
+    for name, value in values.items():
+        if name in f.fixed:
+            columns.append(np.zeros_like(next(iter(at.values()))))
+            continue
+        size = abs(value) if logarithmic(f, name) else max(abs(value), 1e-3 * float(np.abs(f.y).mean()))
+        with np.errstate(all="ignore"):
+            ends = [np.asarray(f.law(**at, **values | {name: value + s * 1e-5 * size})) for s in (-1, 1)]
+        slope = (ends[1] - ends[0]) / (2e-5 * (1.0 if logarithmic(f, name) else size))
+        columns.append(np.where(np.isfinite(slope), slope, 0.0))
+    return np.stack(columns, axis=1)
+
+
+def logarithmic(f: Fitted, name: str) -> bool:
+    """Whether intervals of a parameter are widened as ratios: coefficients and exponents, not floors."""
+    return f.entry is not None and name != "delta"
+
+
+def _misses(f: Fitted, result: lmfit.model.ModelResult) -> Array:
+    return residuals(f.y, np.asarray(result.best_fit, dtype=float), f.space)
+
+
+def _scaled(f: Fitted, points: dict[str, Array]) -> Array:
+    """Logarithms of points, each x in units of its fitted range; (d, points)."""
+    return np.stack([np.log(points[a]) / max(np.ptp(np.log(v)), 1e-12) for a, v in f.points.items()])
+
+
+def _neighbours(f: Fitted) -> list[Array]:
+    """For each x how many steps along it lie between two levels; infinite where they differ in another x as well."""
+    found = []
+    for a, values in f.points.items():
+        rest = [v for b, v in f.points.items() if b != a]
+        distance = np.full((len(values), len(values)), np.inf)
+        groups = (
+            np.unique(np.column_stack(rest), axis=0, return_inverse=True)[1].ravel() if rest else np.zeros(len(values))
+        )
+        for group in np.unique(groups):
+            here = np.flatnonzero(groups == group)
+            here = here[np.argsort(values[here])]
+            steps = np.arange(len(here))
+            distance[np.ix_(here, here)] = np.abs(steps[:, None] - steps)
+        found.append(distance)
+    return found
+
+
+def _together(distance: Array, r: Array, hat: Array, lever: Array) -> Array:
+    """How much wider intervals are if neighbouring levels are correlated as their residuals say."""
+    near, left = 0.5 * (distance == 1), np.eye(len(r)) - hat
+    if not near.any():
+        return np.ones(len(lever))
+    far, steps = np.isinf(distance), np.where(np.isinf(distance), 0.0, distance)
+    shown = [left @ np.where(far, 0.0, rho**steps) @ left for rho in CORRELATIONS]
+    expected = np.maximum.accumulate([np.sum(m * near) / np.trace(m) for m in shown])
+    rho = float(np.interp(float(r @ near @ r) / float(r @ r), expected, CORRELATIONS))
+    matrix = np.where(far, 0.0, rho**steps)
+    free = float(np.trace(left))
+    larger = np.einsum("pl,lm,pm->p", lever, matrix, lever) / np.maximum((lever**2).sum(1), 1e-300)
+    seen = max(float(np.sum(left * matrix)) / free, 0.2)  # a share of such an error goes into the curve
+    return np.asarray(np.sqrt(np.maximum(larger / seen, 1.0)))
