@@ -9,7 +9,9 @@ with the fit's own share taken out).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import lmfit
 import numpy as np
@@ -17,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.analysis import laws
-from drscale.analysis.fitted import Fitted, fitted, residuals
+from drscale.analysis.fitted import Fitted, Space, fitted, residuals
 from drscale.analysis.shapes import Array
 
 ENOUGH = 5  # degrees of freedom from which unequal and correlated errors of levels can be seen at all
@@ -26,55 +28,76 @@ CORRELATIONS = np.linspace(0.0, 0.7, 8)  # of neighbouring levels; above, a seri
 
 @dataclass(frozen=True)
 class ByLevel:
-    """A law fitted to the means of runs at one x, each counting once; ``result`` is that fit, by argument names."""
+    """A law fitted to the means of runs at one x, each counting once, and what their scatter says of its intervals."""
 
-    result: lmfit.model.ModelResult
+    points: Mapping[str, Array]  # of each argument of the law, a level each
+    y: Array
+    curve: Array  # the fitted one at the levels
+    slopes: Array  # of it by the parameters, as curve_slopes has them; (levels, k)
+    space: Space
+    unit: float  # the variance of a mean about the curve, in that space
+    free: int
     counts: Array  # the runs behind each mean
     single: float  # the variance of one run about the curve, all runs taken as independent
     single_free: int
-    pure: Array  # of each level: the squares of its runs about their mean, in the space of the fit
+    pure: Array  # of each level: the squares of its runs about their mean
+    robust: bool = False
+    result: lmfit.model.ModelResult | None = None  # the fit itself
 
     @property
     def each(self) -> float:
         """How many runs a level has, as a harmonic mean."""
         return float(len(self.counts) / np.sum(1 / self.counts))
 
+    @property
+    def judged(self) -> bool:
+        """Whether unequal and correlated errors can be seen."""
+        return self.free >= ENOUGH and not self.robust and self.unit > 1e-24
+
     def times(self, level: float) -> float:
         """Student's t of the level means."""
-        return float(stats.t.ppf(0.5 + level / 2, fitted(self.result).free))
+        return float(stats.t.ppf(0.5 + level / 2, self.free))
 
     def by_runs(self, level: float) -> float:
         """How much wider an interval by single runs is, at least 1."""
-        mine = fitted(self.result).unit * self.times(level) ** 2
+        mine = self.unit * self.times(level) ** 2
         theirs = self.single / self.each * float(stats.t.ppf(0.5 + level / 2, self.single_free)) ** 2
         return float(np.sqrt(max(theirs / mine, 1.0))) if mine > 1e-24 else 1.0
 
+    def __str__(self) -> str:
+        runs = f"{self.each:.3g} runs each" if self.each > 1 else "one run each"
+        said = f"{len(self.counts)} levels, {runs}, {self.free} degrees of freedom: "
+        if not self.judged:
+            return f"{said}their errors are taken as equal and independent, which so few cannot show."
+        factors = self.widened(np.eye(self.slopes.shape[1]), 0.95)
+        ends = f"{factors.min():.2f} to {factors.max():.2f}"
+        return f"{said}intervals are widened {ends} times for what the scatter shows of unequal and correlated errors."
+
     def widened(self, slopes: Array, level: float) -> Array:
         """The factor of each interval of something with these ``slopes`` by the parameters; (somethings, k) in."""
-        f, runs = fitted(self.result), self.by_runs(level)
-        if f.free < ENOUGH or f.robust or f.unit <= 1e-24:
+        runs = self.by_runs(level)
+        if not self.judged:
             return np.full(len(slopes), runs)
         lever, hat = self._levers(slopes)
-        r = _misses(f, self.result)
-        plain = f.unit * (lever**2).sum(1)
+        r = residuals(self.y, self.curve, self.space)
+        plain = self.unit * (lever**2).sum(1)
         unequal = ((lever * r) ** 2 / np.maximum(1 - np.diag(hat), 0.02)).sum(1) / np.where(plain > 0, plain, 1.0)
-        together = [_together(distance, r, hat, lever) for distance in _neighbours(f)]
+        together = [_together(distance, r, hat, lever) for distance in _neighbours(self.points)]
         return np.maximum(np.sqrt(unequal), runs) * np.max([np.ones(len(slopes)), *together], axis=0)
 
-    def noise(self, at: dict[str, Array], runs: Array, level: float) -> Array:
+    def noise(self, at: Mapping[str, Array], runs: Array, level: float) -> Array:
         """How far the mean of so many new runs at each point may lie from the curve, as a standard deviation.
 
         In the space of the fit. It is that of level means, or what the nearest half of the levels shows, if more; what
         fewer or more runs than a level's add or take is judged by the scatter of runs at one level.
         """
-        f = fitted(self.result)
-        whole = np.full(len(runs), f.unit * self.by_runs(level) ** 2)
+        whole = np.full(len(runs), self.unit * self.by_runs(level) ** 2)
         free = float(np.sum(self.counts - 1))
         one = float(self.pure.sum()) / free if free else 0.0
-        if f.free >= ENOUGH and not f.robust:
-            _, hat = self._levers(np.zeros((1, len(f.limits))))
-            squares, left = _misses(f, self.result) ** 2, 1 - np.diag(hat)
-            places, points = (_scaled(f, points) for points in (f.points, at))
+        if self.judged:
+            _, hat = self._levers(np.zeros((1, self.slopes.shape[1])))
+            squares, left = residuals(self.y, self.curve, self.space) ** 2, 1 - np.diag(hat)
+            places, points = (_scaled(self.points, values) for values in (self.points, at))
             for i, point in enumerate(points.T):
                 order = np.argsort(((places - point[:, None]) ** 2).sum(0), kind="stable")
                 near = order[: max(4, len(order) // 2)]
@@ -86,10 +109,8 @@ class ByLevel:
 
     def _levers(self, slopes: Array) -> tuple[Array, Array]:
         """What a miss of each level moves, and the hat matrix."""
-        f = fitted(self.result)
-        design = curve_slopes(self.result, dict(f.points))
-        curve = np.asarray(self.result.best_fit, dtype=float)
-        design = design / {"relative": f.y, "linear": np.ones_like(curve), "log": curve}[f.space][:, None]
+        shares = {"relative": self.y, "linear": np.ones_like(self.y), "log": self.curve}[self.space]
+        design = self.slopes / shares[:, None]
         norm = np.sqrt((design**2).sum(0))
         keep = norm > 1e-12 * norm.max()
         design, slopes = design[:, keep] / norm[keep], slopes[:, keep] / norm[keep]
@@ -104,30 +125,48 @@ def by_level(result: lmfit.model.ModelResult) -> ByLevel:
         return known
     f = fitted(result)
     frame, place = pd.DataFrame({**f.points, "y": f.y}), f.levels
-    counts = np.bincount(place).astype(float)
     means = frame.groupby(place).mean()
     limits = {n: ends for n, ends in f.limits.items() if f.entry is None or n in f.entry.bounds}
     start = {"start": dict(result.best_values)} if f.entry is None else {}
     options = {"space": f.space, "robust": f.robust, "bounds": limits, **start}
     fit = laws.fit(means, f.law, {a: a for a in f.points}, "y", warn=False, **options)
-    spread = residuals(f.y, means["y"].to_numpy()[place], f.space)
-    made = ByLevel(fit, counts, f.unit, f.free, np.bincount(place, spread**2))
-    result.by_level = made
-    return made
+    own, curve = fitted(fit), np.asarray(fit.best_fit, dtype=float)
+    spread = residuals(f.y, own.y[place], f.space)
+    result.by_level = ByLevel(
+        own.points, own.y, curve, slopes_of(fit, own.points), f.space, own.unit, own.free,
+        np.bincount(place).astype(float), f.unit, f.free, np.bincount(place, spread**2), f.robust, fit,
+    )  # fmt: skip
+    return result.by_level
 
 
-def curve_slopes(result: lmfit.model.ModelResult, at: dict[str, Array]) -> Array:
-    """The slopes of the curve at points: by the logarithm of a coefficient or an exponent, by a floor itself."""
-    f, values = fitted(result), {n: float(p.value) for n, p in result.params.items()}
-    columns = []
+def slopes_of(result: lmfit.model.ModelResult, at: Mapping[str, Array]) -> Array:
+    """The slopes of a fitted curve at points, by :func:`curve_slopes`."""
+    f = fitted(result)
+    linear = [n for n in f.limits if not logarithmic(f, n)]
+    return curve_slopes(f.law, result.best_values, at, linear, f.fixed, float(np.abs(f.y).mean()))
+
+
+def curve_slopes(
+    law: Callable[..., Any],
+    values: Mapping[str, float],
+    at: Mapping[str, Array],
+    linear: Collection[str] = ("delta",),
+    fixed: Collection[str] = (),
+    size: float = 1.0,
+) -> Array:
+    """The slopes of a law at points by the logarithm of each parameter, or by itself if ``linear``; (points, k).
+
+    Parameters that are ``fixed`` have none; ``size`` is that of y, for the step of a floor at 0.
+    """
+    columns, some = [], next(iter(at.values()))
     for name, value in values.items():
-        if name in f.fixed:
-            columns.append(np.zeros_like(next(iter(at.values()))))
+        if name in fixed:
+            columns.append(np.zeros_like(some))
             continue
-        size = abs(value) if logarithmic(f, name) else max(abs(value), 1e-3 * float(np.abs(f.y).mean()))
+        step = 1e-5 * (max(abs(value), 1e-3 * size) if name in linear else abs(value))
         with np.errstate(all="ignore"):
-            ends = [np.asarray(f.law(**at, **values | {name: value + s * 1e-5 * size})) for s in (-1, 1)]
-        slope = (ends[1] - ends[0]) / (2e-5 * (1.0 if logarithmic(f, name) else size))
+            low, high = (np.asarray(law(**at, **{**values, name: value + s * step})) for s in (-1, 1))
+            slope = (high - low) / (2 * step if name in linear else 2e-5)
         columns.append(np.where(np.isfinite(slope), slope, 0.0))
     return np.stack(columns, axis=1)
 
@@ -137,24 +176,18 @@ def logarithmic(f: Fitted, name: str) -> bool:
     return f.entry is not None and name != "delta"
 
 
-def _misses(f: Fitted, result: lmfit.model.ModelResult) -> Array:
-    return residuals(f.y, np.asarray(result.best_fit, dtype=float), f.space)
-
-
-def _scaled(f: Fitted, points: dict[str, Array]) -> Array:
+def _scaled(levels: Mapping[str, Array], points: Mapping[str, Array]) -> Array:
     """Logarithms of points, each x in units of its fitted range; (d, points)."""
-    return np.stack([np.log(points[a]) / max(np.ptp(np.log(v)), 1e-12) for a, v in f.points.items()])
+    return np.stack([np.log(points[a]) / max(float(np.ptp(np.log(v))), 1e-12) for a, v in levels.items()])
 
 
-def _neighbours(f: Fitted) -> list[Array]:
+def _neighbours(points: Mapping[str, Array]) -> list[Array]:
     """For each x how many steps along it lie between two levels; infinite where they differ in another x as well."""
     found = []
-    for a, values in f.points.items():
-        rest = [v for b, v in f.points.items() if b != a]
+    for a, values in points.items():
         distance = np.full((len(values), len(values)), np.inf)
-        groups = (
-            np.unique(np.column_stack(rest), axis=0, return_inverse=True)[1].ravel() if rest else np.zeros(len(values))
-        )
+        rest = [v for b, v in points.items() if b != a] or [np.zeros(len(values))]
+        groups = np.unique(np.column_stack(rest), axis=0, return_inverse=True)[1].ravel()
         for group in np.unique(groups):
             here = np.flatnonzero(groups == group)
             here = here[np.argsort(values[here])]

@@ -20,6 +20,7 @@ from drscale.analysis.power import Array, Power
 from drscale.analysis.refits import curve, draws, query_draws
 
 __all__ = [
+    "basis",
     "curve",
     "draws",
     "holdout",
@@ -113,6 +114,11 @@ def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) ->
     return found
 
 
+def basis(result: lmfit.model.ModelResult) -> str:
+    """What intervals by level rest on, in a sentence: levels, runs, degrees of freedom, and what so few cannot show."""
+    return str(levels.by_level(result))
+
+
 def stderr(p: lmfit.Parameter) -> float:
     """The standard error of a parameter; NaN for one held at its bound or not estimable."""
     return float(p.stderr) if p.vary and p.stderr is not None else np.nan
@@ -158,7 +164,7 @@ def predict(
     else:
         means = levels.by_level(result)
         middle = np.asarray(means.result.eval(**at), dtype=float)
-        factor = means.widened(levels.curve_slopes(means.result, at), level)
+        factor = means.widened(levels.slopes_of(means.result, at), level)
         low, high = (middle + factor * (end - middle) for end in _band(means.result, at, level, method))
         low = np.maximum(low, f.limits["delta"][0]) if f.entry is not None else low
         noise = means.times(level) * means.noise(at, many, level)
