@@ -14,13 +14,13 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from drscale.analysis import laws, separable
 from drscale.analysis.fitted import solved
@@ -134,7 +134,7 @@ class Fits:
         return np.asarray(self.found.squares / self.free)
 
     def times(self, level: float = 0.95) -> float:
-        return float(stats.t.ppf(0.5 + level / 2, self.free))
+        return float(special.stdtrit(self.free, 0.5 + level / 2))
 
     def holds(self, name: str, factor: Array) -> Any:
         """Whether the interval of a parameter, widened by ``factor``, holds its planted value."""
@@ -195,68 +195,65 @@ def by_level(runs: Array, means: Fits, single: Fits) -> list[ByLevel]:
     return rows
 
 
-def covered(world: World, points: pd.DataFrame, runs: Array, whole: Array) -> dict[str, Any]:
+def covered(world: World, points: pd.DataFrame, runs: Array) -> dict[tuple[str, str], Any]:
     """Which tables' intervals hold the truth: of each exponent, of the curve at 4x, of the held-out level; by unit.
 
-    ``runs`` is (tables, levels, runs); ``whole`` what the curve is at the points.
+    ``runs`` is (tables, levels, runs).
     """
-    first, many = points.columns[0], runs.shape[2]
-    ahead = {a: points[a].max() * (4 if a == first else 1) for a in points}
+    first = points.columns[0]
     last = (points[first] == points[first].max()).to_numpy()
-    held: dict[str, Any] = {}
-    for part, rest in ((points, runs), (points[~last].reset_index(drop=True), runs[:, ~last])):
-        means = fits(world, part, rest.mean(-1))
-        single = fits(world, part.loc[part.index.repeat(many)].reset_index(drop=True), rest.reshape(len(rest), -1))
-        judged = by_level(rest, means, single)
-        ones = np.ones(len(rest))
-        if part is points:
-            names = list(world.truth)
-            for name in world.exponents:
-                unit = np.eye(len(names))[[names.index(name)]]
-                held[name, "level"] = means.holds(name, np.array([j.widened(unit, 0.95)[0] for j in judged]))
-                held[name, "run"] = single.holds(name, ones)
-            truth = np.full(len(rest), float(world.law(**ahead, **world.truth)))
-            for unit_name, fit in (("level", means), ("run", single)):
-                middle, factor, at = _at(fit, ahead, judged if unit_name == "level" else None)
-                held["band at 4x", unit_name] = fit.reaches(np.maximum(middle + (truth - middle) / factor, 1e-9), at)
-        else:
-            place = {a: float(points.loc[last, a].iloc[0]) for a in points}
-            new = runs[:, last].reshape(len(runs), -1)[:, :many].mean(1)
-            for unit_name, fit in (("level", means), ("run", single)):
-                middle, factor, at = _at(fit, place, judged if unit_name == "level" else None)
-                if unit_name == "level":
-                    spot = {a: np.array([v]) for a, v in place.items()}
-                    noise = fit.times() * np.array([j.noise(spot, np.array([float(many)]), 0.95)[0] for j in judged])
-                else:
-                    noise = fit.times() * np.sqrt(fit.unit / many)
-                left = np.sqrt(np.maximum((new - middle) ** 2 - (noise * middle) ** 2, 0.0))
-                height = np.maximum(middle + np.sign(new - middle) * left / factor, 1e-9)
-                held["hold-out", unit_name] = (left == 0) | fit.reaches(height, at)
+    ahead = {a: points[a].max() * (4 if a == first else 1) for a in points}
+    truth, held = np.full(len(runs), float(world.law(**ahead, **world.truth))), {}
+    for unit, fit, factors, _ in _fitted(world, points, runs, ahead):
+        names = list(world.truth)
+        for name in world.exponents:
+            held[name, unit] = fit.holds(name, factors[:, names.index(name)])
+        middle, at = _at(fit, ahead)
+        held["band at 4x", unit] = fit.reaches(np.maximum(middle + (truth - middle) / factors[:, -1], 1e-9), at)
+    place = {a: float(points.loc[last, a].iloc[0]) for a in points}
+    new = runs[:, last].mean((1, 2))
+    for unit, fit, factors, noise in _fitted(world, points[~last].reset_index(drop=True), runs[:, ~last], place):
+        middle, at = _at(fit, place)
+        left = np.sqrt(np.maximum((new - middle) ** 2 - (noise * middle) ** 2, 0.0))
+        height = np.maximum(middle + np.sign(new - middle) * left / factors[:, -1], 1e-9)
+        held["hold-out", unit] = (left == 0) | fit.reaches(height, at)
     return held
 
 
-def _at(fit: Fits, place: dict[str, float], judged: list[ByLevel] | None) -> tuple[Array, Array, Array]:
-    """The fitted curves at a point, the factors of their intervals there, and the point as the solver takes it."""
+def _fitted(
+    world: World, points: pd.DataFrame, runs: Array, place: dict[str, float]
+) -> Iterator[tuple[str, Fits, Array, Array]]:
+    """By level and by run: the fits, the factors of the intervals of parameters and, last, of the curve at a place, and
+
+    how far the mean of as many new runs as a level has may lie from the curve, as a share of it.
+    """
+    many, names = runs.shape[2], list(world.truth)
+    means = fits(world, points, runs.mean(-1))
+    single = fits(world, points.loc[points.index.repeat(many)].reset_index(drop=True), runs.reshape(len(runs), -1))
+    spot, factors, noise = {a: np.array([v]) for a, v in place.items()}, [], []
+    values = separable.parameters(means.problem, means.found)
+    for mine, y, judged in zip(values, means.y, by_level(runs, means, single), strict=True):
+        there = curve_slopes(world.law, dict(zip(names, mine.tolist(), strict=True)), spot, size=float(y.mean()))
+        factors.append(judged.widened(np.vstack([np.eye(len(names)), there]), 0.95))
+        noise.append(means.times() * judged.noise(spot, np.array([float(many)]), 0.95)[0])
+    yield "level", means, np.array(factors), np.array(noise)
+    yield "run", single, np.ones_like(np.array(factors)), single.times() * np.sqrt(single.unit / many)
+
+
+def _at(fit: Fits, place: dict[str, float]) -> tuple[Array, Array]:
+    """The fitted curves at a place, and the place as the solver takes it."""
     at = np.log([place[a] for a in fit.points]) - fit.problem.origin
-    middle = separable.curve_at(fit.problem, fit.found, at[:, None])[:, 0]
-    if judged is None:
-        return middle, np.ones(len(middle)), at
-    names, factors = list(fit.world.truth), []
-    spot = {a: np.array([v]) for a, v in place.items()}
-    for mine, y, one in zip(separable.parameters(fit.problem, fit.found), fit.y, judged, strict=True):
-        values = dict(zip(names, mine.tolist(), strict=True))
-        factors.append(one.widened(curve_slopes(fit.world.law, values, spot, size=float(y.mean())), 0.95)[0])
-    return middle, np.array(factors), at
+    return separable.curve_at(fit.problem, fit.found, at[:, None])[:, 0], at
 
 
-def tables_of(name: str, kind: str, tables: int, seed: int) -> tuple[World, pd.DataFrame, Array, Array]:
-    """Draw tables of a world with a kind of noise: the world, its points, the runs, and the curve at the points."""
+def tables_of(name: str, kind: str, tables: int, seed: int) -> tuple[World, pd.DataFrame, Array]:
+    """Draw tables of a world with a kind of noise: the world, its points and the runs."""
     world, (many, few) = WORLDS[name], KINDS[kind]
     points = world.five if few else world.points
     whole = np.asarray(world.law(**{a: points[a].to_numpy() for a in points}, **world.truth))
     rng = np.random.default_rng([seed, list(WORLDS).index(name), list(KINDS).index(kind)])
     runs = whole[:, None] * (1 + world.noise * luck(kind, points, many, tables, rng))
-    return world, points, np.maximum(runs, 0.05 * whole[:, None]), whole
+    return world, points, np.maximum(runs, 0.05 * whole[:, None])
 
 
 def _all(frame: pd.DataFrame, unit: str) -> Array:

@@ -9,6 +9,7 @@ with the fit's own share taken out).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import lmfit
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from drscale.analysis import laws
 from drscale.analysis.fitted import Fitted, Space, fitted, residuals
@@ -56,12 +57,12 @@ class ByLevel:
 
     def times(self, level: float) -> float:
         """Student's t of the level means."""
-        return float(stats.t.ppf(0.5 + level / 2, self.free))
+        return float(special.stdtrit(self.free, 0.5 + level / 2))
 
     def by_runs(self, level: float) -> float:
         """How much wider an interval by single runs is, at least 1."""
         mine = self.unit * self.times(level) ** 2
-        theirs = self.single / self.each * float(stats.t.ppf(0.5 + level / 2, self.single_free)) ** 2
+        theirs = self.single / self.each * float(special.stdtrit(self.single_free, 0.5 + level / 2)) ** 2
         return float(np.sqrt(max(theirs / mine, 1.0))) if mine > 1e-24 else 1.0
 
     def __str__(self) -> str:
@@ -82,7 +83,10 @@ class ByLevel:
         r = residuals(self.y, self.curve, self.space)
         plain = self.unit * (lever**2).sum(1)
         unequal = ((lever * r) ** 2 / np.maximum(1 - np.diag(hat), 0.02)).sum(1) / np.where(plain > 0, plain, 1.0)
-        together = [_together(distance, r, hat, lever) for distance in _neighbours(self.points)]
+        together = [
+            _together(distance, r, hat, lever)
+            for distance in _neighbours(*(tuple(v.tolist()) for v in self.points.values()))
+        ]
         return np.maximum(np.sqrt(unequal), runs) * np.max([np.ones(len(slopes)), *together], axis=0)
 
     def noise(self, at: Mapping[str, Array], runs: Array, level: float) -> Array:
@@ -181,16 +185,15 @@ def _scaled(levels: Mapping[str, Array], points: Mapping[str, Array]) -> Array:
     return np.stack([np.log(points[a]) / max(float(np.ptp(np.log(v))), 1e-12) for a, v in levels.items()])
 
 
-def _neighbours(points: Mapping[str, Array]) -> list[Array]:
+@functools.lru_cache(maxsize=64)
+def _neighbours(*points: tuple[float, ...]) -> list[Array]:
     """For each x how many steps along it lie between two levels; infinite where they differ in another x as well."""
     found = []
-    for a, values in points.items():
+    for i, values in enumerate(points):
         distance = np.full((len(values), len(values)), np.inf)
-        rest = [v for b, v in points.items() if b != a] or [np.zeros(len(values))]
-        groups = np.unique(np.column_stack(rest), axis=0, return_inverse=True)[1].ravel()
-        for group in np.unique(groups):
-            here = np.flatnonzero(groups == group)
-            here = here[np.argsort(values[here])]
+        rest = list(zip(*(v for j, v in enumerate(points) if j != i), strict=True)) or [()] * len(values)
+        for group in set(rest):
+            here = sorted((k for k, other in enumerate(rest) if other == group), key=values.__getitem__)
             steps = np.arange(len(here))
             distance[np.ix_(here, here)] = np.abs(steps[:, None] - steps)
         found.append(distance)
@@ -202,12 +205,17 @@ def _together(distance: Array, r: Array, hat: Array, lever: Array) -> Array:
     near, left = 0.5 * (distance == 1), np.eye(len(r)) - hat
     if not near.any():
         return np.ones(len(lever))
-    far, steps = np.isinf(distance), np.where(np.isinf(distance), 0.0, distance)
-    shown = [left @ np.where(far, 0.0, rho**steps) @ left for rho in CORRELATIONS]
-    expected = np.maximum.accumulate([np.sum(m * near) / np.trace(m) for m in shown])
-    rho = float(np.interp(float(r @ near @ r) / float(r @ r), expected, CORRELATIONS))
-    matrix = np.where(far, 0.0, rho**steps)
-    free = float(np.trace(left))
-    larger = np.einsum("pl,lm,pm->p", lever, matrix, lever) / np.maximum((lever**2).sum(1), 1e-300)
-    seen = max(float(np.sum(left * matrix)) / free, 0.2)  # a share of such an error goes into the curve
-    return np.asarray(np.sqrt(np.maximum(larger / seen, 1.0)))
+    shown = left @ _correlated(distance, CORRELATIONS) @ left
+    expected = (shown * near).sum((1, 2)) / np.trace(shown, axis1=1, axis2=2)
+    seen = float(r @ near @ r) / float(r @ r)
+    rho = np.interp(seen, np.maximum.accumulate(expected), CORRELATIONS)
+    matrix = _correlated(distance, np.array([rho]))[0]
+    larger = ((lever @ matrix) * lever).sum(1) / np.maximum((lever**2).sum(1), 1e-300)
+    shown_share = max(float(np.sum(left * matrix)) / float(np.trace(left)), 0.2)  # the curve itself takes up the rest
+    return np.asarray(np.sqrt(np.maximum(larger / shown_share, 1.0)))
+
+
+def _correlated(distance: Array, rhos: Array) -> Array:
+    """Correlations of levels that fall by each of ``rhos`` a step; (rhos, levels, levels)."""
+    far = np.isinf(distance)
+    return np.where(far, 0.0, rhos[:, None, None] ** np.where(far, 0.0, distance))
