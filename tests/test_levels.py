@@ -15,7 +15,8 @@ from drscale.analysis import laws, separable, trust
 from drscale.analysis.levels import by_level
 from drscale.analysis.shapes import BROKEN
 
-spec = importlib.util.spec_from_file_location("coverage_benchmark", Path(__file__).parent.parent / "benchmarks" / "coverage.py")
+PATH = Path(__file__).parent.parent / "benchmarks" / "coverage.py"
+spec = importlib.util.spec_from_file_location("coverage_benchmark", PATH)
 assert spec is not None
 assert spec.loader is not None
 coverage = importlib.util.module_from_spec(spec)
@@ -211,11 +212,15 @@ def test_lack_of_fit_names_the_rivals_that_fit():
     y = laws.additive_law(n, d, 3e4, 0.5, 2e3, 0.35, 0.8) * luck
     table = pd.DataFrame({"params_layers": n, "train_pairs": d, "in_domain_entropy": y})
     (said,) = [s for s in laws.diagnose(fit(table, laws.joint_law)) if s.startswith("lack of fit")]
-    assert "of its rivals additive_law fits (p=" in said
+    assert "its rival additive_law fits (p=" in said
     assert not [s for s in laws.diagnose(fit(table, laws.additive_law)) if s.startswith("lack of fit")]
+    six = size_table(noise=0.001, levels=6)
+    six["in_domain_entropy"] *= 1 + 0.05 * np.sin(2 * np.log(six["params_layers"]))
+    (said,) = [s for s in laws.diagnose(fit(six)) if s.startswith("lack of fit")]
+    assert said.endswith("its rival broken_law needs more levels to be tried")
     wavy = table.assign(in_domain_entropy=y * (1 + 0.05 * np.sin(3 * np.log(n))))
     (said,) = [s for s in laws.diagnose(fit(wavy, laws.joint_law)) if s.startswith("lack of fit")]
-    assert said.endswith("its rival additive_law would not fit either")
+    assert said.endswith("its rival additive_law does not fit either")
 
 
 def test_a_family_of_three_shape_parameters_has_a_grid():

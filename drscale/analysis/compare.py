@@ -14,7 +14,7 @@ import pandas as pd
 
 from drscale.analysis import laws, trust
 from drscale.analysis.columns import done
-from drscale.analysis.doubts import empty_corners
+from drscale.analysis.doubts import MISFIT, empty_corners
 from drscale.analysis.fitted import fitted, name_of
 from drscale.analysis.laws import Columns
 from drscale.analysis.levels import by_level
@@ -23,7 +23,6 @@ from drscale.analysis.refits import Unit, check_unit
 LawFunction = Callable[..., Any]
 COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "lack_p", "aicc", "note"]
 CLEAR, SLIGHT = 10.0, 2.0  # differences of AICc that decide, and that decide nothing (Burnham and Anderson, 2002)
-MISFIT = 0.01  # probability of a lack of fit, from which a law is rejected
 
 
 def compare(

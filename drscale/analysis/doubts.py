@@ -14,6 +14,7 @@ from drscale.analysis.columns import TooFewLevels
 from drscale.analysis.fitted import Fitted, fitted, name_of, solved
 from drscale.analysis.power import Array, Power
 
+MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
 CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is the rule and no news
 
@@ -54,7 +55,7 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
         )
     said += _coverage(result, f)
     lack = lack_of_fit(result)
-    if lack is not None and lack[1] < 0.01:
+    if lack is not None and lack[1] < MISFIT:
         said.append(
             f"lack of fit: the level means miss the curve by more than the seeds explain (F={lack[0]:.1f}, "
             f"p={lack[1]:.1g}), so only intervals by level count that error; {_rivals(f)}"
@@ -63,27 +64,21 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
 
 
 def _rivals(f: Fitted) -> str:
-    """The other laws of the same columns that fit where this one does not, in words."""
+    """Whether the other laws of the same columns fit where this one does not, in words."""
     from drscale.analysis import laws  # which imports this module
 
     frame, told = pd.DataFrame({**f.points, "y": f.y}), []
-    offered = laws.rivals(f.law)
-    for law in offered:
+    for law in laws.rivals(f.law):
         columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
         try:
             result = laws.fit(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
         except TooFewLevels:
+            told.append(f"its rival {name_of(law)} needs more levels to be tried")
             continue
         lack = lack_of_fit(result)
-        if lack is not None and lack[1] >= 0.01:
-            told.append(f"{name_of(law)} fits (p={lack[1]:.2g})")
-    if told:
-        return f"of its rivals {', '.join(told)}"
-    return (
-        f"its rival{'s' if len(offered) > 1 else ''} {', '.join(map(name_of, offered))} would not fit either"
-        if offered
-        else ("a law of another form may fit")
-    )
+        fits = lack is not None and lack[1] >= MISFIT
+        told.append(f"its rival {name_of(law)} {f'fits (p={lack[1]:.2g})' if lack and fits else 'does not fit either'}")
+    return "; ".join(told) or "a law of another form may fit"
 
 
 def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
@@ -92,7 +87,7 @@ def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -
     lack, many = lack_of_fit(result) if unit == "run" else None, int(f.levels.max()) + 1
     if many < FEW:
         said.append(f"the intervals are too narrow: a bootstrap of {many} levels covers less than it says")
-    if lack is not None and lack[1] < 0.01:
+    if lack is not None and lack[1] < MISFIT:
         said.append(
             f"the intervals are too narrow: runs of one level share an error (lack of fit, p={lack[1]:.1g}); "
             "resample levels, unit='level'"
@@ -183,15 +178,23 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
         return ["standard errors cannot be estimated: some combination of parameters leaves the curve unchanged"]
     if f.entry is None or f.problem is None:
         return []
-    said = []
-    allowed = f.unit * float(stats.t.ppf(0.975, f.free)) ** 2
-    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0]
-    if isinstance(f.problem, Power):
-        ends = {pairs[0][1]: power.mu_interval(f.problem, allowed)} if pairs else {}
+    from drscale.analysis import levels  # which imports the laws
+
+    said, means = [], levels.by_level(result)
+    judged, names = means.result, list(result.params)
+    own = fitted(judged)
+    allowed = own.unit * means.times(0.95) ** 2
+    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0 and judged.params[c].value > 0]
+    places = [names.index(e) for _, e in pairs]
+    if isinstance(own.problem, Power):
+        found = [power.mu_interval(own.problem, allowed)] if pairs else []
     else:
-        places = [list(result.params).index(e) for _, e in pairs]
-        found = profile.profile(*solved(f), allowed, places)
-        ends = {e: ends for (_, e), ends in zip(pairs, found, strict=True)}
+        found = profile.profile(*solved(own), allowed, places)
+    factors = means.widened(np.eye(len(names))[places], 0.95) if pairs else []
+    ends = {}
+    for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
+        middle, (least, most) = judged.params[e].value, f.limits[e]
+        ends[e] = tuple(np.clip(middle * (np.array([low, high]) / middle) ** factor, least, most))
     for _, exponent in pairs:
         low, high = ends[exponent]
         if high > 5 * low:

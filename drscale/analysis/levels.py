@@ -43,7 +43,7 @@ class ByLevel:
     single_free: int
     pure: Array  # of each level: the squares of its runs about their mean
     robust: bool = False
-    result: lmfit.model.ModelResult | None = None  # the fit itself
+    result: Any = None  # the fit itself, a ModelResult
 
     @property
     def each(self) -> float:
