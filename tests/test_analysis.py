@@ -82,14 +82,14 @@ def test_lmfit_alone_finds_the_same_optimum_from_the_truth(space):
     assert [p.stderr for p in ours.params.values()] == pytest.approx(
         [p.stderr for p in plain.params.values()], rel=1e-2
     )
-    theirs, mine = plain.conf_interval(sigmas=[0.95]), trust.intervals(ours).set_index("name")
+    theirs, mine = plain.conf_interval(sigmas=[0.95]), trust.intervals(ours, unit="run").set_index("name")
     for name in TRUTH:  # log space is profiled by weights fixed at the optimum, hence the tolerance
         assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=0.01)
 
 
 def test_profile_equals_lmfits_own_on_the_result():
     result = quiet(size_table())
-    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.intervals(result).set_index("name")
+    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.intervals(result, unit="run").set_index("name")
     for name in TRUTH:
         assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=1e-4)
 
@@ -177,9 +177,9 @@ def test_profile_intervals_cover_the_truth_as_often_as_they_say():
     curve = size_law(1e9, **TRUTH)
     for seed in range(60):
         result = quiet(size_table(seed=seed))
-        for row in trust.intervals(result).itertuples():
+        for row in trust.intervals(result, unit="run").itertuples():
             hits[row.name] += row.low <= TRUTH[row.name] <= row.high
-        p = trust.predict(result, [1e9], warn=False).iloc[0]
+        p = trust.predict(result, [1e9], warn=False, unit="run").iloc[0]
         bands += p["band_low"] <= curve <= p["band_high"]
         new = curve * (1 + 0.02 * np.random.default_rng(10_000 + seed).standard_normal())
         measured += p["low"] <= new <= p["high"]
@@ -193,7 +193,7 @@ def test_bootstrap_is_seeded_resamples_levels_and_agrees_with_the_profile():
     one, again, other = (trust.intervals(result, "bootstrap", draws=300, seed=s) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
-    profile = trust.intervals(result).set_index("name")
+    profile = trust.intervals(result, unit="run").set_index("name")
     widths = {}
     for unit in ("run", "level"):
         found = trust.intervals(result, "bootstrap", draws=500, unit=unit).set_index("name")
@@ -227,7 +227,7 @@ def test_an_interval_at_a_bound_says_so_and_reaches_past_the_value():
 
 def test_stderr_intervals_are_symmetric_and_close_to_the_profile():
     result = quiet(size_table())
-    plain, profile = trust.intervals(result, "stderr"), trust.intervals(result)
+    plain, profile = trust.intervals(result, "stderr", unit="run"), trust.intervals(result, unit="run")
     assert ((plain["low"] + plain["high"]) / 2).to_list() == pytest.approx(plain["value"].to_list())
     assert plain["high"].to_list() == pytest.approx(profile["high"].to_list(), rel=0.02)
 
@@ -341,9 +341,10 @@ def test_a_parameter_that_is_held_costs_no_degree_of_freedom():
     r = np.asarray(result.residual).reshape(12, 2)
     assert ratio == pytest.approx(2 * (r.mean(axis=1) ** 2).sum() / 10 / (r.var(axis=1) * 2).sum() * 12)
     assert p == pytest.approx(stats.f.sf(ratio, 10, 12))
-    four = size_table(levels=4, seeds=1)
-    assert not [s for s in laws.diagnose(quiet(four, bounds={"delta": (0.04, 0.04)})) if "levels of" in s]
-    assert [s for s in laws.diagnose(quiet(four)) if s.startswith("only 4 levels of params_layers for 3 parameters")]
+    five = size_table(levels=5, seeds=1)
+    assert not [s for s in laws.diagnose(quiet(five, bounds={"delta": (0.04, 0.04)})) if "levels of" in s]
+    (said,) = [s for s in laws.diagnose(quiet(five)) if s.startswith("only 5 levels of params_layers for 3 parameters")]
+    assert "intervals take the errors of so few as equal and independent" in said
 
 
 def test_a_curve_says_where_its_draws_are_too_narrow():
@@ -356,12 +357,14 @@ def test_a_curve_says_where_its_draws_are_too_narrow():
     assert [d.split(":")[0] for d in bound.doubts] == ["delta is at its bound 0.03, and so it is in every draw"]
     shared = 1 + 0.2 * np.repeat(np.random.default_rng(0).standard_normal(12), 2)
     levels = quiet(table.assign(in_domain_entropy=table["in_domain_entropy"] * shared))
-    (said,) = refits.curve(levels, 100).doubts
+    (said,) = refits.curve(levels, 100, unit="run").doubts
     assert "runs of one level share an error" in said
     assert "unit='level'" in said
-    assert refits.curve(levels, 100, unit="level").doubts == ()
-    assert refits.curve(levels, refits.draws(levels, 100, "level")).doubts == ()  # draws know their unit
-    assert refits.curve(levels, refits.draws(levels, 100)).doubts == (said,)
+    assert refits.curve(levels, 100).doubts == ()
+    assert refits.curve(levels, refits.draws(levels, 100)).doubts == ()  # draws know their unit
+    assert refits.curve(levels, refits.draws(levels, 100, "run")).doubts == (said,)
+    (few,) = refits.curve(quiet(size_table(levels=6)), 100).doubts
+    assert few == "the intervals are too narrow: a bootstrap of 6 levels covers less than it says"
 
 
 def test_mixed_texts_warn():
@@ -477,14 +480,15 @@ def test_tables_that_cannot_be_fitted_are_refused(table, said):
         laws.fit(table, size_law)
 
 
-def test_a_table_says_which_law_suits_it():
+def test_a_table_says_which_laws_its_columns_suit():
     sizes = size_table()
-    assert laws.suited(sizes) is size_law
-    assert laws.suited(sizes.assign(train_pairs=1000)) is size_law
-    assert laws.suited(sizes.rename(columns={"params_layers": "train_pairs"})) is laws.data_law
+    assert laws.candidates(sizes) == [size_law]
+    assert laws.candidates(sizes.assign(train_pairs=1000)) == [size_law]
+    assert laws.candidates(sizes.rename(columns={"params_layers": "train_pairs"})) == [laws.data_law]
     both = pd.concat([sizes.assign(train_pairs=p) for p in (100, 200, 400)])
-    assert laws.suited(both) is laws.joint_law
-    assert laws.suited(both.assign(status=np.where(both["train_pairs"] == 400, "failed", "done"))) is size_law
+    assert laws.candidates(both) == [laws.joint_law, laws.additive_law]
+    assert laws.candidates(both.assign(status=np.where(both["train_pairs"] == 400, "failed", "done"))) == [size_law]
+    assert laws.suited(sizes) is size_law
     with pytest.raises(ValueError, match="no column params_layers or train_pairs; it has loss"):
         laws.suited(pd.DataFrame({"loss": [1.0]}))
 

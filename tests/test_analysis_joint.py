@@ -241,7 +241,7 @@ def test_runs_that_do_not_fall_are_said_to_hold_no_law(law):
 @pytest.mark.parametrize("law", BOTH)
 def test_profile_equals_lmfits_own_on_the_result(law):
     result = quiet(planted(law, noise=0.02, table=grid(seeds=2)), law)
-    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.intervals(result).set_index("name")
+    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.intervals(result, unit="run").set_index("name")
     for name in result.params:
         assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=2e-3)
 
@@ -296,11 +296,11 @@ def test_intervals_of_the_corner_cover_the_truth_as_often_as_they_say():
     corner = float(joint_law(8.2e7, 4.8e5, **truth))
     for seed in range(60):
         result = quiet(planted(noise=0.03, seed=seed, **truth))
-        p = trust.predict(result, {"N": 8.2e7, "D": 4.8e5}, warn=False).iloc[0]
+        p = trust.predict(result, {"N": 8.2e7, "D": 4.8e5}, warn=False, unit="run").iloc[0]
         hits["corner"] += p["band_low"] <= corner <= p["band_high"]
         new = corner * np.exp(0.03 * np.random.default_rng([9, seed]).standard_normal())
         hits["new run"] += p["low"] <= new <= p["high"]
-        for row in trust.intervals(result).itertuples():
+        for row in trust.intervals(result, unit="run").itertuples():
             if row.name in hits:
                 hits[row.name] += row.low <= truth[row.name] <= row.high
     # 95% of 60 is 57; the chance to see fewer than 52 is below 1 in 100.
@@ -330,7 +330,11 @@ def test_predict_takes_names_or_columns_and_says_what_lies_outside():
     assert one["train_pairs"].to_list() == [1e5, 1e5]
     width = (p["band_high"] - p["band_low"]) / p["fit"]
     assert width[2] > 1.5 * width[0]
-    assert trust.predict(result, {"N": 1e7, "D": 1e5}, runs=100)["high"].item() < p["high"][0]
+    several = quiet(planted(noise=0.02, table=grid(seeds=2)))
+    few, many = (trust.predict(several, {"N": 1e7, "D": 1e5}, runs=n)["high"].item() for n in (1, 100))
+    assert many < few
+    # With a single run a level nobody knows how much of its error others of its level would share.
+    assert trust.predict(result, {"N": 1e7, "D": 1e5}, runs=100)["high"].item() == pytest.approx(p["high"][0])
 
 
 def test_holdout_cuts_along_either_axis():

@@ -137,7 +137,7 @@ def test_draws_are_seeded_and_spread_as_the_profile_says():
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
     assert list(one) == ["M", "mu", "B", "eta", "delta"]
-    profile = trust.intervals(result).set_index("name")
+    profile = trust.intervals(result, unit="run").set_index("name")
     for unit in ("run", "level"):
         sample = trust.draws(result, 400, unit)
         for name in ("mu", "eta", "delta"):

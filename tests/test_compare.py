@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from drscale.analysis import laws
-from drscale.analysis.compare import compare, leave_one_out, rolling
+from drscale.analysis.compare import choose, compare, leave_one_out, rolling
 
 SIZES = np.repeat(np.geomspace(1e4, 1e7, 8), 2)
 
@@ -26,7 +26,7 @@ STARTS = {line: {"level": 4.0, "slope": 0.4}}
 
 def test_the_law_that_was_planted_wins_and_aicc_is_the_formula():
     table = planted()
-    found = compare(table, [laws.size_law, line], {"N": "params_layers"}, starts=STARTS).set_index("law")
+    found = compare(table, [laws.size_law, line], {"N": "params_layers"}, starts=STARTS, unit="run").set_index("law")
     assert found["delta_aicc"].idxmin() == "size_law"
     assert found.loc["size_law", "delta_aicc"] == 0
     assert found["weight"].sum() == pytest.approx(1)
@@ -87,3 +87,63 @@ def test_a_cut_holds_out_and_laws_that_cannot_be_fitted_say_why():
 def test_names_and_paths_in_the_place_of_laws_and_tables_are_named(given, said):
     with pytest.raises(ValueError, match=said):
         compare(*given)
+
+
+def two_counts(law, noise: float = 0.01, cross: bool = False, seeds: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Runs of a planted law of both counts, in all combinations or only those with the largest of either."""
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e6, 6), np.geomspace(1e3, 3e4, 5)))
+    keep = (n == n.max()) | (d == d.max()) if cross else np.ones(len(n), dtype=bool)
+    n, d = np.repeat(n[keep], seeds), np.repeat(d[keep], seeds)
+    y = law(n, d, 3e4, 0.5, 2e3, 0.35, 0.8) * (1 + noise * np.random.default_rng(seed).standard_normal(len(n)))
+    return pd.DataFrame({"params_layers": n, "train_pairs": d, "in_domain_entropy": y})
+
+
+@pytest.mark.parametrize("law", [laws.joint_law, laws.additive_law])
+def test_the_law_that_made_a_table_is_chosen(law):
+    chosen = choose(two_counts(law))
+    assert chosen.decided, str(chosen)
+    assert chosen.law is law is laws.suited(two_counts(law))
+    assert str(chosen).startswith(f"{law.__name__}, decided. AICc on level means differs by ")
+    assert chosen._repr_html_().count("<tr") == 3
+
+
+def test_language_models_by_the_additive_form_are_not_given_the_joint_law():
+    """A newcomer's table: 25 runs of the additive form at 0.4% noise, where the joint law has an R2 of .95."""
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e8, 1e10, 5)))
+    y = laws.additive_law(n, d, 5e6, 0.34, 2e9, 0.28, 1.69) * (1 + 0.004 * np.random.default_rng(0).standard_normal(25))
+    chosen = choose(pd.DataFrame({"params_layers": n, "train_pairs": d, "loss": y}), "loss")
+    assert chosen.law is laws.additive_law
+    assert chosen.decided
+    assert chosen.compared.set_index("law").loc["additive_law", "r2"] > 0.999
+
+
+@pytest.mark.parametrize("law", [laws.joint_law, laws.additive_law])
+def test_a_design_without_small_models_on_few_pairs_decides_nothing(law):
+    chosen = choose(two_counts(law, noise=0.003, cross=True))
+    assert not chosen.decided
+    assert str(chosen).startswith("undecided, ")
+    assert "no run is near the corner where both are small" in str(chosen).lower()
+
+
+def test_noise_that_hides_the_form_decides_nothing_and_a_single_law_needs_no_contest():
+    noisy = choose(two_counts(laws.joint_law, noise=0.2, seed=1))
+    assert not noisy.decided
+    alone = choose(planted())
+    assert str(alone) == "size_law: the only law that suits the columns."
+    with pytest.raises(
+        ValueError, match="no law can be fitted to in_domain_entropy: not fitted: column 'params_layers' has"
+    ):
+        choose(planted().query("params_layers < 1e5"))
+
+
+def test_level_means_are_not_fooled_by_what_the_runs_of_a_level_share():
+    table = planted(noise=0.003)
+    luck = 1 + 0.02 * np.random.default_rng(3).standard_normal(8)
+    table["in_domain_entropy"] *= np.repeat(luck, 2)
+    many = pd.concat([table] * 4, ignore_index=True)  # the same means four times over tell nothing new
+    rivals = [laws.size_law, laws.broken_law]
+    once, more = (compare(t, rivals).set_index("law") for t in (table, many))
+    assert more["delta_aicc"].to_list() == pytest.approx(once["delta_aicc"].to_list(), abs=1e-3)
+    by_run = compare(many, rivals, unit="run").set_index("law")
+    assert by_run["delta_aicc"].max() > once["delta_aicc"].max() or by_run["delta_aicc"].idxmin() == "broken_law"
+    assert (many.pipe(compare, rivals)["lack_p"] < 1e-6).all()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.duration import durations, settled
+from drscale.analysis.duration import durations, selected_in_warmup, settled
 from drscale.runs import Recipe
 from drscale.show.figures import length_figure
 
@@ -70,6 +70,16 @@ def test_what_is_missing_is_named():
         durations(table, curves, value="loss")
     with pytest.raises(ValueError, match="never looked at"):
         durations(table, curves.assign(key="another"))
+
+
+def test_runs_measured_inside_their_warm_up_are_found():
+    table, _ = runs({("L2H12", 100): 3.0, ("L2H12", 200): 2.8, ("L2H64", 100): 2.0})
+    table = table.assign(best_step=[40, 100, 20], warmup=100)
+    assert selected_in_warmup(table)["best_step"].to_list() == [40, 20]
+    table.loc[2, "status"] = "failed"
+    assert selected_in_warmup(table)["key"].to_list() == [table.loc[0, "key"]]
+    with pytest.raises(ValueError, match="table: no column 'warmup'"):
+        selected_in_warmup(table.drop(columns="warmup"))
 
 
 def test_the_figure_fills_the_length_that_a_longer_run_hardly_betters():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lmfit
@@ -12,11 +14,15 @@ import pandas as pd
 
 from drscale.analysis import laws, trust
 from drscale.analysis.columns import done
+from drscale.analysis.doubts import MISFIT, empty_corners
 from drscale.analysis.fitted import fitted, name_of
 from drscale.analysis.laws import Columns
+from drscale.analysis.levels import by_level
+from drscale.analysis.refits import Unit, check_unit
 
 LawFunction = Callable[..., Any]
-COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "aicc", "note"]
+COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "lack_p", "aicc", "note"]
+CLEAR, SLIGHT = 10.0, 2.0  # differences of AICc that decide, and that decide nothing (Burnham and Anderson, 2002)
 
 
 def compare(
@@ -27,6 +33,7 @@ def compare(
     *,
     above: trust.Above = None,
     starts: Mapping[LawFunction, Mapping[str, float]] | None = None,
+    unit: Unit = "level",
     **options: Any,
 ) -> pd.DataFrame:
     """Fit several laws to the same runs and tell how they do, a row a law.
@@ -34,14 +41,17 @@ def compare(
     ``x`` names the columns as for :func:`laws.fit`; a law takes those of its arguments, so ``{"N": ..., "D": ...}``
     serves laws of one and of two. ``starts`` has start values for laws of your own, ``options`` go to every fit.
 
-    Columns: law, parameters, runs, levels, sigma (spread of one run about the curve, a share of y), r2, aicc with
-    delta_aicc to the best and its Akaike weight; leave_one_out, the root mean square of the relative error at each
-    level when its runs are left out, over so many ``folds``; rolling, the same beyond a cut when only the runs up to it
-    are fitted, over all ``cuts``; with ``above``, holdout, the same beyond that one cut. Folds and cuts are those that
-    all laws can be fitted to, so that the errors compare; a law that has none of its own is left out of that.
-    ``note`` says why a law, or part of this, could not be had. AICc takes runs as independent.
+    Columns: law, parameters, runs, levels, sigma (spread of one run about the curve, a share of y), r2, lack_p (how
+    likely the misfit of the level means is by the scatter of seeds alone), aicc of the level means, or with
+    ``unit="run"`` of the runs as if they were independent, with delta_aicc to the best and its Akaike weight;
+    leave_one_out, the root mean square of the relative error at each level when its runs are left out, over so many
+    ``folds``; rolling, the same beyond a cut when only the runs up to it are fitted, over all ``cuts``; with ``above``,
+    holdout, the same beyond that one cut. Folds and cuts are those that all laws can be fitted to, so that the errors
+    compare; a law that has none of its own is left out of that.
+    ``note`` says why a law, or part of this, could not be had.
     """
     done(table)  # says so where it is no table
+    check_unit(unit)
     offered = candidates if isinstance(candidates, Mapping) else dict(enumerate(candidates))
     for law in offered.values():
         laws.check_law(law)
@@ -57,7 +67,7 @@ def compare(
         parts: dict[str, pd.DataFrame] = {}
         try:
             columns = _columns_for(law, x, list(named.values()))
-            told = _told(laws.fit(table, law, columns, y, warn=False, **given)) | {"note": ""}
+            told = _told(laws.fit(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
         except ValueError as e:
             told = {"note": f"not fitted: {e}"}
         else:
@@ -84,6 +94,86 @@ def compare(
         if count:
             frame[count] = counts
     return frame[[c for c in frame if c != "note"] + ["note"]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of several laws a table speaks for: the better ``law``, whether that is ``decided``, and why, in words.
+
+    ``compared`` is what :func:`compare` said. An undecided choice names the law with the lower AICc all the same.
+    """
+
+    law: LawFunction
+    decided: bool
+    reasons: tuple[str, ...]
+    compared: pd.DataFrame
+
+    def __str__(self) -> str:
+        name = name_of(self.law)
+        if len(self.compared) == 1:
+            return " ".join([f"{name}: the only law that suits the columns.", *map(_sentence, self.reasons)])
+        said = f"{name}, decided" if self.decided else f"undecided, {name} has the lower AICc"
+        return " ".join([f"{said}.", *map(_sentence, self.reasons)])
+
+    def _repr_html_(self) -> str:
+        shown = self.compared.drop(columns=[c for c in self.compared if self.compared[c].isna().all()])
+        return f"<p>{html.escape(str(self))}</p>{shown.to_html(index=False, float_format='{:.4g}'.format)}"
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[0].upper()}{reason[1:]}."
+
+
+def choose(
+    table: pd.DataFrame,
+    y: str = "in_domain_entropy",
+    *,
+    candidates: Iterable[LawFunction] | None = None,
+    x: Columns | None = None,
+    **options: Any,
+) -> Choice:
+    """Fit the laws that the columns suit, hold them against each other, and take the better one.
+
+    By default the candidates are :func:`laws.candidates`. A difference of AICc on level means of at least ten decides,
+    of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond rolling cuts must
+    agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws of two part.
+    ``options`` go to :func:`compare`.
+    """
+    offered = list(laws.candidates(table) if candidates is None else candidates)
+    found = compare(table, offered, x, y, **options)
+    able = found.dropna(subset=["aicc"])
+    if able.empty:  # too few levels for AICc, or for any law
+        able = found.dropna(subset=["r2"]).sort_values("r2", ascending=False)
+        if able.empty:
+            raise ValueError(f"no law can be fitted to {y}: {found['note'].iloc[0]}")
+    order = able.sort_values("aicc", kind="stable") if able["aicc"].notna().all() else able
+    best = offered[int(order.index[0])]
+    reasons, against = [], []
+    misfits = order[order["lack_p"] < MISFIT]
+    if len(misfits):
+        names = ", ".join(f"{law} (p={p:.1g})" for law, p in misfits[["law", "lack_p"]].to_numpy())
+        reasons.append(f"lack of fit rejects {names}")
+    if len(order) > 1:
+        first, second = order.iloc[0], order.iloc[1]
+        gap = float(second["aicc"] - first["aicc"])
+        reasons.append(f"AICc on level means differs by {gap:.1f}")
+        against += [] if gap >= SLIGHT else ["less than two decides nothing"]
+        ahead = order["rolling"]
+        if ahead.notna().all():
+            agree = int(ahead.argmin()) == 0
+            errors = ", ".join(f"{100 * e:.1f}% for {n}" for n, e in order[["law", "rolling"]].to_numpy())
+            reasons.append(f"extrapolation {'agrees' if agree else 'disagrees'}: {errors}")
+            against += [] if agree or (gap >= CLEAR and not len(misfits)) else ["the two do not agree"]
+        elif gap < CLEAR or len(misfits) == len(order):
+            against.append("no cut leaves enough levels to compare how the laws extrapolate")
+        if laws.joint_law in offered and laws.additive_law in offered:
+            columns = _columns_for(best, x, offered)
+            empty = empty_corners(*laws.values(table, *columns.values()), *columns.values())
+            if any(corner.startswith("small ") and " and small " in corner for corner in empty):
+                against.append(
+                    "no run is near the corner where both are small, so how the two act together is hardly seen"
+                )
+    return Choice(best, not against, (*reasons, *against), found)
 
 
 def leave_one_out(
@@ -168,15 +258,17 @@ def _missed(
     return frame.assign(predicted=predicted, error=predicted / frame["measured"] - 1)
 
 
-def _told(result: lmfit.model.ModelResult) -> dict[str, Any]:
+def _told(result: lmfit.model.ModelResult, unit: Unit) -> dict[str, Any]:
     """What the fit to all runs says of itself."""
-    f, good = fitted(result), laws.goodness(result)
-    n, k = len(f.y), f.parameters + 1  # sigma is estimated, too
-    r = np.asarray(result.residual, dtype=float)
+    f, good, lack = fitted(result), laws.goodness(result), laws.lack_of_fit(result)
+    judged = by_level(result).result if unit == "level" else result
+    r = np.asarray(judged.residual, dtype=float)
+    n, k = len(r), f.parameters + 1  # sigma is estimated, too
     aicc = np.nan
     if n > k + 1 and not f.robust:
         aicc = n * float(np.log(max(r @ r / n, 1e-300))) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
-    row = {"parameters": f.parameters, "runs": n, "levels": int(good["levels"])}
+    row = {"parameters": f.parameters, "runs": len(f.y), "levels": int(good["levels"])}
+    row |= {"lack_p": np.nan if lack is None else lack[1]}
     return row | {"sigma": good["relative_error"], "r2": good["R2"], "aicc": aicc}
 
 

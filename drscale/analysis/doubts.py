@@ -10,9 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from drscale.analysis import power, profile
-from drscale.analysis.fitted import Fitted, fitted, solved
+from drscale.analysis.columns import TooFewLevels
+from drscale.analysis.fitted import Fitted, fitted, name_of, solved
 from drscale.analysis.power import Array, Power
 
+MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
+FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
 CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is the rule and no news
 
 
@@ -52,19 +55,39 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
         )
     said += _coverage(result, f)
     lack = lack_of_fit(result)
-    if lack is not None and lack[1] < 0.01:
+    if lack is not None and lack[1] < MISFIT:
         said.append(
             f"lack of fit: the level means miss the curve by more than the seeds explain (F={lack[0]:.1f}, "
-            f"p={lack[1]:.1g}), so intervals that treat runs as independent are too narrow; resample whole levels"
+            f"p={lack[1]:.1g}), so only intervals by level count that error; {_rivals(f)}"
         )
     return said + _identified(result, f)
+
+
+def _rivals(f: Fitted) -> str:
+    """Whether the other laws of the same columns fit where this one does not, in words."""
+    from drscale.analysis import laws  # which imports this module
+
+    frame, told = pd.DataFrame({**f.points, "y": f.y}), []
+    for law in laws.rivals(f.law):
+        columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
+        try:
+            result = laws.fit(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
+        except TooFewLevels:
+            told.append(f"its rival {name_of(law)} needs more levels to be tried")
+            continue
+        lack = lack_of_fit(result)
+        fits = lack is not None and lack[1] >= MISFIT
+        told.append(f"its rival {name_of(law)} {f'fits (p={lack[1]:.2g})' if lack and fits else 'does not fit either'}")
+    return "; ".join(told) or "a law of another form may fit"
 
 
 def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
     """Say why intervals from bootstrap draws of a fit, by runs or by levels, are too narrow."""
     f, said = fitted(result), []
-    lack = lack_of_fit(result) if unit == "run" else None
-    if lack is not None and lack[1] < 0.01:
+    lack, many = lack_of_fit(result) if unit == "run" else None, int(f.levels.max()) + 1
+    if many < FEW:
+        said.append(f"the intervals are too narrow: a bootstrap of {many} levels covers less than it says")
+    if lack is not None and lack[1] < MISFIT:
         said.append(
             f"the intervals are too narrow: runs of one level share an error (lack of fit, p={lack[1]:.1g}); "
             "resample levels, unit='level'"
@@ -105,16 +128,19 @@ def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     single = len(f.columns) == 1
     for argument, column in f.columns.items():
         levels = np.unique(f.points[argument])
-        enough = f.parameters + 2 if single else 4
+        enough = f.parameters + 3 if single else 4
         if len(levels) < enough:
             many = f"{f.parameters} parameters" if single else "its half of the law"
-            said.append(f"only {len(levels)} levels of {column} for {many}: take at least {enough}")
+            said.append(
+                f"only {len(levels)} levels of {column} for {many}: take at least {enough}; "
+                "intervals take the errors of so few as equal and independent"
+            )
         if f.entry is not None and levels[-1] < 10 * levels[0]:
             said.append(
                 f"{column} spans a factor of {levels[-1] / levels[0]:.1f}: "
                 "within less than a decade a power law looks like any other curve"
             )
-    corners = _empty_corners(f)
+    corners = empty_corners(*f.points.values(), *f.columns.values()) if len(f.columns) == 2 else []
     if corners and f.entry is not None:
         said.append(
             f"no run is near the corner of {' or of '.join(corners)}: the law is a guess there although each is in "
@@ -123,19 +149,12 @@ def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     return said
 
 
-def _empty_corners(f: Fitted) -> list[str]:
+def empty_corners(one: Array, other: Array, first: str, second: str) -> list[str]:
     """The corners of a box of two x with no run in the outer third of both ranges, in words."""
-    if len(f.columns) != 2:
-        return []
-    places = []
-    for values in f.points.values():
-        v = np.log(values)
-        places.append((v - v.min()) / max(float(np.ptp(v)), 1e-300))
-    (one, other), words = places, ("small", "large")
-    found = []
+    places = [(v - v.min()) / max(float(np.ptp(v)), 1e-300) for v in (np.log(one), np.log(other))]
+    found, words = [], ("small", "large")
     for a, b in itertools.product((0, 1), repeat=2):
-        if not ((np.abs(one - a) <= 1 / 3) & (np.abs(other - b) <= 1 / 3)).any():
-            first, second = f.columns.values()
+        if not ((np.abs(places[0] - a) <= 1 / 3) & (np.abs(places[1] - b) <= 1 / 3)).any():
             found.append(f"{words[a]} {first} and {words[b]} {second}")
     return found
 
@@ -159,15 +178,23 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
         return ["standard errors cannot be estimated: some combination of parameters leaves the curve unchanged"]
     if f.entry is None or f.problem is None:
         return []
-    said = []
-    allowed = f.unit * float(stats.t.ppf(0.975, f.free)) ** 2
-    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0]
-    if isinstance(f.problem, Power):
-        ends = {pairs[0][1]: power.mu_interval(f.problem, allowed)} if pairs else {}
+    from drscale.analysis import levels  # which imports the laws
+
+    said, means = [], levels.by_level(result)
+    judged, names = means.result, list(result.params)
+    own = fitted(judged)
+    allowed = own.unit * means.times(0.95) ** 2
+    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0 and judged.params[c].value > 0]
+    places = [names.index(e) for _, e in pairs]
+    if isinstance(own.problem, Power):
+        found = [power.mu_interval(own.problem, allowed)] if pairs else []
     else:
-        places = [list(result.params).index(e) for _, e in pairs]
-        found = profile.profile(*solved(f), allowed, places)
-        ends = {e: ends for (_, e), ends in zip(pairs, found, strict=True)}
+        found = profile.profile(*solved(own), allowed, places)
+    factors = means.widened(np.eye(len(names))[places], 0.95) if pairs else []
+    ends = {}
+    for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
+        middle, (least, most) = judged.params[e].value, f.limits[e]
+        ends[e] = tuple(np.clip(middle * (np.array([low, high]) / middle) ** factor, least, most))
     for _, exponent in pairs:
         low, high = ends[exponent]
         if high > 5 * low:

@@ -48,3 +48,15 @@ def settled(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value
     """
     rows = durations(table, curves, gain, value)
     return rows[rows["chosen"]].drop(columns=["steps", "gained", "chosen"]).reset_index(drop=True)
+
+
+def selected_in_warmup(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose measured weights are from before the end of their warm-up, when the rate had not reached its peak.
+
+    Such a run was never trained by its recipe's rate and is no measurement of the amount or the size it stands for.
+    """
+    rows = laws.done(table)
+    for column in ("best_step", "warmup"):
+        if column not in rows:
+            raise ValueError(f"table: no column {column!r}; it has {', '.join(map(str, rows.columns))}")
+    return rows[rows["best_step"] < rows["warmup"]]

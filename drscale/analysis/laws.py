@@ -24,6 +24,7 @@ __all__ = [
     "LawWarning",
     "additive_law",
     "broken_law",
+    "candidates",
     "data_law",
     "default_x",
     "diagnose",
@@ -35,6 +36,7 @@ __all__ = [
     "lack_of_fit",
     "numbers",
     "parameter_names",
+    "rivals",
     "size_law",
     "suited",
 ]
@@ -240,14 +242,30 @@ def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
     return dict(zip(wanted, given, strict=True))
 
 
-def suited(table: pd.DataFrame) -> Callable[..., Any]:
-    """The law that a table has levels for: the joint law, or that of whichever count takes more different values."""
+def candidates(table: pd.DataFrame) -> list[Callable[..., Any]]:
+    """The laws that a table has levels for: those of both counts, or that of whichever count takes more values."""
     rows = done(table)
     levels = {law: rows[default_x(law)].nunique() for law in (size_law, data_law) if default_x(law) in rows}
     if not levels:
         wanted = f"{default_x(size_law)} or {default_x(data_law)}"
         raise ValueError(f"the table has no column {wanted}; it has {', '.join(map(str, rows.columns))}")
-    return joint_law if len(levels) == 2 and min(levels.values()) > 2 else max(levels, key=levels.__getitem__)
+    both = len(levels) == 2 and min(levels.values()) > 2
+    return [joint_law, additive_law] if both else [max(levels, key=levels.__getitem__)]
+
+
+def suited(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
+    """The law that fits a table best, of those its columns suit; :func:`compare.choose` also says how clearly."""
+    from drscale.analysis import compare  # which imports this module
+
+    return compare.choose(table, y).law
+
+
+def rivals(law: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The other registered laws that could stand in a law's place."""
+    both = [joint_law, additive_law]
+    return (
+        [other for other in both if other is not law] if law in both else [broken_law] if law is not broken_law else []
+    )
 
 
 def default_x(law: Callable[..., Any]) -> str:

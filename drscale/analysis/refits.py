@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import lmfit
 import numpy as np
@@ -19,7 +19,7 @@ FEWEST = 10
 ROUNDS = 30
 
 
-def draws(result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "run", seed: int = 0) -> pd.DataFrame:
+def draws(result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "level", seed: int = 0) -> pd.DataFrame:
     """Refit to runs drawn with replacement; a row a draw, a column a parameter.
 
     ``unit="level"`` draws whole levels of x (for a law of two, its distinct points), right when runs at one x share an
@@ -39,7 +39,7 @@ def query_draws(
     draws: int = 4000,
     *,
     runs: bool = False,
-    unit: Unit = "run",
+    unit: Unit = "level",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Refit to what the runs would have measured with other queries; a row a draw, a column a parameter.
@@ -67,7 +67,7 @@ def curve(
     result: lmfit.model.ModelResult,
     draws: int | pd.DataFrame = 0,
     *,
-    unit: Unit = "run",
+    unit: Unit = "level",
     seed: int = 0,
     name: str = "",
 ) -> Curve:
@@ -114,6 +114,12 @@ def _frame(result: lmfit.model.ModelResult, p: Separable, found: Found, unit: st
     return frame
 
 
+def check_unit(unit: str) -> None:
+    """ValueError unless ``unit`` is what can be drawn, or counts once."""
+    if unit not in get_args(Unit):
+        raise ValueError(f"unit={unit!r}: allowed are 'run', 'level'")
+
+
 def _check_draws(draws: int) -> None:
     if draws < FEWEST:
         raise ValueError(f"draws={draws}: at least {FEWEST}")
@@ -121,8 +127,7 @@ def _check_draws(draws: int) -> None:
 
 def _counts(f: Fitted, draws: int, unit: str, rng: np.random.Generator) -> Array:
     """How often each run is drawn, a row a draw; only draws that the law can be fitted to."""
-    if unit not in ("run", "level"):
-        raise ValueError(f"unit={unit!r}: allowed are 'run', 'level'")
+    check_unit(unit)
     _check_draws(draws)
     place = f.levels
     # Distinct points, and for a law of two distinct values of each: a column says which runs stand there.

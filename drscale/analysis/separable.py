@@ -154,7 +154,7 @@ def _better(one: Found, other: Found) -> Found:
 def candidates(p: Separable) -> Array:
     """A grid over the bounds of t, coarse enough to be scanned for every resample; (points, k)."""
     family = p.family
-    counts = {1: (80,), 2: (12, 12), 4: (8, 10, 8, 4)}[len(family.own)]
+    counts = {1: (80,), 2: (12, 12), 3: (10, 10, 8), 4: (8, 10, 8, 4)}[len(family.own)]
     axes = [np.linspace(low, high, n) for low, high, n in zip(p.low, p.high, counts, strict=False)]
     if family.share:
         axes.append(np.array([-12.0, -5.0, -2.0, -0.7, 0.0, 0.7, 2.0, 5.0, 12.0]))

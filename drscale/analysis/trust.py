@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, get_args
 
 import lmfit
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from drscale.analysis import laws, power, profile, refits
+from drscale.analysis import laws, levels, power, profile, refits
 from drscale.analysis.columns import TooFewLevels, check_level
 from drscale.analysis.fitted import Fitted, name_of, outside, solved
 from drscale.analysis.laws import Columns, LawWarning
@@ -20,14 +20,17 @@ from drscale.analysis.power import Array, Power
 from drscale.analysis.refits import curve, draws, query_draws
 
 __all__ = [
+    "basis",
     "curve",
     "draws",
     "holdout",
     "intervals",
+    "local_exponents",
     "parameters",
     "plateau",
     "predict",
     "query_draws",
+    "reach",
     "stderr",
     "summary",
 ]
@@ -41,44 +44,79 @@ def intervals(
     level: float = 0.95,
     *,
     draws: int = 1000,
-    unit: refits.Unit = "run",
+    unit: refits.Unit = "level",
     seed: int = 0,
 ) -> pd.DataFrame:
     """An interval for each parameter: name, value, low, high, note.
 
     "profile" is where the refitted sum of squares rises too far (F test), "stderr" the symmetric one, "bootstrap" the
-    middle of what :func:`draws` gives. An interval that ends at a parameter's bound says so in ``note``.
+    middle of what :func:`draws` gives. ``unit="level"`` fits the means of the runs at each x, so that an error which
+    they share is counted, and takes the wider interval where levels scatter unequally or miss the curve together
+    (:mod:`drscale.analysis.levels`); "run" takes all runs as independent. An interval that ends at a parameter's bound
+    says so in ``note``.
     """
     f, names = laws.fitted(result), list(result.params)
     check_level(level)
-    t = float(stats.t.ppf(0.5 + level / 2, f.free))
-    values = [result.params[n] for n in names]
-    if method == "stderr":
-        pairs = [(p.value - t * stderr(p), p.value + t * stderr(p)) for p in values]
-    elif method == "profile" and f.problem is not None:
-        if isinstance(f.problem, Power):
-            found = list(power.profile(f.problem, f.unit * t**2).values())
-        else:
-            found = profile.profile(*solved(f), f.unit * t**2)
-        # Without scatter the interval is a point, known to rounding only.
-        pairs = [(min(low, p.value), max(high, p.value)) for (low, high), p in zip(found, values, strict=True)]
-    elif method == "profile":
-        traced = result.conf_interval(sigmas=[level])
-        pairs = [(traced[n][0][1], traced[n][-1][1]) for n in names]
-    elif method == "bootstrap" and f.problem is not None:
+    refits.check_unit(unit)
+    if method not in get_args(Method):
+        raise ValueError(f"method={method!r}: allowed are 'profile', 'bootstrap', 'stderr'")
+    if method == "bootstrap" and f.problem is None:
+        known = ", ".join(name_of(law) for law in laws.LAWS)
+        raise ValueError(f"method='bootstrap': only for {known}; use 'profile' or 'stderr'")
+    if method == "bootstrap":
         sample = refits.draws(result, draws, unit, seed).to_numpy()
         low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         pairs = list(zip(low.tolist(), high.tolist(), strict=True))
-    elif method == "bootstrap":
-        known = ", ".join(name_of(law) for law in laws.LAWS)
-        raise ValueError(f"method='bootstrap': only for {known}; use 'profile' or 'stderr'")
     else:
-        raise ValueError(f"method={method!r}: allowed are 'profile', 'bootstrap', 'stderr'")
+        pairs = _ends(result, method, level) if unit == "run" else _wide_ends(result, method, level)
     rows = [
         (n, result.params[n].value, low, high, _bound_note(f, n, low, high))
         for n, (low, high) in zip(names, pairs, strict=True)
     ]
     return pd.DataFrame(rows, columns=["name", "value", "low", "high", "note"])
+
+
+def _ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
+    """The interval of each parameter with what was fitted taken as independent."""
+    f, values = laws.fitted(result), list(result.params.values())
+    t = float(stats.t.ppf(0.5 + level / 2, f.free))
+    if method == "stderr":
+        return [(p.value - t * stderr(p), p.value + t * stderr(p)) for p in values]
+    if f.problem is None:
+        traced = result.conf_interval(sigmas=[level])
+        return [(traced[p.name][0][1], traced[p.name][-1][1]) for p in values]
+    if isinstance(f.problem, Power):
+        found = list(power.profile(f.problem, f.unit * t**2).values())
+    else:
+        found = profile.profile(*solved(f), f.unit * t**2)
+    # Without scatter the interval is a point, known to rounding only.
+    return [(min(low, p.value), max(high, p.value)) for (low, high), p in zip(found, values, strict=True)]
+
+
+def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
+    """The interval of each parameter by the level means, as wide as their errors ask for."""
+    f, means = laws.fitted(result), levels.by_level(result)
+    factors = means.widened(np.eye(len(f.limits)), level)
+    found = []
+    for (low, high), factor, (name, p) in zip(
+        _ends(means.result, method, level), factors, means.result.params.items(), strict=True
+    ):
+        middle, own = float(p.value), float(result.params[name].value)
+        if method == "profile" and levels.logarithmic(f, name) and middle > 0:
+            with np.errstate(over="ignore", divide="ignore"):
+                low, high = (float(middle * np.exp(factor * (np.log(end) - np.log(middle)))) for end in (low, high))
+        else:
+            low, high = (middle + factor * (end - middle) for end in (low, high))
+        if method == "profile":
+            least, most = f.limits[name]
+            low, high = min(max(low, least), own), max(min(high, most), own)
+        found.append((low, high))
+    return found
+
+
+def basis(result: lmfit.model.ModelResult) -> str:
+    """What intervals by level rest on, in a sentence: levels, runs, degrees of freedom, and what so few cannot show."""
+    return str(levels.by_level(result))
 
 
 def stderr(p: lmfit.Parameter) -> float:
@@ -102,31 +140,36 @@ def predict(
     runs: npt.ArrayLike = 1,
     warn: bool = True,
     method: Literal["profile", "stderr"] = "profile",
+    unit: refits.Unit = "level",
 ) -> pd.DataFrame:
     """The fitted curve at each x: fit, band_low and band_high for the curve, low and high for a measured value.
 
     For a law of two arguments ``x`` is a mapping or a frame, by the law's names (N, D) or by the fitted columns. A
     measured value is the mean of ``runs`` new runs, a number or one a point. ``extrapolated`` marks points outside the
     fitted range, of a law of two of either, and ``outside`` says of which; there the intervals hold only as far as the
-    law itself does. ``method="stderr"`` takes the band from the standard errors: symmetric, and at once.
+    law itself does. ``method="stderr"`` takes the band from the standard errors: symmetric, and at once. ``unit`` is as
+    for :func:`intervals`; by level a measured value has the error that the runs of its level share, too.
     """
     f = laws.fitted(result)
     at = _points(f, x)
     check_level(level)
-    if np.min(runs) < 1:
+    refits.check_unit(unit)
+    many = np.broadcast_to(np.asarray(runs, dtype=float), next(iter(at.values())).shape)
+    if many.min() < 1:
         raise ValueError(f"runs={runs!r}: at least 1")
-    t = float(stats.t.ppf(0.5 + level / 2, f.free))
     height = np.asarray(result.eval(**at), dtype=float)
-    if method == "profile" and isinstance(f.problem, Power):
-        low, high = power.curve_interval(f.problem, at[next(iter(at))], f.unit * t**2)
-    elif method == "profile" and f.problem is not None:
-        p, found = solved(f)
-        low, high = profile.heights(p, found, np.log(np.array(list(at.values()))) - p.origin[:, None], f.unit * t**2)
+    if unit == "run":
+        low, high = _band(result, at, level, method)
+        noise = float(stats.t.ppf(0.5 + level / 2, f.free)) * f.sigma / np.sqrt(many)
     else:
-        half = np.asarray(result.eval_uncertainty(sigma=level, **at), dtype=float)
-        low, high = height - half, height + half
+        means = levels.by_level(result)
+        middle = np.asarray(means.result.eval(**at), dtype=float)
+        factor = means.widened(levels.slopes_of(means.result, at), level)
+        low, high = (middle + factor * (end - middle) for end in _band(means.result, at, level, method))
+        low = np.maximum(low, f.limits["delta"][0]) if f.entry is not None else low
+        noise = means.times(level) * means.noise(at, many, level)
     low, high = np.minimum(low, height), np.maximum(high, height)
-    noise = t * f.sigma / np.sqrt(runs) * (1.0 if f.space == "linear" else height)
+    noise = noise * (1.0 if f.space == "linear" else height)
     beyond = {a: (v < f.points[a].min()) | (v > f.points[a].max()) for a, v in at.items()}
     extrapolated = np.logical_or.reduce(list(beyond.values()))
     if warn and extrapolated.any():
@@ -145,6 +188,20 @@ def predict(
     if len(at) > 1:
         frame["outside"] = [", ".join(f.columns[a] for a in at if beyond[a][i]) for i in range(len(frame))]
     return frame
+
+
+def _band(result: lmfit.model.ModelResult, at: dict[str, Array], level: float, method: str) -> tuple[Array, Array]:
+    """The interval of the curve's height at each point, with what was fitted taken as independent."""
+    f = laws.fitted(result)
+    allowed = f.unit * float(stats.t.ppf(0.5 + level / 2, f.free)) ** 2
+    if method == "profile" and isinstance(f.problem, Power):
+        return power.curve_interval(f.problem, at[next(iter(at))], allowed)
+    if method == "profile" and f.problem is not None:
+        p, found = solved(f)
+        return profile.heights(p, found, np.log(np.array(list(at.values()))) - p.origin[:, None], allowed)
+    height = np.asarray(result.eval(**at), dtype=float)
+    half = np.asarray(result.eval_uncertainty(sigma=level, **at), dtype=float)
+    return height - half, height + half
 
 
 def _points(f: Fitted, x: Any) -> dict[str, Array]:
@@ -187,14 +244,16 @@ def holdout(
     *,
     above: Above = None,
     level: float = 0.95,
+    unit: refits.Unit = "level",
     **options: Any,
 ) -> pd.DataFrame:
     """Fit to the runs at x <= ``above`` and compare the curve with what was measured beyond; a row a level of x.
 
     ``above=None`` holds out the largest level of the first x. For a law of two arguments ``above`` says by name where
     to cut, as in ``{"D": 8448}``; a run beyond any cut is held out. ``error`` is (predicted - measured) / measured,
-    ``inside`` says whether the mean of the measured runs lies in its prediction interval. ``options`` go to
-    :func:`laws.fit`.
+    ``inside`` says whether the mean of the measured runs lies in its prediction interval, by ``unit`` as
+    :func:`predict` has it. ``naive`` is the mean of the nearest level that was fitted, repeated, and ``naive_error``
+    its error: what needs no law. ``options`` go to :func:`laws.fit`, as ``start`` for a law of your own.
     """
     columns = laws.columns_of(law, x)
     within, rest = parted(table, columns, y, above)
@@ -203,16 +262,86 @@ def holdout(
         result = laws.fit(within, law, columns, y, **options)
     except TooFewLevels as e:
         raise TooFewLevels(f"without what is held out, {e}") from e
-    levels = rest.groupby(names if len(names) > 1 else names[0])[y].agg(["size", "mean"]).reset_index()
+    found = rest.groupby(names)[y].agg(["size", "mean"]).reset_index()
+    p, measured = predict(result, found, level, runs=found["size"], warn=False, unit=unit), found["mean"]
+    naive = _nearest(within, found, names, y)
+    told = {"runs": found["size"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
+    told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}
+    return found[names].assign(**told, naive=naive, naive_error=naive / measured - 1)
+
+
+def _nearest(within: pd.DataFrame, points: pd.DataFrame, names: list[str], y: str) -> Array:
+    """The mean of the fitted level nearest to each point, by the logarithms of x in units of their range."""
+    known = within.groupby(names)[y].mean().reset_index()
+    both = np.log(pd.concat([known[names], points[names]]).to_numpy(dtype=float))
+    both = both / np.maximum(np.ptp(both, axis=0), 1e-12)
+    old, new = both[: len(known)], both[len(known) :]
+    return known[y].to_numpy(dtype=float)[((new[:, None] - old) ** 2).sum(-1).argmin(1)]
+
+
+def reach(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    x: str | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    shares: Iterable[float] = (1.0, 0.1),
+    level: float = 0.95,
+    **options: Any,
+) -> pd.DataFrame:
+    """Predict the largest x from all smaller ones, and from those up to a tenth of it; a row a cut.
+
+    Holding out the largest level alone tests little where the one before it is close. For a law of one argument;
+    ``shares`` of the largest x are where to cut, 1 for the largest level alone. Where too few levels are left, the cut
+    is the least that the law can be fitted below. Columns: cut (the largest x fitted), beyond (how many times farther
+    the largest is), and those of :func:`holdout`.
+    """
+    column = laws.default_x(law) if x is None else x
+    sizes = np.unique(laws.numbers(table, column, y)[0])
     rows = []
-    for count in sorted(set(levels["size"])):  # a prediction interval is for the mean of so many runs
-        some = levels[levels["size"] == count]
-        p = predict(result, some, level, runs=int(count), warn=False).set_index(some.index)
-        measured = some["mean"]
-        told = {"runs": some["size"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
-        told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}
-        rows.append(some[names].assign(**told))
-    return pd.concat(rows).sort_index()
+    for share in shares:
+        if not 0 < share <= 1:
+            raise ValueError(f"shares={share!r}: a share of the largest {column}, above 0 and at most 1")
+        cuts = (
+            sizes[:-1]
+            if (start := np.searchsorted(sizes[:-1], share * sizes[-1], side="right")) == 0
+            else sizes[start - 1 : -1]
+        )
+        for cut in cuts:
+            try:
+                last = holdout(table, law, column, y, above=float(cut), level=level, warn=False, **options).tail(1)
+            except TooFewLevels:
+                if cut == cuts[-1]:
+                    raise
+                continue
+            rows.append(last.assign(cut=cut, beyond=sizes[-1] / cut))
+            break
+    frame = pd.concat(rows, ignore_index=True).drop_duplicates("cut", ignore_index=True)
+    return frame[["cut", "beyond", *(c for c in frame if c not in ("cut", "beyond"))]]
+
+
+def local_exponents(table: pd.DataFrame, x: str, y: str, level: float = 0.95) -> pd.DataFrame:
+    """The exponent between each two neighbouring levels of x, -d log y / d log x of their means, a row a step.
+
+    A power law without a floor has one exponent everywhere, with a floor it falls as x grows; exponents that rise and
+    then fall belong to neither. Columns: from, to, exponent, low, high; the interval is that of the seeds' scatter,
+    pooled over levels and missing where no level has two runs.
+    """
+    check_level(level)
+    values, heights = laws.numbers(table, x, y)
+    logs = pd.Series(np.log(heights)).groupby(values)
+    means, counts = logs.mean(), logs.size()
+    if len(means) < 2:
+        raise ValueError(f"column {x!r} has {len(means)} different value: at least 2")
+    free = int((counts - 1).sum())
+    variance = float(((logs.size() - 1) * logs.var().fillna(0.0)).sum()) / free if free else np.nan
+    width = np.diff(np.log(means.index.to_numpy(dtype=float)))
+    slope = -np.diff(means.to_numpy()) / width
+    noise = np.sqrt(variance * (1 / counts.to_numpy()[1:] + 1 / counts.to_numpy()[:-1])) / width
+    half = float(stats.t.ppf(0.5 + level / 2, free)) * noise if free else np.full(len(slope), np.nan)
+    ends = means.index.to_numpy()
+    told = {"from": ends[:-1], "to": ends[1:], "exponent": slope, "low": slope - half, "high": slope + half}
+    return pd.DataFrame(told)
 
 
 def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -241,27 +370,36 @@ def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above
     return rows[~out], rows[out]
 
 
-def parameters(result: lmfit.model.ModelResult, level: float = 0.95, method: Method = "profile") -> pd.DataFrame:
-    """The parameters as a table for a paper: name, value, stderr, low, high, unit, note, and R² as the last row."""
-    f, frame = laws.fitted(result), intervals(result, method, level)
+def parameters(
+    result: lmfit.model.ModelResult, level: float = 0.95, method: Method = "profile", *, unit: refits.Unit = "level"
+) -> pd.DataFrame:
+    """The parameters as a table for a paper: name, value, stderr, low, high, unit, note, and R² as the last row.
+
+    ``unit`` is as for :func:`intervals`, whose intervals these are; ``stderr`` takes runs as independent.
+    """
+    f, frame = laws.fitted(result), intervals(result, method, level, unit=unit)
     frame.insert(2, "stderr", [stderr(p) for p in result.params.values()])
-    units = f.entry.units if f.entry is not None else {}
-    words = {"x": _unit_of_x(f.x_name), "y": _unit_of(f.y_name)}
-    frame.insert(5, "unit", [words.get(u := units.get(n, ""), u) for n in frame["name"]])
+    frame.insert(5, "unit", [_unit_of_parameter(f, n) for n in frame["name"]])
     r2 = {"name": "R2", "value": laws.goodness(result)["R2"], "unit": "", "note": ""}
     return pd.concat([frame, pd.DataFrame([r2])], ignore_index=True)
 
 
-def _unit_of_x(column: str) -> str:
+def _unit_of_parameter(f: Fitted, name: str) -> str:
+    """The unit in words: that of its own column, so that a B of tokens is no number of pairs."""
+    unit = f.entry.units.get(name, "") if f.entry is not None else ""
+    if f.entry is None or not unit:
+        return ""
+    if unit == "y":
+        return "nats" if f.y_name.endswith(("entropy", "calibrated")) else ""
+    places = dict(zip([n for n in f.entry.units if n != "delta"], f.entry.family.unit, strict=True))
+    column = list(f.columns.values())[places[name] or 0]
     return "parameters" if column.startswith("params_") else "pairs" if column == "train_pairs" else column
 
 
-def _unit_of(y: str) -> str:
-    return "nats" if y.endswith(("entropy", "calibrated")) else ""
-
-
-def summary(results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95) -> pd.DataFrame:
-    """Several fitted laws, a row each, in the columns of the papers' tables, with profile intervals.
+def summary(
+    results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95, *, unit: refits.Unit = "level"
+) -> pd.DataFrame:
+    """Several fitted laws, a row each, in the columns of the papers' tables, with profile intervals by ``unit``.
 
     Columns: name, then for a size law or a data law coefficient, exponent and delta, for the others every parameter by
     its name, each with ``_low`` and ``_high``, and r2.
@@ -272,7 +410,7 @@ def summary(results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95)
         f = laws.fitted(result)
         if f.problem is None:
             raise ValueError(f"results[{name!r}]: not a fit of {', '.join(name_of(law) for law in laws.LAWS)}")
-        frame = intervals(result, level=level)
+        frame = intervals(result, level=level, unit=unit)
         columns = ["coefficient", "exponent", "delta"] if isinstance(f.problem, Power) else list(frame["name"])
         for column, (value, low, high) in zip(columns, frame[["value", "low", "high"]].to_numpy(), strict=True):
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
