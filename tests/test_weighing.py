@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from drscale.analysis.weighing import from_line
+from drscale.show.weights import line_figure
 
 FIXED = {"0": (1.0, 3.0), "0.5": (1.2, 2.5), "1": (1.6, 2.2)}
 
@@ -56,3 +57,17 @@ def test_a_table_with_gaps_is_refused() -> None:
         from_line(table, list(FIXED), "x", "z")
     with pytest.raises(ValueError, match="2 of them"):
         from_line(table[table["seed"] < 2], list(FIXED), "x", "y")
+
+
+def test_the_line_of_fixed_weights_is_drawn_whole_inside_and_dashed_beyond() -> None:
+    fig = line_figure(
+        runs({"steered": (2.0, 2.0)}, noise=0.0, shared=0.0), list(FIXED), "x", "y", words=("one", "other")
+    )
+    inside, before, behind = (t for t in fig.data if t.mode == "lines")
+    assert np.allclose(np.column_stack([inside.x, inside.y]), sorted(FIXED.values()))
+    assert inside.line.dash is None
+    assert before.line.dash == behind.line.dash == "4px,3px"
+    assert (behind.x[-1], behind.y[-1]) == pytest.approx((2.0, 1.9))
+    names = {t.name: list(t.text) for t in fig.data if t.mode == "markers+text"}
+    assert names == {"fixed": list(FIXED), "steered": ["steered"]}
+    assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == ("one", "other")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from scipy import stats
 
 from drscale.analysis import controller
 from drscale.recipe import FIRST_VARIANT, Recipe
@@ -61,6 +62,53 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     fig.update_xaxes(title=style.AXES["step"], row=rows, col=1)
     fig.update_annotations(x=0, xanchor="left", font_size=13)
     fig.update_layout(title="Weight of the robustness loss", margin={"t": 64})
+    return fig
+
+
+def line_figure(
+    runs: pd.DataFrame,
+    fixed: Sequence[str],
+    x: str,
+    y: str,
+    *,
+    by: str = "arm",
+    words: tuple[str, str] = ("", ""),
+    dark: bool = False,
+) -> go.Figure:
+    """Draw the line that fixed weights span, from mean to mean, and the other arms beside it; both axes are losses.
+
+    Bars are 95% intervals of the mean over an arm's runs (Student's t), one a seed. Beyond the outer weights the line
+    is an extrapolation and dashed. ``words`` name the axes; for distances from the line see
+    :func:`drscale.analysis.weighing.from_line`.
+    """
+    means = runs.groupby(by)[[x, y]].agg(["mean", "sem", "size"])
+    reach = {name: means[name]["sem"] * stats.t.ppf(0.975, means[name]["size"] - 1) for name in (x, y)}
+    ends = means.loc[list(fixed)].sort_values((x, "mean"))
+    xs, ys = ends[x]["mean"].to_numpy(), ends[y]["mean"].to_numpy()
+    c, fig = style.colours(dark), go.Figure()
+    line = {"color": c["ink"], "width": 1.5}
+    fig.add_trace(lines.scatter(xs, ys, "fixed weights", "lines", line=line, hoverinfo="skip", showlegend=True))
+    centre = means[x]["mean"]
+    for a, b, end in ((0, 1, min(centre.min(), xs[0])), (-1, -2, max(centre.max(), xs[-1]))):
+        there = ys[a] + (ys[b] - ys[a]) / (xs[b] - xs[a]) * (end - xs[a])
+        dashed = line | {"dash": lines.DASH}
+        fig.add_trace(lines.scatter([xs[a], end], [ys[a], there], "", "lines", line=dashed, hoverinfo="skip"))
+    others = [arm for arm in means.index if arm not in fixed]
+    for kind, arms in (("fixed", list(ends.index)), ("steered", others)):
+        colour, symbol = (c["ink"], "circle") if kind == "fixed" else style.series(1, dark)
+        part = means.loc[arms]
+        bars = {
+            f"error_{axis}": {"array": reach[name].loc[arms], "color": colour, "thickness": 1, "width": 3}
+            for axis, name in (("x", x), ("y", y))
+        }
+        marker = {"color": colour, "symbol": symbol, "size": 9}
+        where = "top right" if kind == "fixed" else "bottom left"
+        look = {"marker": marker, "text": arms, "textposition": where, "textfont": {"color": colour}, **bars}
+        fig.add_trace(lines.scatter(part[x]["mean"], part[y]["mean"], kind, "markers+text", **look))
+    fig.update_layout(template=style.template(dark), height=440, width=760)
+    room = 0.2 * (centre.max() - centre.min())  # for the names beside the outer arms
+    fig.update_xaxes(title=words[0] or x, range=[centre.min() - 1.2 * room, centre.max() + room])
+    fig.update_yaxes(title=words[1] or y)
     return fig
 
 
