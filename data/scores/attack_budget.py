@@ -1,8 +1,8 @@
-"""The attack by words and size: each model of data/runs/docs-attack attacked with 1 to 20 words, with and without a floor.
+"""The attack by words and size: each model of data/runs/docs-attack attacked with 1 to 20 words.
 
-Among the 17,915 passages of training and test, on 100 queries and nine documents each; white box (gradient) and, without a floor, the
-black box of a surrogate (L2H48, another seed). Models that are not there are trained first. Interrupt it as you like:
-a model's rows are written when it is done, and it goes on with the next.
+Among the 17,915 passages of training and test, on 100 queries and nine documents each; white box (gradient) and,
+without a floor, the black box of a surrogate (L2H48, another seed). Models that are not there are trained first.
+Interrupt it as you like: a model's rows are written when it is done, and it goes on with the next.
 
     python data/scores/attack_budget.py
 """
