@@ -148,8 +148,8 @@ def success(
 def success_change(
     rows: pd.DataFrame,
     of: str,
-    before: object,
-    after: object,
+    before: Any,
+    after: Any,
     k: int = 10,
     by: str | Sequence[str] = ("passages",),
     level: float = 0.95,
