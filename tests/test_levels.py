@@ -110,7 +110,7 @@ def test_a_level_counts_once_however_many_runs_it_has():
 @pytest.mark.parametrize("few", [False, True])
 def test_the_benchmark_of_coverage_asks_what_trust_answers(name, kind, few):
     kind = "five levels, two, half shared" if few else kind
-    world, points, runs = coverage.tables_of(name, kind, 12, seed=3)
+    world, points, runs = coverage.tables_of(name, kind, 6, seed=3)
     held = coverage.covered(world, points, runs)
     (column,), many = points.columns, runs.shape[2]
     truth, exponent = world.truth, world.exponents[0]
@@ -137,10 +137,11 @@ def test_the_benchmark_agrees_for_a_law_of_two_and_prints_its_table(capsys):
         for name in ("mu", "eta"):
             assert held[name, "level"][i] == (ends.loc[name, "low"] <= world.truth[name] <= ends.loc[name, "high"])
     assert len(coverage.KINDS) >= 9
-    coverage.main(["--tables", "4"])
+    assert list(coverage.WORLDS) == ["size", "data", "joint"]
+    coverage.main(["--tables", "4", "--laws", "size"])
     printed = capsys.readouterr().out
-    assert all(f"{name} law" in printed for name in ("size", "data", "joint"))
-    assert all(printed.count(kind) >= 3 for kind in coverage.KINDS)
+    assert printed.startswith("\nsize law, 4 tables a row")
+    assert all(kind in printed for kind in coverage.KINDS)
 
 
 def test_the_hold_out_stands_beside_what_needs_no_law():
