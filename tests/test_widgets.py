@@ -588,11 +588,19 @@ def test_watch_draws_the_curve_and_hands_the_result_back():
 
 
 def test_watch_stops_at_the_button():
-    watched = watch(lambda **told: train_with(**told, steps=10_000, pause=0.005), steps=10_000)
-    time.sleep(0.1)
+    first, pressed = threading.Event(), threading.Event()
+
+    def train(note, stopped):
+        note(1, {"loss": 1.0})
+        first.set()
+        return pressed.wait(60) and stopped()
+
+    watched = watch(train, steps=10_000)
+    assert first.wait(60)
     assert not watched.button.disabled
     watched.button.click()
-    assert 0 < watched.result(10) < 10_000
+    pressed.set()
+    assert watched.result(60) is True
     assert watched.label.value.startswith("stopped")
 
 
