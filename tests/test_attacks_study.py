@@ -18,10 +18,11 @@ from drscale.attacks.study import (
     side_by_side,
     summary,
     within,
+    within_budget,
 )
 from drscale.attacks.surrogate import train_surrogate
 from drscale.attacks.synonyms import Given
-from drscale.attacks.words import Attack, attack_texts, within_budget
+from drscale.attacks.words import Attack, attack_texts
 from drscale.encoder import build, minilm
 from drscale.evaluation.entropy import negative_table
 from drscale.evaluation.score import score

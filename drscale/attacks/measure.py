@@ -20,9 +20,10 @@ from drscale.attacks.study import (
     reranked,
     summary,
     within,
+    within_budget,
 )
 from drscale.attacks.synonyms import Synonyms, synonyms
-from drscale.attacks.words import STANDARD, Attack, Method, within_budget
+from drscale.attacks.words import STANDARD, Attack, Method
 from drscale.encoder import BiEncoder
 from drscale.evaluation.entropy import (
     NEGATIVES,
@@ -297,7 +298,7 @@ def budget_curve(
     """Attack the same documents with more and more words, floors and methods: what tells models apart.
 
     One attack a method and floor, with the largest number of words, serves all smaller ones
-    (:func:`words.within_budget`). A row a method, floor ("none" or its number), number of words and measure, with
+    (:func:`study.within_budget`). A row a method, floor ("none" or its number), number of words and measure, with
     ``mean``, ``low``, ``high`` (95%, bootstrap over queries) and ``queries``. Measures are those of
     :func:`study.summary` and the entropies of the positive among the attacked documents alone: ``entropy:clean``,
     ``entropy`` (attacked) and ``damage``, their difference (nats; calibrated by ``temperature``). ``surrogate=`` goes

@@ -98,6 +98,17 @@ def chinese(run: str, synonyms: Synonyms) -> list[tuple[int, str]]:
     return found
 
 
+def check_words(passages: Sequence[str], source: Synonyms, same_part: bool) -> None:
+    """ValueError if it is the source that left nothing to swap: a success of 0 would look like robustness."""
+    words = sorted({word.lower() for text in passages for _, word in words_of(text, source)})
+    if not any(source.of(words, same_part).values()):
+        some = f"as {', '.join(map(repr, words[:3]))}" if words else "for it finds no words that it knows"
+        raise ValueError(
+            f"synonyms {source.source!r}: no substitute for any word of the {len(passages)} passages, {some}; "
+            "give a source in their language"
+        )
+
+
 def count(text: str, synonyms: Synonyms, end: int) -> int:
     """How many words a text has up to a character; in Chinese a character that is in no known word counts as one."""
     plain = len(RUN.findall(_without_chinese(text), 0, end))

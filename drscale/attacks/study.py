@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drscale.attacks.spots import swapped
 from drscale.attacks.synonyms import Synonyms
 from drscale.attacks.target import target
 from drscale.attacks.words import STANDARD, Attack, attack_texts
@@ -215,8 +216,38 @@ def _ranked(encoded: Encoded, places: np.ndarray, own: np.ndarray, frame: pd.Dat
     return {"rank_before": before, "rank_after": np.where(frame["changed"], np.minimum(before, after), before)}
 
 
+def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
+    """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
+
+    The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
+    an attack with that budget. Where no floor was asked for, nobody has judged the shorter texts and their similarity
+    is missing.
+    """
+    asked = attacked.attrs["attack"]
+    if not 1 <= words <= asked["words"]:
+        raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
+    rows = []
+    for row in attacked.to_dict("records"):
+        kept = np.argsort(np.asarray(row["step_encodings"], dtype=np.int64), kind="stable")
+        if len(kept) >= words:
+            last, kept = kept[words - 1], np.sort(kept[:words])
+            shorter = len(kept) < len(row["swaps"])
+            row["score_after"], row["encodings"] = row["step_scores"][last], row["step_encodings"][last]
+            judged = row["step_similarities"]
+            row["similarity"] = row["similarity"] if not shorter else judged[last] if len(judged) else math.nan
+            for name in ("swaps", "places", "step_scores", "step_similarities", "step_encodings"):
+                row[name] = [row[name][k] for k in kept if len(row[name])]
+            pairs = (str(swap).partition(" -> ") for swap in row["swaps"])
+            swaps = [(at, old, new) for at, (old, _, new) in zip(row["places"], pairs, strict=True)]
+            row["words_changed"], row["attacked"] = len(kept), swapped(row["original"], swaps)
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=attacked.columns).astype(attacked.dtypes)
+    frame.attrs = {**attacked.attrs, "attack": {**asked, "words": words}}
+    return frame
+
+
 def reranked(attacked: pd.DataFrame, collection: Collection, encoded: Encoded) -> pd.DataFrame:
-    """The same rows with their ranks counted anew, for scores that are others now (:func:`words.within_budget`)."""
+    """The same rows with their ranks counted anew, for scores that are others now (:func:`within_budget`)."""
     rows = [
         np.asarray(pc.index_in(pa.array(attacked[column]), value_set=table["id"].combine_chunks()))
         for column, table in (("query", collection.queries), ("passage", collection.passages))

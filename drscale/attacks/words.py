@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from drscale.attacks import importance
-from drscale.attacks.spots import Spot, count, spots, swapped, words_of
+from drscale.attacks.spots import Spot, check_words, count, spots, swapped
 from drscale.attacks.synonyms import Synonyms, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
@@ -66,9 +66,8 @@ class Attack:
 
     def __str__(self) -> str:
         """What records and caches keep; the rule is named where it is not the usual one."""
-        hidden = ("rule", "eps") if self.rule == "all" else ()
-        parts = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden)
-        return f"Attack({', '.join(parts)})"
+        shown = [f.name for f in fields(self) if self.rule != "all" or f.name not in ("rule", "eps")]
+        return f"Attack({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -83,10 +82,8 @@ class Attack:
         if self.rule not in get_args(Rule):
             raise ValueError(f"Attack.rule={self.rule!r}: allowed are {', '.join(get_args(Rule))}")
         if self.rule == "nearest" and (self.method not in STEERED or not self.eps > 0):
-            raise ValueError(
-                f"Attack.rule='nearest': method={self.method!r} and eps={self.eps}; the method must be one of "
-                f"{', '.join(STEERED)}, and eps above 0"
-            )
+            allowed = f"allowed are {', '.join(STEERED)} and eps above 0"
+            raise ValueError(f"Attack.rule='nearest': method={self.method!r} and eps={self.eps}; {allowed}")
 
     def budget(self, words: int) -> int:
         """How many of so many words may be swapped."""
@@ -152,10 +149,9 @@ def attack_texts(
     Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
     each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
     ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays as it is
-    and says so; where the source knows no substitute for any word there is a ValueError. ``step_scores``,
-    ``step_similarities`` (with a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once
-    it was made; the later a swap, the more encodings (:func:`within_budget` reads them). What was asked for stands in
-    ``attrs``.
+    and says so; a source that knows no substitute for any word is refused. ``step_scores``, ``step_similarities`` (with
+    a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once it was made; the later a
+    swap, the more encodings (:func:`study.within_budget`). What was asked for stands in ``attrs``.
     """
     aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
@@ -191,7 +187,7 @@ def attack_texts(
             swappable += sum(bool(p.slots) for p in plans)
             bar.update(len(some))
     if not swappable:
-        _check_words(passages, known, attack.same_part)
+        check_words(passages, known, attack.same_part)
     frame = pd.DataFrame(rows).assign(source=known.source, method=attack.method)
     frame.attrs = {
         "attack": {**asdict(attack), "constraints": list(attack.constraints)},
@@ -215,17 +211,6 @@ def _check_means(
         raise ValueError("method='hinge': give rivals, the scores of the top of each query's list")
     if attack.floor is not None and similarity is None:
         raise ValueError(f"floor={attack.floor}: needs similarity, an encoder to judge it; or floor=None")
-
-
-def _check_words(passages: Sequence[str], source: Synonyms, same_part: bool) -> None:
-    """ValueError if it is the source that left nothing to swap: a success of 0 would look like robustness."""
-    words = sorted({word.lower() for text in passages for _, word in words_of(text, source)})
-    if not any(source.of(words, same_part).values()):
-        some = f"as {', '.join(map(repr, words[:3]))}" if words else "for it finds no words that it knows"
-        raise ValueError(
-            f"synonyms {source.source!r}: no substitute for any word of the {len(passages)} passages, {some}; "
-            "give a source in their language"
-        )
 
 
 def plan(
@@ -391,36 +376,6 @@ def _judge_the_rest(
     near = unit([swapped(plans[i].head[: plans[i].read], found[i].swaps) for i in open_])
     for i, vector in zip(open_, near, strict=True):
         found[i].similarity = float(vector @ origin[i])
-
-
-def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
-    """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
-
-    The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
-    an attack with that budget. Where no floor was asked for, nobody has judged the shorter texts and their similarity
-    is missing.
-    """
-    asked = attacked.attrs["attack"]
-    if not 1 <= words <= asked["words"]:
-        raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
-    rows = []
-    for row in attacked.to_dict("records"):
-        kept = np.argsort(np.asarray(row["step_encodings"], dtype=np.int64), kind="stable")
-        if len(kept) >= words:
-            last, kept = kept[words - 1], np.sort(kept[:words])
-            shorter = len(kept) < len(row["swaps"])
-            row["score_after"], row["encodings"] = row["step_scores"][last], row["step_encodings"][last]
-            judged = row["step_similarities"]
-            row["similarity"] = row["similarity"] if not shorter else judged[last] if len(judged) else math.nan
-            for name in ("swaps", "places", "step_scores", "step_similarities", "step_encodings"):
-                row[name] = [row[name][k] for k in kept if len(row[name])]
-            pairs = (str(swap).partition(" -> ") for swap in row["swaps"])
-            swaps = [(at, old, new) for at, (old, _, new) in zip(row["places"], pairs, strict=True)]
-            row["words_changed"], row["attacked"] = len(kept), swapped(row["original"], swaps)
-        rows.append(row)
-    frame = pd.DataFrame(rows, columns=attacked.columns).astype(attacked.dtypes)
-    frame.attrs = {**attacked.attrs, "attack": {**asked, "words": words}}
-    return frame
 
 
 def _row(p: Plan, o: Outcome) -> dict[str, object]:
