@@ -59,8 +59,9 @@ class Plan:
         )
         how = self.table.attrs.get("how", "")
         text = f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
-        own = [r.pairs for r in self.recipes if r.pairs and r.corpus == "chosen"]
-        if own:
+        drawn = ("hard_negative", "adversarial")
+        fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
+        if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
             text += (
                 "\nnegatives of the runs on fewer pairs come from those pairs' passages alone (corpus='chosen'): "
                 "a data law of theirs mixes pairs with the pool's size; corpus='whole' draws from the whole collection"
