@@ -242,7 +242,7 @@ def _adjusted(made: pd.DataFrame, adjust: Adjust, means: int, level: float) -> p
         wide[able] = _range_quantile(level, means, df[able]) / np.sqrt(2)
     elif m:
         family = 1 if adjust == "none" else m
-        p[able] = adjusted(stats.t.sf(t[able], df[able]) * 2, adjust)
+        p[able] = adjusted(stats.t.sf(t[able], df[able]) * 2, adjust)  # type: ignore[arg-type]  # tukey is above
         wide[able] = stats.t.ppf(1 - (1 - level) / (2 * family), df[able])
     return made.assign(p=p, low=made["difference"] - wide * made["se"], high=made["difference"] + wide * made["se"])
 

@@ -31,12 +31,12 @@ def from_line(
     the jackknife's over units with Student's t; ``p`` is for a distance of zero, ``p_holm`` corrected for the arms.
     """
     table = _square(runs, by, unit, (x, y))
-    arms = [arm for arm in table.columns.levels[1] if arm not in fixed]
-    missing = [arm for arm in fixed if arm not in table.columns.levels[1]]
+    known = list(dict.fromkeys(table.columns.get_level_values(1)))
+    arms, missing = [arm for arm in known if arm not in fixed], [arm for arm in fixed if arm not in known]
     if missing or len(fixed) < 2 or not arms:
         raise ValueError(
             f"fixed={fixed!r}: at least two arms of column {by!r}, and one more to hold against them; it has "
-            f"{', '.join(map(repr, table.columns.levels[1]))}"
+            f"{', '.join(map(repr, known))}"
         )
     units = len(table)
     if units < 3:
