@@ -34,6 +34,7 @@ def compare(
     above: trust.Above = None,
     starts: Mapping[LawFunction, Mapping[str, float]] | None = None,
     unit: Unit = "level",
+    leave_out: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Fit several laws to the same runs and tell how they do, a row a law.
@@ -48,7 +49,8 @@ def compare(
     ``folds``; rolling, the same beyond a cut when only the runs up to it are fitted, over all ``cuts``; with ``above``,
     holdout, the same beyond that one cut. Folds and cuts are those that all laws can be fitted to, so that the errors
     compare; a law that has none of its own is left out of that.
-    ``note`` says why a law, or part of this, could not be had.
+    ``note`` says why a law, or part of this, could not be had. Leaving out takes a fit a level: ``leave_out=False`` is
+    quick.
     """
     done(table)  # says so where it is no table
     check_unit(unit)
@@ -71,7 +73,8 @@ def compare(
         except ValueError as e:
             told = {"note": f"not fitted: {e}"}
         else:
-            parts["leave_one_out"] = leave_one_out(table, law, columns, y, levels=shared, **given)
+            if leave_out:
+                parts["leave_one_out"] = leave_one_out(table, law, columns, y, levels=shared, **given)
             parts["rolling"] = rolling(table, law, columns, y, levels=shared, **given)
             if cut is not None:
                 parts["holdout"] = _missed(*cut, law, columns, y, shared, given).assign(fold=0)
@@ -87,6 +90,8 @@ def compare(
         ("rolling", "cuts", "extrapolated"),
         ("holdout", "", "held out"),
     ):
+        if kind == "leave_one_out" and not leave_out:
+            continue
         errors, counts, notes = _errors(tried[kind], said)
         if kind != "holdout" or above is not None:
             frame[kind] = errors
@@ -137,10 +142,10 @@ def choose(
     By default the candidates are :func:`laws.candidates`. A difference of AICc on level means of at least ten decides,
     of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond rolling cuts must
     agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws of two part.
-    ``options`` go to :func:`compare`.
+    ``options`` go to :func:`compare`, which leaves no level out here.
     """
     offered = list(laws.candidates(table) if candidates is None else candidates)
-    found = compare(table, offered, x, y, **options)
+    found = compare(table, offered, x, y, leave_out=False, **options)
     able = found.dropna(subset=["aicc"])
     if able.empty:  # too few levels for AICc, or for any law
         able = found.dropna(subset=["r2"]).sort_values("r2", ascending=False)
