@@ -17,7 +17,7 @@ def compute_figure(law: ComputeLaw, *, dark: bool = False) -> go.Figure:
     A full marker stands on the envelope: nothing as cheap is better. The law is drawn over the measured range only.
     """
     fig, rows = go.Figure(), law.cells
-    size = next(c for c in rows if c.startswith("params_"))
+    size = str(rows.columns[0])
     sizes, ink = sorted(set(rows[size])), style.colours(dark)["ink"]
     for i, n in enumerate(sizes):
         part, colour = rows[rows[size] == n].sort_values("flops"), style.ramp(i / max(len(sizes) - 1, 1), dark)
