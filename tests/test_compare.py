@@ -103,7 +103,9 @@ def test_the_law_that_made_a_table_is_chosen(law):
     chosen = choose(two_counts(law))
     assert chosen.decided, str(chosen)
     assert chosen.law is law is laws.suited(two_counts(law))
-    assert str(chosen).startswith(f"{law.__name__}, decided. AICc on level means differs by ")
+    other = laws.rivals(law)[0].__name__
+    assert str(chosen).startswith(f"{law.__name__}, decided. Lack of fit rejects {other} (p=")
+    assert "Extrapolation agrees: " in str(chosen)
     assert chosen._repr_html_().count("<tr") == 3
 
 
