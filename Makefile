@@ -1,7 +1,8 @@
 # make lab   set up and open JupyterLab          make notebooks  execute every notebook in place, with static figures
 # make test  set up and run all tests            make book       execute every notebook into build/book/index.html
 # make lint  style and types                     make figures    draw the README's figures from data/runs
-# make app   the explorers as apps in a browser
+# make app   the explorers as apps in a browser  make lowest     test the analysis side with the oldest versions allowed
+# Tests draw the same examples every time; others: HYPOTHESIS_PROFILE=random .venv/bin/python -m pytest --hypothesis-seed=1
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -13,7 +14,11 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	--LabApp.extension_manager=readonly $(ROOT_FLAG)
 
-.PHONY: all setup lab app test lint notebooks book figures clean
+# The test files that need no torch.
+TABLES = $(addsuffix .py,$(addprefix tests/test_,analysis analysis_joint analysis_refits budget compare effects \
+	fronts mixed plans printed published relations scores show widgets))
+
+.PHONY: all setup lab app test lint lowest notebooks book figures clean
 all: test
 
 setup: $(READY)
@@ -48,6 +53,17 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# uv, as pip cannot resolve to the lowest versions. What old versions warn of each other is not what is tested here.
+lowest: build/lowest/.ready
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q -W default -p no:cacheprovider $(TABLES)
+
+build/lowest/.ready: pyproject.toml
+	@$(PYTHON) -m venv --clear build/lowest
+	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct -e .
+	build/lowest/bin/uv pip install --python build/lowest/bin/python pytest hypothesis nbformat
+	@touch $@
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py store

@@ -173,8 +173,8 @@ class Fits:
 
 def fits(world: World, points: pd.DataFrame, y: Array) -> Fits:
     """Fit tables (tables, points) at once."""
-    planted = points.assign(y=world.law(**{a: points[a] for a in points}, **world.truth))
-    problem, start = solved(laws.fit(planted, world.law, {a: a for a in points}, "y", warn=False).fitted)
+    planted = points.assign(y=world.law(**{str(a): points[a] for a in points}, **world.truth))
+    problem, start = solved(laws.fit(planted, world.law, {str(a): str(a) for a in points}, "y", warn=False).fitted)
     return Fits(
         world, points, problem, start, separable.refit(problem, 1 / y**2, y, start), y, y.shape[1] - len(world.truth)
     )
@@ -182,7 +182,7 @@ def fits(world: World, points: pd.DataFrame, y: Array) -> Fits:
 
 def by_level(runs: Array, means: Fits, single: Fits) -> list[ByLevel]:
     """What :func:`drscale.analysis.levels.by_level` says of each table; ``runs`` is (tables, levels, runs)."""
-    names, points = list(means.world.truth), {a: means.points[a].to_numpy() for a in means.points}
+    names, points = list(means.world.truth), {str(a): means.points[a].to_numpy() for a in means.points}
     values = separable.parameters(means.problem, means.found)
     curves = separable.curve_at(means.problem, means.found, means.problem.x)
     counts, rows = np.full(runs.shape[1], float(runs.shape[2])), []
@@ -203,7 +203,8 @@ def covered(world: World, points: pd.DataFrame, runs: Array) -> dict[tuple[str, 
     """
     first = points.columns[0]
     last = (points[first] == points[first].max()).to_numpy()
-    ahead = {a: points[a].max() * (4 if a == first else 1) for a in points}
+    axes = [str(a) for a in points]
+    ahead = {a: float(points[a].max()) * (4 if a == first else 1) for a in axes}
     truth, held = np.full(len(runs), float(world.law(**ahead, **world.truth))), {}
     for unit, fit, factors, _ in _fitted(world, points, runs, ahead):
         names = list(world.truth)
@@ -211,7 +212,7 @@ def covered(world: World, points: pd.DataFrame, runs: Array) -> dict[tuple[str, 
             held[name, unit] = fit.holds(name, factors[:, names.index(name)])
         middle, at = _at(fit, ahead)
         held["band at 4x", unit] = fit.reaches(np.maximum(middle + (truth - middle) / factors[:, -1], 1e-9), at)
-    place = {a: float(points.loc[last, a].iloc[0]) for a in points}
+    place = {a: float(points[a][last].iloc[0]) for a in axes}
     new = runs[:, last].mean((1, 2))
     for unit, fit, factors, noise in _fitted(world, points[~last].reset_index(drop=True), runs[:, ~last], place):
         middle, at = _at(fit, place)
@@ -243,7 +244,7 @@ def _fitted(
 
 def _at(fit: Fits, place: dict[str, float]) -> tuple[Array, Array]:
     """The fitted curves at a place, and the place as the solver takes it."""
-    at = np.log([place[a] for a in fit.points]) - fit.problem.origin
+    at = np.log([place[str(a)] for a in fit.points]) - fit.problem.origin
     return separable.curve_at(fit.problem, fit.found, at[:, None])[:, 0], at
 
 
@@ -251,7 +252,7 @@ def tables_of(name: str, kind: str, tables: int, seed: int) -> tuple[World, pd.D
     """Draw tables of a world with a kind of noise: the world, its points and the runs."""
     world, (many, few) = WORLDS[name], KINDS[kind]
     points = world.five if few else world.points
-    whole = np.asarray(world.law(**{a: points[a].to_numpy() for a in points}, **world.truth))
+    whole = np.asarray(world.law(**{str(a): points[a].to_numpy() for a in points}, **world.truth))
     rng = np.random.default_rng([seed, list(WORLDS).index(name), list(KINDS).index(kind)])
     runs = whole[:, None] * (1 + world.noise * luck(kind, points, many, tables, rng))
     return world, points, np.maximum(runs, 0.05 * whole[:, None])
@@ -274,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             held = covered(*tables_of(name, kind, options.tables, options.seed))
             rows.append({"law": name, "noise": kind} | {k: float(np.mean(v)) for k, v in held.items()})
     frame = pd.DataFrame(rows).set_index(["law", "noise"])
-    frame.columns = pd.MultiIndex.from_tuples(frame.columns, names=["interval of", "by"])
+    frame.columns = pd.MultiIndex.from_tuples([tuple(c) for c in frame.columns], names=["interval of", "by"])
     for name in options.laws:
         shown = frame.loc[name].dropna(axis=1)
         order = [*WORLDS[name].exponents, "band at 4x", "hold-out"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drscale.runs import BY_GRADIENTS, Recipe
+from drscale.recipe import BY_GRADIENTS, Recipe
 
 VOCABULARY, POSITIONS, TYPES = 30_522, 512, 2
 TABLE_WIDTH = 384  # MiniLM's word-piece table

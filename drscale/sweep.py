@@ -58,7 +58,15 @@ class Plan:
             if s != "unkept" or s in n
         )
         how = self.table.attrs.get("how", "")
-        return f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
+        text = f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
+        drawn = ("hard_negative", "adversarial")
+        fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
+        if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
+            text += (
+                "\nnegatives of the runs on fewer pairs come from those pairs' passages alone (corpus='chosen'): "
+                "a data law of theirs mixes pairs with the pool's size; corpus='whole' draws from the whole collection"
+            )
+        return text
 
     def todo(self, retry_failed: bool = False) -> list[Recipe]:
         wanted = ("todo", "unkept", "failed") if retry_failed else ("todo", "unkept")
@@ -273,7 +281,7 @@ def _make(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    strategy = made_ready(recipe, collection, pairs, encoder, refresh=refresh)
+    strategy = made_ready(recipe, collection, pairs, encoder, source=texts.train, refresh=refresh)
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {
@@ -316,7 +324,8 @@ def _make(
         try:
             scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
             if recipe.attacked:
-                probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature)
+                beside = (texts.train,) if recipe.corpus == "whole" else ()
+                probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature, beside=beside)
         except NotFiniteError as e:
             reason = f"diverged: {e}"
         except (RuntimeError, MemoryError, ValueError) as e:  # what was measured so far is kept
@@ -328,6 +337,7 @@ def _make(
     if scored is not None:
         best = recipe.steps if recipe.select == "last" else went.best_step
         common |= {"measures": scored.measures, "temperature": scored.temperature, "best_step": best}
+        common["versions"] |= scored.notes
     if probed is not None:
         common["measures"] |= probed.measures
         common["versions"] |= {"attack": probed.note}

@@ -111,8 +111,9 @@ def measure(
 
 
 def trained_on(recipe: Recipe, texts: Benchmark) -> Collection:
-    """The training pairs of a recipe: all of the benchmark's, or those drawn by its seed."""
-    return texts.train.take(recipe.pairs, recipe.seed) if recipe.pairs else texts.train
+    """The training pairs of a recipe: all of the benchmark's, or those that its seed draws."""
+    whole = recipe.corpus == "whole"
+    return texts.train.take(recipe.pairs, recipe.seed, whole=whole) if recipe.pairs else texts.train
 
 
 @lru_cache(maxsize=2)

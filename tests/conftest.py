@@ -29,8 +29,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # The user's own cache stays as it is; ours lives with the other build products.
 os.environ.setdefault("DRSCALE_CACHE", str(ROOT / "build" / "cache"))
 
-settings.register_profile("drscale", deadline=None, derandomize=CI)
-settings.load_profile("drscale")
+# The same examples every time, unless HYPOTHESIS_PROFILE=random (or --hypothesis-profile=random) asks for new ones.
+settings.register_profile("drscale", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "drscale"))
 
 
 def _reason(longrepr: object) -> str:

@@ -157,15 +157,9 @@ def test_failed_runs_stay_out():
     assert quiet(both).best_values == quiet(table).best_values
 
 
-def test_a_fit_is_fast():
-    import time
-
-    table, spent = size_table(), []
-    for _ in range(5):
-        started = time.perf_counter()
-        laws.fit(table, size_law)
-        spent.append(time.perf_counter() - started)
-    assert min(spent) < 0.3
+def test_a_fit_takes_few_evaluations():
+    """The solver's start is the optimum, so that lmfit's own search has little left; seconds are benchmarks' matter."""
+    assert quiet(size_table()).nfev <= 30
 
 
 # Intervals

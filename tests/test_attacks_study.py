@@ -2,12 +2,13 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from tiny import WORDS, bag, tiny, tiny_collection
 
 from drscale.attacks import measure, study
-from drscale.attacks.measure import adversarial_entropy, measures, paired, under_attack
+from drscale.attacks.measure import TOLD, adversarial_entropy, budget_curve, measures, paired, probe, under_attack
 from drscale.attacks.study import (
     attack_collection,
     encode_collection,
@@ -16,6 +17,8 @@ from drscale.attacks.study import (
     ranks,
     side_by_side,
     summary,
+    within,
+    within_budget,
 )
 from drscale.attacks.surrogate import train_surrogate
 from drscale.attacks.synonyms import Given
@@ -163,6 +166,11 @@ def test_the_summary_is_of_queries():
     assert table.loc["similarity", "mean"] == pytest.approx(0.9)
     assert (table["queries"] == 2).all()
     assert (table["low"] <= table["mean"]).all()
+    # 16 texts were read for 265 ranks; a resample of one query alone has 8 for 95 or 8 for 170.
+    cost = table.loc["cost100"]
+    assert cost["mean"] == pytest.approx(100 * 16 / 265)
+    assert [cost["low"], cost["high"]] == pytest.approx([100 * 8 / 170, 100 * 8 / 95])
+    assert "cost100" not in set(summary(rows.assign(rank_after=rows["rank_before"]))["measure"])
     assert table.loc["boosted", "low"] == 47.5  # the resample that holds query a alone
     split = summary(rows, by="range_low").set_index(["range_low", "measure"])
     assert split.loc[(100, "success"), "mean"] == 1.0
@@ -172,8 +180,182 @@ def test_the_summary_is_of_queries():
     told = side_by_side({"all": rows, "one": lone}, ("boosted", "success", "words_changed", "similarity"))
     assert told.loc["all"].tolist()[:2] == ["66.2 (47.5 to 85.0)", "0.750 (0.500 to 1.000)"]
     assert told.loc["one"].tolist() == ["1,995 (1,995 to 1,995)", "1.00 (1.00 to 1.00)", "1.00 (1.00 to 1.00)", ""]
+    costs = side_by_side({"all": rows, "none": rows.assign(rank_after=rows["rank_before"])}, ["cost100"])["cost100"]
+    assert costs.tolist() == ["6.04 (4.71 to 8.42)", ""]
     with pytest.raises(ValueError, match="'luck': allowed are success, boosted, top10"):
         side_by_side({"all": rows}, ["luck"])
+
+
+# ------------------------------------------------------------------------------------------------- a whole collection
+
+
+def test_others_passages_stand_behind_the_own_ones():
+    test, train = tiny().test, tiny().train
+    twin = Collection("twin", test.queries, test.passages, test.qrels)
+    wide = within(test, train, twin)  # all of the last one's texts are there already
+    own, beside = test.passages["text"].to_pylist(), train.passages["text"].to_pylist()
+    assert wide.passages["text"].to_pylist() == own + beside
+    assert wide.queries == test.queries
+    assert [rows.tolist() for rows in wide.pairs] == [rows.tolist() for rows in test.pairs]
+    assert len(set(wide.passages["id"].to_pylist())) == len(wide.passages) == 670
+    assert wide.synthetic
+    # Ids that are taken are told apart; texts that are there are left out; what comes out is valid.
+    same = test.passages.set_column(1, "text", [[*beside[:3], *own[3:]]])
+    wide = within(test, Collection("other", test.queries, same, test.qrels))
+    assert wide.passages["id"].to_pylist()[270:] == [f"other/test-{i}" for i in range(3)]
+    Collection(wide.name, wide.queries, wide.passages, wide.qrels)
+    third = Collection(
+        "other", test.queries, test.passages.set_column(1, "text", [[f"new {i}" for i in range(270)]]), test.qrels
+    )
+    with pytest.raises(ValueError, match="share a name and ids"):
+        within(test, Collection("other", test.queries, same, test.qrels), third)
+
+
+def test_a_query_that_stands_among_the_passages_counts_in_no_list():
+    """As in ArguAna: the same collection with each query among its passages, under the query's id."""
+    test = tiny().test
+    ids, texts = (pa.chunked_array([[f"a{i}" for i in range(270)]]), test.passages["text"])
+    plain = Collection(
+        "plain",
+        test.queries,
+        pa.table({"id": ids, "text": texts}),
+        pa.table({"query": test.qrels["query"], "passage": ids, "relevance": test.qrels["relevance"]}),
+    )
+    with_selves = Collection(
+        "arguana", plain.queries, pa.concat_tables([plain.passages, plain.queries.slice(0, 30)]), plain.qrels
+    )
+    held, other = (encode_collection(bag, c, queries=None) for c in (plain, with_selves))
+    rows = np.arange(30)
+    own = np.arange(100, 130)
+    # Of each list the first 30 queries are struck, but 29 other queries stand in it as passages.
+    before, after = ranks(other, rows, own, np.full(30, 100.0))
+    scores = bag(plain.queries["text"].to_pylist()[:30]) @ other.passages.T
+    scores[rows, 270 + rows] = -1
+    assert before.tolist() == [1 + int((scores[i] > scores[i, p]).sum()) for i, p in zip(rows, own, strict=True)]
+    assert (after == 1).all()
+    chosen = pick_documents(with_selves, other)
+    assert not (chosen["passage_row"] == 270 + chosen["query_row"]).any()
+    assert len(chosen) >= len(pick_documents(plain, held)) - 30
+    # Ids of others that a query has are told apart, as they do not mean the query.
+    beside = Collection(
+        "beside",
+        tiny().train.queries,
+        pa.table({"id": [f"test-{i}" for i in range(400)], "text": tiny().train.passages["text"]}),
+        pa.table(
+            {
+                "query": tiny().train.qrels["query"],
+                "passage": [f"test-{i}" for i in range(400)],
+                "relevance": tiny().train.qrels["relevance"],
+            }
+        ),
+    )
+    assert (within(plain, beside).own_rows == -1).all()
+
+
+@pytest.fixture
+def table_source(monkeypatch):
+    monkeypatch.setattr(measure, "synonyms", lambda source: TABLE)
+
+
+def test_a_probe_attacks_among_all_passages_and_says_so(table_source):
+    test, train = tiny().test, tiny().train
+    alone, whole = (probe(encoder(), test, 5, "given", beside=beside) for beside in ((), (train,)))
+    assert set(alone.measures) == set(whole.measures)
+    assert set(whole.measures) == {"adversarial", "adversarial:clean", "adversarial:alone", "adversarial:alone:clean"}
+    assert whole.note == f"{alone.note}; among the 670 passages of test+train"
+    assert "passages" not in alone.note
+    assert set(TOLD) <= set(whole.measures["adversarial"])
+    assert {"top100", "encodings", "cost100"} <= set(whole.measures["adversarial"])
+    # Ranks 67 to 670 of all passages, so what is climbed over is others' passages, too.
+    assert whole.measures["adversarial"]["boosted"].mean > 1.5 * alone.measures["adversarial"]["boosted"].mean
+    held = encode_collection(encoder(), within(test, train), queries=5)
+    rows = attack_collection(encoder(), within(test, train), TABLE, measure.PROBE, encoded=held, similarity=None)
+    assert rows["passage"].str.startswith("train").any()
+    mine = adversarial_entropy(rows, within(test, train), held)
+    weight = mine[mine["condition"] == "attacked"]["positives"]
+    mean = np.average(mine[mine["condition"] == "attacked"]["entropy"], weights=weight)
+    assert whole.measures["adversarial:alone"]["entropy"].mean == pytest.approx(mean, rel=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------- budgets
+
+
+@pytest.mark.parametrize(
+    ("method", "floor"), [("gradient", None), ("swap", 0.75), ("deletion", 0.75), ("random", None)]
+)
+def test_a_smaller_budget_is_a_prefix_of_a_larger_one(method, floor, tmp_path):
+    """Every column of the rows is that of an attack of its own with so few words."""
+    held = encode_collection(encoder(), tiny().test, queries=2)
+    documents = pick_documents(tiny().test, held)
+
+    def attacked(words):
+        attack = Attack(method, words=words, floor=floor, constraints=())
+        similar = None if floor is None else bag
+        return attack_collection(
+            encoder(), tiny().test, TABLE, attack, similarity=similar, encoded=held, documents=documents
+        )
+
+    most = attacked(9)
+    most.to_parquet(tmp_path / "rows.parquet")
+    assert (most["words_changed"] > 3).any()
+    for words in (1, 3, 9):
+        want = attacked(words)
+        for rows in (most, pd.read_parquet(tmp_path / "rows.parquet")):
+            got = study.reranked(within_budget(rows, words), tiny().test, held)
+            pd.testing.assert_frame_equal(got, want, rtol=1e-4)
+            assert got.attrs == want.attrs
+    if floor is not None:
+        free = attack_collection(
+            encoder(),
+            tiny().test,
+            TABLE,
+            Attack(method, words=9, floor=None, constraints=()),
+            similarity=None,
+            encoded=held,
+            documents=documents,
+        )
+        assert (free["attacked"] != most["attacked"]).any()  # the floor did refuse swaps
+    with pytest.raises(ValueError, match="words=10: the attack swapped at most 9"):
+        within_budget(most, 10)
+
+
+def test_the_budget_curve_is_that_of_separate_attacks():
+    held = encode_collection(encoder(), tiny().test, queries=5)
+    curve = budget_curve(
+        encoder(),
+        tiny().test,
+        TABLE,
+        words=(4, 1),
+        floors=(None, 0.8),
+        methods=("gradient", "random"),
+        similarity=bag,
+        encoded=held,
+    )
+    place = ["method", "floor", "words", "measure"]
+    assert not curve.duplicated(place).any()
+    cells = curve.set_index(place).sort_index()
+    assert {tuple(c) for c in curve[place[:3]].to_numpy()} == {
+        (m, f, w) for m in ("gradient", "random") for f in ("none", "0.8") for w in (1, 4)
+    }
+    assert (curve["low"] <= curve["mean"]).all()
+    assert (curve["mean"] <= curve["high"]).all()
+    assert (curve["queries"] == 5).all()
+    one = Attack("random", words=1, floor=0.8)
+    scored, rows = under_attack(encoder(), tiny().test, TABLE, one, queries=5, similarity=bag)
+    told = summary(rows).set_index("measure")
+    for name in ("success", "boosted", "top100", "encodings", "cost100", "similarity"):
+        assert cells.loc[("random", "0.8", 1, name), ["mean", "low", "high"]].tolist() == pytest.approx(
+            told.loc[name, ["mean", "low", "high"]].tolist(), rel=1e-5
+        )
+    both = paired(scored).set_index("metric").loc["calibrated"]
+    damage = cells.loc[("random", "0.8", 1, "damage")]
+    assert damage[["mean", "low", "high"]].tolist() == pytest.approx(both[["change", "low", "high"]].tolist(), rel=1e-4)
+    assert cells.loc[("random", "0.8", 1, "entropy"), "mean"] == pytest.approx(both["attacked"], rel=1e-5)
+    boosted = cells.xs("boosted", level="measure")["mean"]
+    assert boosted["gradient", "none", 4] > boosted["gradient", "none", 1]
+    assert boosted["gradient", "none", 4] >= boosted["gradient", "0.8", 4]
+    with pytest.raises(ValueError, match="words="):
+        budget_curve(encoder(), tiny().test, TABLE, words=())
 
 
 # ---------------------------------------------------------------------------------------------------------- entropy
@@ -239,7 +421,7 @@ def test_the_filled_pool_holds_each_document_once_and_as_many_negatives_as_ever(
 def test_unattacked_documents_leave_everything_as_it_was():
     held, rows = attacked()
     still = rows.assign(score_after=rows["score_before"])
-    got = adversarial_entropy(still, tiny().test, held, negatives=200, repeats=2)
+    got = adversarial_entropy(still, tiny().test, held, reading="filled", negatives=200, repeats=2)
     clean, same = (
         got[got["condition"] == c].drop(columns="condition").reset_index(drop=True) for c in ("clean", "attacked")
     )
@@ -278,7 +460,8 @@ def test_rows_fit_a_run_store(tmp_path):
 def test_attack_and_score_in_one_go():
     got, rows = under_attack(encoder(), tiny().test, TABLE, FREE, queries=4, similarity=None)
     assert len(got) == 8
-    assert got.attrs["reading"] == "filled"
+    assert got.attrs["reading"] == "alone"
+    assert got.attrs["negatives"] == 9
     assert len(rows) >= 32
     bad = rows.assign(passage="nobody")
     held = encode_collection(encoder(), tiny().test, queries=4)

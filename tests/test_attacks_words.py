@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tiny import WORDS, bag, tiny
 
 from drscale.attacks import importance
-from drscale.attacks.spots import STOP_WORDS, Spot, spots, swapped
-from drscale.attacks.synonyms import Given
+from drscale.attacks.spots import STOP_WORDS, Spot, count, spots, swapped, words_of
+from drscale.attacks.synonyms import Given, read_vectors, synonyms
 from drscale.attacks.target import Tokens, mapped, target
 from drscale.attacks.words import Attack, attack_texts, best_of, plan
 from drscale.encoder import build
@@ -69,6 +69,68 @@ def test_swaps_keep_everything_else():
         swapped("a big dog", [(2, "dog", "cat")])
 
 
+CHINESE = "我的计算机很慢，需要更换内存。Python程序在计算机上运行。"
+
+
+def letters(texts):
+    """How often each text names a brain or a programme: an encoder of Chinese."""
+    return np.array([[t.count("脑"), t.count("程序")] for t in texts], dtype=np.float32)
+
+
+def test_chinese_is_cut_into_the_longest_words_that_a_source_knows():
+    table = Given({"计算": ["运算"], "计算机": ["电脑"], "内存": ["存储器"], "python": ["perl"], "运行": []})
+    found = words_of(CHINESE, table)
+    assert [word for _, word in found] == ["计算机", "内存", "Python", "计算机", "运行"]
+    assert all(CHINESE[at : at + len(word)] == word for at, word in found)
+    assert words_of(CHINESE, table, end=4) == [(2, "计算")]  # read no further than the end
+    (row,) = spots([CHINESE], ["内存多少"], table)
+    assert [(s.word, s.candidates) for s in row] == [
+        ("计算机", ("电脑",)),
+        ("Python", ("Perl",)),
+        ("计算机", ("电脑",)),
+    ]
+    # 我 的 计算机 很 慢 需 要 更 换 内存, Python 程 序 在 计算机 上 运行
+    assert count(CHINESE, table, len(CHINESE)) == 17
+    assert count("plain English words", table, 19) == 3
+
+    class Bare:
+        source, has_parts = "bare", False
+
+        def of(self, words, same_part=True):
+            return {w: {"计算机": ["电脑"], "计算": []}.get(w, []) for w in words}
+
+    assert [w for _, w in words_of(CHINESE, Bare())] == ["计算机", "Python", "计算机"]
+
+
+def test_chinese_passages_are_attacked_word_by_word(tmp_path):
+    attack, table = Attack("deletion", floor=None), Given({"计算机": ["电脑", "主机"], "内存": ["存储器"]})
+    (row,) = attack_texts(letters, ["电脑"], [CHINESE], table, attack, similarity=None).to_dict("records")
+    assert row["attacked"] == CHINESE.replace("计算机", "电脑")
+    assert row["swaps"] == ["计算机 -> 电脑"] * 2
+    assert row["score_after"] == row["score_before"] + 2
+    table = Given({"计算机": ["电脑", "硬件"], "内存": ["缓存"]})
+    got = attack_texts(encoder(), ["电脑"] * 2, [CHINESE, CHINESE[:8]], table, FREE, similarity=None)
+    want = encoder().encode_passages(got["attacked"].tolist()) @ encoder().encode(["电脑"])[0]
+    assert got["score_after"].to_numpy() == pytest.approx(want, abs=1e-4)
+    assert got["changed"].any()
+    # A file of word vectors keeps its Chinese words.
+    (tmp_path / "zh.txt").write_text("计算机 1 0.1\n电脑 1 0\n内存 0 1\nABC 1 1\n", encoding="utf-8")
+    assert read_vectors(tmp_path / "zh.txt")[0] == ("计算机", "电脑", "内存")
+    near = attack_texts(letters, ["电脑"], [CHINESE], f"vectors:{tmp_path / 'zh.txt'}", attack, similarity=None)
+    assert near["attacked"][0] == CHINESE.replace("计算机", "电脑")
+
+
+def test_a_source_without_a_word_for_any_passage_is_refused():
+    attack = Attack("deletion", floor=None)
+    with pytest.raises(ValueError, match="synonyms 'encoder': no substitute for any word of the 1 passages"):
+        attack_texts(letters, ["电脑"], [CHINESE.replace("Python", "")], synonyms("encoder"), attack, similarity=None)
+    with pytest.raises(ValueError, match="no substitute for any word of the 2 passages, as 'dog'; give a source"):
+        attack_texts(bag, ["q", "q"], ["dog 1", "dog 2"], Given({"cat": ["lion"]}), attack, similarity=None)
+    # Where it is the constraints that leave nothing, the passage stays as it is.
+    still = attack_texts(bag, ["a dog"], ["dog"], Given({"dog": ["hound"]}), attack, similarity=None)
+    assert not still["changed"].any()
+
+
 # ------------------------------------------------------------------------------------------------------ importance
 
 
@@ -117,6 +179,44 @@ def test_first_order_gains_point_the_right_way():
     )
     lift = ((enc.encode_passages(first) - enc.encode_passages(last)) * vectors).sum(1)
     assert (lift > 0).mean() > 0.8
+
+
+def test_the_nearest_rule_tries_the_candidate_next_to_the_perturbed_embedding():
+    """Recomputed token by token: one step along the gradient of all swappable words, then the nearest by cosine."""
+    enc, (queries, passages) = encoder(), some(6)
+    vectors, aim = enc.encode(queries), target(enc)
+    attacks = {rule: Attack(floor=None, constraints=(), rule=rule, eps=0.5) for rule in ("all", "nearest")}
+    every, near = (plan(aim, vectors, queries, passages, TABLE, a) for a in attacks.values())
+    read = importance.read(enc, passages)
+    slopes = importance.gradients(enc, vectors, read.ids)
+    for spans, (values, gradient), full, one in zip(read.spans, slopes, every, near, strict=True):
+        assert [(s.at, s.word) for s in full.slots] == [(s.at, s.word) for s in one.slots]
+        rows = {s.at: importance.tokens_of(s, spans) for s in full.slots}
+        norm = np.sqrt(sum((gradient[t] ** 2).sum() for t in {t for own in rows.values() for t in own}))
+        for all_of, mine in zip(full.slots, one.slots, strict=True):
+            wanted = np.mean([values[t] + 0.5 * gradient[t] / norm for t in rows[all_of.at]], axis=0)
+            means = importance.mean_embeddings(enc, all_of.candidates)
+            cosine = {c: v @ wanted / np.linalg.norm(v) / np.linalg.norm(wanted) for c, v in means.items()}
+            assert mine.candidates == (max(cosine, key=cosine.get),)
+    rows = {r: attack_texts(enc, queries, passages, TABLE, a, similarity=None) for r, a in attacks.items()}
+    assert (rows["nearest"]["encodings"] < rows["all"]["encodings"]).all()
+    assert (rows["nearest"]["score_after"] >= rows["nearest"]["score_before"]).all()
+    assert rows["nearest"]["changed"].any()
+    assert (rows["all"]["score_after"] - rows["nearest"]["score_after"]).mean() > 0
+    far = plan(aim, vectors, queries, passages, TABLE, Attack(floor=None, constraints=(), rule="nearest", eps=1e3))
+    assert [p.slots for p in far] != [p.slots for p in near]
+    # As PRADA does it: the surrogate's gradient names the candidate, the target keeps or refuses it.
+    black = Attack("surrogate", floor=None, rule="nearest", constraints=())
+    got = attack_texts(bag, queries, passages, TABLE, black, similarity=None, surrogate=enc)
+    assert (got["encodings"] <= 1 + got["words"]).all()
+
+
+def test_the_usual_rule_leaves_the_name_of_an_attack_as_it_was():
+    assert str(Attack(floor=None)) == (
+        "Attack(method='gradient', words=10, share=1.0, candidates=20, floor=None, "
+        "constraints=('stop_words', 'query_words'), same_part=True, seed=0)"
+    )
+    assert str(Attack(rule="nearest")).endswith("seed=0, rule='nearest', eps=45.0)")
 
 
 # ------------------------------------------------------------------------------------------------------ the attack
@@ -276,6 +376,14 @@ def test_mistakes_are_one_sentence(bad, said):
             Attack(options["method"], floor=options["floor"]),
             similarity=options["similarity"],
         )
-    for wrong in ({"method": "magic"}, {"words": 0}, {"share": 0.0}, {"floor": 2.0}):
+    for wrong in (
+        {"rule": "best"},
+        {"rule": "nearest", "method": "random"},
+        {"rule": "nearest", "eps": 0.0},
+        {"method": "magic"},
+        {"words": 0},
+        {"share": 0.0},
+        {"floor": 2.0},
+    ):
         with pytest.raises(ValueError, match="Attack"):
             Attack(**wrong)

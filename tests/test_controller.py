@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.controller import behaviour, next_weight, resting_weight, simulate
-from drscale.runs import Recipe
+from drscale.analysis.controller import behaviour, next_weight, resting_weight, simulate, trajectories, trajectory
+from drscale.runs import Recipe, Run, RunStore
 from drscale.show import weights
 
 SOME = st.floats(min_value=0.01, max_value=100)
@@ -147,3 +148,38 @@ def test_a_label_says_how_the_losses_are_weighed() -> None:
     assert weights.label(paper) == "Pareto, ω₀ 0.5, step 0.1, pairwise"
     assert weights.label(paper.but(smooth=0.9, variant="kl")) == "Pareto, ω₀ 0.5, step 0.1, smoothed 0.9"
     assert weights.label(adversarial.but(balance="mgda")) == "MGDA"
+
+
+def test_a_trajectory_is_judged_over_all_its_steps() -> None:
+    gone = trajectory([0.5, 0.3, 0.1, 0, 0, 0, 0, 0, 0, 0.2])
+    assert (gone.at_0, gone.at_1, gone.called) == (0.6, 0.0, "standard training")
+    assert gone.mean == pytest.approx(0.11)
+    assert gone.late_sd == pytest.approx(np.std([0, 0, 0, 0, 0.2]))
+    stuck = trajectory([0.5, 0.8, 1, 1, 1])
+    assert (stuck.at_0, stuck.at_1, stuck.called) == (0.0, 0.6, "robustness loss alone")
+    steered = trajectory([0.0, 0.5, 0.4, 0.0, 1.0, 0.5])
+    assert (steered.at_0, steered.called) == (pytest.approx(1 / 3), "both losses")
+    assert trajectory([0, 0, 0.5, 0.5]).called == "both losses"  # half of the steps is not most of them
+    with pytest.raises(ValueError, match="at least 2 finite numbers"):
+        trajectory([math.nan, 0.2])
+
+
+def test_runs_that_keep_their_weight_are_judged_and_called_what_they_are() -> None:
+    recipe = Recipe(strategy="adversarial", share=0.5, balance="pareto")
+    ran = Run(recipe, "done", omega=[0.5, 0.0, 0.0, 0.0])
+    seen = trajectories([ran, Run(Recipe(), "done")])
+    assert list(seen["key"]) == [ran.key]
+    assert seen[["at_0", "called"]].to_numpy().tolist() == [[0.75, "standard training"]]
+    assert trajectories([Run(Recipe(), "done")]).empty
+    assert weights.label(recipe, ran.omega) == weights.label(recipe) + " (is standard training)"
+    assert weights.label(recipe, [1.0, 1.0, 0.5]) == weights.label(recipe) + " (is robustness loss alone)"
+    assert weights.label(recipe, [0.5, 0.4]) == weights.label(recipe)
+    titles = [a.text for a in weights.weight_figure({"a": ran.omega, "b": [0.5, 0.4]}).layout.annotations]
+    assert [t.endswith("which is standard training") for t in titles] == [True, False]
+
+
+def test_the_gentle_runs_of_the_smallest_sizes_are_standard_training() -> None:
+    runs = [r for r in RunStore(ROOT / "data" / "runs" / "docs-pareto").runs() if r.recipe.eta == 0.002]
+    called = trajectories(runs).assign(rung=[r.recipe.rung for r in runs]).set_index("rung")["called"]
+    assert set(called[["L2H12", "L2H16"]]) == {"standard training"}
+    assert set(called[["L2H32", "L2H48", "L2H96"]]) == {"both losses"}

@@ -137,7 +137,8 @@ def test_contrasts_that_are_missing_or_many() -> None:
     drawn = effects.contrasts_figure(missing).data
     shown = sum(len(t.x) for t in drawn if t.x[0] is not None)
     assert shown == missing["difference"].notna().sum() < len(missing)
-    many = pd.concat([margins.contrasts(fit()).assign(first=f"n{i}") for i in range(40)], ignore_index=True)
+    one = margins.contrasts(fit())
+    many = pd.concat([one.assign(first=f"n{i}") for i in range(40)], ignore_index=True)
     assert effects.contrasts_figure(many).layout.yaxis.showticklabels is False
 
 

@@ -15,7 +15,8 @@ from drscale.evaluation.score import compare, score, score_benchmark, temperatur
 def many(pairs: int, passages: int):
     """Something with pairs and passages, of any size, without text."""
     rows = np.arange(pairs)
-    return SimpleNamespace(name="many", pairs=(rows, rows % passages), passages=range(passages))
+    own = np.full(pairs, -1)
+    return SimpleNamespace(name="many", pairs=(rows, rows % passages), passages=range(passages), own_rows=own)
 
 
 @pytest.mark.parametrize("passages", [300, 5000])

@@ -236,6 +236,41 @@ def test_two_metrics_of_one_scope_share_their_draw():
     assert values[..., 1] == pytest.approx(2 * values[..., 0])
 
 
+def attacked_too(queries: pd.DataFrame, every: int) -> pd.DataFrame:
+    """The same with every so many queries at home attacked, which costs each of them 0.25."""
+    number = queries["query"].str[1:].astype(int)
+    chosen = queries[(queries["scope"] == "in_domain") & (number % every == 0)]
+    after = chosen.assign(scope="adversarial", condition="attacked", entropy=chosen["entropy"] + 0.25)
+    return pd.concat([queries, chosen.assign(scope="adversarial:clean"), after], ignore_index=True)
+
+
+def test_a_query_counts_alike_in_all_scopes_of_its_collection():
+    """What is the same on every query does not vary between scopes; a part of the queries varies with the whole."""
+    queries, n = asked({"a": 0.0, "b": 0.1}).assign(positives=1), 300
+    columns = ("in_domain_entropy", "adversarial_entropy", "adversarial:clean_entropy", "ood_entropy")
+    all_of_them = attacked_too(queries, 1)
+    values = resample.resampled(of_queries(queries), columns, all_of_them)
+    assert np.ptp(values[..., 1] - values[..., 0]) < 1e-12
+    some = attacked_too(queries, 5)
+    values = resample.resampled(of_queries(queries), columns, some)
+    assert np.ptp(values[..., 1] - values[..., 2]) < 1e-12
+    # The mean of a fifth of the queries shares the variance of that fifth: r = sqrt(1 / 5), the fifth alike.
+    home, part, _, abroad = values[:, 0].T
+    own = some.loc[(some["scope"] == "adversarial") & (some["key"] == "a"), "entropy"].std()
+    whole = some.loc[(some["scope"] == "in_domain") & (some["key"] == "a"), "entropy"].std()
+    expected = own / whole / np.sqrt(5)
+    assert np.corrcoef(home, part)[0, 1] == pytest.approx(expected, abs=0.1)
+    assert part.std() == pytest.approx(own / np.sqrt(n / 5), rel=0.1)
+    assert abs(np.corrcoef(home, abroad)[0, 1]) < 0.08
+
+
+def test_a_scope_of_a_single_query_is_drawn_whenever_its_collection_is():
+    some = attacked_too(asked({"a": 0.0}, n=20), 20)
+    values = resample.resampled(of_queries(some), ("in_domain_entropy", "adversarial_entropy"), some)
+    assert np.isfinite(values).all()
+    assert np.ptp(values[..., 1]) == 0
+
+
 def test_what_cannot_be_paired_or_is_not_there_is_refused():
     rows = [("in_domain", 6, "clean"), ("adversarial", 4, "attacked"), ("adversarial:clean", 4, "clean")]
     parts = [

@@ -81,7 +81,57 @@ def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(t
     assert {t.line.dash for t in lines} == {"dot"}
     assert "2 of 4 different leans" in lines[0].hovertemplate
     assert named(fig, "front, as measured").line.dash == "dash"
-    assert named(fig, "contours not fitted: dotted from run to run").x == (None,)
+    assert named(fig, "contours not determined: dotted from run to run").x == (None,)
+    assert fig.layout.annotations[0].text == f"{fronts.NO_FRONT} 0 of 5 contours"
+
+
+def bent(noise: float, first: float = -0.2) -> pd.DataFrame:
+    """Five strategies at three sizes, of leans 0.1 apart, on a bend that is best at lean 0; levels off by so much."""
+    rng = np.random.default_rng(0)
+    rows = pd.MultiIndex.from_product([[1e4, 1e5, 1e6], range(5)], names=["params_layers", "lean"]).to_frame(
+        index=False
+    )
+    t = first + 0.1 * rows["lean"]
+    s = -1.5 + 0.05 * np.log(rows["params_layers"]) - 0.5 * t**2 + noise * rng.standard_normal(len(rows))
+    x, y = np.exp(-(s + t / 2)), np.exp(-(s - t / 2))
+    return rows.assign(in_domain_entropy=x, ood_entropy=y, strategy="lean " + rows["lean"].astype(str))
+
+
+def test_a_fitted_front_is_drawn_where_it_is_determined():
+    table = bent(0.0002)
+    assert contours.determined(contours.contours(table, "params_layers")).all()
+    fig = fronts.joint_figure(table, "strategy", "params_layers")
+    assert len(named(fig, "Pareto-efficient (fitted)").x) == 3
+    assert [a.text for a in fig.layout.annotations] == ["better ↗"]
+
+
+def test_a_fitted_front_that_is_not_determined_is_not_drawn_and_the_figure_says_so():
+    table = bent(0.02)
+    fitted = contours.contours(table, "params_layers")
+    assert fitted["s0"].notna().sum() >= 2  # a point through which a line went before
+    assert not contours.determined(fitted).any()
+    fig = fronts.joint_figure(table, "strategy", "params_layers")
+    assert "Pareto-efficient (fitted)" not in {t.name for t in fig.data}
+    assert fig.layout.annotations[0].text == f"{fronts.NO_FRONT} 0 of 3 contours"
+    assert named(fig, "front, as measured").line.dash == "dash"
+    assert {t.line.dash for t in fig.data if t.name.startswith("contour ")} == {"dot"}
+
+
+def test_a_point_beyond_the_leans_measured_is_not_determined():
+    fitted = contours.contours(bent(0.0002, first=0.1), "params_layers")
+    assert fitted["note"].str.contains("extrapolated").all()
+    assert contours.certain(fitted).all()
+    assert not contours.determined(fitted).any()
+
+
+def test_joint_robustness_has_no_effectiveness_in_it(table):
+    attacked = table.assign(**{"adversarial:alone_entropy": 2.0, "adversarial_entropy": table["in_domain_entropy"]})
+    made, y = frontier.robustness(attacked)
+    assert y == "ood_entropy+adversarial:alone_entropy"
+    assert made[y].to_numpy() == pytest.approx((table["ood_entropy"].to_numpy() + 2) / 2)
+    assert plane.words(y) == "Mean of out-of-domain and adversarial-alone<br>entropy (nats)"
+    with pytest.raises(ValueError, match=r"joint robustness needs the column 'adversarial:alone_calibrated'"):
+        frontier.robustness(attacked.assign(ood_calibrated=1.0), "calibrated")
 
 
 @pytest.mark.parametrize("few", [True, False])  # contours not fitted, and fitted
@@ -93,7 +143,7 @@ def test_a_level_is_named_clear_of_its_intervals(table, few):
         lowest = min((np.array(t.y) - t.error_y.arrayminus).tolist()[i] for t in drawn)
         rightmost = max((np.array(t.x) + t.error_x.array).tolist()[i] for t in drawn)
         assert (names.x[i], names.y[i]) == (pytest.approx(rightmost), pytest.approx(lowest))
-    assert names.textposition == "bottom left"
+    assert names.textposition == "bottom right"
 
 
 @pytest.mark.parametrize("inverse", ["minmax", "reciprocal", "none"])

@@ -164,6 +164,16 @@ def test_hubness_by_hand():
     assert g.hubness(np.arange(4).reshape(4, 1), 4) == (0.0, 0.0)
 
 
+def test_gini_by_hand():
+    times = g.occurrences(np.array([[0, 1], [0, 2], [0, -1]]), 5)
+    assert times.tolist() == [3, 1, 1, 0, 0]
+    # By its definition: the mean absolute difference of all pairs over twice the mean.
+    assert g.gini(times) == pytest.approx(np.abs(times[:, None] - times).mean() / (2 * times.mean()))
+    assert g.gini([2, 2, 2]) == 0.0
+    assert g.gini(np.eye(100)[0]) == pytest.approx(0.99)  # one passage takes all
+    assert g.gini(times) >= (times == 0).mean()  # the share never found is a lower bound
+
+
 def test_hubness_by_chance_is_the_mean_of_random_searches():
     rng = np.random.default_rng(0)
     found = [g.hubness(np.array([rng.permutation(60)[:6] for _ in range(40)]), 60) for _ in range(60)]
@@ -206,15 +216,15 @@ def test_a_table_of_any_retriever():
     test = tiny().test
     frame = g.geometry(bag, test, points=60)
     assert list(frame.columns) == g.COLUMNS
-    assert list(frame["metric"]) == [*MEASURES, "alignment", "hubs", "never_found"]
+    assert list(frame["metric"]) == [*MEASURES, "alignment", "hubs", "never_found", "gini"]
     assert ((frame["low"] < frame["mean"]) & (frame["mean"] < frame["high"])).all()
     assert set(frame["n"]) == {60}
     assert frame.equals(g.geometry(retriever(bag), test, points=60))
     lexical = g.geometry("bm25", test, seeds=3)
-    assert list(lexical["metric"]) == ["hubs", "never_found"]
-    assert list(lexical["n"]) == [135, 135]  # half of the queries
+    assert list(lexical["metric"]) == ["hubs", "never_found", "gini"]
+    assert list(lexical["n"]) == [135, 135, 135]  # half of the queries
     blind = Retriever("no vectors", retriever(bag).rank)
-    assert g.geometry(blind, test).equals(g.geometry(bag, test).tail(2).reset_index(drop=True))  # on the same texts
+    assert g.geometry(blind, test).equals(g.geometry(bag, test).tail(3).reset_index(drop=True))  # on the same texts
 
 
 def test_the_interval_holds_further_draws():
@@ -273,7 +283,7 @@ def test_found_of_any_retriever():
     measures = g.geometry_found(bag, tiny()).measures["geometry"]
     assert measures["isoscore_width"] == measures["isoscore"]
     found = g.geometry_found("bm25", tiny())
-    assert set(found.measures["geometry"]) == {"hubs", "never_found"}
+    assert set(found.measures["geometry"]) == {"hubs", "never_found", "gini"}
     assert "draws of 135 queries" in found.note
 
 
@@ -281,7 +291,7 @@ def test_found_of_an_encoder(tiny_encoder):
     found = g.geometry_found(tiny_encoder, tiny())
     assert isinstance(found, Found)
     measures = found.measures["geometry"]
-    assert set(measures) == {*MEASURES, "alignment", "hubs", "never_found", "spectral_norm", "isoscore_width"}
+    assert set(measures) == {*MEASURES, "alignment", "hubs", "never_found", "gini", "spectral_norm", "isoscore_width"}
     assert measures["isoscore_width"].mean == pytest.approx(measures["isoscore"].mean * 31 / 15)
     assert measures["isoscore_width"].high == pytest.approx(measures["isoscore"].high * 31 / 15)
     assert measures["effective_rank"].mean <= 16
@@ -325,6 +335,7 @@ def zeros(texts):
         (lambda: g.hubness([[0.5]], 3), "whole numbers"),
         (lambda: g.hubness([[3]], 3), "allowed are -1 to 2"),
         (lambda: g.hubness_by_chance(5, 10, 10), "k=10"),
+        (lambda: g.gini([0, 0]), "one of them above 0"),
         (lambda: g.geometry(bag, tiny().test, seeds=1), "seeds=1"),
         (lambda: g.geometry(bag, tiny().test, points=2), "points=2"),
         (lambda: g.geometry(bag, tiny().test.take(3)), "too few"),

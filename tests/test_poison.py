@@ -16,7 +16,7 @@ from drscale.attacks import exposed as made_known
 from drscale.attacks import poison as made_by
 from drscale.attacks.clusters import Cluster, clusters_of, kmeans, pairs_of
 from drscale.attacks.defence import defended, guard, guarded
-from drscale.attacks.exposed import exposed, rate_interval, success
+from drscale.attacks.exposed import exposed, rate_interval, success, success_change
 from drscale.attacks.importance import gradients
 from drscale.attacks.poison import Poison, candidates, encode_ids, poison, real_pieces, text_of
 from drscale.encoder import build
@@ -281,6 +281,51 @@ def test_intervals_hold_the_rate_and_know_doubt_at_the_ends():
     assert success(rows, k=10).equals(success(rows, k=(10,)))
     twice = pd.concat([rows, rows.assign(rank=np.nan)])  # a second seed that never succeeds
     assert success(twice, k=(50,))["asr"][0] == pytest.approx(success(rows, k=(50,))["asr"][0] / 2)
+
+
+def lucky(seed: int, sizes: int = 8, queries: int = 150, luck: float = 0.05) -> pd.DataFrame:
+    """Ranks 1 or 30 at sizes that list poison ever more often, two seeds each, whose luck is common to all queries."""
+    rng, parts = np.random.default_rng(seed), []
+    hard = rng.uniform(-0.15, 0.15, queries)
+    for size in range(sizes):
+        for i in (0, 1):
+            rate = 0.3 + 0.4 * size / (sizes - 1) + luck * rng.standard_normal() + hard
+            rank = np.where(rng.uniform(size=queries) < rate, 1.0, 30.0)
+            parts.append(pd.DataFrame({"source": size, "seed": i, "query": range(queries), "rank": rank}))
+    return pd.concat(parts, ignore_index=True).assign(dataset="made up", passages=1, depth=50)
+
+
+def test_the_luck_of_seeds_widens_intervals_by_hand():
+    rows = lucky(0, sizes=3)
+    plain, wide = (success(rows, 10, ("source",), seeds=s).set_index("source") for s in (None, "seed"))
+    each = success(rows, 10, ("source", "seed")).pivot_table("asr", "source", "seed")
+    sd = np.sqrt(np.mean(np.square(each[0] - each[1]) / 2))
+    away = stats.t.ppf(0.975, 3) * sd / np.sqrt(2)
+    assert wide["asr"].equals(plain["asr"])
+    assert wide["low"].to_numpy() == pytest.approx(plain["asr"] - np.hypot(plain["asr"] - plain["low"], away))
+    assert wide["high"].to_numpy() == pytest.approx(plain["asr"] + np.hypot(plain["high"] - plain["asr"], away))
+    change = success_change(rows, "source", 0, 2, by=()).iloc[0]
+    assert change["change"] == pytest.approx(plain.loc[2, "asr"] - plain.loc[0, "asr"])
+    assert change["high"] - change["change"] == pytest.approx(
+        np.hypot(change["queries_high"] - change["change"], away * np.sqrt(2))
+    )
+    for call, said in (
+        (lambda: success(rows[rows["seed"] == 0], 10, ("source",), seeds="seed"), "no group of source has two"),
+        (lambda: success(rows, 10, (), seeds="seed"), "by must name what has seeds"),
+        (lambda: success_change(rows, "source", 0, 9), "source=9: allowed are 0, 1, 2"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+
+
+def test_intervals_over_seeds_and_queries_hold_the_truth_and_those_over_queries_do_not():
+    hits = {"both": 0, "queries": 0}
+    for seed in range(60):
+        found = success_change(lucky(seed), "source", 0, 7).iloc[0]
+        hits["both"] += found["low"] <= 0.4 <= found["high"]
+        hits["queries"] += found["queries_low"] <= 0.4 <= found["queries_high"]
+    assert hits["both"] >= 54, hits  # 57 expected, fewer than 54 by chance once in 40
+    assert hits["queries"] <= 50, hits
 
 
 def test_a_list_that_ended_has_no_more_passages_to_beat():

@@ -1,4 +1,4 @@
-"""Figures of printed laws and of verdicts: lines are the laws, bands the rounding, marks the verdicts."""
+"""Figures of printed laws and of verdicts: lines are the laws, bands their range, marks the verdicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def named(fig, name):
 
 
 def test_lines_are_the_laws_and_bands_their_rounding():
-    curve = published.rounded("data/msmarco/ood")
+    curve = published.uncertain("data/msmarco/ood")
     fig = printed.curves_figure({"Data": {"OOD": curve}})
     solid, dashed, band = (named(fig, f"OOD, {part}") for part in ("fitted", "extrapolated", "band"))
     x, y = (np.asarray(v, dtype=float) for v in (solid.x, solid.y))
@@ -28,7 +28,7 @@ def test_lines_are_the_laws_and_bands_their_rounding():
     assert dashed.line.dash == lines.DASH
     half = len(band.x) // 2
     at, high = (np.asarray(v[:half], dtype=float) for v in (band.x, band.y))
-    assert high == pytest.approx(curve.sample(D=at).max(axis=0), rel=1e-5)
+    assert high == pytest.approx(curve.interval(0.95, D=at)[1], rel=1e-5)
     assert (at.min(), at.max()) == (pytest.approx(7500), pytest.approx(1.92e6))
 
 
@@ -72,14 +72,24 @@ def test_panels_that_cannot_be_drawn_are_refused():
 
 def test_a_mark_for_each_case():
     table = pd.DataFrame(
-        [("b", "It grows", "x", FAILS, "1 < 2"), ("b", "It grows", "y", HOLDS, "3 > 2"), ("a", "It is", "", OPEN, "?")],
+        [
+            ("b", "It grows.", "x", FAILS, "1 < 2"),
+            ("b", "It grows.", "y", HOLDS, "3 > 2"),
+            ("a", "It is a sentence that is longer than the line which it has to stand on.", "", OPEN, "?"),
+        ],
         columns=["claim", "says", "case", "verdict", "numbers"],
-    )
+    ).assign(kind="claim", where="Section 3")
     fig = printed.verdict_figure(table)
+    long = table["says"].iloc[2]
     marks = {t.name: list(zip(t.x, t.y, strict=True)) for t in fig.data}
-    assert marks == {HOLDS: [(1, "b")], OPEN: [(1, "a")], FAILS: [(2, "b")]}
-    assert fig.layout.yaxis.categoryarray == ("a", "b"), "the first claim stands on top"
+    assert marks == {HOLDS: [(1, "It grows.")], OPEN: [(1, long)], FAILS: [(2, "It grows.")]}
+    assert fig.layout.yaxis.categoryarray == (long, "It grows."), "the first claim stands on top"
     assert fig.data[0].text == ("y: holds. 3 > 2",)
     assert len({t.marker.symbol for t in fig.data}) == 3, "told apart without colour"
+    words = [a.text for a in fig.layout.annotations]
+    assert "It grows.<br><span" in words[0], "in print, too, the sentence stands beside its marks"
+    assert "Section 3" in words[0]
+    assert words[1] == "holds in part"
+    assert max(len(line) for line in words[2].split("<span")[0].split("<br>")) <= printed.SENTENCE
     with pytest.raises(ValueError, match="verdicts has no column 'numbers'; it has claim, says"):
         printed.verdict_figure(table.drop(columns="numbers"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
+import struct
 import subprocess
-import threading
+import sys
 import xml.etree.ElementTree as ET
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -207,6 +210,88 @@ def test_a_pdf_has_the_papers_width_real_text_and_embedded_fonts(sizes, tmp_path
         assert words in text
 
 
+INKS = {"left": (220, 0, 0), "bottom": (0, 130, 0), "right": (0, 0, 220), "title": (200, 0, 200)}
+
+
+def titled() -> go.Figure:
+    """A figure with a title on each side, in an ink of its own."""
+    said = {side: {"text": f"The {side}gy", "font": {"color": f"rgb{ink}"}} for side, ink in INKS.items()}
+    y2 = {"title": said["right"], "overlaying": "y", "side": "right"}
+    layout = {"title": said["title"], "xaxis_title": said["bottom"], "yaxis_title": said["left"], "yaxis2": y2}
+    look = {"x": [1, 2], "line": {"color": "grey"}, "showlegend": False}
+    lines = [go.Scatter(y=[1, 2], **look), go.Scatter(y=[2, 1], yaxis="y2", **look)]
+    return go.Figure(lines, layout=layout | {"template": style.template(False)})
+
+
+def ppm(data: bytes) -> np.ndarray:
+    _, wide, high, _ = data.split(maxsplit=4)[:4]
+    return np.frombuffer(data[-int(wide) * int(high) * 3 :], np.uint8).reshape(int(high), int(wide), 3)
+
+
+def png(data: bytes) -> np.ndarray:
+    """A PNG of 8 bits a channel as an array; no library that reads images is needed for the rest."""
+    wide, high, _, kind = struct.unpack(">IIBB", data[16:26])
+    at, packed, depth = 8, b"", {2: 3, 6: 4}[kind]
+    while at < len(data):
+        (size,), name = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
+        packed += data[at + 8 : at + 8 + size] if name == b"IDAT" else b""
+        at += 12 + size
+    lines = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(high, 1 + wide * depth).astype(int)
+    rows, above = [], [0] * (wide * depth + depth)
+    for how, *line in lines.tolist():
+        row = [0] * depth  # what is left of the first pixel
+        for i, v in enumerate(line):
+            a, b, c = row[i], above[i + depth], above[i]
+            p = a + b - c
+            near = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
+            row.append(v + (0, a, b, (a + b) // 2, near)[how] & 255)
+        rows.append(row[depth:])
+        above = row
+    return np.array(rows).reshape(high, wide, depth)[:, :, :3]
+
+
+def boxes(pixels: np.ndarray) -> dict[str, list[int]]:
+    """Where each side's title is inked: left, right, top and bottom, in pixels."""
+    colour = 255 - pixels.astype(float)
+    coloured = np.ptp(pixels.astype(int), axis=2) > 50
+    inks = 255 - np.array(list(INKS.values()), dtype=float)
+    cosines = colour @ inks.T / np.maximum(np.linalg.norm(colour, axis=2), 1)[..., None] / np.linalg.norm(inks, axis=1)
+    found = {}
+    for i, side in enumerate(INKS):
+        rows, columns = np.nonzero(coloured & (cosines.argmax(axis=2) == i))
+        assert rows.size, f"no ink of the {side} title"
+        found[side] = [columns.min(), columns.max(), rows.min(), rows.max()]
+    return found
+
+
+@needs_browser
+@needs_poppler
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_a_pdf_is_cut_on_no_side(tmp_path, monkeypatch, width):
+    monkeypatch.setattr(export, "DOTS", 192)
+    pdf, image = export.export_all({tmp_path / "a.pdf": titled(), tmp_path / "a.png": titled()}, width, height=1.5)
+    page = subprocess.run(["pdftoppm", "-r", "192", pdf], check=True, capture_output=True).stdout
+    printed, drawn = boxes(ppm(page)), boxes(png(image.read_bytes()))
+    for side in INKS:
+        assert printed[side] == pytest.approx(drawn[side], abs=2.5), side
+
+
+@needs_browser
+def test_the_browser_closes_before_its_profile_is_deleted(tmp_path):
+    """tempfile at the program's end took the profile of a browser that still wrote to it: OSError, 'Default'."""
+    script = (
+        "import tempfile, weakref, plotly.graph_objects as go\n"
+        "from drscale.show import export\n"
+        "remove = tempfile.TemporaryDirectory._cleanup.__func__\n"
+        "late = classmethod(lambda *a, **k: (print('deleted late'), remove(*a, **k)))\n"
+        "tempfile.TemporaryDirectory._cleanup = late\n"
+        "export.draw(go.Figure(layout={'width': 300, 'height': 200}), 'png')\n"
+        "weakref.finalize(export, print, 'finalizers run')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("finalizers run\n", "")
+
+
 @needs_browser
 def test_svg_and_png_have_the_size_asked_for(amounts, tmp_path):
     fig = figures.data_figure(amounts)
@@ -294,17 +379,22 @@ def test_what_cannot_be_written_is_refused(tmp_path, thing, name, said):
         export.export(thing, tmp_path / name)
 
 
+@needs_browser
 def test_a_browser_that_dies_is_reported_and_does_not_hang(tmp_path, monkeypatch):
     import kaleido
 
-    stuck = threading.Event()
-    monkeypatch.setattr(export, "browser", lambda: "/bin/false")
-    monkeypatch.setattr(export, "PATIENCE", 0.2)
-    monkeypatch.setattr(kaleido, "start_sync_server", lambda **_: None)
-    monkeypatch.setattr(kaleido, "calc_fig_sync", lambda *_, **__: stuck.wait(10))
-    with pytest.raises(export.NoBrowser, match=r"the browser /bin/false did not draw within 0\.2 s"):
-        export.export(go.Figure(), tmp_path / "a.png")
-    stuck.set()
+    async def stuck(*_, **__):
+        await asyncio.sleep(60)
+
+    export.close()
+    fig = go.Figure(go.Scatter(x=[1, 2], y=[2, 1]))
+    export.export(fig, tmp_path / "a.svg")
+    with monkeypatch.context() as broken:
+        broken.setattr(export, "PATIENCE", 0.2)
+        broken.setattr(kaleido.Kaleido, "calc_fig", stuck)
+        with pytest.raises(export.NoBrowser, match=r"the browser \S+ did not draw within 0\.2 s"):
+            export.export(fig, tmp_path / "a.png")
+    assert export.export(fig, tmp_path / "a.png").stat().st_size > 0
 
 
 def test_browser_path_that_is_no_program_is_no_browser(tmp_path, monkeypatch):

@@ -67,6 +67,16 @@ def test_plan_run_and_plan_again(small, tmp_path, capsys):
     assert not list(tmp_path.glob(".checkpoints/*"))
 
 
+def test_a_plan_says_where_a_data_law_would_mix_pairs_with_the_pool(tmp_path):
+    few = Recipe(texts="folder:tiny", rung="L2H12", pairs=60)
+    told = {
+        str(few.but(**changes)): "corpus='whole' draws" in str(sweep.plan([few.but(**changes)], RunStore(tmp_path)))
+        for changes in ({}, {"pool": "shared"}, {"strategy": "hard_negative"}, {"pool": "shared", "corpus": "whole"})
+    }
+    assert list(told.values()) == [False, True, True, False]
+    assert "corpus='whole'" not in str(sweep.plan([few.but(pairs=0, pool="shared")], RunStore(tmp_path)))
+
+
 def test_a_plan_refuses_what_a_strategy_has_no_use_for(tmp_path):
     recipes = [BASE, BASE.but(strategy="hard_negative", synonyms="wordnet")]
     with pytest.raises(ValueError, match="synonyms=wordnet: strategy='hard_negative' makes no use of it"):

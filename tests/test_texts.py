@@ -344,6 +344,19 @@ def test_held_out_pairs_are_stratified_and_bring_their_own_passages() -> None:
     assert other.test.fingerprint != b.test.fingerprint
 
 
+def test_passages_that_are_relevant_to_no_query_stand_in_every_part_that_was_drawn() -> None:
+    pairs = spread(300, "corpus")
+    ids = [f"more-{i}" for i in range(50)]
+    more = pa.table({"id": ids, "text": [f"nobody asks for {i}" for i in ids]}, pairs.passages.schema)
+    corpus = Collection("corpus", pairs.queries, pa.concat_tables([pairs.passages, more]), pairs.qrels)
+    made = compose(corpus, test_pairs=40, validation_pairs=20)
+    for part in (made.train, made.validation, made.test):
+        assert len(part.passages) == len(part) + 50
+        assert set(ids) <= set(part.passages["id"].to_pylist())
+    assert not set(made.train.queries["id"].to_pylist()) & set(made.test.queries["id"].to_pylist())
+    assert list(corpus.unjudged) == list(range(300, 350))
+
+
 def test_compose_says_what_is_too_much() -> None:
     with pytest.raises(ValueError, match=r"composed: test_pairs=1000 must lie between 1 and 9"):
         compose(spread(10, "a"))

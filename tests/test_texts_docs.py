@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 from itertools import combinations
 from pathlib import Path
 
@@ -408,12 +407,14 @@ def test_no_query_passage_or_near_duplicate_is_shared(docs: Benchmark) -> None:
             assert largest_jaccard(theirs, mine) < 0.5, (one, other)
 
 
-def test_the_benchmark_comes_from_the_cache_in_no_time(docs: Benchmark) -> None:
-    code = "from drscale.texts import benchmark; print(benchmark('docs', progress=False).fingerprint)"
-    start = time.perf_counter()
+def test_the_benchmark_comes_from_the_cache_without_being_built(docs: Benchmark) -> None:
+    code = (
+        "import drscale.texts.docs as docs; kept = docs.cached; "
+        "docs.cached = lambda name, key, load, build: kept(name, key, load, None); "  # None cannot build
+        "from drscale.texts import benchmark; print(benchmark('docs', progress=False).fingerprint)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == docs.fingerprint
-    assert time.perf_counter() - start < 10  # under 2 s alone, with room for a busy machine
 
 
 def test_a_missing_domain_is_named(docs: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from drscale.texts import CacheWarning, Source, World, benchmark, cache_folder, collection, oracle
+from drscale.texts import (
+    CacheWarning,
+    Source,
+    TextsWarning,
+    World,
+    benchmark,
+    cache_folder,
+    collection,
+    collections,
+    oracle,
+)
 from drscale.texts.sources import KINDS
 
 
@@ -170,6 +181,7 @@ FOLDER_ERRORS: list[tuple[str, str | bytes, str]] = [
     ("qrels/test.tsv", QRELS + "\nq9\td1\t1\n", r"test.tsv:6: the query 'q9' is not in queries.jsonl"),
     ("qrels/test.tsv", QRELS + "q1 d2 1\n", r"test.tsv:5: 1 fields, expected query-id, corpus-id, score"),
     ("qrels/test.tsv", QRELS + "q1\td2\tyes\n", r"test.tsv:5: the score 'yes' is no whole number"),
+    ("qrels/test.tsv", QRELS + f"q1\td2\t{2**70}\n", r"test.tsv:5: the score \d+ is beyond 2,147,483,647"),
     ("qrels/test.tsv", QRELS + "q1\td1\t1\n", r"test.tsv:5: the query and passage \('q1', 'd1'\)"),
     ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n", r"test.tsv: the file has no row"),
     ("qrels/test.tsv", "q1\td1\t0\n", r"test.tsv: no score is above 0"),
@@ -182,7 +194,7 @@ def test_a_bad_folder_is_refused_with_path_and_line(
 ) -> None:
     (beir / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message) as caught:
-        collection(f"folder:{beir}", progress=False)
+        collection(f"folder:{beir}?strict=1", progress=False)
     assert str(caught.value).startswith(str(beir / file))
     assert "\n" not in str(caught.value)
     assert list(own_cache.iterdir()) == []  # nothing half-read is kept
@@ -199,6 +211,42 @@ def test_a_folder_without_its_files(beir: Path) -> None:
     (beir / "queries.jsonl").unlink()
     with pytest.raises(ValueError, match=r"queries.jsonl: no such file; BEIR's layout is"):
         collection(f"folder:{beir}")
+
+
+def test_a_dangling_judgement_is_dropped_and_counted(beir: Path, own_cache: Path) -> None:
+    whole = collection(f"folder:{beir}", progress=False)
+    (beir / "qrels" / "test.tsv").write_text(QRELS + "q1\td9\t1\nq3\td8\t1\nq9\td1\t0\n")
+    for _ in range(2):  # read, and read from the cache
+        with pytest.warns(
+            TextsWarning, match=r"3 of 6 judgements dropped, the first .*test.tsv:5: the passage 'd9' is"
+        ):
+            c = collection(f"folder:{beir}", progress=False)
+    assert c.fingerprint == whole.fingerprint
+    assert c.queries["id"].to_pylist() == ["q1", "q2"]  # q3 has no judgement that is left
+    assert whole.versions == {}
+    assert list(c.versions) == ["dropped:mini"]
+    with pytest.raises(ValueError, match=r"^.*test.tsv:5: the passage 'd9' is not in corpus.jsonl$"):
+        collection(f"folder:{beir}?strict=1", progress=False)
+    (beir / "qrels" / "test.tsv").write_text("q1\td9\t1\n")
+    with pytest.raises(ValueError, match=r"test.tsv:1: the passage 'd9' is not in"):
+        collection(f"folder:{beir}", progress=False)
+    with pytest.raises(ValueError, match="strict='yes' is no whole number"):
+        collection(f"folder:{beir}?strict=yes", progress=False)
+
+
+def test_a_data_set_of_several_folders_counts_once(beir: Path) -> None:
+    whole = beir.rename(beir.parent / "gaming").parent / "cqadupstack"
+    whole.mkdir()
+    shutil.copytree(beir.parent / "gaming", whole / "android")
+    (beir.parent / "gaming").rename(whole / "gaming")
+    (whole / "notes").mkdir()
+    found = collections(f"folder:{whole}", progress=False)
+    assert list(found) == [c.domain for c in found.values()] == ["cqadupstack/android", "cqadupstack/gaming"]
+    assert list(collections(f"folder:{whole}/android", progress=False)) == ["android"]
+    with pytest.raises(ValueError, match=r"a data set of 2 folders \(android ...\).* or all of them as ood of compose"):
+        collection(f"folder:{whole}", progress=False)
+    spec = f"compose?ood=folder:{whole}&test_pairs=20&train=planted?pairs=50&validation_pairs=10"
+    assert list(benchmark(spec, progress=False).ood) == list(found)
 
 
 # pairs:
@@ -301,6 +349,18 @@ def test_a_hub_data_set(hub: Path) -> None:
     assert c.qrels.to_pylist() == [{"query": "q2", "passage": "d2", "relevance": 1}]
 
 
+def test_a_dangling_judgement_of_a_hub_data_set(hub: Path) -> None:
+    rows = [{"query-id": q, "corpus-id": d, "score": 1} for q, d in (("q2", "d2"), ("q2", "d9"))]
+    (hub / "q.jsonl").write_text(lines(*rows))
+    with pytest.warns(
+        TextsWarning, match=r"1 of 2 judgements dropped, the first .*qrels:row 1: the passage 'd9' is not"
+    ):
+        c = collection(f"hub:{hub}")
+    assert (len(c), list(c.versions)) == (1, ["dropped:mini"])
+    with pytest.raises(ValueError, match=r"qrels:row 1: the passage 'd9' is not in corpus"):
+        collection(f"hub:{hub}?strict=1")
+
+
 def test_a_hub_data_set_of_pairs(tmp_path: Path) -> None:
     (tmp_path / "faq").mkdir()
     write_jsonl(tmp_path / "faq" / "train.jsonl")
@@ -322,7 +382,7 @@ def test_a_bad_hub_data_set(hub: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"query-id": "q2", "corpus-id": "d9", "score": 1}, "row 0 names the passage 'd9', not in passages"),
+        ({"query-id": "q2", "corpus-id": "d9", "score": 1}, "row 0: the passage 'd9' is not in corpus"),
         ({"query": "q2", "corpus-id": "d2", "score": 1}, "qrels: the columns are query, corpus-id, score, expected"),
         ({"query-id": "q2", "corpus-id": "d2", "score": 0.5}, "qrels: Float value 0.5.* was truncated"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -20,6 +21,7 @@ from drscale.encoder import build, seed_for
 from drscale.ladder import predicted_flops
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
 from drscale.runs import Recipe, RunStore
+from drscale.texts.collection import taken
 from drscale.training import augment, loop, mining, pareto, prepare, strategies
 from drscale.training.allowed import VARIANTS, WITHOUT_LOSS, check
 from drscale.training.batches import draw, tokenised, touched_pairs
@@ -27,7 +29,7 @@ from drscale.training.strategies import Strategy
 
 SMALL = Recipe(texts="folder:tiny", rung="L2H12", steps=40, batch=16, negatives=32, projection=24, rate=3e-3)
 EVERY = [(s, v) for s, variants in VARIANTS.items() for v in variants if s != "standard"]
-ROBUST = [(s, v) for s, v in EVERY if v != "pool"]
+ROBUST = [row for row in EVERY if row not in WITHOUT_LOSS]
 POOLS = ("in_batch", "shared", "both")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -121,7 +123,7 @@ def test_every_variant_learns_and_is_deterministic(strategy, variant) -> None:
     assert went.curve == again.curve
     assert same(one, two)
     assert went.curve[-1]["loss"] < went.curve[0]["loss"] - 0.1
-    told = {"effectiveness", "robustness"} if variant != "pool" else set()
+    told = {"effectiveness", "robustness"} if (strategy, variant) not in WITHOUT_LOSS else set()
     assert went.curve[0].keys() == {"step", "loss"} | told
 
 
@@ -147,8 +149,10 @@ def test_weight_0_is_the_natural_loss_alone(strategy, variant, pool) -> None:
     if variant != "pairwise":
         other, plain = trained(SMALL.but(steps=4, pool=pool), looks=4)
         assert [p["loss"] for p in went.curve] == pytest.approx([p["loss"] for p in plain.curve], rel=1e-4)
-        # other texts in a batch change how it is cut into chunks, and so the last bits
-        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+        # other texts in a batch change how it is cut into chunks, and so the last bits, which AdamW's first steps
+        # magnify where a gradient is next to nothing: few weights may differ, as against all
+        apart = [(a - b).abs().flatten() > 1e-4 for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+        assert torch.cat(apart).float().mean() < 0.01
 
 
 @settings(max_examples=20, deadline=None)
@@ -280,6 +284,71 @@ def test_an_attack_that_changes_nothing_costs_nothing_and_what_is_relevant_is_le
     assert not torch.isclose(losses[0][2], losses[1][2])
     strategies._attack_kl(v).sum().backward()
     assert min(x.grad.abs().sum() for x in (v.queries, v.positives, v.others, v.changed)) > 0
+
+
+def test_the_loss_on_attacked_data_is_contrastive_entropy_with_the_attacked_passages_in_the_pool() -> None:
+    v = views()
+    hidden = torch.zeros(3, 3, dtype=torch.bool)
+    hidden[1, 0] = True
+    got = strategies._attack_pool(views(hidden=hidden))
+    for row, query in enumerate((1, 2, 5)):
+        beside = [v.queries[query] @ v.changed[k] for k in range(3) if not hidden[row, k]]
+        pool = torch.stack([*v.scores[query], *beside])
+        assert torch.isclose(got[row], torch.logsumexp(pool, 0) - v.scores[query, query], atol=1e-6)
+    clean = contrastive_entropy(v.scores, v.targets)[[1, 2, 5]]
+    assert (got > clean).all()  # a pool with more in it is never easier
+
+
+def test_what_was_made_of_a_relevant_passage_is_hidden_by_its_origin() -> None:
+    recipe = SMALL.but(strategy="adversarial", variant="pool", pool="in_batch", steps=1)
+    strategy = ready(recipe)
+    batch = strategy.draw(0)
+    assert len(batch.others) == 0
+    assert len(batch.origins) == len(batch.changed) == len(batch.touched)
+    own = replace(batch, origins=batch.positives[batch.touched])
+    accelerator = loop._accelerator("fp32")
+    model = build(recipe)
+    assert not strategies._views(strategy, model, batch, accelerator).hidden.diagonal().any()
+    assert strategies._views(strategy, model, own, accelerator).hidden.diagonal().all()
+
+
+def test_whole_collections_share_their_attacked_passages_among_amounts_and_seeds(monkeypatch) -> None:
+    monkeypatch.setattr(augment, "BLOCK", 64)
+    attack, source = Swap(), tiny().train
+    base = SMALL.but(strategy="adversarial", corpus="whole")
+
+    def made(recipe):
+        return augment.attacked(source, recipe, lambda: attack(None, None), str(attack))
+
+    every = made(base)
+    assert attack.passages == 400
+    known = dict(zip(every.pairs, zip(every.targets, every.texts, strict=True), strict=True))
+    for recipe in (base.but(seed=3), base.but(pairs=100, seed=2), base.but(pairs=100, share=0.25, seed=1)):
+        examples = made(recipe)
+        own = taken(400, recipe.pairs or 400, recipe.seed)
+        assert len(examples.pairs) == round(recipe.share * len(own))
+        for pair, target, text in zip(examples.pairs, examples.targets, examples.texts, strict=True):
+            assert known[own[pair]] == (target, text)
+    assert attack.passages == 400
+    few = source.take(100, 2, whole=True)
+    assert few.passages == source.passages
+    strategy = ready(base.but(pairs=100, seed=2), collection=few, source=source)
+    assert len(strategy.draw(0).changed) == 16
+    with pytest.raises(ValueError, match="give source"):
+        ready(base.but(pairs=100, seed=2), collection=few)
+
+
+def test_negatives_come_from_the_whole_collection_where_that_is_asked_for() -> None:
+    source, recipe = tiny().train, SMALL.but(pairs=60, pool="shared", negatives=40, corpus="whole")
+    few, own = source.take(60, 0, whole=True), source.take(60, 0)
+    assert few.queries == own.queries
+    assert few.qrels == own.qrels
+    encoder = build(recipe)
+    pairs = tokenised(encoder, few)
+    drawn = np.unique(np.concatenate([draw(pairs, recipe, step).negatives for step in range(40)]))
+    assert len(drawn) > 300  # of 400; the chosen pairs have 60
+    ranked = mining.hard_negatives(few)
+    assert len(np.unique(ranked[ranked >= 0])) > 60
 
 
 def test_the_attacked_or_hard_passage_is_put_below_the_positive() -> None:

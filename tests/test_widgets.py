@@ -19,6 +19,7 @@ from conftest import ROOT
 from synthetic import size_table, study
 
 from drscale.analysis import budget, frontier, laws, trust
+from drscale.analysis.counts import COUNTS
 from drscale.analysis.curve import Curve
 from drscale.analysis.prices import Prices, paper
 from drscale.runs import RunStore
@@ -186,6 +187,25 @@ def test_the_law_explorer_agrees_with_the_pure_function(sizes):
     same(box, view)
     assert list(named(view.figure, "left out").x) == list(sizes["params_layers"].iloc[:2])
     same(box, reproduced(box, table=sizes))
+
+
+def test_the_law_explorer_counts_parameters_as_one_likes(sizes):
+    box = law_explorer(sizes)
+    count, above = box.controls["count"], box.controls["above"]
+    assert [v for _, v in count.options] == [c for c in COUNTS if c in sizes]
+    layers, others = (sorted(set(sizes[c])) for c in ("params_layers", "params_drscale"))
+    above.value = layers[4]
+    count.value = "params_drscale"
+    assert above.value == others[4]
+    same(box, law_view(sizes, above=others[4], x="params_drscale"))
+    assert "parameters counted as layers, pooler and projection" in box.sentence.value
+    assert box.figure.layout.xaxis.title.text == style.AXES["params_drscale"]
+    same(box, reproduced(box, table=sizes))
+    mu = [
+        law_view(sizes, above=levels[4], x=x).table.set_index("name").loc["mu", "value"]
+        for x, levels in (("params_layers", layers), ("params_drscale", others))
+    ]
+    assert mu[1] > 1.05 * mu[0], "what is counted changes the exponent"
 
 
 def test_the_law_can_be_switched_where_sizes_and_data_are_crossed(table):
@@ -568,11 +588,19 @@ def test_watch_draws_the_curve_and_hands_the_result_back():
 
 
 def test_watch_stops_at_the_button():
-    watched = watch(lambda **told: train_with(**told, steps=10_000, pause=0.005), steps=10_000)
-    time.sleep(0.1)
+    first, pressed = threading.Event(), threading.Event()
+
+    def train(note, stopped):
+        note(1, {"loss": 1.0})
+        first.set()
+        return pressed.wait(60) and stopped()
+
+    watched = watch(train, steps=10_000)
+    assert first.wait(60)
     assert not watched.button.disabled
     watched.button.click()
-    assert 0 < watched.result(10) < 10_000
+    pressed.set()
+    assert watched.result(60) is True
     assert watched.label.value.startswith("stopped")
 
 

@@ -173,7 +173,8 @@ def choose(
             against.append("no cut leaves enough levels to compare how the laws extrapolate")
         if laws.joint_law in offered and laws.additive_law in offered:
             columns = _columns_for(best, x, offered)
-            empty = empty_corners(*laws.values(table, *columns.values()), *columns.values())
+            points = dict(zip(columns, laws.values(table, *columns.values()), strict=True))
+            empty = empty_corners(points, list(columns.values()))
             if any(corner.startswith("small ") and " and small " in corner for corner in empty):
                 against.append(
                     "no run is near the corner where both are small, so how the two act together is hardly seen"
@@ -272,7 +273,7 @@ def _told(result: lmfit.model.ModelResult, unit: Unit) -> dict[str, Any]:
     aicc = np.nan
     if n > k + 1 and not f.robust:
         aicc = n * float(np.log(max(r @ r / n, 1e-300))) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
-    row = {"parameters": f.parameters, "runs": len(f.y), "levels": int(good["levels"])}
+    row: dict[str, Any] = {"parameters": f.parameters, "runs": len(f.y), "levels": int(good["levels"])}
     row |= {"lack_p": np.nan if lack is None else lack[1]}
     return row | {"sigma": good["relative_error"], "r2": good["R2"], "aicc": aicc}
 

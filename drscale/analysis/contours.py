@@ -81,6 +81,16 @@ def points(
     return rows.assign(s=g.mean(axis=1), t=g[:, 0] - g[:, 1])
 
 
+def certain(fitted: pd.DataFrame) -> pd.Series:
+    """Which contours bend for certain: the interval of their ratio ends on both sides."""
+    return (fitted["ratio_low"] > 0) & np.isfinite(fitted["ratio_high"])
+
+
+def determined(fitted: pd.DataFrame) -> pd.Series:
+    """Which contours determine their efficient point: they bend for certain, and it lies between the leans measured."""
+    return certain(fitted) & fitted["t0"].between(fitted["t_low"], fitted["t_high"])
+
+
 def trace(fitted: pd.DataFrame, count: int = 60, *, better: Better = "lower", widen: float = 0.0) -> pd.DataFrame:
     """Points along each fitted contour, for drawing: its columns, ``x``, ``y``, ``t``, ``front`` and ``extrapolated``.
 
@@ -191,7 +201,7 @@ def _fit(t: Array, s: Array, level: float, side: Array) -> dict[str, Any]:
     row |= {"s0": s0, "t0": t0, "curvature": k, "x": at[0], "y": at[1]}
     row |= {"ratio": ratio, "ratio_low": ratio_low, "ratio_high": ratio_high}
     said = []
-    if not np.isfinite(ratio_high):
+    if not (ratio_low > 0 and np.isfinite(ratio_high)):
         said.append("the bend is not certain, so neither is the efficient point")
     if not row["t_low"] <= t0 <= row["t_high"]:
         said.append("the efficient point lies beyond the strategies measured: extrapolated")

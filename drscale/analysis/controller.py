@@ -1,18 +1,23 @@
-"""Pareto training's weight as a control loop, simulated: it saturates, oscillates or settles.
+"""Pareto training's weight as a control loop: what it did in a run, and in a toy.
 
-Eq. 10 and 11 of Liu et al. (2025) in a toy, not a training run: two losses whose ratio rises with the robustness loss's
-weight, late and with noise. It shows what the step eta, smoothing and the target 1 / omega_0 do to the weight, and
-nothing about retrieval.
+:func:`trajectory` and :func:`behaviour` judge a course of weights. The toy is Eq. 10 and 11 of Liu et al. (2025) on two
+made-up losses whose ratio rises with the robustness loss's weight, late and with noise. It shows what the step eta,
+smoothing and the target 1 / omega_0 do to the weight, and nothing about retrieval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
+
+from drscale.runs import Run
+
+BOUND = 1e-9  # a weight this near to 0 or 1 is at the bound
+STANDARD, ALONE = "standard training", "robustness loss alone"  # what a run is whose weight sits at a bound
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,22 @@ class Behaviour:
     at_bounds: float
     spread: float
     mean: float
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a run's weight did over all its steps, and what that makes of the run.
+
+    ``at_0`` and ``at_1`` are shares of steps, ``mean`` is over all steps, ``late_sd`` is the standard deviation in the
+    second half. ``called`` is "standard training" where the robustness loss had weight 0 in most steps, "robustness
+    loss alone" where it had weight 1 in most, and "both losses" otherwise.
+    """
+
+    at_0: float
+    at_1: float
+    mean: float
+    late_sd: float
+    called: str
 
 
 def next_weight(omega: float, effectiveness: float, robustness: float, omega_0: float, eta: float) -> float:
@@ -88,14 +109,33 @@ def resting_weight(omega_0: float = 0.5, *, ratio: float = 1.5, gain: float = 1.
 
 def behaviour(omega: Sequence[float] | np.ndarray | pd.Series) -> Behaviour:
     """Say how a weight behaves, from its course over the steps; the first half is its way there."""
-    course = np.asarray(omega, dtype=float)
-    if course.ndim != 1 or len(course) < 2 or not np.isfinite(course).all():
-        raise ValueError(f"omega: a course of at least 2 finite numbers is needed, got shape {course.shape}")
+    course = _course(omega)
     late = course[len(course) // 2 :]
-    low, high = (float((late <= 1e-9).mean()), float((late >= 1 - 1e-9).mean()))
+    low, high = (float((late <= BOUND).mean()), float((late >= 1 - BOUND).mean()))
     steps = np.arange(len(late))
     level = late - np.polyval(np.polyfit(steps, late, 1), steps) if len(late) > 2 else late
     spread, around = (float(np.subtract(*np.quantile(course, [0.95, 0.05]))) for course in (late, level))
     stuck = max(low, high) > 0.5 and min(low, high) < 0.1
     calm = "settles" if spread <= 0.2 else "drifts" if around <= 0.2 else "oscillates"
     return Behaviour("saturates" if stuck else calm, low + high, spread, float(late.mean()))
+
+
+def trajectory(omega: Sequence[float] | np.ndarray | pd.Series) -> Trajectory:
+    """Judge the weight's course over all steps of a run, as ``Run.omega`` keeps it: did it weigh both losses?"""
+    course = _course(omega)
+    at_0, at_1 = float((course <= BOUND).mean()), float((course >= 1 - BOUND).mean())
+    called = STANDARD if at_0 > 0.5 else ALONE if at_1 > 0.5 else "both losses"
+    return Trajectory(at_0, at_1, float(course.mean()), float(course[len(course) // 2 :].std()), called)
+
+
+def trajectories(runs: Iterable[Run]) -> pd.DataFrame:
+    """Judge every run that keeps its weight, as ``RunStore.runs()`` gives them; a row a run, ``key`` and Trajectory."""
+    rows = [{"key": run.key, **asdict(trajectory(run.omega))} for run in runs if run.omega]
+    return pd.DataFrame(rows, columns=["key", *(f.name for f in fields(Trajectory))])
+
+
+def _course(omega: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
+    course = np.asarray(omega, dtype=float)
+    if course.ndim != 1 or len(course) < 2 or not np.isfinite(course).all():
+        raise ValueError(f"omega: a course of at least 2 finite numbers is needed, got shape {course.shape}")
+    return course

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 
 import lmfit
 import numpy as np
@@ -140,7 +141,7 @@ def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
                 f"{column} spans a factor of {levels[-1] / levels[0]:.1f}: "
                 "within less than a decade a power law looks like any other curve"
             )
-    corners = empty_corners(*f.points.values(), *f.columns.values()) if len(f.columns) == 2 else []
+    corners = empty_corners(f.points, list(f.columns.values())) if len(f.columns) == 2 else []
     if corners and f.entry is not None:
         said.append(
             f"no run is near the corner of {' or of '.join(corners)}: the law is a guess there although each is in "
@@ -149,9 +150,10 @@ def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     return said
 
 
-def empty_corners(one: Array, other: Array, first: str, second: str) -> list[str]:
+def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[str]:
     """The corners of a box of two x with no run in the outer third of both ranges, in words."""
-    places = [(v - v.min()) / max(float(np.ptp(v)), 1e-300) for v in (np.log(one), np.log(other))]
+    first, second = columns
+    places = [(v - v.min()) / max(float(np.ptp(v)), 1e-300) for v in map(np.log, points.values())]
     found, words = [], ("small", "large")
     for a, b in itertools.product((0, 1), repeat=2):
         if not ((np.abs(places[0] - a) <= 1 / 3) & (np.abs(places[1] - b) <= 1 / 3)).any():
@@ -190,7 +192,7 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
         found = [power.mu_interval(own.problem, allowed)] if pairs else []
     else:
         found = profile.profile(*solved(own), allowed, places)
-    factors = means.widened(np.eye(len(names))[places], 0.95) if pairs else []
+    factors: Sequence[float] = list(means.widened(np.eye(len(names))[places], 0.95)) if pairs else []
     ends = {}
     for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
         middle, (least, most) = judged.params[e].value, f.limits[e]

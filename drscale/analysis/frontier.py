@@ -13,7 +13,7 @@ import pandas as pd
 
 from drscale.analysis import laws
 from drscale.analysis.columns import warn_if_mixed
-from drscale.analysis.resample import Pool, pooled, resampled
+from drscale.analysis.resample import Pool, pooled, resampled, together
 
 Array = npt.NDArray[np.float64]
 Side = Literal["lower", "higher"]
@@ -39,6 +39,21 @@ def front(
         depth += 1
         layer[todo[non_dominated(left[todo])]] = depth
     return rows.assign(on_front=layer == 1, layer=layer)
+
+
+def robustness(table: pd.DataFrame, metric: str = "entropy") -> tuple[pd.DataFrame, str]:
+    """The table with the papers' joint robustness as one more column, the mean of two kinds, and that column's name.
+
+    The kinds are out-of-domain and adversarial, of ``metric`` "entropy" or "calibrated" (nats). The adversarial one is
+    ``adversarial:alone``, the positive among its nine attacked passages. ``adversarial`` fills their list up with 247
+    passages as they are, which makes it the in-domain entropy over again: x would stand on the y axis.
+    """
+    parts = [f"ood_{metric}", f"adversarial:alone_{metric}"]
+    for c in parts:
+        if c not in table:
+            how = "RunStore.table((*SCOPES, 'adversarial:alone')) has it of runs that were attacked"
+            raise ValueError(f"metric={metric!r}: joint robustness needs the column {c!r}, which is missing; {how}")
+    return together(table, parts), "+".join(parts)
 
 
 def probability_on_front(

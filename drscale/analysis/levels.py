@@ -132,13 +132,13 @@ def by_level(result: lmfit.model.ModelResult) -> ByLevel:
     means = frame.groupby(place).mean()
     limits = {n: ends for n, ends in f.limits.items() if f.entry is None or n in f.entry.bounds}
     start = {"start": dict(result.best_values)} if f.entry is None else {}
-    options = {"space": f.space, "robust": f.robust, "bounds": limits, **start}
+    options: dict[str, Any] = {"space": f.space, "robust": f.robust, "bounds": limits, **start}
     fit = laws.fit(means, f.law, {a: a for a in f.points}, "y", warn=False, **options)
     own, curve = fitted(fit), np.asarray(fit.best_fit, dtype=float)
     spread = residuals(f.y, own.y[place], f.space)
     result.by_level = ByLevel(
         own.points, own.y, curve, slopes_of(fit, own.points), f.space, own.unit, own.free,
-        np.bincount(place).astype(float), f.unit, f.free, np.bincount(place, spread**2), f.robust, fit,
+        np.bincount(place).astype(float), f.unit, f.free, np.bincount(place, spread**2).astype(float), f.robust, fit,
     )  # fmt: skip
     return result.by_level
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from scipy import linalg
 from drscale.analysis import nested
 from drscale.analysis.nested import Array, Codes, Layout, Sums
 
+MOST = 20_000  # rows that statsmodels fits within minutes
 TINY = 1e-8  # relative to what it is compared with: a column that depends on others, a variance that is none
 
 
@@ -63,6 +65,7 @@ class Mixed:
     layout: Layout
     sums: Sums
     totals: Array  # of each query's rows, less centre
+    y: Array  # the response of each row
     centre: float
 
     def __repr__(self) -> str:
@@ -164,11 +167,80 @@ def fit(
         layout=where,
         sums=sums,
         totals=np.bincount(query_code, y - centre, len(of_query)).astype(float),
+        y=y,
         centre=centre,
     )
     if not found.converged:
         warnings.warn(f"{found.formula}: the search for the variances did not come to rest", MixedWarning, stacklevel=2)
     return found
+
+
+def crosscheck(fit: Mixed, slopes: bool = False) -> pd.DataFrame:
+    """Fit the same model by statsmodels' MixedLM: a row a number of ours, theirs and what they differ by.
+
+    ``what`` is "effect" (in treatment coding: the first model and level are the reference), "se" of each of them,
+    "variance" or "criterion" (-2 log likelihood). ``slopes=True`` lets every model lead by another amount in each
+    dataset: theirs then has one variance more, ``model in dataset``, and standard errors that know of it, so that the
+    difference of an "se" is what the model of :func:`fit` leaves out. Its standard errors come from the observed
+    information, so they differ a little in small tables that are not balanced. MixedLM builds matrices of every
+    dataset, so at most 20,000 rows are taken; fit a part of larger tables, or the means of datasets. It searches where
+    a variance is zero, too, and may not come to rest there, which a MixedWarning tells.
+    """
+    from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds, which no import of drscale shall
+
+    if fit.rows > MOST:
+        raise ValueError(f"fit: {fit.rows:,} rows; statsmodels takes at most {MOST:,} within minutes")
+    if slopes and not {"dataset", "query"} <= set(fit.names):
+        raise ValueError(
+            f"slopes=True: {fit.formula} needs datasets and queries both, to tell a lead's luck from noise"
+        )
+    where, unit = fit.layout, float(fit.y.std())
+    columns = {f"x{i}": column for i, column in enumerate(fit.coding[where.cell].T)}
+    codes = {"query": where.query, "dataset": where.dataset[where.query]}
+    model = pd.factorize(fit.grid[fit.model])[0][where.cell]
+    rows = pd.DataFrame({"y": (fit.y - fit.centre) / unit, **codes, "model": model, **columns})
+    inside = {"query": "0 + C(query)"} if {"dataset", "query"} <= set(fit.names) else {}
+    inside |= {"model in dataset": "0 + C(model)"} if slopes else {}
+    group = "dataset" if "dataset" in fit.names else "query"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        lm = MixedLM.from_formula(f"y ~ 0 + {' + '.join(columns)}", rows, "1", inside or None, groups=group)
+        theirs = lm.fit(reml=fit.reml)
+    if not theirs.converged:
+        why = "; ".join(dict.fromkeys(str(w.message) for w in said))
+        warnings.warn(f"{fit.formula}: statsmodels did not come to rest ({why})", MixedWarning, stacklevel=2)
+    names, first = _coefficients(fit), np.eye(len(fit.beta))[0]
+    free = fit.rows - (len(fit.beta) if fit.reml else 0)
+    variances = {group: float(theirs.cov_re.iloc[0, 0])} | dict(zip(lm.exog_vc.names, theirs.vcomp, strict=True))
+    variances["residual"] = theirs.scale
+    parts: dict[str, tuple[Any, Any, Iterable[str]]] = {
+        "effect": (fit.beta, theirs.fe_params * unit + fit.centre * first, names),
+        "se": (np.sqrt(np.diag(fit.covariance)), theirs.bse_fe * unit, names),
+        "variance": (
+            [fit.variances.get(v, np.nan) for v in variances],
+            np.array([*variances.values()]) * unit**2,
+            variances,
+        ),
+        "criterion": ([fit.criterion], [-2 * theirs.llf + 2 * free * np.log(unit)], [""]),
+    }
+    told = [
+        pd.DataFrame({"what": what, "name": list(name), "ours": np.asarray(ours), "statsmodels": np.asarray(other)})
+        for what, (ours, other, name) in parts.items()
+    ]
+    found = pd.concat(told, ignore_index=True)
+    return found.assign(difference=found["statsmodels"] - found["ours"])
+
+
+def _coefficients(fit: Mixed) -> list[str]:
+    """What each coefficient of a fit is of; the constant is the mean of the first cell."""
+    fixed = [fit.model] if fit.factor is None else [fit.model, fit.factor]
+    whole = _coding(fit.grid, fixed, fit.interaction)
+    own = [list(pd.unique(fit.grid[name]).astype(str))[1:] for name in fixed]
+    names = ["constant", *itertools.chain(*own)]
+    if fit.interaction:
+        names += [f"{a}:{b}" for b, a in itertools.product(own[1], own[0])]
+    left = iter(zip(names, whole.T, strict=True))  # columns that depend on earlier ones were left out
+    return [next(name for name, column in left if np.array_equal(column, kept)) for kept in fit.coding.T]
 
 
 def _checked(rows: pd.DataFrame, columns: dict[str, str]) -> Array:

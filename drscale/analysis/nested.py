@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ Codes = npt.NDArray[np.intp]
 STARTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # relative standard deviations tried before descending
 SMALL = 0.1  # relative standard deviations below this are held against zero
 LARGEST = 1e4
-FLAT = 1e-6  # the largest slope of the criterion, by relative standard deviation, that counts as an optimum
+FLAT = 1e-6  # the largest slope of the criterion, a row and by relative standard deviation, that counts as an optimum
+CLOSE = {"ftol": 1e-14, "gtol": 1e-7}  # where a descent may stop
 
 
 @dataclass(frozen=True)
@@ -263,8 +264,21 @@ def optimise(
 
     The search goes by relative standard deviations, the square roots of the ratios, from the best of a grid or from
     ``start`` (ratios). Where one of them comes out small, zero is tried for it too, and kept where it is no worse: the
-    criterion is flat there, so a search alone would stop short of it.
+    criterion is flat there, so a search alone would stop short of it. The search sees a response of unit size, so that
+    it takes the same way whatever the response is measured in.
     """
+    unit = math.sqrt(s.total[-1, -1] / s.rows)
+    found = _searched(_in_units(s, unit), reml, free, start)
+    return replace(found, criterion=found.criterion + 2 * (s.rows - (s.columns if reml else 0)) * math.log(unit))
+
+
+def _in_units(s: Sums, unit: float) -> Sums:
+    """The sums of the response measured in another unit."""
+    by = np.append(np.ones(s.columns), 1 / unit)
+    return replace(s, own=s.own * np.outer(by, by), level=s.level * by, total=s.total * np.outer(by, by))
+
+
+def _searched(s: Sums, reml: bool, free: tuple[bool, bool], start: tuple[float, float] | None) -> Optimum:
     best = _descended(s, reml, free, start)
     small = [i for i in (0, 1) if free[i] and best.ratios[i] < SMALL**2]
     for gone in [small[:1], small[1:], small] if len(small) > 1 else [small] if small else []:
@@ -299,10 +313,10 @@ def _descended(s: Sums, reml: bool, free: tuple[bool, bool], start: tuple[float,
     else:
         theta = np.maximum(np.sqrt(np.array(start)[used]), SMALL / 10)
     bounds = [(0.0, LARGEST)] * len(used)
-    found = optimize.minimize(lambda t: value(t)[:2], theta, jac=True, method="L-BFGS-B", bounds=bounds)
+    found = optimize.minimize(lambda t: value(t)[:2], theta, jac=True, method="L-BFGS-B", bounds=bounds, options=CLOSE)
     theta = _polished(found.x, value)
     best, steep, _ = value(theta)
-    return Optimum(ratios(theta), best, float(np.abs(steep).max() / (1 + abs(best))))
+    return Optimum(ratios(theta), best, float(np.abs(steep).max() / s.rows))
 
 
 def _polished(theta: Array, value: Callable[[Array, int], tuple[float, Array, Array]]) -> Array:

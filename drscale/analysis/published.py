@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from drscale.analysis import laws as formulas
-from drscale.analysis.curve import Curve
+from drscale.analysis import separable
+from drscale.analysis.curve import Array, Curve
+from drscale.analysis.fitted import solved
+from drscale.ladder import counts, ladder
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "published"
 POWER, JOINT = ("tables_1_2", "table_3", "fang"), ("table_4", "fang_joint")
@@ -21,7 +26,7 @@ LAWS: dict[str, Callable[..., Any]] = {
 }
 PARAMETERS: dict[str, tuple[str, ...]] = {"size_law": ("M", "mu", "delta"), "data_law": ("B", "eta", "delta")}
 PARAMETERS |= {"joint_law": ("M", "mu", "B", "eta", "delta")}
-NUMBERS = ("M", "mu", "B", "eta", "delta", "r2", "n_low", "n_high", "d_low", "d_high")
+NUMBERS = ("M", "mu", "B", "eta", "delta", "r2", "n_low", "n_high", "d_low", "d_high", "points")
 TEXTS = (
     "name",
     "source",
@@ -36,6 +41,7 @@ TEXTS = (
     "seen",
     "note",
 )
+DRAWS = 1000
 DRAGON = (2, 3, 4, 5, 8, 9, 10, 11)
 
 
@@ -55,22 +61,40 @@ def curve(name: str, reading: str | None = None, folder: str | Path | None = Non
     return _curve(_row(name, reading, folder))
 
 
-def rounded(name: str, reading: str | None = None, folder: str | Path | None = None) -> Curve:
-    """A published law whose draws are the corners of what its printed digits may have been rounded from.
+def uncertain(
+    name: str, reading: str | None = None, folder: str | Path | None = None, r2: float | None = None
+) -> Curve:
+    """A published law with draws of what it may have been, before its digits were rounded and its points were noisy.
 
-    That is all that is known of its uncertainty. The corners are no sample: take their least and greatest values, not
-    their quantiles.
+    Each draw takes every printed number from the range that rounds to it. Where R2 and the number of points were
+    printed, they give the residual: the squares left over are (1 - R2) / R2 of those that the curve explains at its
+    points, and as so few points say little of their own noise, each draw divides them by a chi-squared number with as
+    many degrees of freedom as points beyond the parameters (which makes ranges those of Student's t). The law is then
+    fitted anew to the curve with that noise, by least squares in nats, its floor not below zero. The points are taken
+    to be evenly spaced in log x and their errors independent. Table 4 has no R2: its draws are rounding alone, unless
+    ``r2`` says what to assume there, on all pairs for each of 19 sizes and four smaller amounts for the largest.
     """
     row = _row(name, reading, folder)
-    return _curve(row, _corners(row))
+    return _curve(row, _draws(row, r2))
 
 
-def all_rounded(folder: str | Path | None = None) -> dict[str, dict[str, Curve]]:
-    """:func:`rounded` for every law whose parameters are all known, by name and by reading ("" where there is one)."""
+def readings(name: str, folder: str | Path | None = None) -> Curve:
+    """A damaged row as one law: the values of the middle reading by M, and as draws those of all readings."""
+    table = _printed(folder)
+    rows = table[(table["name"] == name) & (table["reading"] != "")]
+    if rows.empty:
+        damaged = table.loc[table["reading"] != "", "name"].unique()
+        raise ValueError(f"name={name!r}: no damaged row; allowed are {', '.join(damaged)}")
+    rows = rows.loc[rows["M"].astype(float).sort_values().index]
+    return _curve(rows.iloc[len(rows) // 2], pd.concat([_draws(r) for _, r in rows.iterrows()], ignore_index=True))
+
+
+def all_uncertain(folder: str | Path | None = None, r2: float | None = None) -> dict[str, dict[str, Curve]]:
+    """:func:`uncertain` for every law whose parameters are all known, by name and reading ("" where there is one)."""
     found: dict[str, dict[str, Curve]] = {}
     for _, row in _printed(folder).iterrows():
         if all(row[p] for p in PARAMETERS[row["law"]]):
-            found.setdefault(row["name"], {})[row["reading"]] = _curve(row, _corners(row))
+            found.setdefault(row["name"], {})[row["reading"]] = _curve(row, _draws(row, r2))
     return found
 
 
@@ -140,10 +164,51 @@ def _row(name: str, reading: str | None, folder: str | Path | None) -> pd.Series
     return row
 
 
-def _corners(row: pd.Series) -> pd.DataFrame:
-    names = PARAMETERS[row["law"]]
-    ends = [(float(row[n]) - half_unit(row[n]), float(row[n]) + half_unit(row[n])) for n in names]
-    return pd.DataFrame(itertools.product(*ends), columns=list(names))
+def _draws(row: pd.Series, r2: float | None = None) -> pd.DataFrame:
+    return _drawn(tuple((str(k), str(v)) for k, v in row.items()), r2).copy()
+
+
+@lru_cache(maxsize=64)
+def _drawn(items: tuple[tuple[str, str], ...], r2: float | None) -> pd.DataFrame:
+    row = dict(items)
+    rng = np.random.default_rng(zlib.crc32(row["name"].encode()))  # laws apart, readings of one row together
+
+    def printed(text: str) -> Array:
+        return float(text) + half_unit(text) * rng.uniform(-1, 1, DRAWS)
+
+    drawn = pd.DataFrame({n: printed(row[n]) for n in PARAMETERS[row["law"]]})
+    assumed = row["law"] == "joint_law" and r2 is not None and row["n_low"]
+    if not assumed and not row["points"]:
+        return drawn
+    law, explained = LAWS[row["law"]], np.full(DRAWS, r2) if assumed else printed(row["r2"])
+    points, names = _points(row), PARAMETERS[row["law"]]
+    curves = law(**points, **{n: drawn[n].to_numpy()[:, None] for n in names})
+    squares = ((curves - curves.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) * (1 - explained) / explained
+    sigma = np.sqrt(squares / rng.chisquare(curves.shape[1] - len(names), DRAWS))
+    noisy = curves + sigma[:, None] * rng.standard_normal(curves.shape)
+    exact = law(**points, **{n: float(row[n]) for n in names})
+    table = pd.DataFrame({**points, "y": exact})
+    fit = formulas.fit(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False)
+    problem, found = solved(formulas.fitted(fit))
+    refits = separable.refit(problem, np.ones_like(noisy), noisy, found)
+    return pd.DataFrame(separable.parameters(problem, refits), columns=list(names))
+
+
+def _points(row: Mapping[str, str]) -> dict[str, Array]:
+    """The sizes or pairs that a law was fitted on, or both, as far as the paper says."""
+    ends = {x: [float(row[f"{x}_{end}"]) for end in ("low", "high") if row[f"{x}_{end}"]] for x in "nd"}
+    if row["law"] == "joint_law":  # as the paper's experiments go: all sizes on all pairs, all amounts at the largest
+        sizes, pairs = _even(ends["n"], 19), _even(ends["d"], 5)
+        return {"N": np.append(sizes, [sizes[-1]] * 4), "D": np.append([pairs[-1]] * 19, pairs[:-1])}
+    count = int(row["points"])
+    if row["law"] == "data_law":
+        return {"D": _even(ends["d"], count)}
+    ernies = [float(counts(shape)["drscale"]) for shape in ladder("ernie").values()]
+    return {"N": _even(ends["n"], count) if ends["n"] else np.array(ernies[:count])}
+
+
+def _even(ends: list[float], count: int) -> Array:
+    return np.geomspace(ends[0], ends[1], count)
 
 
 def _curve(row: pd.Series, draws: pd.DataFrame | None = None) -> Curve:

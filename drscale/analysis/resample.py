@@ -1,12 +1,13 @@
 """What the runs of a table would have measured with other queries and other seeds. Never imports torch.
 
-Queries are drawn with replacement within their domain and the domains stay, as for the intervals in the records; every
-run answers the same draw, so what is common to all runs (hard queries) leaves their order alone.
+Queries are drawn with replacement within their collection and the collections stay, as for the intervals in the
+records; every run and every scope answers the same draw of a collection, so what is common to all runs (hard queries)
+leaves their order alone, and a query that was attacked counts as often there as it does in the domain it is from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.analysis.columns import check_level, done
-from drscale.runs import SCOPES, Recipe
+from drscale.runs import SCOPES, Recipe, divisors
 
 Array = npt.NDArray[np.float64]
 Pool = Sequence[str] | str | None
@@ -71,7 +72,7 @@ def differences(
     check_level(level)
     _has(table, before, after)
     asked = [set(queries.loc[queries["scope"] == _scope_in(queries, c), "query"]) for c in (before, after)]
-    if asked[0] != asked[1] or _family(_scope_in(queries, before)) != _family(_scope_in(queries, after)):
+    if asked[0] != asked[1] or _collection(_scope_in(queries, before)) != _collection(_scope_in(queries, after)):
         raise ValueError(f"{before!r} and {after!r} are not measured on the same queries, so nothing can be paired")
     sample = resampled(table, [before, after], queries, draws=draws, seed=seed)
     low, high = np.quantile(sample[..., 1] - sample[..., 0], [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -235,19 +236,19 @@ def _by_query(
     numbers = {m: queries[m].to_numpy(dtype=float) for m in {m for _, m in wanted}}
     positives = queries["positives"].to_numpy(dtype=float) if "positives" in queries else np.ones(len(queries))
     query, names = pd.factorize(queries["query"])
-    values, drawn = np.zeros((draws, len(table), len(columns))), dict[tuple[str, bytes], Array]()
-    for domain in found:
+    values = np.zeros((draws, len(table), len(columns)))
+    rows_of = {
+        domain: np.flatnonzero(kept & (part[0] == list(part[1]).index(domain)))
+        for domain in found
+        if any(_inside(domain, scope) for scope, _ in wanted)
+    }
+    drawn = _drawn({domain: query[rows] for domain, rows in rows_of.items()}, draws, rng)
+    for domain, rows in rows_of.items():
         ours = [i for i, (scope, _) in enumerate(wanted) if _inside(domain, scope)]
-        if not ours:
-            continue
-        rows = np.flatnonzero(kept & (part[0] == list(part[1]).index(domain)))
         asked, place = np.unique(query[rows], return_inverse=True)
         where, n = (place, run[rows]), len(asked)
         _check_once(where, domain, names[asked], table["key"])
-        same = (_family(domain), asked.tobytes())
-        if same not in drawn:  # the same queries before and after an attack are drawn together
-            drawn[same] = _times(n, draws, rng)
-        times = drawn[same]
+        times = drawn[domain]
         for i in ours:
             scope, metric = wanted[i]
             _check_numbers(numbers[metric][rows], metric, names[query[rows]], table["key"].iloc[run[rows]])
@@ -256,13 +257,13 @@ def _by_query(
             if metric in WEIGHTED:
                 w[place] = positives[rows]
             mean = (times @ (matrix * w[:, None])) / (times @ w)[:, None]  # (draws, runs)
-            values[..., i] += mean / sum(_inside(f, scope) for f in found)
+            values[..., i] += mean / divisors(f for f in found if _inside(f, scope))[domain]
     return values
 
 
-def _family(scope: str) -> str:
-    """Scopes that differ only in what was done to the documents."""
-    return scope.removesuffix(":clean").removesuffix(":alone")
+def _collection(scope: str) -> str:
+    """What a scope's queries are of: a domain abroad is a collection of its own, all the rest asks at home."""
+    return scope if scope.startswith("ood:") else SCOPES[0]
 
 
 def _scope_in(queries: pd.DataFrame, column: str) -> str:
@@ -285,10 +286,22 @@ def _inside(domain: str, scope: str) -> bool:
     return domain == scope or (scope == "ood" and domain.startswith("ood:"))
 
 
-def _times(n: int, draws: int, rng: np.random.Generator) -> Array:
-    """How often each of n queries is drawn; shape (draws, queries)."""
-    drawn = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n * draws).reshape(draws, n).astype(float)
+def _drawn(queries: Mapping[str, npt.NDArray[np.intp]], draws: int, rng: np.random.Generator) -> dict[str, Array]:
+    """How often each query of each domain is drawn, (draws, queries in order): once for all domains of a collection.
+
+    A draw that misses all queries of one domain is drawn again.
+    """
+    found: dict[str, Array] = {}
+    for home in dict.fromkeys(map(_collection, queries)):
+        parts = {domain: np.unique(codes) for domain, codes in queries.items() if _collection(domain) == home}
+        everyone = np.unique(np.concatenate(list(parts.values())))
+        places = [np.searchsorted(everyone, codes) for codes in parts.values()]
+        times, again = np.zeros((draws, len(everyone))), np.arange(draws)
+        while len(again):
+            times[again] = rng.multinomial(len(everyone), np.full(len(everyone), 1 / len(everyone)), size=len(again))
+            again = again[np.logical_or.reduce([times[again][:, place].sum(axis=1) == 0 for place in places])]
+        found |= {domain: times[:, place] for domain, place in zip(parts, places, strict=True)}
+    return found
 
 
 def _check_once(where: tuple[npt.NDArray[np.intp], ...], domain: str, names: pd.Index, keys: pd.Series) -> None:

@@ -95,18 +95,23 @@ def success(
     level: float = 0.95,
     *,
     depth: int | None = None,
+    seeds: str | None = None,
 ) -> pd.DataFrame:
     """The attack success rate ASR@k: the share of queries with a poisoned passage in the top k; a row a group and k.
 
     ``rows`` are those of :func:`exposed`, several tables of them put together if you like, told apart by the columns
     ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high`` are a
     bootstrap interval over queries; where all queries agree a bootstrap knows no doubt, and the interval is Clopper and
-    Pearson's. No ``k`` may exceed the depth to which lists were looked at, as deeper ranks are missing: the column
-    ``depth`` says it or, for rows without that column, the argument (None: the usual one, 50).
+    Pearson's. ``seeds`` names the column of training seeds, whose luck then widens the intervals, too: its variance is
+    pooled over the groups that differ in the first of ``by`` only (two seeds of one size tell next to nothing), t's
+    quantile allows for how few there are, and the two half-widths are added in squares.
+
+    No ``k`` may exceed the depth to which lists were looked at, as deeper ranks are missing: the column ``depth`` says
+    it or, for rows without that column, the argument (None: the usual one, 50).
     """
     _check_level(level)
     by = [by] if isinstance(by, str) else list(by)
-    needed = ("query", "rank", "dataset", *by)
+    needed = ("query", "rank", "dataset", *by, *([seeds] if seeds else []))
     if lacking := [name for name in dict.fromkeys(needed) if name not in rows]:
         raise ValueError(f"rows: {', '.join(lacking)} missing; the table of exposed() has query, rank and dataset")
     if rows.empty:
@@ -125,14 +130,79 @@ def success(
         )
     groups = rows.groupby(by, sort=False, observed=True) if by else [((), rows)]
     found = []
+    luck = {} if seeds is None else _luck(rows, seeds, cuts, by, level)
     for label, part in groups:
+        label = label if isinstance(label, tuple) else (label,)
         for cut in cuts:
             hit = (part["rank"] <= cut).astype(float)
             each = hit.groupby([part["dataset"], part["query"]], observed=True).mean().to_numpy()
             mean, low, high = _interval(each, level)
-            told = dict(zip(by, label if isinstance(label, tuple) else (label,), strict=True))
+            if seeds is not None:
+                away = luck[cut, label[1:]] / np.sqrt(part[seeds].nunique())
+                low, high = max(0.0, mean - np.hypot(mean - low, away)), min(1.0, mean + np.hypot(high - mean, away))
+            told = dict(zip(by, label, strict=True))
             found.append({**told, "k": int(cut), "asr": mean, "low": low, "high": high, "queries": len(each)})
     return pd.DataFrame(found)
+
+
+def success_change(
+    rows: pd.DataFrame,
+    of: str,
+    before: Any,
+    after: Any,
+    k: int = 10,
+    by: str | Sequence[str] = ("passages",),
+    level: float = 0.95,
+    *,
+    seeds: str = "seed",
+) -> pd.DataFrame:
+    """How much more often ``after`` lists a poisoned passage than ``before``, two values of the column ``of``.
+
+    A row a group of ``by`` with ``before``, ``after``, ``change`` and its interval, over queries (each against itself)
+    and over training seeds, whose variance is pooled over all values of ``of`` that have several, as in
+    :func:`success`; ``queries_low`` and ``queries_high`` are the interval over queries alone.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    if missing := {before, after} - set(rows[of]):
+        raise ValueError(f"{of}={missing.pop()!r}: allowed are {', '.join(map(str, rows[of].unique()))}")
+    luck, found = _luck(rows, seeds, [k], [of, *by], level), []
+    two = rows[rows[of].isin([before, after])]
+    for label, part in two.groupby(by, sort=False, observed=True) if by else [((), two)]:
+        label = label if isinstance(label, tuple) else (label,)
+        hits = part.assign(hit=(part["rank"] <= k).astype(float))
+        wide = hits.pivot_table("hit", ["dataset", "query"], of, observed=True).dropna()
+        sides = wide[[before, after]].to_numpy().T
+        over_queries = interval({"": sides[1] - sides[0]}, level=level)
+        counts = part.groupby(of, observed=True)[seeds].nunique()
+        away = luck[k, label] * np.sqrt((1 / counts[[before, after]]).sum())
+        change, low, high = over_queries.mean, over_queries.low, over_queries.high
+        told = {"before": sides[0].mean(), "after": sides[1].mean(), "change": change}
+        told |= {"low": change - np.hypot(change - low, away), "high": change + np.hypot(high - change, away)}
+        told |= {"queries_low": low, "queries_high": high, "queries": sides.shape[1]}
+        found.append({**dict(zip(by, label, strict=True)), **told})
+    return pd.DataFrame(found)
+
+
+def _luck(
+    rows: pd.DataFrame, seeds: str, cuts: Sequence[int], by: Sequence[str], level: float
+) -> dict[tuple[int, tuple[Any, ...]], float]:
+    """How far a single seed's ASR may lie from the mean of many, by k and what follows the first of ``by``."""
+    if not by or seeds in by:
+        raise ValueError(f"seeds={seeds!r}, by={list(by)}: by must name what has seeds, and not the seeds themselves")
+    found = {}
+    for cut in cuts:
+        hits = rows.assign(hit=(rows["rank"] <= cut).astype(float))
+        each = hits.groupby([*by, seeds], sort=False, observed=True)["hit"].mean().groupby(list(by), sort=False)
+        spread = pd.DataFrame({"squares": each.var() * (each.size() - 1), "free": each.size() - 1}).fillna(0.0)
+        others = spread.groupby(list(by[1:])) if len(by) > 1 else [((), spread)]
+        for label, part in others:
+            if not (free := float(part["free"].sum())):
+                raise ValueError(
+                    f"seeds={seeds!r}: no group of {', '.join(by)} has two of them, so their luck is unknown"
+                )
+            sd = np.sqrt(part["squares"].sum() / free)
+            found[cut, label if isinstance(label, tuple) else (label,)] = float(t.ppf((1 + level) / 2, free) * sd)
+    return found
 
 
 def _interval(values: np.ndarray, level: float) -> tuple[float, float, float]:

@@ -112,6 +112,33 @@ def gains(
     return found
 
 
+def nearest(
+    spots: Sequence[Spot],
+    spans: np.ndarray,
+    values: np.ndarray,
+    slopes: np.ndarray,
+    means: dict[str, np.ndarray],
+    eps: float,
+) -> list[Spot]:
+    """Each word with the one candidate whose embedding is nearest, by cosine, to the word's perturbed one.
+
+    The embeddings of all swappable words take one step of length ``eps`` along their gradient (PRADA's projected
+    gradient descent has three); a word of several tokens is their mean.
+    """
+    rows = [tokens_of(spot, spans) for spot in spots]
+    length = float(np.linalg.norm(slopes[np.unique(np.concatenate(rows))])) if rows else 0.0
+    found = []
+    for spot, own in zip(spots, rows, strict=True):
+        if not len(own):  # behind what this encoder reads
+            found.append(Spot(spot.at, spot.word, spot.candidates[:1]))
+            continue
+        wanted = (values[own] + eps * slopes[own] / max(length, 1e-30)).mean(0)
+        table = np.stack([means[c] for c in spot.candidates])  # (candidates, width)
+        cosines = table @ wanted / np.maximum(np.linalg.norm(table, axis=1), 1e-30)
+        found.append(Spot(spot.at, spot.word, (spot.candidates[int(cosines.argmax())],)))
+    return found
+
+
 @torch.inference_mode()
 def mean_embeddings(encoder: BiEncoder, words: Sequence[str]) -> dict[str, np.ndarray]:
     """The mean of the embeddings of each word's tokens, as the passage tower sees them."""

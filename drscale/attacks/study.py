@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from drscale.attacks.spots import swapped
 from drscale.attacks.synonyms import Synonyms
 from drscale.attacks.target import target
 from drscale.attacks.words import STANDARD, Attack, attack_texts
 from drscale.encoder import BiEncoder
 from drscale.evaluation.entropy import interval, relevant_rows
-from drscale.evaluation.ranking import search
+from drscale.evaluation.ranking import search, spare, without_own
 from drscale.evaluation.score import Encode, checked
+from drscale.runs import Measure
 from drscale.texts import Collection
 from drscale.texts.collection import shuffled
+from drscale.texts.tables import has_duplicates
 
 DEPTH, RANGES = 1000, 9
 TOP = 100  # the top of the list that hinges look at
+CLIMB = 100  # ranks, of which summary's cost100 is the price
 COLUMNS = ("query", "passage", "range_low", "range_high", "rank_before", "rank_after")
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Vectors of some of a collection's queries and of all its passages, made once and used again."""
+    """Vectors of some of a collection's queries and of all its passages, made once and used again.
+
+    ``selves`` is for each query the passage that is the query itself and counts in no list (``Collection.own_rows``).
+    """
 
     query_rows: np.ndarray
     queries: np.ndarray
     passages: np.ndarray
+    selves: np.ndarray | None = None
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """The places of these query rows among the encoded ones."""
@@ -41,6 +52,38 @@ class Encoded:
                 "encoded: lacks some of the queries that were attacked; encode the same collection and seed"
             )
         return places
+
+
+def within(collection: Collection, *others: Collection) -> Collection:
+    """The same queries and judgements among more passages: a collection's own first, then those of ``others``.
+
+    An attack on ranks 101 to 1,000 means little where 1,000 passages are all there is; with a benchmark's training
+    passages beside its test set these ranks are the top of many thousands. A passage whose text is there already is
+    left out; where an id is taken, by a passage or a query, all get their collection's name in front.
+    """
+    passages = collection.passages
+    for other in others:
+        known = pc.is_in(other.passages["text"], value_set=passages["text"].combine_chunks())
+        more = other.passages.filter(pc.invert(known))
+        taken = [t.select(["id"]) for t in (passages, collection.queries)]
+        if any(has_duplicates(pa.concat_tables([ids, more.select(["id"])])["id"]) for ids in taken):
+            more = more.set_column(0, more.schema.field("id"), pc.binary_join_element_wise(other.name, more["id"], "/"))
+        passages = pa.concat_tables([passages, more])
+    if has_duplicates(passages["id"]):
+        raise ValueError(
+            f"within({collection.name}): two of the collections beside it share a name and ids of passages"
+        )
+    every = (collection, *others)
+    return Collection._trusted(
+        name="+".join(c.name for c in every),
+        queries=collection.queries,
+        passages=passages,
+        qrels=collection.qrels,
+        language=collection.language,
+        domain=collection.domain,
+        synthetic=any(c.synthetic for c in every),
+        versions={k: v for c in every for k, v in c.versions.items()},
+    )
 
 
 def encode_collection(
@@ -63,6 +106,7 @@ def encode_collection(
         rows,
         checked(aim.encode_queries, asked, f"{collection.name}: encode(queries)"),
         checked(aim.encode_passages, passages, f"{collection.name}: encode(passages)"),
+        collection.own_rows[rows],
     )
 
 
@@ -86,14 +130,15 @@ def pick_documents(collection: Collection, encoded: Encoded, seed: int = 0) -> p
     """
     relevant = relevant_rows(*collection.pairs)[encoded.query_rows]
     bands = rank_ranges(len(collection.passages))
-    _, ranked = search(encoded.queries, encoded.passages, bands[-1][1])
+    scores, ranked = search(encoded.queries, encoded.passages, bands[-1][1] + spare(collection))
+    _, ranked = without_own(collection.own_rows[encoded.query_rows], scores, ranked)
     rng = np.random.default_rng(seed)
     rows = []
     for i, row in enumerate(encoded.query_rows):
         draws = rng.random(len(bands))
         for (low, high), draw in zip(bands, draws, strict=True):
             band = ranked[i, low - 1 : high]
-            band = band[~np.isin(band, relevant[i])]
+            band = band[~np.isin(band, relevant[i]) & (band >= 0)]
             if len(band):
                 rows.append((int(row), int(band[int(draw * len(band))]), low, high))
     return pd.DataFrame(rows, columns=["query_row", "passage_row", "range_low", "range_high"])
@@ -144,14 +189,12 @@ def attack_collection(
         rivals=rivals,
         progress=progress,
     )
-    before, after = ranks(held, places, own, frame["score_after"].to_numpy())
     heads = {
         "query": collection.queries["id"].take(chosen["query_row"].to_numpy()).to_pylist(),
         "passage": collection.passages["id"].take(own).to_pylist(),
         "range_low": chosen["range_low"].to_numpy(),
         "range_high": chosen["range_high"].to_numpy(),
-        "rank_before": before,
-        "rank_after": np.where(frame["changed"], np.minimum(before, after), before),
+        **_ranked(held, places, own, frame),
     }
     rows = pd.concat([pd.DataFrame(heads), frame], axis=1)
     bands = rank_ranges(len(collection.passages))
@@ -168,6 +211,50 @@ def attack_collection(
     return rows
 
 
+def _ranked(encoded: Encoded, places: np.ndarray, own: np.ndarray, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    before, after = ranks(encoded, places, own, frame["score_after"].to_numpy())
+    return {"rank_before": before, "rank_after": np.where(frame["changed"], np.minimum(before, after), before)}
+
+
+def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
+    """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
+
+    The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
+    an attack with that budget. Where no floor was asked for, nobody has judged the shorter texts and their similarity
+    is missing.
+    """
+    asked = attacked.attrs["attack"]
+    if not 1 <= words <= asked["words"]:
+        raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
+    rows = []
+    for row in attacked.to_dict("records"):
+        kept = np.argsort(np.asarray(row["step_encodings"], dtype=np.int64), kind="stable")
+        if len(kept) >= words:
+            last, kept = kept[words - 1], np.sort(kept[:words])
+            shorter = len(kept) < len(row["swaps"])
+            row["score_after"], row["encodings"] = row["step_scores"][last], row["step_encodings"][last]
+            judged = row["step_similarities"]
+            row["similarity"] = row["similarity"] if not shorter else judged[last] if len(judged) else math.nan
+            for name in ("swaps", "places", "step_scores", "step_similarities", "step_encodings"):
+                row[name] = [row[name][k] for k in kept if len(row[name])]
+            pairs = (str(swap).partition(" -> ") for swap in row["swaps"])
+            swaps = [(at, old, new) for at, (old, _, new) in zip(row["places"], pairs, strict=True)]
+            row["words_changed"], row["attacked"] = len(kept), swapped(row["original"], swaps)
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=attacked.columns).astype(attacked.dtypes)
+    frame.attrs = {**attacked.attrs, "attack": {**asked, "words": words}}
+    return frame
+
+
+def reranked(attacked: pd.DataFrame, collection: Collection, encoded: Encoded) -> pd.DataFrame:
+    """The same rows with their ranks counted anew, for scores that are others now (:func:`within_budget`)."""
+    rows = [
+        np.asarray(pc.index_in(pa.array(attacked[column]), value_set=table["id"].combine_chunks()))
+        for column, table in (("query", collection.queries), ("passage", collection.passages))
+    ]
+    return attacked.assign(**_ranked(encoded, encoded.of(rows[0]), rows[1], attacked))
+
+
 def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rank of each passage in its query's list before, and with the score it has after; ties share the best."""
     old, new = np.empty(len(own), dtype=np.int64), np.empty(len(own), dtype=np.int64)
@@ -179,6 +266,9 @@ def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarr
         block = np.arange(len(scores))
         mine = scores[block, own[rows]].copy()
         scores[block, own[rows]] = -np.inf
+        if encoded.selves is not None:
+            same = encoded.selves[places[rows]]
+            scores[block[same >= 0], same[same >= 0]] = -np.inf
         old[rows] = 1 + (scores > mine[:, None]).sum(1)
         new[rows] = 1 + (scores > np.asarray(after[rows], np.float32)[:, None]).sum(1)
     return old, new
@@ -188,10 +278,12 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
     """How well an attack went: each measure's mean with its 95% bootstrap interval over queries.
 
     ``success``: the share of documents that climbed; ``boosted``: ranks climbed, on average over all; ``top10``: the
-    share that stands among the first ten afterwards (none did before, where the ranges begin lower); ``changed``: the
-    share that was changed at all; ``words_changed``, ``share_changed``: words swapped, and their share of the words
-    read; ``similarity``; ``encodings``: texts the model was asked about. The documents of a query are drawn together.
-    ``by`` names a column to tell apart, for instance ``range_low``.
+    share that stands among the first ten afterwards (none did before, where the ranges begin lower), ``top100``: among
+    the first hundred; ``changed``: the share that was changed at all; ``words_changed``, ``share_changed``: words
+    swapped, and their share of the words read; ``similarity``; ``encodings``: texts the model was asked about (a
+    gradient is not one); ``cost100``: encodings for a climb of 100 ranks, 100 x all encodings / all ranks climbed, left
+    out where nothing climbed. The documents of a query are drawn together. ``by`` names a column to tell apart, for
+    instance ``range_low``.
     """
     if by is not None and by not in attacked:
         raise ValueError(f"by={by!r}: the rows have {', '.join(map(str, attacked.columns))}")
@@ -206,7 +298,19 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
             weight = each["size"].to_numpy(float)
             measure = interval({"": each["mean"].to_numpy(float)}, {"": weight})
             rows.append({**({} if by is None else {by: group}), "measure": name, **vars(measure)})
+        if (cost := _cost(part)) is not None:
+            rows.append({**({} if by is None else {by: group}), "measure": f"cost{CLIMB}", **vars(cost)})
     return pd.DataFrame(rows).rename(columns={"n": "queries"})
+
+
+def _cost(part: pd.DataFrame) -> Measure | None:
+    """Encodings for a climb of 100 ranks; the interval is that of ranks an encoding, turned round."""
+    climbed = (part["rank_before"] - part["rank_after"]).groupby(part["query"].to_numpy()).sum().to_numpy(float)
+    asked = part["encodings"].groupby(part["query"].to_numpy()).sum().to_numpy(float)
+    rate = interval({"": climbed / asked}, {"": asked})  # ranks an encoding
+    if rate.mean <= 0:
+        return None
+    return Measure(CLIMB / rate.mean, CLIMB / rate.high, CLIMB / rate.low if rate.low > 0 else math.inf, rate.n)
 
 
 def side_by_side(
@@ -218,7 +322,7 @@ def side_by_side(
     """
     rows = {}
     for name, attacked in attacks.items():
-        known = _outcomes(attacked, (10, 100))
+        known = [*_outcomes(attacked, (10, 100)), f"cost{CLIMB}"]
         if unknown := [m for m in measures if m not in known]:
             raise ValueError(f"measures={unknown[0]!r}: allowed are {', '.join(known)}")
         told = {row["measure"]: _interval_text(row) for _, row in summary(attacked).iterrows()}

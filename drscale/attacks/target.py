@@ -15,6 +15,7 @@ from drscale.encoder import BiEncoder, TableEmbedding, minilm
 from drscale.evaluation.score import Encode, checked, unit
 
 SPACES = re.compile(r"[ \t\n\r]+")  # white space to every tokenizer
+LONG = 64  # characters: what is longer, as a Chinese sentence, hardly comes again and is not remembered
 SLACK = 40  # characters kept behind what an encoder reads, for swaps that make the text before them shorter
 
 
@@ -92,13 +93,14 @@ class Tokens:
         rust.no_padding()
         rust.no_truncation()
         encoded = rust.encode_batch_fast(fresh, add_special_tokens=False)
-        self.known |= {part: e.ids for part, e in zip(fresh, encoded, strict=True)}
+        now = {part: e.ids for part, e in zip(fresh, encoded, strict=True)}
+        self.known |= {part: ids for part, ids in now.items() if len(part) <= LONG}
         first, last = self.ends
         found = []
         for row in parts:
             ids: list[int] = []
             for part in row:
-                ids += self.known[part]
+                ids += now[part] if part in now else self.known[part]
                 if len(ids) >= room:
                     break
             found.append(np.array([first, *ids[:room], last], dtype=np.int32))

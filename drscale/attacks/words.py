@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,14 +18,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from drscale.attacks import importance
-from drscale.attacks.spots import RUN, Spot, spots, swapped
+from drscale.attacks.spots import Spot, check_words, count, spots, swapped
 from drscale.attacks.synonyms import Synonyms, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
 from drscale.evaluation.score import Encode, checked
 
 Method = Literal["gradient", "hinge", "swap", "deletion", "surrogate", "random"]
+Rule = Literal["all", "nearest"]
 WHITE_BOX = ("gradient", "hinge", "swap")
+STEERED = ("gradient", "hinge", "surrogate")  # methods whose gradient can name a candidate
 # A swap must lift the score by more than this share of |query| |passage|; what lies closer together counts as a tie
 # and the earlier candidate wins, so that rounding, which depends on what shares a batch, decides nothing.
 TIE = 1e-5
@@ -44,6 +46,11 @@ class Attack:
     word), ``random`` (a control). At most ``words`` words are swapped and at most the ``share`` of all that are read,
     but always one; ``candidates`` is how many substitutes a word is tried with; ``floor`` the least cosine similarity
     to the original (None: none). ``same_part`` keeps the part of speech where the source knows it.
+
+    ``rule`` says which candidates of a word are tried. ``all`` tries each and keeps the best, which is stronger and
+    asks the target more often. ``nearest`` is PRADA's rule: one candidate a word, the one whose embedding is nearest by
+    cosine to the word's perturbed embedding, e + ``eps`` g / |g|, with g the gradient over all swappable words of the
+    passage. PRADA takes three such steps, each with a new gradient; here it is one.
     """
 
     method: Method = "gradient"
@@ -54,6 +61,13 @@ class Attack:
     constraints: tuple[str, ...] = ("stop_words", "query_words")
     same_part: bool = True
     seed: int = 0
+    rule: Rule = "all"
+    eps: float = 45.0
+
+    def __str__(self) -> str:
+        """What records and caches keep; the rule is named where it is not the usual one."""
+        shown = [f.name for f in fields(self) if self.rule != "all" or f.name not in ("rule", "eps")]
+        return f"Attack({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -65,6 +79,11 @@ class Attack:
             )
         if self.floor is not None and not -1 <= self.floor <= 1:
             raise ValueError(f"Attack.floor={self.floor}: a cosine between -1 and 1, or None")
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"Attack.rule={self.rule!r}: allowed are {', '.join(get_args(Rule))}")
+        if self.rule == "nearest" and (self.method not in STEERED or not self.eps > 0):
+            allowed = f"allowed are {', '.join(STEERED)} and eps above 0"
+            raise ValueError(f"Attack.rule='nearest': method={self.method!r} and eps={self.eps}; {allowed}")
 
     def budget(self, words: int) -> int:
         """How many of so many words may be swapped."""
@@ -93,13 +112,17 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a plan: the swaps that were kept (place, old, new), the scores, the cosine to the original."""
+    """What came of a plan: the swaps that were kept (place, old, new), the scores, the cosine to the original.
+
+    ``steps`` holds for each swap, in the order of keeping, the score, the cosine and the encodings up to it.
+    """
 
     before: float
     after: float
     similarity: float
     swaps: list[tuple[int, str, str]] = field(default_factory=list)
     encodings: int = 1
+    steps: list[tuple[float, float, int]] = field(default_factory=list)
 
 
 def attack_texts(
@@ -126,7 +149,9 @@ def attack_texts(
     Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
     each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
     ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays as it is
-    and says so. What was asked for stands in ``attrs``.
+    and says so; a source that knows no substitute for any word is refused. ``step_scores``, ``step_similarities`` (with
+    a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once it was made; the later a
+    swap, the more encodings (:func:`study.within_budget`). What was asked for stands in ``attrs``.
     """
     aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
@@ -139,6 +164,7 @@ def attack_texts(
     guide = vectors if surrogate is None else surrogate.encode(asked)
     order = sorted(range(len(passages)), key=lambda i: passages[i])  # the same passage side by side is encoded once
     rows: list[dict[str, object]] = [{}] * len(passages)
+    swappable = 0
     told = tqdm(total=len(passages), desc="attack", unit="passage", disable=not progress)
     with told as bar, mapped(aim.encoder if len(passages) >= FEW else None):
         for at in range(0, len(order), block):
@@ -158,7 +184,10 @@ def attack_texts(
             )
             for i, p, outcome in zip(some, plans, search(plans, aim, attack, unit), strict=True):
                 rows[i] = _row(p, outcome)
+            swappable += sum(bool(p.slots) for p in plans)
             bar.update(len(some))
+    if not swappable:
+        check_words(passages, known, attack.same_part)
     frame = pd.DataFrame(rows).assign(source=known.source, method=attack.method)
     frame.attrs = {
         "attack": {**asdict(attack), "constraints": list(attack.constraints)},
@@ -223,11 +252,18 @@ def plan(
             found, draws = _by_gain(looked, found, at.spans, slopes, attack.candidates)
         else:
             draws = [importance.norms(s, spans, g) for s, spans, (_, g) in zip(found, at.spans, slopes, strict=True)]
+        if attack.rule == "nearest":
+            found = [[Spot(s.at, s.word, s.candidates[: attack.candidates]) for s in row] for row in found]
+            means = importance.mean_embeddings(looked, list({c: None for r in found for s in r for c in s.candidates}))
+            found = [
+                importance.nearest(s, spans, *both, means, attack.eps)
+                for s, spans, both in zip(found, at.spans, slopes, strict=True)
+            ]
     plans = []
     for i, (text, cut) in enumerate(zip(passages, cuts, strict=True)):
         order = np.argsort(-draws[i], kind="stable")
         slots = tuple(Spot(s.at, s.word, s.candidates[: attack.candidates]) for s in (found[i][k] for k in order))
-        words = len(RUN.findall(text, 0, ends[i]))
+        words = count(text, source, ends[i])
         plans.append(Plan(vectors[i], text[:cut], text[cut:], ends[i], slots, words, attack.budget(words), asked[i]))
     return plans
 
@@ -311,6 +347,7 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
                 spot = plans[i].slots[turn]
                 found[i].swaps.append((spot.at, spot.word, spot.candidates[k]))
                 found[i].after, found[i].similarity = float(lists[i][k]), cosines[i]
+                found[i].steps.append((found[i].after, cosines[i], found[i].encodings))
                 del lists[i]
             lists = {i: s for i, s in lists.items() if i in chosen}
     _judge_the_rest(plans, found, unit, origin)
@@ -342,7 +379,8 @@ def _judge_the_rest(
 
 
 def _row(p: Plan, o: Outcome) -> dict[str, object]:
-    swaps, whole = sorted(o.swaps), p.head + p.tail
+    order, whole = sorted(range(len(o.swaps)), key=o.swaps.__getitem__), p.head + p.tail
+    swaps, steps = [o.swaps[k] for k in order], [o.steps[k] for k in order]
     return {
         "changed": bool(swaps),
         "words": p.words,
@@ -355,4 +393,7 @@ def _row(p: Plan, o: Outcome) -> dict[str, object]:
         "original": whole,
         "attacked": swapped(whole, swaps),
         "encodings": o.encodings,
+        "step_scores": [score for score, _, _ in steps],
+        "step_similarities": [cosine for _, cosine, _ in steps if not math.isnan(cosine)],
+        "step_encodings": [count for _, _, count in steps],
     }

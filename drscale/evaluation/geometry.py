@@ -110,20 +110,24 @@ def uniformity(vectors: npt.ArrayLike, spread: float = 2.0) -> float:
 # ------------------------------------------------------------------------------------------- of a search and a model
 
 
-def hubness(rows: npt.ArrayLike, passages: int) -> tuple[float, float]:
-    """Say how unevenly passages are found: the skewness of the k-occurrence, and the share never found.
+def occurrences(rows: npt.ArrayLike, passages: int) -> npt.NDArray[np.int64]:
+    """Count a passage's k-occurrence: how many queries have it among their k (Radovanovic et al. 2010).
 
-    ``rows`` are the passage rows found for each query, (queries, k), -1 where a query found fewer; a passage's
-    k-occurrence is how many queries have it among their k (Radovanovic et al. 2010).
+    ``rows`` are the passage rows found for each query, (queries, k), -1 where a query found fewer.
     """
     found = np.asarray(rows)
     if found.ndim != 2 or not found.size or not np.issubdtype(found.dtype, np.integer):
         raise ValueError(
-            f"hubness: rows of shape {found.shape}, {found.dtype}: whole numbers, (queries, k), are needed"
+            f"occurrences: rows of shape {found.shape}, {found.dtype}: whole numbers, (queries, k), are needed"
         )
     if found.min() < -1 or found.max() >= passages:
-        raise ValueError(f"hubness: rows from {found.min()} to {found.max()}: allowed are -1 to {passages - 1}")
-    times = np.bincount(found[found >= 0], minlength=passages)
+        raise ValueError(f"occurrences: rows from {found.min()} to {found.max()}: allowed are -1 to {passages - 1}")
+    return np.bincount(found[found >= 0], minlength=passages)
+
+
+def hubness(rows: npt.ArrayLike, passages: int) -> tuple[float, float]:
+    """Say how unevenly passages are found: the skewness of their :func:`occurrences`, and the share never found."""
+    times = occurrences(rows, passages)
     even = times.min() == times.max()
     return (0.0 if even else float(skew(times))), float((times == 0).mean())
 
@@ -136,6 +140,20 @@ def hubness_by_chance(queries: int, passages: int, k: int = K) -> tuple[float, f
         )
     p = k / passages
     return (1 - 2 * p) / math.sqrt(queries * p * (1 - p)), (1 - p) ** queries
+
+
+def gini(times: npt.ArrayLike) -> float:
+    """Measure how unevenly passages are found, from how often each one is (:func:`occurrences`): their retrievability.
+
+    The Gini coefficient is 0 where all are found equally often and near 1 where a few are found by all queries. With a
+    cut at rank k as the cost this is the measure of Azzopardi & Vinay (2008). It depends on the number of queries, as q
+    of them find at most q k passages: compare models on the same queries and passages.
+    """
+    found = np.sort(np.asarray(times, dtype=float))
+    if found.ndim != 1 or not found.size or found[0] < 0 or not found[-1] > 0:
+        raise ValueError(f"gini: times of shape {found.shape}: counts from 0 on are needed, one of them above 0")
+    place = 2 * np.arange(1, len(found) + 1) - len(found) - 1
+    return float((place * found).sum() / (len(found) * found.sum()))
 
 
 def spectral_norms(model: nn.Module, maps: bool = False) -> dict[str, float]:
@@ -217,7 +235,7 @@ def geometry(
             q, p = (side[pairs] for side in collection.pairs)
             note("pairs", alignment=alignment(queries[np.searchsorted(rows_asked, q)], passages[p]))
         hubs, never = hubness(rows[some], count)
-        note("queries", hubs=hubs, never_found=never)
+        note("queries", hubs=hubs, never_found=never, gini=gini(occurrences(rows[some], count)))
     frame = pd.DataFrame([_row(m, values, *over[m]) for m, values in draws.items()], columns=COLUMNS)
     norms = list(_norms(found.module).values()) if isinstance(found.module, nn.Module) else []
     if not norms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +13,7 @@ import torch
 
 from drscale.encoder import BiEncoder, minilm
 from drscale.evaluation.lexical import bm25_index, bm25_rank
-from drscale.evaluation.ranking import ranking_metrics, search
+from drscale.evaluation.ranking import depth_of, measures_of, ranking_metrics, search, spare
 from drscale.evaluation.score import Encode, checked, drawn, unit
 from drscale.texts import Collection
 
@@ -69,18 +69,24 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
 
 
 def rank_scores(
-    retriever: Retriever, collection: Collection, queries: list[str] | None = None, limit: int | None = None
+    retriever: Retriever,
+    collection: Collection,
+    queries: list[str] | None = None,
+    limit: int | None = None,
+    metrics: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Rank and measure, a row a query: model, dataset, query, nDCG@10, MRR@10, recall@10 and recall@100.
 
     ``queries`` are texts to ask in place of the collection's own, one for each query that is measured (see
-    :func:`asked`); ``limit`` draws so many queries at random, the same ones for every retriever.
+    :func:`asked`); ``limit`` draws so many queries at random, the same ones for every retriever. ``metrics`` adds
+    columns by ir-measures' names (R@1000, Success@5, AP, P@10). A passage with the query's own id is left out of its
+    ranking unless it is relevant (BEIR's rule).
     """
     rows = asked(collection, limit)
     texts = collection.queries["text"].take(rows).to_pylist() if queries is None else list(queries)
     if len(texts) != len(rows):
         raise ValueError(f"queries: {len(texts)} texts for the {len(rows)} queries measured of {collection.name}")
-    frame = metrics_of(retriever, collection, rows, texts)
+    frame = metrics_of(retriever, collection, rows, texts, metrics)
     frame.insert(0, "model", retriever.name)
     frame.insert(1, "dataset", collection.name)
     frame.insert(2, "query", collection.queries["id"].take(rows).to_pylist())
@@ -94,9 +100,12 @@ def asked(collection: Collection, limit: int | None = None) -> np.ndarray:
     return drawn(np.unique(collection.pairs[0]), limit)
 
 
-def metrics_of(retriever: Retriever, collection: Collection, rows: np.ndarray, texts: list[str]) -> pd.DataFrame:
+def metrics_of(
+    retriever: Retriever, collection: Collection, rows: np.ndarray, texts: list[str], metrics: Sequence[str] = ()
+) -> pd.DataFrame:
     """The metrics of texts that ask for what the queries in ``rows`` ask for, in their order; rows may come twice."""
-    scores, found = map(np.asarray, retriever.rank(texts, collection, min(DEPTH, len(collection.passages))))
+    depth = min(depth_of(measures_of(metrics)) + spare(collection), len(collection.passages))
+    scores, found = map(np.asarray, retriever.rank(texts, collection, depth))
     if found.ndim != 2 or found.shape != scores.shape or len(found) != len(texts):
         raise ValueError(
             f"{retriever.name}: rank gave shapes {scores.shape} and {found.shape} for {len(texts)} queries"
@@ -109,7 +118,7 @@ def metrics_of(retriever: Retriever, collection: Collection, rows: np.ndarray, t
     ordered = np.sort(found, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
         raise ValueError(f"{retriever.name}: rank gave a passage twice for one query")
-    return ranking_metrics(collection, rows, scores, found)
+    return ranking_metrics(collection, rows, scores, found, metrics)
 
 
 # ------------------------------------------------------------------------------------------------ kinds of retrievers

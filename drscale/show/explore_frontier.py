@@ -65,7 +65,7 @@ def draw(
 
 def measures(table: pd.DataFrame) -> list[str]:
     """The columns of a run table that are measures with an interval."""
-    found = [f"{s}_{m}" for m in METRICS for s in SCOPES]
+    found = [f"{s}_{m}" for m in METRICS for s in (*SCOPES, "adversarial:alone")]
     return [c for c in found if {c, f"{c}_low", f"{c}_high"} <= set(table)]
 
 

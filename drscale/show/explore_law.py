@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.analysis import laws, trust
+from drscale.analysis.counts import COUNTS
 from drscale.analysis.fitted import name_of
+from drscale.analysis.laws import Columns
 from drscale.show import figures, live, style, traces
 from drscale.show.live import Explorer, Settings, View
 
@@ -31,7 +34,7 @@ LOSSES: dict[str, dict[str, Any]] = {  # options of laws.fit
     "logarithms": {"space": "log"},
     "robust": {"robust": True},
 }
-OTHER = {"params_layers": "train_pairs", "train_pairs": "params_layers"}  # what a law of the one holds fixed
+OTHER = dict.fromkeys(COUNTS, "train_pairs") | {"train_pairs": "params_layers"}  # what a law of the one holds fixed
 WORDS = {"params_layers": "parameters", "train_pairs": "pairs"}
 POINTS = 28  # along the curve: smooth to the eye, and quicker than a printed figure's
 TABLE = "# table: the runs that law_explorer was given"
@@ -46,7 +49,7 @@ def law_view(
     *,
     without: Iterable[Any] = (),
     at: float | None = None,
-    x: str | None = None,
+    x: Columns | None = None,
     dark: bool = False,
     **options: Any,
 ) -> View:
@@ -73,8 +76,9 @@ def law_view(
     reach = (float(shown[name].min()), float(shown[name].max()) * 1.6)
     curve, missed = _predicted(result, rest, reach, at)
     worst = missed.iloc[missed["error"].abs().argmax()]
+    counted = f", parameters counted as {COUNTS[name]}" if name in COUNTS else ""
     sentence = (
-        f"{style.SCOPES[scope]}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
+        f"{style.SCOPES[scope]}{counted}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
         f"Beyond, up to {largest / cut:.1f} times that, the curve is off by {100 * worst['error']:+.1f}% at most "
         f"({missed['inside'].sum()} of {len(missed)} levels inside their 95% prediction intervals)."
     )
@@ -94,8 +98,9 @@ def law_explorer(
     dark: bool = False,
     setup: str = TABLE,
 ) -> Explorer:
-    """Controls for the hold-out cut, the runs that count, law, loss, scope and measure: the fit follows.
+    """Controls for the hold-out cut, the runs that count, law, count, loss, scope and measure: the fit follows.
 
+    The count says which weights N counts, of those in :data:`drscale.analysis.counts.COUNTS` that the table has.
     ``among`` are laws to choose from, by name; by default those of :data:`LAWS` that the table has levels enough for.
     Where sizes and data sizes are crossed, ``at`` is the level of the one that a law holds fixed. Cuts that leave too
     few levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings as code.
@@ -108,18 +113,27 @@ def law_explorer(
         raise ValueError(f"measures={tuple(measures)!r}: the table has none of them, as in in_domain_entropy")
     runs = _light(laws.done(table), x, [f"{s}_{m}" for s in scopes for m in kinds])
     first = next(iter(laws.columns_of(law, x).values()))
-    given = {f: _x(f, x, first) for f in [law, *(LAWS if among is None else among).values()]}
+    counts: list[tuple[str, str | None]] = [(words, c) for c, words in COUNTS.items() if c in runs and x is None]
     first_shown = "ood" if "ood" in scopes else scopes[0]
-    offers = {f: _offers(runs, f, given[f]) for f in given}
-    if not offers[law]:
+
+    def given(f: Law, count: str | None) -> Columns | None:
+        return _counted(f, _x(f, x, first), count)
+
+    @functools.cache
+    def offers(f: Law, count: str | None) -> dict[float | None, list[float]]:
+        return _offers(runs, f, given(f, count))
+
+    usual = next((c for _, c in counts), None)
+    if not offers(law, usual):
         raise ValueError(_too_few(runs, law, laws.columns_of(law, x)))
-    offered = {n: f for n, f in (LAWS if among is None else among).items() if offers[f]}
+    offered = {n: f for n, f in (LAWS if among is None else among).items() if offers(f, usual)}
     if law not in offered.values():
         offered = {law.__name__.replace("_", " "): law, **offered}
 
     wide, narrow = {"style": {"description_width": "initial"}}, {"width": "13em"}
     controls: dict[str, Any] = {
         "law": ipywidgets.Dropdown(options=offered, value=law, description="law", layout=narrow, **wide),
+        "count": ipywidgets.Dropdown(options=counts or [("", None)], description="count", layout=narrow, **wide),
         "at": ipywidgets.Dropdown(description="at", layout=narrow, **wide),
         "loss": ipywidgets.Dropdown(options=list(LOSSES), description="loss", layout=narrow, **wide),
         "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=first_shown),
@@ -132,17 +146,19 @@ def law_explorer(
 
     def offer(changed: str | None = None) -> None:
         """What can be chosen follows from the law, and from where the other count is held."""
-        chosen, at, above, without = (controls[n] for n in ("law", "at", "above", "without"))
-        levels = offers[chosen.value]
-        name = next(iter(laws.columns_of(chosen.value, given[chosen.value]).values()))
+        chosen, count, at, above, without = (controls[n] for n in ("law", "count", "at", "above", "without"))
+        levels = offers(chosen.value, count.value)
+        name = next(iter(laws.columns_of(chosen.value, given(chosen.value, count.value)).values()))
+        count.layout.display = None if len(counts) > 1 and name in COUNTS else "none"
         if changed in (None, "law"):
             unit = WORDS.get(OTHER.get(name, ""), "")
             at.options = [("all runs" if v is None else f"{style.count_text(v)} {unit}", v) for v in levels]
             at.value = max(levels, key=lambda v: (len(levels[v]), v or 0.0))
             at.layout.display = None if len(levels) > 1 else "none"
-        if changed in (None, "law", "at"):
+        if changed in (None, "law", "at", "count"):
             cuts = levels[at.value]
-            kept = above.value if above.value in cuts else cuts[-1]
+            same = above.index if changed == "count" else -1  # the same size, counted otherwise
+            kept = above.value if above.value in cuts else cuts[same]
             above.options, above.value = [(style.count_text(c), c) for c in cuts], kept
             rows = _held(runs, name, at.value).sort_values(name)
             left_out = tuple(v for v in without.value if v in rows.index)
@@ -150,8 +166,8 @@ def law_explorer(
             without.value = left_out
 
     def settings(chosen: Settings) -> dict[str, Any]:
-        said = {n: v for n, v in chosen.items() if n != "loss"} | LOSSES[chosen["loss"]]
-        column = given[chosen["law"]]
+        said = {n: v for n, v in chosen.items() if n not in ("loss", "count")} | LOSSES[chosen["loss"]]
+        column = given(chosen["law"], chosen["count"])
         return said | ({"x": column} if column else {}) | ({"dark": True} if dark else {})
 
     def code(chosen: Settings) -> str:
@@ -162,7 +178,7 @@ def law_explorer(
         lambda chosen: law_view(runs, **settings(chosen)),
         controls,
         code,
-        [[[["law", "loss", "at"], ["scope", "measure"], ["above"]], "without"]],
+        [[[["law", "count", "loss", "at"], ["scope", "measure"], ["above"]], "without"]],
         offer=offer,
         name="law",
     )
@@ -186,6 +202,15 @@ def _x(law: Law, x: str | None, first: str) -> str | None:
     return x or (None if entry is not None and all(entry.columns.values()) else first)
 
 
+def _counted(law: Law, x: str | None, count: str | None) -> Columns | None:
+    """The columns of a law where its parameters are counted as in the column ``count``."""
+    if count is None:
+        return x
+    usual = list(laws.columns_of(law, x).values())
+    columns = [count if c == "params_layers" else c for c in usual]
+    return x if columns == usual else columns[0] if len(columns) == 1 else tuple(columns)
+
+
 def _held(runs: pd.DataFrame, name: str, at: float | None) -> pd.DataFrame:
     """The runs at one level of what a law of ``name`` holds fixed."""
     if at is None:
@@ -200,7 +225,7 @@ def _held(runs: pd.DataFrame, name: str, at: float | None) -> pd.DataFrame:
     return found
 
 
-def _offers(runs: pd.DataFrame, law: Law, x: str | None) -> dict[float | None, list[float]]:
+def _offers(runs: pd.DataFrame, law: Law, x: Columns | None) -> dict[float | None, list[float]]:
     """The levels of the other count at which a law can be fitted or shown, each with the cuts that leave enough."""
     name, *more = laws.columns_of(law, x).values()
     other = OTHER.get(name, "")

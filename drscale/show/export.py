@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import concurrent.futures
 import os
-import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,33 +82,55 @@ def draw(fig: go.Figure, form: str) -> bytes:
             f"no browser found to draw {form.upper()}: install Chromium (Debian: apt-get install chromium) or set "
             "BROWSER_PATH to its program; .html, .csv and .tex need none"
         )
-    import kaleido
-
     size = {"width": fig.layout.width, "height": fig.layout.height, "scale": DOTS / PIXELS if form == "png" else 1}
-    kaleido.start_sync_server(n=1, silence_warnings=True)  # does nothing where one runs already
-    drawn: queue.Queue[bytes | Exception] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            drawn.put(bytes(kaleido.calc_fig_sync(fig.to_plotly_json(), opts={"format": form, **size})))
-        except Exception as e:  # handed to the caller below
-            drawn.put(e)
-
-    threading.Thread(target=ask, daemon=True).start()  # kaleido waits for ever for a browser that died
-    try:
-        answer = drawn.get(timeout=PATIENCE)
-    except queue.Empty:
-        raise NoBrowser(f"the browser {browser()} did not draw within {PATIENCE} s: does it start by hand?") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if not _open:
+        _open.append(_Browser())
+    return bytes(_open[0].ask(lambda kaleido: kaleido.calc_fig(fig.to_plotly_json(), opts={"format": form, **size})))
 
 
 def close() -> None:
     """End the browser that :func:`draw` started, if one runs; at the program's end this happens by itself."""
-    import kaleido
+    while _open:
+        _open.pop().ask(lambda kaleido: kaleido.close())
 
-    kaleido.stop_sync_server(silence_warnings=True)
+
+_open: list[_Browser] = []  # one at most: to start a browser takes seconds
+
+
+class _Browser:
+    """A browser that draws, in a thread of its own, on pages without a margin: kaleido's 0.1 inch cut off a PDF."""
+
+    def __init__(self) -> None:
+        import kaleido
+
+        class Page(kaleido.PageGenerator):
+            header = kaleido.PageGenerator.header + "<style>@page { margin: 0; }</style>"
+
+        async def start() -> Any:
+            return await kaleido.Kaleido(n=1, page_generator=Page())
+
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.kaleido = self._wait(start())
+        # Only now: the last one registered runs first, and tempfile would delete the profile of a browser that runs.
+        atexit.register(close)
+
+    def ask(self, what: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        """The answer of kaleido to ``what``, which calls it."""
+        return self._wait(what(self.kaleido))
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """An answer from the thread; kaleido by itself waits for ever for a browser that died."""
+        answer = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return answer.result(PATIENCE)
+        except concurrent.futures.TimeoutError:
+            answer.cancel()
+            while _open:  # the next figure starts another
+                asyncio.run_coroutine_threadsafe(_open.pop().kaleido.close(), self.loop)
+            raise NoBrowser(
+                f"the browser {browser()} did not draw within {PATIENCE} s: does it start by hand?"
+            ) from None
 
 
 def at_size(fig: go.Figure, width: Width = "column", height: float | None = None) -> go.Figure:

@@ -16,6 +16,7 @@ from drscale.ladder import parse_rung
 from drscale.show import plane, style, traces
 
 Named = Literal["front", "all"]
+NO_FRONT = "fitted front not determined:<br>its point is certain on"
 WRAP = 26  # characters of a run's name in a line
 SIZES = ("rung", "params_layers", "params_drscale", "params_fang", "params_total")
 
@@ -39,11 +40,12 @@ def joint_figure(
     A marker is the mean of the runs of one strategy (``by``, a column or several) at one level of ``contour`` ("rung"
     or "train_pairs"), with its 95% intervals over queries. What the contour is not (pairs or size) is held at ``at``,
     by default the level with the most runs. Contours are :func:`drscale.analysis.contours.contours`, dotted from run to
-    run where none could be fitted, as the legend then says. The dashed line joins their Pareto-efficient points (our
-    reading of the paper's, which Pareto training follows as size and data grow); where fewer than two were fitted it is
-    the front's edge.
+    run where none could be fitted or its bend is not certain, as the legend then says. The dashed line joins their
+    Pareto-efficient points (our reading of the paper's, which Pareto training follows as size and data grow), of those
+    contours that determine one (:func:`drscale.analysis.contours.determined`). Where fewer than two do, no fitted front
+    is drawn and the figure says that it is not determined; the dashed line is then the edge of the runs as measured.
     ``inverse`` as in :func:`drscale.show.plane.axis`. The paper's y, the mean of two kinds of robustness, is a column
-    that :func:`drscale.analysis.resample.together` makes.
+    that :func:`drscale.analysis.frontier.robustness` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
     for c in (*columns, contour):
@@ -66,7 +68,7 @@ def joint_figure(
         look = style.series(i, dark)
         plane.point_trace(fig, part, str(name), (x, y), axes, look, hover, lines=True, bars=style.tint(look[0], 0.4))
     _dashed(fig, fitted, means, (x, y), axes, better, dark)
-    plane.better_corner(fig, axes, dark)
+    plane.corner(fig, axes, "better", dark)
     fig.update_layout(traces.title(rows, held) | plane.layout(axes, dark))
     return fig
 
@@ -148,7 +150,7 @@ def frontier_figure(
         said = rows[by].astype(str) if own else rows["label"]
         rows = rows.assign(short=["<br>".join(textwrap.wrap(t, WRAP)) for t in said])
     plane.name_points(fig, rows if names == "all" else rows[rows["on_front"]], "short", (x, y), axes, dark)
-    plane.better_corner(fig, axes, dark)
+    plane.corner(fig, axes, "better", dark)
     fig.update_layout(traces.title(rows) | plane.layout(axes, dark))
     return fig
 
@@ -183,7 +185,7 @@ def dragon_figure(
     plane.name_points(fig, rows, "name", (x, y), axes, dark)
     if not fair.all():
         plane.legend_entry(fig, "not comparable", style.colours(dark)["faint"], "circle-open")
-    plane.better_corner(fig, axes, dark)
+    plane.corner(fig, axes, "better", dark)
     fig.update_layout(plane.layout(axes, dark))
     return fig
 
@@ -274,7 +276,7 @@ def _contour_traces(
     dark: bool,
 ) -> None:
     """A thin line a contour, light for small, named clear of its runs."""
-    curves = contours.trace(fitted, better=better)
+    curves = contours.trace(fitted[contours.certain(fitted)], better=better)
     rows, ends = contours.points(means, contour, *columns, better=better).sort_values("t"), []
     for i, (level, text) in enumerate(levels.items()):
         part = curves[curves[contour] == level]
@@ -285,14 +287,14 @@ def _contour_traces(
         line = {"width": 1.5, "dash": "solid" if known else "dot", "color": colour}
         px, py = axes[0].place(part["x"]), axes[1].place(part["y"])
         row = fitted[fitted[contour] == level].iloc[0]
-        said = f"fitted contour, rms {row['rms']:.1%}" if known else f"not fitted: {row['note']}"
+        said = f"fitted contour, rms {row['rms']:.1%}" if known else f"not determined: {row['note']}"
         hover = f"<b>{text}</b><br>{said}<extra></extra>"
         name = f"contour {text}"
         fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, showlegend=False, hovertemplate=hover)
         ends.append(_corner(means[means[contour] == level], columns, axes))
     if len(known_levels := set(curves[contour])) < len(levels):
         line = {"width": 1.5, "dash": "dot", "color": style.colours(dark)["faint"]}
-        name = f"{'some contours' if known_levels else 'contours'} not fitted: dotted from run to run"
+        name = f"{'some contours' if known_levels else 'contours'} not determined: dotted from run to run"
         fig.add_scatter(x=[None], y=[None], mode="lines", line=line, name=name, hoverinfo="skip", legendrank=2000)
     fig.add_scatter(
         x=[e[0] for e in ends],
@@ -300,7 +302,7 @@ def _contour_traces(
         mode="markers+text",
         marker={"size": 8, "opacity": 0},
         text=list(levels.values()),
-        textposition="bottom left",
+        textposition="bottom right" if axes[0].higher == axes[1].higher else "bottom left",  # off the strategies' lines
         textfont={"size": 11, "color": style.colours(dark)["faint"]},
         name="contours",
         showlegend=False,
@@ -327,11 +329,11 @@ def _dashed(
     better: Better,
     dark: bool,
 ) -> None:
-    """The line through the contours' efficient points, or the edge of the front where there are not two."""
-    known = fitted.dropna(subset=["s0"])
-    known = known[~known["note"].str.contains("extrapolated")].sort_values("s0")
+    """The line through the efficient points that are determined; of less than two, that they are not, and the edge."""
+    known = fitted[contours.determined(fitted)].sort_values("s0")
     if len(known) < 2:
         plane.edge(fig, means, columns, axes, better, dark)
+        plane.corner(fig, axes, f"{NO_FRONT} {len(known)} of {len(fitted)} contours", dark, beside=True)
         return
     line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 2}
     ratio = known[["ratio", "ratio_low", "ratio_high"]].to_numpy()

@@ -58,12 +58,13 @@ def words(column: str) -> str:
         if len(ends) > 1:
             return "Mean of " + " and ".join(parts)
         return f"Mean of {' and '.join(w.partition(' ')[0] for w in parts)}<br>{ends.pop()}"  # one metric, many scopes
-    scope = next((s for s in style.SCOPES if column.startswith(f"{s}_")), None)
+    scopes = style.SCOPES | {"adversarial:alone": "Adversarial-alone"}
+    scope = next((s for s in scopes if column.startswith(f"{s}_")), None)
     if scope is None:
         return column
     metric = column.removeprefix(f"{scope}_")
     short = {"entropy": "entropy (nats)", "calibrated": "calibrated entropy (nats)"}
-    return f"{style.SCOPES[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
+    return f"{scopes[scope]} {short.get(metric, style.MEASURES.get(metric, metric))}"
 
 
 def point_trace(
@@ -133,18 +134,22 @@ def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:
     return made | {f"{letter}axis": {"title": {"text": a.title}} for letter, a in zip("xy", axes, strict=True)}
 
 
-def better_corner(fig: go.Figure, axes: list[Axis], dark: bool) -> None:
-    """Say in a corner that both are better there."""
+def corner(fig: go.Figure, axes: list[Axis], text: str, dark: bool, beside: bool = False) -> None:
+    """Write a word with an arrow in the corner where both are better, or text in the one ``beside`` it."""
     right, up = (a.higher for a in axes)
     arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, up]
+    if not beside:
+        text = f"{text} {arrow}" if right else f"{arrow} {text}"
+    at_right = right != beside
     fig.add_annotation(
-        text=f"better {arrow}" if right else f"{arrow} better",
-        x=float(right),
+        text=text,
+        x=float(at_right),
         y=float(up),
         xref="paper",
         yref="paper",
-        xanchor="right" if right else "left",
+        xanchor="right" if at_right else "left",
         yanchor="top" if up else "bottom",
+        align="right" if at_right else "left",
         showarrow=False,
         font={"color": style.colours(dark)["faint"], "size": 12},
     )
@@ -182,31 +187,23 @@ def name_points(
     """Write each row's label beside its point, where it covers least of the others; ``<br>`` breaks its line."""
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
     texts = [str(t) for t in rows[label]]
-    seen = [np.column_stack([t.x, t.y]) for t in fig.data if t.mode and "markers" in t.mode and t.x[0] is not None]
-    drawn = np.concatenate(seen).astype(float)
+    marked = [t for t in fig.data if t.mode and "markers" in t.mode and t.x[0] is not None]
+    largest = max(12.0, *(float(np.max(t.marker.size)) for t in marked if t.marker.size is not None))
+    drawn = np.concatenate([np.column_stack([t.x, t.y]) for t in marked]).astype(float)
     spread = np.maximum(np.ptp(drawn, axis=0), 1e-12) / (560, 340)  # of a pixel, about
-    points, boxes = drawn / spread, list[Array]()
-    frame = points.min(axis=0) - 25, points.max(axis=0) + 25
-    places = []
+    points, centres, halves = drawn / spread, [], []
     for (px, py), text in zip(at / spread, texts, strict=True):
         parts = text.split("<br>")
         half = np.array([0.3 * size * max(map(len, parts)), 0.65 * size * len(parts)])
-        tried: list[tuple[float, str, Array]] = []
-        for name, dx, dy in _PLACES:
-            centre = np.array([px + dx * (half[0] + 10), py + dy * (half[1] + 8)])
-            covered = (np.abs(points - centre) < half + 4).all(axis=1).sum()
-            crossed = sum(float(np.prod(np.clip(half + b[1] - np.abs(centre - b[0]), 0, None))) for b in boxes)
-            outside = float(np.clip([frame[0] - centre + half, centre + half - frame[1]], 0, None).sum())
-            tried.append((float(covered) + crossed / 50 + outside / 10, name, np.array([centre, half])))
-        _, place, box = min(tried, key=lambda option: option[0])
-        places.append(place)
-        boxes.append(box)
+        centres.append([(px + dx * (half[0] + 10), py + dy * (half[1] + 8)) for _, dx, dy in _PLACES])
+        halves.append(half)
+    places = [_PLACES[i][0] for i in _clear(np.array(centres), np.array(halves), points)]
     font = {"size": size, "color": style.colours(dark)["ink"]}
     fig.add_scatter(
         x=at[:, 0],
         y=at[:, 1],
         mode="markers+text",
-        marker={"size": 12, "opacity": 0},  # keeps the text off the marker drawn there
+        marker={"size": largest, "opacity": 0},  # keeps the text off the marker drawn there
         text=texts,
         textposition=places,
         textfont=font,
@@ -215,6 +212,37 @@ def name_points(
         cliponaxis=False,
         name="names",
     )
+
+
+def _clear(centres: Array, halves: Array, points: Array) -> list[int]:
+    """Which place each label takes, of ``centres`` (labels, places, 2), so that least is covered of points and labels.
+
+    Labels move one by one, then two by two, as long as that helps; among equals the earlier place is taken.
+    """
+    low, high = points.min(axis=0) - 25, points.max(axis=0) + 25
+    half = halves[:, None, :]
+    covered = (np.abs(points - centres[:, :, None]) < half[:, :, None] + 7).all(axis=-1).sum(axis=-1)
+    outside = np.clip([low - centres + half, centres + half - high], 0, None).sum(axis=(0, -1))
+    alone = covered + outside / 10 + 0.01 * np.arange(centres.shape[1])  # (labels, places)
+    apart = np.abs(centres[:, :, None, None] - centres)  # (labels, places, labels, places, 2)
+    room = half[:, :, None, None] + half[None, None]
+    pair = np.prod(np.clip(room - apart, 0, None), axis=-1) / 50
+    n = np.arange(len(centres))
+    pair[n, :, n] = 0
+    chosen = alone.argmin(axis=1)
+    for _ in range(10):
+        before = chosen.copy()
+        for i in n:
+            chosen[i] = (alone[i] + pair[i][:, n, chosen].sum(axis=1)).argmin()
+        for i in n:
+            for j in n[:i]:
+                others = n[(n != i) & (n != j)]
+                a, b = (alone[k] + pair[k][:, others, chosen[others]].sum(axis=1) for k in (i, j))
+                both = a[:, None] + b + pair[i, :, j]
+                chosen[[i, j]] = np.unravel_index(both.argmin(), both.shape)
+        if (chosen == before).all():
+            break
+    return chosen.tolist()
 
 
 _PLACES = (

@@ -11,13 +11,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from drscale.analysis.claims import by_claim
 from drscale.analysis.curve import Array, Curve, count_text
-from drscale.analysis.known import FAILS, HOLDS, OPEN
+from drscale.analysis.known import FAILS, HOLDS, LEVEL, OPEN
 from drscale.show import lines, style
 from drscale.show.plans import LOSS
 
 TITLES = {"N": "Parameters N", "D": "Training pairs D"}
 # Okabe and Ito's blue, grey and vermilion, which differ in lightness, too.
+SENTENCE = 50  # characters in a line of a claim
 VERDICTS = {HOLDS: "#0072B2", OPEN: "#A8A8A8", FAILS: "#D55E00"}
 
 
@@ -27,8 +29,8 @@ def curves_figure(
     """Draw laws of one thing as lines, a panel for each group: solid where they were fitted, dashed beyond.
 
     ``panels`` maps a panel's title to its laws by name; those of a panel share their argument. Lines reach ``span``
-    times beyond the fitted range; a law without one takes the panel's. A law with draws has a band from the least to
-    the greatest of them, which for :func:`drscale.analysis.published.rounded` is what rounding leaves open.
+    times beyond the fitted range; a law without one takes the panel's. A law with draws has a band, the central 95% of
+    them: for :func:`drscale.analysis.published.uncertain` what rounding and the noise of the fit leave open.
     """
     if not panels or not all(panels.values()):
         raise ValueError(f"panels={list(panels)!r}: at least a panel, and a law in each")
@@ -66,8 +68,7 @@ def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping
     """Band, fitted part and dashed part of a law."""
     at, known, traces = {argument: x}, argument in curve.box, []
     if curve.draws is not None:
-        sample = curve.sample(**at)
-        traces.append(lines.band(x, sample.min(axis=0), sample.max(axis=0), name, look))
+        traces.append(lines.band(x, *curve.interval(LEVEL, **at), name, look))
     for where, take, y, dash in lines.parts(curve(**at), curve.inside(**at) & known):
         said = where if known else "the fitted range is not known"
         hover = f"<b>{name}</b>, {said}<br>%{{x:.4s}}: %{{y:.3f}} nats<extra></extra>"
@@ -77,37 +78,40 @@ def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping
 
 
 def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
-    """Draw a bar for each claim, a square for each case, coloured by its verdict; the hover has the numbers.
+    """Draw a line for each claim: its sentence and place, a mark for each case, the overall verdict as words.
 
-    ``verdicts`` is the table of :func:`drscale.analysis.claims.verdicts`.
+    ``verdicts`` is the table of :func:`drscale.analysis.claims.verdicts` or rows of it; the hover has the numbers.
     """
-    for column in ("claim", "case", "verdict", "numbers"):
+    for column in ("claim", "kind", "where", "says", "case", "verdict", "numbers"):
         if column not in verdicts:
             raise ValueError(f"verdicts has no column {column!r}; it has {', '.join(map(str, verdicts.columns))}")
-    order = {v: i for i, v in enumerate(VERDICTS)}
+    order, c = {v: i for i, v in enumerate(VERDICTS)}, style.colours(dark)
     table = verdicts.assign(rank=verdicts["verdict"].map(order)).sort_values("rank", kind="stable")
-    table = table.assign(place=table.groupby("claim").cumcount())
-    names = list(dict.fromkeys(verdicts["claim"]))[::-1]
+    table = table.assign(place=table.groupby("claim").cumcount() + 1)
     fig = go.Figure()
     for verdict, colour in VERDICTS.items():
         rows = table[table["verdict"] == verdict]
         words = ["<br>".join(textwrap.wrap(f"{r.case}: {r.verdict}. {r.numbers}", 90)) for r in rows.itertuples()]
         symbol = ("square", "square-open", "x")[order[verdict]]
-        marker: dict[str, Any] = {"symbol": symbol, "size": 13, "color": colour}
+        marker: dict[str, Any] = {"symbol": symbol, "size": 12, "color": colour}
         marker |= {"line": {"width": 2, "color": colour}} if verdict == OPEN else {}
-        fig.add_scatter(
-            x=rows["place"] + 1,
-            y=rows["claim"],
-            mode="markers",
-            name=verdict,
-            marker=marker,
-            text=words,
-            hovertemplate="<b>%{y}</b><br>%{text}<extra></extra>",
-        )
+        hover = "<b>%{y}</b><br>%{text}<extra></extra>"
+        at = {"x": rows["place"], "y": rows["says"], "text": words, "hovertemplate": hover}
+        fig.add_scatter(**at, mode="markers", name=verdict, marker=marker)
+    claims = by_claim(verdicts)
+    for row in claims.itertuples():
+        sentence = "<br>".join(textwrap.wrap(str(row.says), SENTENCE))
+        place = f"<span style='color:{c['faint']};font-size:11px'>{row.where}</span>"
+        for x, text in ((0, f"{sentence}<br>{place}"), (0.8, row.verdict)):
+            at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y", "yanchor": "middle"}
+            fig.add_annotation(at | {"text": text, "showarrow": False, "align": "left", "font": {"size": 12}})
+    most = max(float(table["place"].max()), 8.0)
     fig.update_layout(
         template=style.template(dark),
-        height=110 + 24 * len(names),
-        xaxis={"visible": False, "range": [0.4, float(table["place"].max()) + 1.6]},
-        yaxis={"categoryorder": "array", "categoryarray": names, "showline": False, "ticks": ""},
+        height=60 + 50 * len(claims),
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        xaxis={"visible": False, "range": [0.4, most + 0.6], "domain": [0.48, 0.77]},
+        yaxis={"categoryorder": "array", "categoryarray": list(claims["says"])[::-1], "visible": False},
+        legend={"y": 1.0, "x": 0.0, "xanchor": "left"},
     )
     return fig

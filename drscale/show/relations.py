@@ -22,6 +22,7 @@ WORDS = {
     "alignment": "alignment",
     "hubs": "hubness (skewness)",
     "never_found": "share never found",
+    "gini": "retrievability (Gini)",
     "spectral_norm": "mean spectral norm",
     "ndcg10": "nDCG@10",
 }

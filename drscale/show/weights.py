@@ -11,14 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from scipy import stats
 
 from drscale.analysis import controller
-from drscale.runs import FIRST_VARIANT, Recipe
+from drscale.recipe import FIRST_VARIANT, Recipe
 from drscale.show import lines, live, style
 from drscale.show.live import Explorer, Settings, View
 
 HEIGHT = 120  # pixels of a panel
 MOST = 200  # points that a stored curve keeps
+CALLED = (controller.STANDARD, controller.ALONE)  # what a weighing is when it weighs nothing
 SETUP = "from drscale.show.weights import weight_view"
 # What the toy's sliders are called, and their ends; eta and the ratio go by decades.
 TOY = {
@@ -43,8 +45,9 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
         raise ValueError("courses={}: at least one run's weights")
     titles = []
     for name, omega in courses.items():
-        b = controller.behaviour(omega)
-        titles.append(f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound")
+        b, t = controller.behaviour(omega), controller.trajectory(omega)
+        is_it = "" if t.called not in CALLED else f", which is {t.called}"
+        titles.append(f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound{is_it}")
     rows = len(courses)
     gap = min(0.36 / rows, 0.3 / max(rows - 1, 1))
     fig = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=gap, subplot_titles=titles)
@@ -62,10 +65,59 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     return fig
 
 
-def label(recipe: Recipe) -> str:
+def line_figure(
+    runs: pd.DataFrame,
+    fixed: Sequence[str],
+    x: str,
+    y: str,
+    *,
+    by: str = "arm",
+    words: tuple[str, str] = ("", ""),
+    dark: bool = False,
+) -> go.Figure:
+    """Draw the line that fixed weights span, from mean to mean, and the other arms beside it; both axes are losses.
+
+    Bars are 95% intervals of the mean over an arm's runs (Student's t), one a seed. Beyond the outer weights the line
+    is an extrapolation and dashed. ``words`` name the axes; for distances from the line see
+    :func:`drscale.analysis.weighing.from_line`.
+    """
+    means = runs.groupby(by)[[x, y]].agg(["mean", "sem", "size"])
+    reach = {name: means[name]["sem"] * stats.t.ppf(0.975, means[name]["size"] - 1) for name in (x, y)}
+    ends = means.loc[list(fixed)].sort_values((x, "mean"))
+    xs, ys = ends[x]["mean"].to_numpy(), ends[y]["mean"].to_numpy()
+    c, fig = style.colours(dark), go.Figure()
+    line = {"color": c["ink"], "width": 1.5}
+    fig.add_trace(lines.scatter(xs, ys, "fixed weights", "lines", line=line, hoverinfo="skip", showlegend=True))
+    centre = means[x]["mean"]
+    for a, b, end in ((0, 1, min(centre.min(), xs[0])), (-1, -2, max(centre.max(), xs[-1]))):
+        there = ys[a] + (ys[b] - ys[a]) / (xs[b] - xs[a]) * (end - xs[a])
+        dashed = line | {"dash": lines.DASH}
+        fig.add_trace(lines.scatter([xs[a], end], [ys[a], there], "", "lines", line=dashed, hoverinfo="skip"))
+    others = [arm for arm in means.index if arm not in fixed]
+    for kind, arms in (("fixed", list(ends.index)), ("steered", others)):
+        colour, symbol = (c["ink"], "circle") if kind == "fixed" else style.series(1, dark)
+        part = means.loc[arms]
+        bars = {
+            f"error_{axis}": {"array": reach[name].loc[arms], "color": colour, "thickness": 1, "width": 3}
+            for axis, name in (("x", x), ("y", y))
+        }
+        marker = {"color": colour, "symbol": symbol, "size": 9}
+        where = "top right" if kind == "fixed" else "bottom left"
+        look = {"marker": marker, "text": arms, "textposition": where, "textfont": {"color": colour}, **bars}
+        fig.add_trace(lines.scatter(part[x]["mean"], part[y]["mean"], kind, "markers+text", **look))
+    fig.update_layout(template=style.template(dark), height=440, width=760)
+    room = 0.2 * (centre.max() - centre.min())  # for the names beside the outer arms
+    fig.update_xaxes(title=words[0] or x, range=[centre.min() - 1.2 * room, centre.max() + room])
+    fig.update_yaxes(title=words[1] or y)
+    return fig
+
+
+def label(recipe: Recipe, omega: Sequence[float] = ()) -> str:
     """How a recipe weighs its two losses, in a few words: enough to tell apart runs that differ in nothing else.
 
-    The controller's step is what the paper calls eta, a letter that its laws need for another number.
+    The controller's step is what the paper calls eta, a letter that its laws need for another number. ``omega`` is
+    the run's own weight at every step (``Run.omega``): where it sat at a bound in most steps, the label says what the
+    run was in truth, "standard training" or "robustness loss alone".
     """
     words = {
         "none": recipe.strategy.replace("_", " ") + (f", weight {recipe.weight:g}" if recipe.weight != 1 else ""),
@@ -77,7 +129,9 @@ def label(recipe: Recipe) -> str:
     smooth = f", smoothed {recipe.smooth:g}" if recipe.smooth else ""
     share = f", share {recipe.share:g}" if recipe.strategy != "standard" and recipe.share != 0.5 else ""
     first = FIRST_VARIANT.get(recipe.strategy, "")
-    return words + smooth + share + (f", {recipe.variant}" if recipe.variant != first else "")
+    variant = f", {recipe.variant}" if recipe.variant != first else ""
+    called = controller.trajectory(omega).called if len(omega) else ""
+    return words + smooth + share + variant + (f" (is {called})" if called in CALLED else "")
 
 
 def thinned(values: npt.NDArray[np.float64], most: int = MOST) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -93,23 +93,50 @@ class Collection:
         positive = self.qrels.filter(pc.greater(self.qrels["relevance"], 0))
         return positions(positive["query"], self.queries["id"]), positions(positive["passage"], self.passages["id"])
 
-    def take(self, n: int, seed: int = 0) -> Collection:
-        """A random subset of ``n`` pairs with their queries and passages; smaller subsets lie inside larger ones."""
+    @cached_property
+    def unjudged(self) -> np.ndarray:
+        """Row positions of the passages that are relevant to no query."""
+        free = np.ones(len(self.passages), bool)
+        free[self.pairs[1]] = False
+        return np.flatnonzero(free)
+
+    @cached_property
+    def own_rows(self) -> np.ndarray:
+        """For each query the row (int64) of the passage that has its id and is not relevant to it; -1 where none is.
+
+        Such a passage is the query itself, as in ArguAna: it belongs neither in the query's ranking nor among its
+        negatives. Relevant passages stay: in collections of pairs the two sides share their ids.
+        """
+        own = positions(self.queries["id"], self.passages["id"], missing=-1)
+        asked, answer = self.pairs
+        own[asked[own[asked] == answer]] = -1
+        return own
+
+    def take(self, n: int, seed: int = 0, *, whole: bool = False) -> Collection:
+        """A random subset of ``n`` pairs with their queries; smaller subsets lie inside larger ones.
+
+        It has the pairs' own passages or, with ``whole``, all passages of this collection, to draw negatives from.
+        """
         if not 1 <= n <= len(self):
             raise ValueError(f"take(n={n}) from {self.name}: n must lie between 1 and its {len(self):,} pairs")
-        return self.select(np.sort(shuffled(len(self), seed)[:n]), f"{self.name}[{n}@{seed}]")
+        name = f"{self.name}[{n}@{seed}{', whole' if whole else ''}]"
+        beside = np.arange(len(self.passages)) if whole else ()
+        return self.select(taken(len(self), n, seed), name, beside=beside)
 
-    def select(self, pairs: np.ndarray | Sequence[int], name: str = "") -> Collection:
-        """Keep these pairs (positions in ``pairs``), with exactly their queries and passages."""
+    def select(
+        self, pairs: np.ndarray | Sequence[int], name: str = "", *, beside: np.ndarray | Sequence[int] = ()
+    ) -> Collection:
+        """Keep these pairs (positions in ``pairs``) with their queries and passages, and the passages ``beside``."""
         chosen = np.asarray(pairs, dtype=np.int64)
         if not len(chosen):
             raise ValueError(f"select from {self.name}: no pair is left")
         queries, passages = (rows[chosen] for rows in self.pairs)
+        passages = np.union1d(passages, np.asarray(beside, dtype=np.int64))
         positive = self.qrels.filter(pc.greater(self.qrels["relevance"], 0))
         return Collection._trusted(
             name=name or self.name,
             queries=rows_at(self.queries, np.unique(queries)),
-            passages=rows_at(self.passages, np.unique(passages)),
+            passages=self.passages if len(passages) == len(self.passages) else rows_at(self.passages, passages),
             qrels=rows_at(positive, chosen),
             language=self.language,
             domain=self.domain,
@@ -165,7 +192,10 @@ class Collection:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """Train, validation and test of one domain, and the domains outside it, with nothing shared between them."""
+    """Train, validation and test of one domain, and the domains outside it; no pair is shared between them.
+
+    Passages that are relevant to no query of a collection may stand in all of its parts.
+    """
 
     name: str
     train: Collection
@@ -231,6 +261,11 @@ def shuffled(n: int, seed: int) -> np.ndarray:
     """A permutation of ``range(n)`` that stays the same in every release of NumPy."""
     # Only the raw streams of bit generators are promised to stay as they are; Generator.permutation is not.
     return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
+
+
+def taken(count: int, n: int, seed: int) -> np.ndarray:
+    """Which of ``count`` pairs :meth:`Collection.take` takes, in their order."""
+    return np.sort(shuffled(count, seed)[:n])
 
 
 def from_pairs(name: str, rows: Iterable[tuple[str, str, str]], **about: Any) -> Collection:

@@ -22,6 +22,7 @@ from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Benchmark, Collection, from_pairs
 from drscale.texts.near import near_duplicates, normalised
 from drscale.texts.split import SPLITTER, compose
+from drscale.texts.tables import TextsWarning
 
 BODIES = ("full", "prose")
 BUILDER = 1  # raise when the choice among the parsed pairs changes: it is part of the cache key
@@ -40,10 +41,6 @@ OUTSIDE = (*NEAR_OUTSIDE, *FAR_OUTSIDE)
 LEAST_PAIRS, MOST_PAIRS, LEAST_DOMAINS = 300, 1000, 8
 
 File = tuple[str, str]  # path and module name
-
-
-class TextsWarning(UserWarning):
-    """A benchmark lacks a domain that it usually has, so its fingerprint is another."""
 
 
 def docs_collection(

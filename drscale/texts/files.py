@@ -18,21 +18,28 @@ from tqdm import tqdm
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
 from drscale.texts.rows import Row, Sink, jsonl, lines, reader_of
-from drscale.texts.tables import QRELS, TEXTS
+from drscale.texts.tables import DROPPED, QRELS, TEXTS, warn_dangling, without_dangling
 
 READER = 1  # raise when the same files come out otherwise: it is part of the cache key
 HEADER = ("query-id", "corpus-id", "score")
+LARGEST = 2**31 - 1  # a score
 
 
-def folder_collection(path: str, split: str = "", language: str = "en", progress: bool = True) -> Collection:
+def folder_collection(
+    path: str, split: str = "", language: str = "en", progress: bool = True, strict: bool = False
+) -> Collection:
     """Read a folder in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``.
 
     The queries are those that the split's qrels name; ``split`` may be left out where there is a ``test`` or only one.
-    A passage is its title and its text.
+    A passage is its title and its text. A judgement of a query or passage that is missing is dropped with a warning,
+    and counted in ``versions``; ``strict`` refuses it.
     """
     folder = Path(path).expanduser().resolve()
-    if not folder.is_dir():
-        raise ValueError(f"folder:{path}: no such folder")
+    if parts := folder_parts(path):
+        raise ValueError(
+            f"folder:{path}: a data set of {len(parts)} folders ({parts[0]} ...), each a collection of its own; read "
+            f"folder:{path}/{parts[0]}, or all of them as ood of compose"
+        )
     corpus, queries = (_plain_or_zipped(folder / name) for name in ("corpus.jsonl", "queries.jsonl"))
     qrels = _split_file(folder / "qrels", split)
     name = f"folder:{path}" + (f"?split={split}" if split else "")
@@ -40,12 +47,27 @@ def folder_collection(path: str, split: str = "", language: str = "en", progress
     def build(work: Path) -> Collection:
         passages = _documents(corpus, work / "passages.arrow", progress)
         asked = _documents(queries, work / "queries.arrow", progress)
-        judged = _qrels(qrels, {"query": (asked, queries), "passage": (passages, corpus)})
+        judged, said = _qrels(qrels, {"query": (asked, queries.name), "passage": (passages, corpus.name)}, strict)
         asked = asked.filter(pc.is_in(asked["id"], value_set=judged["query"].combine_chunks()))
-        return Collection(name, asked, passages, judged, language, folder.name)
+        versions = {f"{DROPPED}{folder.name}": said} if said else {}
+        return Collection(name, asked, passages, judged, language, folder.name, versions=versions)
 
-    key = key_of(READER, name, language, [_stamp(file) for file in (corpus, queries, qrels)])
-    return cached(f"folder-{folder.name}", key, Collection.load, build)
+    stamps = [_stamp(file) for file in (corpus, queries, qrels)]
+    key = key_of(READER, name, language, stamps, *(["strict"] if strict else []))
+    found = cached(f"folder-{folder.name}", key, Collection.load, build)
+    warn_dangling(name, found.versions)
+    return found
+
+
+def folder_parts(path: str) -> list[str]:
+    """The names of the folders in BEIR's layout of a data set that is several, as CQADupStack's forums are twelve."""
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"folder:{path}: no such folder")
+    corpora = ("corpus.jsonl", "corpus.jsonl.gz")
+    if any((folder / name).is_file() for name in corpora):
+        return []
+    return sorted(part.name for part in folder.iterdir() if any((part / name).is_file() for name in corpora))
 
 
 def pairs_collection(
@@ -131,7 +153,7 @@ def _documents(file: Path, kept: Path, progress: bool) -> pa.Table:
     return table
 
 
-def _qrels(file: Path, known: dict[str, tuple[pa.Table, Path]]) -> pa.Table:
+def _qrels(file: Path, known: dict[str, tuple[pa.Table, str]], strict: bool) -> tuple[pa.Table, str]:
     """Read tab-separated query, passage and relevance, with or without a header, and check every line."""
     columns: dict[str, list[Any]] = {"query": [], "passage": [], "relevance": [], "line": []}
     for number, line in lines(file):
@@ -144,17 +166,12 @@ def _qrels(file: Path, known: dict[str, tuple[pa.Table, Path]]) -> pa.Table:
             relevance = int(parts[2])
         except ValueError:
             raise ValueError(f"{file}:{number}: the score {parts[2]!r} is no whole number") from None
+        if not -LARGEST <= relevance <= LARGEST:
+            raise ValueError(f"{file}:{number}: the score {parts[2]} is beyond {LARGEST:,}")
         for column, value in zip(columns, (*parts[:2], relevance, number), strict=True):
             columns[column].append(value)
     if not columns["line"]:
         raise ValueError(f"{file}: the file has no row")
-    table = pa.table({"query": columns["query"], "passage": columns["passage"], "relevance": columns["relevance"]})
-    for column, (texts, source) in known.items():
-        unknown = pc.is_null(pc.index_in(table[column], value_set=texts["id"].combine_chunks()))
-        row = pc.index(unknown, True).as_py()
-        if row >= 0:
-            place = f"{file}:{columns['line'][row]}"
-            raise ValueError(f"{place}: the {column} {columns[column][row]!r} is not in {source.name}")
     couples = list(zip(columns["query"], columns["passage"], strict=True))
     if len(set(couples)) < len(couples):
         seen: set[tuple[str, str]] = set()
@@ -162,9 +179,11 @@ def _qrels(file: Path, known: dict[str, tuple[pa.Table, Path]]) -> pa.Table:
             if couple in seen:
                 raise ValueError(f"{file}:{number}: the query and passage {couple} have occurred together before")
             seen.add(couple)
-    if max(columns["relevance"]) <= 0:
+    table = pa.table([columns[name] for name in QRELS.names], schema=QRELS)
+    table, said = without_dangling(table, known, lambda row: f"{file}:{columns['line'][row]}", strict)
+    if pc.max(table["relevance"]).as_py() <= 0:
         raise ValueError(f"{file}: no score is above 0, so no query has an answer")
-    return table.cast(QRELS)
+    return table, said
 
 
 def _text(values: dict[str, Any], column: str, place: str) -> str:

@@ -13,19 +13,20 @@ from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
 from drscale.texts.files import READER, document, no_repeats, paired
 from drscale.texts.rows import Row, Sink
-from drscale.texts.tables import QRELS, TEXTS
+from drscale.texts.tables import DROPPED, QRELS, TEXTS, warn_dangling, without_dangling
 
 QUERY_KEYS, PASSAGE_KEYS = ("query-id", "query_id", "qid"), ("corpus-id", "corpus_id", "pid", "passage-id")
 
 
 def hub_collection(
-    name: str, split: str = "test", query: str = "", passage: str = "", language: str = "en"
+    name: str, split: str = "test", query: str = "", passage: str = "", language: str = "en", strict: bool = False
 ) -> Collection:
     """Read a data set of a hub, or of a local folder, by its id.
 
     With the configurations ``corpus`` and ``queries`` it is BEIR's and MTEB's layout; the qrels are the split of the
     configuration ``default`` or ``qrels``, or stand under the id with ``-qrels`` behind. Otherwise it is a table of
-    pairs, and ``query`` and ``passage`` name its columns. Code that comes with a data set is never run.
+    pairs, and ``query`` and ``passage`` name its columns. Code that comes with a data set is never run. A judgement of
+    a query or passage that is missing is dropped with a warning, and counted in ``versions``; ``strict`` refuses it.
     """
     import datasets  # here, because importing it takes seconds and most texts do without
 
@@ -47,18 +48,27 @@ def hub_collection(
             f" pairs, name its columns: hub:{name}?passage=...&query=..."
         )
 
+    domain = name.rstrip("/").rpartition("/")[2]
+
     def build(work: Path) -> Collection:
+        said = ""
         if query:
             queries, passages, qrels = paired(label, _rows(parts["pairs"], label), query, passage, work)
         else:
             passages = _documents(parts["corpus"], f"{label} corpus", work / "passages.arrow")
             qrels = _qrels(parts["qrels"], f"{label} qrels")
             queries = _documents(parts["queries"], f"{label} queries", work / "queries.arrow")
+            known = {"query": (queries, "queries"), "passage": (passages, "corpus")}
+            qrels, said = without_dangling(qrels, known, lambda row: f"{label} qrels:row {row}", strict)
             queries = queries.filter(pc.is_in(queries["id"], value_set=qrels["query"].combine_chunks()))
-        return Collection(label, queries, passages, qrels, language, name.rstrip("/").rpartition("/")[2])
+        versions = {f"{DROPPED}{domain}": said} if said else {}
+        return Collection(label, queries, passages, qrels, language, domain, versions=versions)
 
     stamps = {part: [*_files(data), data.num_rows] for part, data in parts.items()}
-    return cached(f"hub-{name}", key_of(READER, label, language, stamps), Collection.load, build)
+    key = key_of(READER, label, language, stamps, *(["strict"] if strict else []))
+    found = cached(f"hub-{name}", key, Collection.load, build)
+    warn_dangling(label, found.versions)
+    return found
 
 
 def _part(name: str, config: str | None, split: str = "") -> Any:

@@ -22,9 +22,10 @@ import pyarrow as pa
 from drscale.texts import needs
 from drscale.texts.cache import cached_table, key_of
 from drscale.texts.collection import Collection, from_pairs, shuffled
-from drscale.texts.docs import OUTSIDE, TRAIN, TextsWarning, docs_collections
+from drscale.texts.docs import OUTSIDE, TRAIN, docs_collections
 from drscale.texts.near import normalised
 from drscale.texts.split import related
+from drscale.texts.tables import TextsWarning
 
 BUILDER = 1  # raise when what comes out changes: it is part of the cache key
 SEPARATOR = " "  # between query and instruction, in this order

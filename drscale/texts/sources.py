@@ -5,12 +5,13 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
-from drscale.texts.files import folder_collection, pairs_collection
+from drscale.texts.files import folder_collection, folder_parts, pairs_collection
 from drscale.texts.hub import hub_collection
 from drscale.texts.planted import World, planted_benchmark, planted_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
@@ -87,6 +88,25 @@ def collection(spec: str | Source, progress: bool = True) -> Collection:
     return read(source, progress)
 
 
+def collections(spec: str | Source, progress: bool = True) -> dict[str, Collection]:
+    """Read all collections that a spelling names, by domain: one, or the parts of a data set that is several.
+
+    A folder of folders in BEIR's layout, as CQADupStack's twelve forums, gives the domains ``cqadupstack/android``,
+    ``cqadupstack/english`` ...: a mean over domains counts what stands before the slash once.
+    """
+    source = spec if isinstance(spec, Source) else Source.parse(spec)
+    parts = folder_parts(source.argument) if source.kind == "folder" else []
+    if not parts:
+        c = collection(source, progress)
+        return {c.domain or c.name: c}
+    whole = Path(source.argument).expanduser().resolve().name
+    found = {}
+    for part in parts:
+        c = collection(Source("folder", str(Path(source.argument, part)), source.options), progress)
+        found[f"{whole}/{part}"] = c.renamed(c.name, f"{whole}/{part}")
+    return found
+
+
 def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
     """Read the benchmark that a spelling names: ``docs``, ``planted``, ``compose?train=...&ood=...`` or a collection.
 
@@ -111,11 +131,10 @@ def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
         raise ValueError(f"texts {str(source)!r}: the option train is missing")
     outside: dict[str, Collection] = {}
     for part in source.texts("ood"):
-        c = collection(part, progress)
-        domain = c.domain or c.name
-        if domain in outside:
-            raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
-        outside[domain] = c
+        for domain, c in collections(part, progress).items():
+            if domain in outside:
+                raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
+            outside[domain] = c
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
     pairs = sum(map(len, train))
     numbers = {option: source.number(option, usual) for option, usual in _usual(pairs).items()}
@@ -163,7 +182,8 @@ def _docs_benchmark(source: Source, progress: bool) -> Benchmark:
 
 
 def _folder(source: Source, progress: bool) -> Collection:
-    return folder_collection(source.argument, source.text("split"), source.text("language", "en"), progress)
+    language, strict = source.text("language", "en"), bool(source.number("strict", 0))
+    return folder_collection(source.argument, source.text("split"), language, progress, strict)
 
 
 def _pairs(source: Source, progress: bool) -> Collection:
@@ -173,7 +193,8 @@ def _pairs(source: Source, progress: bool) -> Collection:
 
 def _hub(source: Source, progress: bool) -> Collection:
     sides = source.text("query"), source.text("passage")
-    return hub_collection(source.argument, source.text("split", "test"), *sides, source.text("language", "en"))
+    language, strict = source.text("language", "en"), bool(source.number("strict", 0))
+    return hub_collection(source.argument, source.text("split", "test"), *sides, language, strict)
 
 
 def _planted(source: Source, progress: bool) -> Collection:
@@ -201,9 +222,9 @@ class Kind:
 KINDS: dict[tuple[str, bool], Kind] = {
     ("docs", True): Kind("PACKAGE", ("body",), _docs),
     ("docs", False): Kind("", ("body",), None, _docs_benchmark),
-    ("folder", True): Kind("PATH", ("split", "language"), _folder),
+    ("folder", True): Kind("PATH", ("split", "language", "strict"), _folder),
     ("pairs", True): Kind("FILE", ("query", "passage", "language"), _pairs),
-    ("hub", True): Kind("ID", ("split", "query", "passage", "language"), _hub),
+    ("hub", True): Kind("ID", ("split", "query", "passage", "language", "strict"), _hub),
     ("planted", False): Kind("", (*vars(World()), "pairs", "domain"), _planted, _planted_benchmark),
     ("compose", False): Kind("", COMPOSED, None, _composed, repeated=("train", "ood")),
 }

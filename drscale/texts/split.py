@@ -12,7 +12,7 @@ from drscale.texts.collection import Benchmark, Collection, joined, shuffled
 from drscale.texts.near import Shingles, near_duplicates, normalised, shingled
 from drscale.texts.tables import rows_at
 
-SPLITTER = 1  # raise when the split of the same collections changes: it is part of cache keys
+SPLITTER = 2  # raise when the split of the same collections changes: it is part of cache keys
 SHARED = 0.5  # the Jaccard similarity from which two texts count as the same
 
 
@@ -30,9 +30,11 @@ def compose(
 ) -> Benchmark:
     """Make a benchmark; a test or validation split that is not given is held out from the training pairs.
 
-    Held-out pairs are drawn from each training collection in proportion to its size, and a split that was drawn has
-    exactly its pairs' passages. A given ``test`` and the domains ``ood`` are taken as they are. Training and validation
-    lose every pair that is related to them (:func:`related`), and training those related to validation.
+    Held-out pairs are drawn from each training collection in proportion to its size. A split that was drawn has its
+    pairs' passages and, like training, all those that are relevant to no query: they are what a real collection is
+    searched among, and where negatives come from. A given ``test`` and the domains ``ood`` are taken as they are.
+    Training and validation lose every pair that is related to them (:func:`related`), and training those related to
+    validation.
     """
     sources = [train] if isinstance(train, Collection) else list(train)
     pool, outside = joined(name, sources), dict(ood or {})
@@ -43,21 +45,22 @@ def compose(
     if fixed:
         free &= ~_touching(mine, _facets(fixed), near)
     if test is None:
-        test = pool.select(_draw(free, groups, test_pairs, seed, f"{name}: test_pairs={test_pairs}"))
+        drawn = _draw(free, groups, test_pairs, seed, f"{name}: test_pairs={test_pairs}")
+        test = pool.select(drawn, beside=pool.unjudged)
         free &= ~_touching(mine, _facets([test]), near)
     if validation is None:
         wanted = f"{name}: validation_pairs={validation_pairs}"
-        validation = pool.select(_draw(free, groups, validation_pairs, seed, wanted))
+        validation = pool.select(_draw(free, groups, validation_pairs, seed, wanted), beside=pool.unjudged)
     else:
         clash = _touching(_facets([validation]), _facets([test, *outside.values()]), near)
         if clash.all():
             raise ValueError(f"{name}: every validation pair is related to the test or to a domain outside")
         if clash.any():
-            validation = validation.select(np.flatnonzero(~clash))
+            validation = validation.select(np.flatnonzero(~clash), beside=validation.unjudged)
     free &= ~_touching(mine, _facets([validation]), near)
     if not free.any():
         raise ValueError(f"{name}: no pair is left to train on once everything related to the other parts is out")
-    parts = {"train": pool.select(np.flatnonzero(free)), "validation": validation, "test": test}
+    parts = {"train": pool.select(np.flatnonzero(free), beside=pool.unjudged), "validation": validation, "test": test}
     return Benchmark(
         name,
         **{part: c.renamed(f"{name}/{part}") for part, c in parts.items()},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,11 @@ TEXTS = pa.schema([("id", pa.string()), ("text", pa.string())])
 QRELS = pa.schema([("query", pa.string()), ("passage", pa.string()), ("relevance", pa.int32())])
 TABLES = {"queries": TEXTS, "passages": TEXTS, "qrels": QRELS}
 BATCH = 65_536
+DROPPED = "dropped:"  # before a domain's name, in a collection's versions: judgements that were not read
+
+
+class TextsWarning(UserWarning):
+    """Texts are not quite what they are called: a benchmark lacks a usual domain, or qrels name what is missing."""
 
 
 def rows_at(table: pa.Table, rows: np.ndarray | Sequence[int]) -> pa.Table:
@@ -104,8 +110,40 @@ def check_qrels(qrels: pa.Table, queries: pa.Table, passages: pa.Table, where: s
         raise ValueError(f"{where}: a query and passage occur together more than once")
 
 
-def positions(ids: pa.ChunkedArray, table: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.index_in(ids, value_set=table.combine_chunks()).to_numpy(), dtype=np.int64)
+def without_dangling(
+    qrels: pa.Table, known: dict[str, tuple[pa.Table, str]], place: Callable[[int], str], strict: bool
+) -> tuple[pa.Table, str]:
+    """Drop the judgements of queries or passages that are missing, and say how many and which was the first.
+
+    ``known`` has for each column (query, passage) its texts and what they are called, ``place`` names a row.
+    ValueError if ``strict``, and if nothing is left. BEIR's ArguAna has such judgements; trec_eval would keep them, and
+    count a passage that is not there as never found.
+    """
+    missing = {
+        column: np.asarray(pc.is_null(pc.index_in(qrels[column], value_set=texts["id"].combine_chunks())))
+        for column, (texts, _) in known.items()
+    }
+    gone = np.logical_or.reduce(list(missing.values()))
+    if not gone.any():
+        return qrels, ""
+    row = int(gone.argmax())
+    column = next(c for c, lost in missing.items() if lost[row])
+    first = f"{place(row)}: the {column} {qrels[column][row].as_py()!r} is not in {known[column][1]}"
+    if strict or gone.all():
+        raise ValueError(first)
+    return qrels.filter(pa.array(~gone)), f"{int(gone.sum()):,} of {len(qrels):,} judgements dropped, the first {first}"
+
+
+def warn_dangling(name: str, versions: Mapping[str, str]) -> None:
+    """Say what :func:`without_dangling` said when the collection was read, each time that it is."""
+    for key, said in versions.items():
+        if key.startswith(DROPPED):
+            warnings.warn(f"{name}: {said}", TextsWarning, stacklevel=4)
+
+
+def positions(ids: pa.ChunkedArray, table: pa.ChunkedArray, missing: int | None = None) -> np.ndarray:
+    found = pc.index_in(ids, value_set=table.combine_chunks())
+    return np.asarray((found if missing is None else pc.fill_null(found, missing)).to_numpy(), dtype=np.int64)
 
 
 def column_digest(column: pa.ChunkedArray) -> bytes:

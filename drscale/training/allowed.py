@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from drscale.runs import BY_GRADIENTS, FIRST_VARIANT, Recipe
+from drscale.recipe import BY_GRADIENTS, FIRST_VARIANT, Recipe
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "standard": ("",),
     "hard_negative": ("pool", "pairwise"),
     "denoising": ("dynamic", "static", "pairwise"),
-    "adversarial": ("kl", "pairwise"),
+    "adversarial": ("kl", "pool", "pairwise"),
 }
 WITHOUT_LOSS = {("standard", ""), ("hard_negative", "pool")}  # strategies without a robustness loss of their own
 

@@ -22,6 +22,7 @@ from drscale.encoder import Tokens, seed_for
 from drscale.runs import Recipe
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
+from drscale.texts.collection import shuffled, taken
 from drscale.training import mining
 from drscale.training.batches import Batch, Pairs, touched_pairs
 
@@ -64,29 +65,37 @@ def attacked(
 
     The passage is drawn at random from the lower nine tenths of the query's first thousand by BM25 (of a small
     collection: of its first tenth). ``perturb()`` gives the attack and is only called if something has to be made;
-    ``made_by`` says what it is and, with the texts and the seed, is the key in the cache. ``refresh`` makes all anew.
+    ``made_by`` says what it is and, with the texts, is the key in the cache. ``refresh`` makes all anew.
+
+    With ``corpus="whole"`` the collection is the whole one that pairs are taken from: its attacked passages are made
+    once, with one seed, and every recipe takes those of its own pairs, so that recipes of all amounts and seeds train
+    on the same ones. Otherwise the collection is the pairs' own, and so are the attacks and their seed.
     """
-    order = touched_pairs(len(collection), 1.0, recipe.seed)
-    wanted = len(touched_pairs(len(collection), recipe.share, recipe.seed))
+    count, whole = len(collection), recipe.corpus == "whole"
+    mine = taken(count, recipe.pairs or count, recipe.seed) if whole else np.arange(count)
+    touched = touched_pairs(len(mine), recipe.share, recipe.seed)
+    seed = 0 if whole else recipe.seed
+    order = shuffled(count, seed) if whole else touched_pairs(count, 1.0, seed)
+    place = np.argsort(order)[mine[touched]]  # of each touched pair in that order
     index: list[mining.Index] = []
     attack: list[Perturb] = []
-    frames = []
-    for start in range(0, wanted, BLOCK):
+    frames = {}
+    for start in np.unique(place // BLOCK) * BLOCK:
         block = order[start : start + BLOCK]
-        key = key_of("attacked", collection.fingerprint, made_by, recipe.seed, start, BLOCK)
+        key = key_of("attacked", collection.fingerprint, made_by, "whole" if whole else seed, int(start), BLOCK)
 
-        def make(block: np.ndarray = block, start: int = start) -> pd.DataFrame:
+        def make(block: np.ndarray = block, start: int = int(start)) -> pd.DataFrame:
             started = time.perf_counter()
             index[:] = index or [mining.Index(collection)]
             attack[:] = attack or [perturb()]
-            made = _attacked(collection, block, index[0], attack[0], seed_for(recipe.seed, f"attack {start}"))
+            made = _attacked(collection, block, index[0], attack[0], seed_for(seed, f"attack {start}"))
             return made.assign(seconds=time.perf_counter() - started)
 
-        frames.append(cached_table("attacked", key, make, refresh=refresh))
-    made = pd.concat(frames, ignore_index=True).head(wanted)
-    seconds = sum(float(f["seconds"].iloc[0]) for f in frames)
-    texts = made["text"].tolist()
-    return Examples(order[:wanted], made["target"].to_numpy(np.int64), texts, int(made["changed"].sum()), seconds)
+        frames[start] = cached_table("attacked", key, make, refresh=refresh)
+    made = pd.concat([f.set_index(start + np.arange(len(f))) for start, f in frames.items()]).loc[place]
+    seconds = sum(float(f["seconds"].iloc[0]) for f in frames.values())
+    targets, changed = made["target"].to_numpy(np.int64), int(made["changed"].sum())
+    return Examples(touched, targets, made["text"].tolist(), changed, seconds)
 
 
 def _attacked(
@@ -181,8 +190,9 @@ def with_attacked(recipe: Recipe, pairs: Pairs, examples: Examples, tokenise: To
     def touch(batch: Batch, step: int) -> Batch:
         touched = np.flatnonzero(at[batch.chosen] >= 0)
         rows = at[batch.chosen[touched]]
-        others = examples.targets[rows] if recipe.variant == "kl" else batch.others
-        return replace(batch, touched=touched, others=others, changed=tuple(tokens.rows(rows)))
+        origins = examples.targets[rows]
+        others = origins if recipe.variant == "kl" else batch.others
+        return replace(batch, touched=touched, others=others, changed=tuple(tokens.rows(rows)), origins=origins)
 
     return touch
 

@@ -33,7 +33,8 @@ class Batch:
     """One step's share: rows of queries and passages; query i's positive is positives[i].
 
     ``chosen`` says which pairs they are. A strategy adds the places of the pairs it touches, and for each of them
-    another passage's row (``others``), a changed text's token ids (``changed``), or both.
+    another passage's row (``others``), a changed text's token ids (``changed``) with the row of the passage it was
+    made of where that matters (``origins``), or both.
     """
 
     queries: np.ndarray
@@ -43,6 +44,7 @@ class Batch:
     touched: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     others: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     changed: tuple[np.ndarray, ...] = ()
+    origins: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def tokenised(encoder: BiEncoder, collection: Collection) -> Pairs:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from drscale.runs import BY_GRADIENTS, Recipe
+from drscale.recipe import BY_GRADIENTS, Recipe
 
 State = dict[str, float]
 

@@ -61,10 +61,12 @@ def prepare(
     *,
     small: Callable[[], BiEncoder],
     attack: Attack,
+    source: Collection | None = None,
     refresh: bool = False,
 ) -> Strategy:
     """Make the strategy a recipe names ready for training an encoder on a collection's tokenised pairs.
 
+    ``source`` is the whole collection that the pairs were taken from, where the recipe has ``corpus="whole"``.
     ``small()`` gives the surrogate, an encoder trained by :func:`surrogate_recipe`: it is the white box of the attack
     and the teacher of static denoising, and only asked for where the cache lacks what it makes. ``refresh`` mines and
     attacks anew.
@@ -88,27 +90,43 @@ def prepare(
         if recipe.variant == "static":
             teacher = small().encode_passages(passages)
             notes["teacher"] = str(surrogate_recipe(recipe))
-        known = augment.substitutes_of(collection, substitutes)
+        known = augment.substitutes_of(_taken_from(recipe, collection, source), substitutes)
         touch = augment.with_noise(recipe, pairs, passages, tokenise, known)
         return Strategy(recipe, pairs, touch, teacher, notes=notes)
     made_by = f"{attack}; white box {surrogate_recipe(recipe)}; substitutes {substitutes.source}"
-    examples = augment.attacked(collection, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
+    attacked = _taken_from(recipe, collection, source)
+    examples = augment.attacked(attacked, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
     touch = augment.with_attacked(recipe, pairs, examples, tokenise)
     cost = {"examples": len(examples.texts), "examples_changed": examples.changed, "examples_seconds": examples.seconds}
     return Strategy(recipe, pairs, touch, mark=examples.mark, notes={"examples": made_by}, cost=cost)
 
 
 def made_ready(
-    recipe: Recipe, collection: Collection, pairs: Pairs, encoder: BiEncoder, *, refresh: bool = False
+    recipe: Recipe,
+    collection: Collection,
+    pairs: Pairs,
+    encoder: BiEncoder,
+    *,
+    source: Collection | None = None,
+    refresh: bool = False,
 ) -> Strategy:
     """:func:`prepare` with the word substitution attack and a surrogate that is trained where it is needed."""
 
     def small() -> BiEncoder:
-        plain = surrogate_recipe(recipe)
-        surrogate = build(plain, all_texts(collection) if plain.start == "scratch" else None)
-        return remembered(surrogate, collection, plain, lambda e: train(e, tokenised(e, collection), plain))
+        plain, read = surrogate_recipe(recipe), _taken_from(recipe, collection, source)
+        surrogate = build(plain, all_texts(read) if plain.start == "scratch" else None)
+        return remembered(surrogate, read, plain, lambda e: train(e, tokenised(e, read), plain))
 
-    return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), refresh=refresh)
+    return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), source=source, refresh=refresh)
+
+
+def _taken_from(recipe: Recipe, collection: Collection, source: Collection | None) -> Collection:
+    """The collection that attacked passages and the surrogate come from."""
+    if recipe.corpus == "chosen" or not recipe.pairs:
+        return collection
+    if source is None:
+        raise ValueError("corpus='whole': give source, the collection that the pairs were taken from")
+    return source
 
 
 def all_texts(collection: Collection) -> list[str]:
@@ -117,10 +135,14 @@ def all_texts(collection: Collection) -> list[str]:
 
 
 def surrogate_recipe(recipe: Recipe) -> Recipe:
-    """The small encoder behind a recipe's examples: standard training on the same pairs, the same for all rungs."""
-    text = ("texts", "pairs", "query_tokens", "passage_tokens")
+    """The small encoder behind a recipe's examples: standard training on the same pairs, the same for all rungs.
+
+    With ``corpus="whole"`` it is trained on all pairs and with one seed, and so is the same for all recipes.
+    """
+    text = ("texts", "query_tokens", "passage_tokens", "corpus")
     encoder = ("ladder", "start", "towers", "pooling", "projection")
-    kept = (*text, *encoder, "batch", "pool", "negatives", "seed")
+    own = () if recipe.corpus == "whole" else ("pairs", "seed")
+    kept = (*text, *encoder, *own, "batch", "pool", "negatives")
     local = recipe.ladder == "local"
     rung = f"L2H{SURROGATE_WIDTH}" if local else next(iter(ladder(recipe.ladder)))
     steps = min(recipe.steps, SURROGATE_STEPS)

@@ -14,6 +14,8 @@ strategy            variant     robustness loss of a touched pair
                     static      squared distance to a frozen teacher's vector, of the clean and of the noisy passage
                     pairwise    logistic, the noisy positive above the pool
 ``adversarial``     kl          KL of the ranking with attacked passages from that with the same ones unattacked
+                    pool        contrastive entropy with the batch's attacked passages in the pool: the same loss as
+                                the natural one, on attacked data, which is how Eq. 9 to 11 read most closely
                     pairwise    logistic, the positive above the attacked passage
 ==================  ==========  ==================================================================================
 """
@@ -42,8 +44,8 @@ Touch = Callable[[Batch, int], Batch]
 class Views:
     """A batch as the encoder sees it: vectors, and each query's scores among its pool.
 
-    ``others`` and ``changed`` belong to the queries at ``touched``; ``hidden`` is what of ``others`` is relevant to a
-    touched query, (touched, others).
+    ``others`` and ``changed`` belong to the queries at ``touched``; ``hidden`` is what of ``changed`` was made of a
+    passage that is relevant to a touched query, (touched, changed).
     """
 
     queries: Tensor
@@ -134,12 +136,18 @@ def _to_teacher(v: Views) -> Tensor:
     return clean + noisy
 
 
+def _beside(v: Views, passages: Tensor) -> Tensor:
+    """The touched queries' scores among their pool and these passages, one of each touched query."""
+    more = (v.queries[v.touched] @ passages.T).masked_fill(v.hidden, float("-inf"))  # (touched, touched)
+    return torch.cat([v.scores[v.touched], more], dim=1)  # (touched, pool + touched)
+
+
 def _attack_kl(v: Views) -> Tensor:
-    ranked = [
-        torch.cat([v.scores[v.touched], (v.queries[v.touched] @ x.T).masked_fill(v.hidden, float("-inf"))], dim=1)
-        for x in (v.others, v.changed)
-    ]  # (touched, pool + touched)
-    return divergence(*ranked)
+    return divergence(_beside(v, v.others), _beside(v, v.changed))
+
+
+def _attack_pool(v: Views) -> Tensor:
+    return contrastive_entropy(_beside(v, v.changed), v.targets[v.touched])
 
 
 ROBUST: dict[tuple[str, str], Callable[[Views], Tensor]] = {
@@ -148,6 +156,7 @@ ROBUST: dict[tuple[str, str], Callable[[Views], Tensor]] = {
     ("denoising", "static"): _to_teacher,
     ("denoising", "pairwise"): _noise_pairwise,
     ("adversarial", "kl"): _attack_kl,
+    ("adversarial", "pool"): _attack_pool,
     ("adversarial", "pairwise"): _above_other,
 }
 
@@ -178,7 +187,7 @@ def _views(strategy: Strategy, model: Any, batch: Batch, accelerator: Any) -> Vi
         own = torch.full((1,), -2, device=device)  # stands for each query's own positive
         pool_ids = torch.cat([own, pool_ids[own_to:]])
     touched = torch.as_tensor(batch.touched, device=device)
-    other_ids = torch.as_tensor(batch.others, device=device)
+    origins = torch.as_tensor(batch.origins, device=device)
     return Views(
         queries=vectors,
         positives=passages[:mine].float(),
@@ -187,7 +196,7 @@ def _views(strategy: Strategy, model: Any, batch: Batch, accelerator: Any) -> Vi
         scores=mask_repeats(scores, targets, pool_ids, relevant),
         targets=targets,
         touched=touched,
-        hidden=(other_ids[None, :, None] == relevant[touched][:, None, :]).any(-1),
+        hidden=(origins[None, :, None] == relevant[touched][:, None, :]).any(-1),
         pool=recipe.pool,
         teacher=_teacher(strategy, batch, device),
     )
