@@ -62,7 +62,7 @@ build/lowest/.ready: pyproject.toml
 	@$(PYTHON) -m venv --clear build/lowest
 	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct -e .
-	build/lowest/bin/uv pip install --python build/lowest/bin/python pytest hypothesis nbformat
+	build/lowest/bin/uv pip install --python build/lowest/bin/python pytest hypothesis nbformat ir-measures
 	@touch $@
 
 notebooks: $(READY)
