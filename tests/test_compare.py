@@ -102,7 +102,7 @@ def two_counts(law, noise: float = 0.01, cross: bool = False, seeds: int = 2, se
 def test_the_law_that_made_a_table_is_chosen(law):
     chosen = choose(two_counts(law))
     assert chosen.decided, str(chosen)
-    assert chosen.law is law is laws.suited(two_counts(law))
+    assert chosen.law is law is compare.suited(two_counts(law))
     other = laws.rivals(law)[0].__name__
     assert str(chosen).startswith(f"{law.__name__}, decided. Lack of fit rejects {other} (p=")
     assert "Extrapolation agrees: " in str(chosen)

@@ -35,7 +35,7 @@ ROOMS = (
 PLANNED: set[str] = set()  # in the plan, not built yet: leaves this set with its first file
 TORCH_FREE = ("recipe", "runs", "ladder", "provenance", "analysis", "show")
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "sentence_transformers", "faiss")
-LONGEST = 400  # lines a module may have
+LONGEST = 600  # lines a module may have, as the plan of the house says
 
 
 def name_of(path: Path) -> str:

@@ -344,3 +344,8 @@ def _only(law: LawFunction) -> str:
     """The default column of a law of one argument."""
     columns = list(laws.LAWS[law].columns.values()) if law in laws.LAWS else []
     return columns[0] if len(columns) == 1 else ""
+
+
+def suited(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
+    """The law that fits a table best, of those its columns suit; :func:`choose` also says how clearly."""
+    return choose(table, y).law

@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from drscale.analysis import power, profile
-from drscale.analysis.columns import TooFewLevels
-from drscale.analysis.fitted import Fitted, fitted, name_of, solved
-from drscale.analysis.power import Array, Power
+from drscale.analysis.fitted import Fitted, fitted
+from drscale.analysis.power import Array
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
@@ -42,46 +40,6 @@ def goodness(result: lmfit.model.ModelResult) -> pd.Series:
     )
 
 
-def diagnose(result: lmfit.model.ModelResult) -> list[str]:
-    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
-    f, said = fitted(result), []
-    gone = _without(result, f)
-    if gone == list(f.columns.values()):
-        return [f"{f.y_name} does not fall with {' or '.join(gone)}: there is no power law to read off"]
-    said += [f"{f.y_name} does not fall with {column} beside the rest: its part of the law is nil" for column in gone]
-    for name, at in _bound(result, f):
-        said.append(
-            f"{name} is at its bound {at:g}: the runs only say that it lies on that side, "
-            "and the standard errors of the others take it as known"
-        )
-    said += _coverage(result, f)
-    lack = lack_of_fit(result)
-    if lack is not None and lack[1] < MISFIT:
-        said.append(
-            f"lack of fit: the level means miss the curve by more than the seeds explain (F={lack[0]:.1f}, "
-            f"p={lack[1]:.1g}), so only intervals by level count that error; {_rivals(f)}"
-        )
-    return said + _identified(result, f)
-
-
-def _rivals(f: Fitted) -> str:
-    """Whether the other laws of the same columns fit where this one does not, in words."""
-    from drscale.analysis import laws  # which imports this module
-
-    frame, told = pd.DataFrame({**f.points, "y": f.y}), []
-    for law in laws.rivals(f.law):
-        columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
-        try:
-            result = laws.fit(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
-        except TooFewLevels:
-            told.append(f"its rival {name_of(law)} needs more levels to be tried")
-            continue
-        lack = lack_of_fit(result)
-        fits = lack is not None and lack[1] >= MISFIT
-        told.append(f"its rival {name_of(law)} {f'fits (p={lack[1]:.2g})' if lack and fits else 'does not fit either'}")
-    return "; ".join(told) or "a law of another form may fit"
-
-
 def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
     """Say why intervals from bootstrap draws of a fit, by runs or by levels, are too narrow."""
     f, said = fitted(result), []
@@ -95,7 +53,7 @@ def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -
         )
     for name in f.fixed:
         said.append(f"{name} is held at {f.limits[name][0]:g}: its interval is a point, the others take it as known")
-    for name, at in _bound(result, f):
+    for name, at in at_bounds(result, f):
         if name not in f.fixed:
             share = float(np.mean(np.isclose(sample[name], at, rtol=1e-9, atol=1e-300)))
             where = "every draw" if share == 1 else f"{share:.0%} of the draws"
@@ -103,7 +61,7 @@ def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -
     return said
 
 
-def _bound(result: lmfit.model.ModelResult, f: Fitted) -> list[tuple[str, float]]:
+def at_bounds(result: lmfit.model.ModelResult, f: Fitted) -> list[tuple[str, float]]:
     """The parameters at a bound, with it; a coefficient at 0 is a law that does not fall, which is said elsewhere."""
     found = []
     for name, p in result.params.items():
@@ -117,13 +75,13 @@ def _is_coefficient(f: Fitted, name: str) -> bool:
     return f.entry is not None and name in (c for c, _ in f.entry.coefficients)
 
 
-def _without(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+def without(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     """The columns that the fitted law does not depend on."""
     pairs = f.entry.coefficients if f.entry is not None else []
     return [column for column, (c, _) in zip(f.columns.values(), pairs, strict=False) if result.params[c].value == 0]
 
 
-def _coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     """What the places of the runs leave open: too few levels, too short a range, empty corners of the box."""
     said = []
     single = len(f.columns) == 1
@@ -173,39 +131,3 @@ def lack_of_fit(result: lmfit.model.ModelResult) -> tuple[float, float] | None:
         return None
     ratio = float(np.sum(count * means**2)) / misfit / (scatter / pure)
     return ratio, float(stats.f.sf(ratio, misfit, pure))
-
-
-def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
-    if result.covar is None:
-        return ["standard errors cannot be estimated: some combination of parameters leaves the curve unchanged"]
-    if f.entry is None or f.problem is None:
-        return []
-    from drscale.analysis import levels  # which imports the laws
-
-    said, means = [], levels.by_level(result)
-    judged, names = means.result, list(result.params)
-    own = fitted(judged)
-    allowed = own.unit * means.times(0.95) ** 2
-    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0 and judged.params[c].value > 0]
-    places = [names.index(e) for _, e in pairs]
-    if isinstance(own.problem, Power):
-        found = [power.mu_interval(own.problem, allowed)] if pairs else []
-    else:
-        found = profile.profile(*solved(own), allowed, places)
-    factors: Sequence[float] = list(means.widened(np.eye(len(names))[places], 0.95)) if pairs else []
-    ends = {}
-    for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
-        middle, (least, most) = judged.params[e].value, f.limits[e]
-        ends[e] = tuple(np.clip(middle * (np.array([low, high]) / middle) ** factor, least, most))
-    for _, exponent in pairs:
-        low, high = ends[exponent]
-        if high > 5 * low:
-            said.append(f"{exponent} is hardly determined: its 95% interval reaches from {low:.2g} to {high:.2g}")
-    for (coefficient, _), (_, exponent) in itertools.product(pairs, pairs):
-        correlation = (result.params[coefficient].correl or {}).get(exponent, 0.0)
-        if abs(correlation) >= CORRELATED:
-            said.append(
-                f"{coefficient} and {exponent} are correlated by {correlation:.3f}: compare curves with other studies, "
-                "not these two numbers one by one"
-            )
-    return said

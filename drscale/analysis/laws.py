@@ -13,7 +13,7 @@ import pandas as pd
 
 from drscale.analysis import optimum
 from drscale.analysis.columns import TooFewLevels, done, numbers, values, warn_if_mixed
-from drscale.analysis.doubts import diagnose, goodness, lack_of_fit
+from drscale.analysis.doubts import goodness, lack_of_fit
 from drscale.analysis.fitted import SPACES, Fitted, Law, LawWarning, Space, fitted, name_of, outside
 from drscale.analysis.shapes import ADDITIVE, BROKEN, EXPONENT, JOINT, POWER, WIDTH, Array, Family
 
@@ -38,10 +38,12 @@ __all__ = [
     "parameter_names",
     "rivals",
     "size_law",
-    "suited",
 ]
 
 Columns = str | tuple[str, ...] | Mapping[str, str]
+
+# Who diagnoses a fit: drscale.analysis.diagnosis, which needs the laws, puts itself here when the room is opened.
+JUDGES: list[Callable[[lmfit.model.ModelResult], list[str]]] = []
 
 
 def size_law(N: Any, M: Any, mu: Any, delta: Any) -> Any:
@@ -253,11 +255,9 @@ def candidates(table: pd.DataFrame) -> list[Callable[..., Any]]:
     return [joint_law, additive_law] if both else [max(levels, key=levels.__getitem__)]
 
 
-def suited(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
-    """The law that fits a table best, of those its columns suit; :func:`compare.choose` also says how clearly."""
-    from drscale.analysis import compare  # which imports this module
-
-    return compare.choose(table, y).law
+def diagnose(result: lmfit.model.ModelResult) -> list[str]:
+    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
+    return [sentence for judge in JUDGES for sentence in judge(result)]
 
 
 def rivals(law: Callable[..., Any]) -> list[Callable[..., Any]]:
