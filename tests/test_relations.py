@@ -263,7 +263,7 @@ FRAME = table(0, 12).assign(flat=1.0, word="a", g=np.repeat(list("abcd"), 3), tw
     [
         (lambda: correlations(FRAME, "nothing", "y"), "no column 'nothing'"),
         (lambda: correlations(FRAME, "x", "y", method="r"), "'pearson', 'spearman', 'kendall'"),
-        (lambda: correlations(FRAME, "x", "y", adjust="all"), "'holm', 'bh', 'none'"),
+        (lambda: correlations(FRAME, "x", "y", adjust="all"), "'holm', 'bh', 'bonferroni', 'none'"),
         (lambda: correlations(FRAME.assign(x=[math.inf, *FRAME["x"][1:]]), "x", "y"), "'x': 1 of .* rows are infinite"),
         (lambda: correlations(FRAME, "x", "x"), "pair of different columns"),
         (lambda: correlations(FRAME, "word", "y"), "column 'word'"),
