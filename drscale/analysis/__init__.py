@@ -6,5 +6,3 @@ share their queries, compared), ``duration`` (how long to train), ``published`` 
 (rows of any retriever), ``mixed``, ``margins`` and ``shares`` (how well it generalises), ``relations`` (correlations
 over models). What else stands here is behind them.
 """
-
-from drscale.analysis import diagnosis as diagnosis  # it diagnoses what laws fit

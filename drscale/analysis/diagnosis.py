@@ -86,6 +86,3 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
                 "not these two numbers one by one"
             )
     return said
-
-
-laws.JUDGES[:] = [diagnose]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -41,9 +42,6 @@ __all__ = [
 ]
 
 Columns = str | tuple[str, ...] | Mapping[str, str]
-
-# Who diagnoses a fit: drscale.analysis.diagnosis, which needs the laws, puts itself here when the room is opened.
-JUDGES: list[Callable[[lmfit.model.ModelResult], list[str]]] = []
 
 
 def size_law(N: Any, M: Any, mu: Any, delta: Any) -> Any:
@@ -257,7 +255,9 @@ def candidates(table: pd.DataFrame) -> list[Callable[..., Any]]:
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
-    return [sentence for judge in JUDGES for sentence in judge(result)]
+    # It fits rival laws and level means, and so stands above this module: opened when first asked.
+    sentences: list[str] = importlib.import_module("drscale.analysis.diagnosis").diagnose(result)
+    return sentences
 
 
 def rivals(law: Callable[..., Any]) -> list[Callable[..., Any]]:
