@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from synthetic import TRUTH, size_table
 
-from drscale.analysis import compare, laws, power, refits, trust
+from drscale.analysis import laws, power, refits, trust
+from drscale.analysis.compare import suited
 from drscale.analysis.laws import LawWarning, data_law, size_law
 from drscale.runs import StoreWarning
 
@@ -482,9 +483,9 @@ def test_a_table_says_which_laws_its_columns_suit():
     both = pd.concat([sizes.assign(train_pairs=p) for p in (100, 200, 400)])
     assert laws.candidates(both) == [laws.joint_law, laws.additive_law]
     assert laws.candidates(both.assign(status=np.where(both["train_pairs"] == 400, "failed", "done"))) == [size_law]
-    assert compare.suited(sizes) is size_law
+    assert suited(sizes) is size_law
     with pytest.raises(ValueError, match="no column params_layers or train_pairs; it has loss"):
-        compare.suited(pd.DataFrame({"loss": [1.0]}))
+        suited(pd.DataFrame({"loss": [1.0]}))
 
 
 def test_other_wrong_values_are_named():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from drscale.analysis import laws
-from drscale.analysis.compare import choose, compare, leave_one_out, rolling
+from drscale.analysis.compare import choose, compare, leave_one_out, rolling, suited
 
 SIZES = np.repeat(np.geomspace(1e4, 1e7, 8), 2)
 
@@ -102,7 +102,7 @@ def two_counts(law, noise: float = 0.01, cross: bool = False, seeds: int = 2, se
 def test_the_law_that_made_a_table_is_chosen(law):
     chosen = choose(two_counts(law))
     assert chosen.decided, str(chosen)
-    assert chosen.law is law is compare.suited(two_counts(law))
+    assert chosen.law is law is suited(two_counts(law))
     other = laws.rivals(law)[0].__name__
     assert str(chosen).startswith(f"{law.__name__}, decided. Lack of fit rejects {other} (p=")
     assert "Extrapolation agrees: " in str(chosen)

@@ -136,6 +136,8 @@ seconds = time.process_time() - start
 print(seconds, *sorted({"torch", "transformers", "datasets"} & sys.modules.keys()))
 """
 # Beside the torch-free rooms those that the command line needs before anything is trained.
+# A browser widget of plotly takes 3 s on a busy core; torch takes 10 and is looked for by name.
+LIGHT_SECONDS = 6
 LIGHT = [m for m in MODULES if room_of(m) in ("", *TORCH_FREE, "texts", "doctor", "cli")]
 
 
@@ -147,9 +149,9 @@ def test_import_is_light(module: str) -> None:
         seconds, *heavy = done.stdout.split()
         assert not heavy, f"importing {module} loads {heavy}"
         taken.append(float(seconds))
-        if taken[-1] < 3:
+        if taken[-1] < LIGHT_SECONDS:
             break
-    assert min(taken) < 3, f"importing {module} takes {min(taken):.1f} s"
+    assert min(taken) < LIGHT_SECONDS, f"importing {module} takes {min(taken):.1f} s"
 
 
 def test_these_checks_can_fail() -> None:
