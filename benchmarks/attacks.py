@@ -18,14 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from drscale.attacks.importance import read
-from drscale.attacks.spots import swapped
-from drscale.attacks.synonyms import Synonyms, synonyms
-from drscale.attacks.target import target
+from drscale.attacks.substitutes import Synonyms, swapped, synonyms
+from drscale.attacks.target import read, target
 from drscale.attacks.words import TIE, Attack, attack_texts, plan
 from drscale.encoder import BiEncoder, build
-from drscale.evaluation.score import Encode
-from drscale.runs import Recipe
+from drscale.evaluate.score import Encode
+from drscale.recipe import Recipe
 from drscale.texts import benchmark
 
 

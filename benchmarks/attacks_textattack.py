@@ -20,10 +20,9 @@ from textattack.models.wrappers import ModelWrapper
 from textattack.search_methods import GreedyWordSwapWIR
 from textattack.transformations import WordSwap
 
-from drscale.attacks.spots import STOP_WORDS, like
-from drscale.attacks.synonyms import synonyms
+from drscale.attacks.substitutes import STOP_WORDS, like, synonyms
 from drscale.encoder import build
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 
 
 class Scores(ModelWrapper):

@@ -23,11 +23,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from drscale.analysis import laws, separable
-from drscale.analysis.fitted import solved
-from drscale.analysis.levels import ByLevel, curve_slopes
-from drscale.analysis.separable import FAR, Found, Separable
-from drscale.analysis.shapes import Array
+from drscale.laws import _solver as separable
+from drscale.laws import fit as laws
+from drscale.laws._families import Array
+from drscale.laws._solver import FAR, Found, Separable
+from drscale.laws.levels import ByLevel, curve_slopes
+from drscale.laws.result import solved
 
 LEAST, AIM = 0.87, (0.92, 0.98)
 WIDTHS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # of the rungs of docs-standard
@@ -181,7 +182,7 @@ def fits(world: World, points: pd.DataFrame, y: Array) -> Fits:
 
 
 def by_level(runs: Array, means: Fits, single: Fits) -> list[ByLevel]:
-    """What :func:`drscale.analysis.levels.by_level` says of each table; ``runs`` is (tables, levels, runs)."""
+    """What :func:`drscale.laws.levels.by_level` says of each table; ``runs`` is (tables, levels, runs)."""
     names, points = list(means.world.truth), {str(a): means.points[a].to_numpy() for a in means.points}
     values = separable.parameters(means.problem, means.found)
     curves = separable.curve_at(means.problem, means.found, means.problem.x)

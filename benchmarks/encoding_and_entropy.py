@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from drscale.encoder import BiEncoder, Tokens, build
-from drscale.evaluation.entropy import entropies, negative_scores, negative_table
-from drscale.runs import Recipe
+from drscale.evaluate.score import entropies, negative_scores, negative_table
+from drscale.recipe import Recipe
 from drscale.texts import benchmark
 
 

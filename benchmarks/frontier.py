@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from drscale.analysis import frontier
-from drscale.analysis.resample import resampled
+from drscale.frontier import front as frontier
+from drscale.stats.bootstrap import resampled
 
 LONGEST = 10.0  # seconds
 SLOW = 100  # draws that the loop is timed on

@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from drscale.analysis import margins, mixed, shares
+from drscale.mixed import fit as mixed
+from drscale.mixed import margins
+from drscale.mixed import margins as shares
 
 LONGEST, MOST, APART = 10.0, 4.0, 1e-4  # seconds, GB, and what estimates may differ by
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from drscale.attacks.clusters import clusters_of
-from drscale.attacks.exposed import exposed, success
-from drscale.attacks.importance import gradients
-from drscale.attacks.poison import Poison, poison, real_pieces
+from drscale.attacks.target import gradients
 from drscale.encoder import BiEncoder, build
-from drscale.evaluation.retriever import Retriever, retriever
-from drscale.runs import Recipe, RunStore
+from drscale.evaluate.retriever import Retriever, retriever
+from drscale.models import load_model, model_path
+from drscale.poisoning.exposure import exposed, success
+from drscale.poisoning.make import Poison, clusters_of, poison, real_pieces
+from drscale.recipe import Recipe
+from drscale.runs import RunStore
 from drscale.texts import Benchmark, Collection, benchmark
-from drscale.trained import load_model, model_path
 from drscale.training.batches import tokenised
 from drscale.training.loop import train
 

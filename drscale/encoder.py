@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from drscale.ladder import VOCABULARY, Shape, shape_for
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 
 
 @dataclass(frozen=True)

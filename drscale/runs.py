@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from drscale.recipe import Recipe as Recipe
+from drscale.recipe import Recipe
 
 FORMAT = "drscale-run/1"
 SCOPES = ("in_domain", "ood", "adversarial")

@@ -1,30 +1,40 @@
-"""From a grid to a plan (done, to do, failed, cost) to run records, on any concurrent.futures executor."""
+"""From a grid to a plan (done, to do, failed, cost) to run records, on any concurrent.futures executor.
+
+A study: which recipes to run and where to keep what comes out; a grid of recipes, or a file that gives them.
+
+Where a measurement comes from: versions, the code's commit, the memory it took. No torch.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import itertools
 import math
 import os
+import platform
+import runpy
+import subprocess
+import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from drscale import provenance
 from drscale.ladder import counts, predicted_flops
-from drscale.runs import Recipe, Run, RunStore
-from drscale.study import Study as Study
-from drscale.study import grid as grid
-from drscale.study import load_study as load_study
+from drscale.models import keep_model, model_path, texts_of, trained_on
+from drscale.recipe import Recipe, check
+from drscale.runs import Run, RunStore
 from drscale.texts import Benchmark, Source
-from drscale.trained import keep_model, model_path, texts_of, trained_on
-from drscale.training.allowed import check
 
 _ONE_AT_A_TIME = threading.Lock()
 SAID = {"in_domain": "in-domain", "ood": "ood"}  # what the line of a finished run tells
@@ -114,7 +124,7 @@ def plan(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False) -> P
 
 
 def _check(recipe: Recipe) -> None:
-    from drscale.attacks.synonyms import SynonymSource
+    from drscale.attacks.substitutes import SynonymSource
 
     try:
         check(recipe)
@@ -137,7 +147,7 @@ def run(
 
     Each run is saved where it was made the moment it ends, so an interrupt, a kill and a restart lose nothing that was
     finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
-    ``keep`` keeps the trained models beside their records, for :func:`drscale.trained.load_model`; make the plan with
+    ``keep`` keeps the trained models beside their records, for :func:`drscale.models.load_model`; make the plan with
     it, too, to have the models of runs that were finished without.
     """
     todo, made = plan.todo(retry_failed), []
@@ -227,8 +237,8 @@ def run_one(
             raise  # a finished record stays
         reason = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
         kept: dict[str, Any] = {
-            "versions": {**texts.versions, **provenance.versions()},
-            "commit": provenance.commit(),
+            "versions": {**texts.versions, **versions()},
+            "commit": commit(),
             "fingerprint": texts.fingerprint,
         }
         failed = Run(recipe, "failed", reason, synthetic=texts.synthetic, **kept)
@@ -248,10 +258,9 @@ def _make(
 ) -> Run:
     from accelerate import PartialState
 
-    from drscale.attacks.measure import check_probe, probe
+    from drscale.attacks.entropy import check_probe, probe
     from drscale.encoder import build
-    from drscale.evaluation.entropy import NEGATIVES, most_negatives
-    from drscale.evaluation.score import NotFiniteError, mean_entropy, score_benchmark
+    from drscale.evaluate.score import NEGATIVES, NotFiniteError, mean_entropy, most_negatives, score_benchmark
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
     from drscale.training.prepare import all_texts, made_ready
@@ -268,7 +277,7 @@ def _make(
     earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
     if earlier is not None and earlier.fingerprint != texts.fingerprint:
         raise ValueError(f"{recipe}: its record was made on other texts than {texts.name} is now")
-    provenance.reset_peak()
+    reset_peak()
     collection = trained_on(recipe, texts)
     encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
     split = texts.test if recipe.select == "test" else texts.validation
@@ -296,8 +305,8 @@ def _make(
         "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
         "omega": went.omega,
-        "versions": {**texts.versions, **provenance.versions(), **strategy.notes},
-        "commit": provenance.commit(),
+        "versions": {**texts.versions, **versions(), **strategy.notes},
+        "commit": commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
     cost |= strategy.cost
@@ -332,7 +341,7 @@ def _make(
             if store is None or scored is None:
                 raise
             reason = f"under attack: {type(e).__name__}: {' '.join(str(e).split())[:500]}"
-    common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": provenance.peak_mb()}
+    common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": peak_mb()}
     common["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     if scored is not None:
         best = recipe.steps if recipe.select == "last" else went.best_step
@@ -368,3 +377,111 @@ def _speed(done: list[Run]) -> tuple[float, float, str]:
     scale = np.maximum(y[kept], 1e-9)[:, None]
     (a, b), _ = nnls(x[kept] / scale, np.ones(kept.sum()))
     return float(a), float(b), f"learnt from {kept.sum()} finished runs"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A name, the recipes to run, the store that keeps them, and whether trained models are kept beside the records."""
+
+    name: str
+    store: RunStore
+    recipes: list[Recipe]
+    keep: bool = False
+
+
+def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
+    """Every combination of the given fields on top of a base recipe, the last field varying fastest."""
+    known = {f.name for f in fields(Recipe)}
+    for name in lists:
+        if name not in known:
+            raise ValueError(f"grid({name}=...): a recipe has the fields {', '.join(sorted(known))}")
+    names, values = list(lists), [list(v) for v in lists.values()]
+    return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study: Python that defines ``recipes`` (and ``store``, a path), or TOML with [base] and [[grid]] tables.
+
+    A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it;
+    ``keep = true`` keeps the trained models, too.
+    """
+    path = Path(path)
+    if path.suffix not in (".py", ".toml"):
+        raise ValueError(f"{path}: a study is a .py or a .toml file")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".py":
+        body = runpy.run_path(str(path))
+        recipes = body.get("recipes")
+    else:
+        try:
+            body = tomllib.loads(path.read_text(encoding="utf-8"))
+            recipes = _from_toml(body)
+        except (ValueError, TypeError) as e:  # a TOMLDecodeError is a ValueError
+            raise ValueError(f"{path}: {e}") from None
+    if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
+        raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
+    store = body.get("store", path.with_suffix("").name)
+    keep = body.get("keep", False)
+    if not isinstance(keep, bool):
+        raise ValueError(f"{path}: keep={keep!r}: allowed are true and false")
+    return Study(path.stem, store if isinstance(store, RunStore) else RunStore(path.parent / store), recipes, keep)
+
+
+def _from_toml(body: dict[str, Any]) -> list[Recipe]:
+    unknown = body.keys() - {"store", "keep", "base", "grid"}
+    if unknown:
+        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
+    known = {f.name for f in fields(Recipe)}
+    for name in body.get("base", {}).keys() - known:
+        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
+    base = Recipe(**body.get("base", {}))
+    grids = body.get("grid", [{}])
+    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
+    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))
+
+
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "faiss-cpu", "ir-measures")
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what a measurement depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("drscale", *PACKAGES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The commit of the code, with ``+`` when files it tracks differ; empty outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # installed inside somebody else's checkout, it fails
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def reset_peak() -> None:
+    """Start a new peak of memory where the system can (Linux); elsewhere the peak is the process's own."""
+    if sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """The most memory this process has held since, in MB."""
+    if sys.platform == "linux":
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

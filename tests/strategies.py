@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from drscale.analysis import laws
+from drscale.laws import fit as laws
 
 # Strategy and share: how much better the geometric mean of both losses is, and how far it leans to effectiveness.
 TRAITS = {

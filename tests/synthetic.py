@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from drscale.analysis import laws
-from drscale.runs import Measure, Recipe, Run, RunStore
+from drscale.laws import fit as laws
+from drscale.recipe import Recipe
+from drscale.runs import Measure, Run, RunStore
 
 WIDTHS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 TRUTH = {"M": 3.48e4, "mu": 0.55, "delta": 0.05}  # Table 1, effectiveness on MS MARCO

@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from synthetic import TRUTH, size_table
 
-from drscale.analysis import laws, power, refits, trust
-from drscale.analysis.compare import suited
-from drscale.analysis.laws import LawWarning, data_law, size_law
+from drscale.laws import _power as power
+from drscale.laws import fit as laws
+from drscale.laws import intervals as refits
+from drscale.laws import intervals as trust
+from drscale.laws.compare import suited
+from drscale.laws.fit import data_law, size_law
+from drscale.laws.result import LawWarning
 from drscale.runs import StoreWarning
 
 
@@ -518,8 +522,8 @@ def test_bounds_given_are_kept():
 
 def test_analysis_and_show_load_without_torch_in_under_three_seconds():
     code = (
-        "import time; t = time.process_time(); import sys, drscale.analysis.trust, drscale.show.explore_law, "
-        "drscale.show.export; s = time.process_time() - t; assert 'torch' not in sys.modules; print(s)"
+        "import time; t = time.process_time(); import sys, drscale.laws.intervals, drscale.laws.explore, "
+        "drscale.plotting.export; s = time.process_time() - t; assert 'torch' not in sys.modules; print(s)"
     )  # the process's own time: a busy machine is no fault of ours
     spent = [
         float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)

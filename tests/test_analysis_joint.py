@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 from synthetic import study
 
-from drscale.analysis import laws, profile, separable, trust
-from drscale.analysis.fitted import solved
-from drscale.analysis.laws import LawWarning, additive_law, broken_law, data_law, joint_law, size_law
+from drscale.laws import _solver as profile
+from drscale.laws import _solver as separable
+from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
+from drscale.laws.fit import additive_law, broken_law, data_law, joint_law, size_law
+from drscale.laws.result import LawWarning, solved
 from drscale.runs import StoreWarning
 
 BOTH = (joint_law, additive_law)

@@ -10,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_analysis_joint import BOTH, PLANTED, bent, grid, planted, quiet
 
-from drscale.analysis import laws, refits, resample, separable, trust
-from drscale.analysis.curve import Curve
-from drscale.analysis.fitted import solved
-from drscale.analysis.laws import additive_law, broken_law, data_law, joint_law, size_law
+from drscale.laws import _solver as separable
+from drscale.laws import fit as laws
+from drscale.laws import intervals as refits
+from drscale.laws import intervals as trust
+from drscale.laws.curve import Curve
+from drscale.laws.fit import additive_law, broken_law, data_law, joint_law, size_law
+from drscale.laws.result import solved
+from drscale.stats import bootstrap as resample
 
 
 def sixty(law=joint_law, noise: float = 0.02, seed: int = 0, **truth) -> pd.DataFrame:

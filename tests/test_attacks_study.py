@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny import WORDS, bag, tiny, tiny_collection
 
-from drscale.attacks import measure, study
-from drscale.attacks.measure import TOLD, adversarial_entropy, budget_curve, measures, paired, probe, under_attack
-from drscale.attacks.study import (
+from drscale.attacks import entropy as measure
+from drscale.attacks import protocol as study
+from drscale.attacks.entropy import TOLD, adversarial_entropy, budget_curve, measures, paired, probe, under_attack
+from drscale.attacks.protocol import (
     attack_collection,
     encode_collection,
     pick_documents,
@@ -17,16 +18,16 @@ from drscale.attacks.study import (
     ranks,
     side_by_side,
     summary,
+    train_surrogate,
     within,
     within_budget,
 )
-from drscale.attacks.surrogate import train_surrogate
-from drscale.attacks.synonyms import Given
+from drscale.attacks.substitutes import Given
 from drscale.attacks.words import Attack, attack_texts
 from drscale.encoder import build, minilm
-from drscale.evaluation.entropy import negative_table
-from drscale.evaluation.score import score
-from drscale.runs import Measure, Recipe, Run, RunStore
+from drscale.evaluate.score import negative_table, score
+from drscale.recipe import Recipe
+from drscale.runs import Measure, Run, RunStore
 from drscale.texts import Collection
 
 TABLE = Given({w: [WORDS[(i * 7 + k * 31 + 1) % len(WORDS)] for k in range(3)] for i, w in enumerate(WORDS)})

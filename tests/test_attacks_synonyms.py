@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.attacks import synonyms as sy
+from drscale.attacks import substitutes as sy
 from drscale.attacks import wordnet
-from drscale.attacks.synonyms import KINDS, Nearest, SynonymSource, kin, lookup, read_vectors, synonyms
+from drscale.attacks.substitutes import KINDS, Nearest, SynonymSource, kin, lookup, read_vectors, synonyms
 from drscale.attacks.wordnet import INSTALL, WordNet
 
 # A dictionary in WordNet's own format: big/large, dog/hound (noun), dog/chase (verb), go/travel, child/kid.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.show.attacks import attack_view, climb_figure
+from drscale.attacks.plot import attack_view, climb_figure
 
 ROW = {
     "query": "q1",

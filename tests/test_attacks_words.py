@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import WORDS, bag, tiny
 
-from drscale.attacks import importance
-from drscale.attacks.spots import STOP_WORDS, Spot, count, spots, swapped, words_of
-from drscale.attacks.synonyms import Given, read_vectors, synonyms
+from drscale.attacks import target as importance
+from drscale.attacks.substitutes import STOP_WORDS, Given, Spot, count, read_vectors, spots, swapped, synonyms, words_of
 from drscale.attacks.target import Tokens, mapped, target
 from drscale.attacks.words import Attack, attack_texts, best_of, plan
 from drscale.encoder import build
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 
 TABLE = Given({w: [WORDS[(i * 7 + k * 31 + 1) % len(WORDS)] for k in range(4)] for i, w in enumerate(WORDS)})
 FREE = Attack(floor=None, words=4, constraints=())

@@ -11,13 +11,13 @@ import pytest
 import pytrec_eval
 from tiny import WORDS, bag, tiny, tiny_collection
 
-from drscale.analysis.resample import _by_query
-from drscale.evaluation import entropy as e
-from drscale.evaluation.ranking import METRICS, depth_of, measures_of, ranking_metrics
-from drscale.evaluation.retriever import Retriever, metrics_of, rank_scores, retriever
-from drscale.evaluation.score import score, score_benchmark
-from drscale.evaluation.stability import stability
+from drscale.evaluate import score as e
+from drscale.evaluate.ranking import METRICS, depth_of, measures_of, ranking_metrics
+from drscale.evaluate.retriever import Retriever, metrics_of, rank_scores, retriever
+from drscale.evaluate.score import score, score_benchmark
 from drscale.runs import divisors
+from drscale.stability.measure import stability
+from drscale.stats.bootstrap import _by_query
 from drscale.texts import Benchmark, Collection
 from drscale.texts.tables import QRELS
 

@@ -21,7 +21,8 @@ from tiny import tiny
 from drscale import __version__, doctor, sweep
 from drscale.attacks import wordnet as wordnet_files
 from drscale.cli import main
-from drscale.runs import Measure, Recipe, Run, RunStore
+from drscale.recipe import Recipe
+from drscale.runs import Measure, Run, RunStore
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
 TOML = """

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drscale.analysis import laws
-from drscale.analysis.compare import choose, compare, leave_one_out, rolling, suited
+from drscale.laws import fit as laws
+from drscale.laws.compare import choose, compare, leave_one_out, rolling, suited
 
 SIZES = np.repeat(np.geomspace(1e4, 1e7, 8), 2)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drscale.analysis import compute
-from drscale.analysis.seeds import seed_variance
-from drscale.show.compute import compute_figure, isoflop_figure
+from drscale.laws import compute
+from drscale.laws.plot import compute_figure, isoflop_figure
+from drscale.stats.seeds import seed_variance
 
 SIZES = np.geomspace(1e4, 3e6, 9)
 LENGTHS = (200, 400, 800, 1600, 3200, 6400)

@@ -10,9 +10,10 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.controller import behaviour, next_weight, resting_weight, simulate, trajectories, trajectory
-from drscale.runs import Recipe, Run, RunStore
-from drscale.show import weights
+from drscale.recipe import Recipe
+from drscale.runs import Run, RunStore
+from drscale.training import plot as weights
+from drscale.training.weight import behaviour, next_weight, resting_weight, simulate, trajectories, trajectory
 
 SOME = st.floats(min_value=0.01, max_value=100)
 
@@ -57,7 +58,7 @@ def test_the_weight_stays_between_0_and_1(omega_0, eta, smooth, ratio, gain, noi
 
 @given(st.floats(0, 1), st.floats(0, 100), st.floats(0, 100), SOME, st.floats(0.001, 1))
 def test_the_toy_moves_as_training_does(omega, effectiveness, robustness, omega_0, eta) -> None:
-    from drscale.training import pareto
+    from drscale.training import strategies as pareto
 
     given_both = (omega, effectiveness, robustness, omega_0, eta)
     assert next_weight(*given_both) == pareto.next_weight(*given_both)

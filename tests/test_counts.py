@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from drscale.analysis import counts, laws, trust
+from drscale.laws import compare as counts
+from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
 from drscale.runs import RunStore
 
 

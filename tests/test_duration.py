@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.duration import durations, selected_in_warmup, settled
-from drscale.runs import Recipe
-from drscale.show.figures import length_figure
+from drscale.laws.diagnostics import durations, selected_in_warmup, settled
+from drscale.recipe import Recipe
+from drscale.training.plot import length_figure
 
 
 def runs(best: dict[tuple[str, int], float]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -10,8 +10,11 @@ import plotly.graph_objects as go
 import pytest
 from mixed_tables import synthetic, without_a_cell
 
-from drscale.analysis import margins, mixed, shares
-from drscale.show import effects, style
+from drscale.mixed import fit as mixed
+from drscale.mixed import margins
+from drscale.mixed import margins as shares
+from drscale.mixed import plot as effects
+from drscale.plotting import style
 
 
 @cache

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from drscale.encoder import build, learn_vocabulary, minilm_folder, tokenise
 from drscale.ladder import counts, flops_per_token, ladder, layer_parameters, shape_for, shape_of
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 
 TEXTS = ["Return the mean of an array.", "x", "Fit a power law to a table of runs, with intervals " * 9, "two words"]
 

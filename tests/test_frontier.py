@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from drscale.analysis import contours, frontier, resample
-from drscale.evaluation.entropy import interval
-from drscale.runs import Recipe, StoreWarning
+from drscale.evaluate.score import interval
+from drscale.frontier import contours
+from drscale.frontier import front as frontier
+from drscale.recipe import Recipe
+from drscale.runs import StoreWarning
+from drscale.stats import bootstrap as resample
 
 SETS = json.loads((ROOT / "tests" / "reference" / "pymoo.json").read_text())["sets"]
 # Whole numbers, so that ties and twins abound.

@@ -10,10 +10,17 @@ from conftest import ROOT
 from strategies import TRAITS, strategy_table
 from synthetic import size_table
 
-from drscale.analysis import contours, duration, frontier, laws, published
-from drscale.analysis.laws import LawWarning
+from drscale.frontier import contours
+from drscale.frontier import front as frontier
+from drscale.frontier import plot as fronts
+from drscale.laws import diagnostics as duration
+from drscale.laws import fit as laws
+from drscale.laws import plot as figures
+from drscale.laws import plot as series
+from drscale.laws.result import LawWarning
+from drscale.papers import published
+from drscale.plotting import export, plane, style
 from drscale.runs import RunStore
-from drscale.show import export, figures, fronts, plane, series, style
 
 BY = ("strategy", "share")
 NAMES = {f"{s}, {share:.0%}" if share < 1 else s for s, share in TRAITS}

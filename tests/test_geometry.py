@@ -14,8 +14,8 @@ from tiny import bag, tiny
 from torch import nn
 
 from drscale.encoder import BiEncoder, Tower
-from drscale.evaluation import geometry as g
-from drscale.evaluation.retriever import Retriever, retriever
+from drscale.evaluate.retriever import Retriever, retriever
+from drscale.geometry import measure as g
 from drscale.runs import Found
 
 CLOUDS = st.tuples(st.integers(0, 10_000), st.integers(5, 40), st.integers(2, 12))
@@ -305,7 +305,7 @@ def test_found_of_an_encoder(tiny_encoder):
 def tiny_encoder() -> BiEncoder:
     """Random weights: a body of width 16 behind a projection to 32."""
     from drscale.encoder import build
-    from drscale.runs import Recipe
+    from drscale.recipe import Recipe
     from drscale.training.prepare import all_texts
 
     recipe = Recipe(texts="planted", rung="L1H16", start="scratch", projection=32)

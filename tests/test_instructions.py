@@ -13,16 +13,18 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.analysis.crossed import by_question, changes, crossed, ratio
 from drscale.encoder import build
-from drscale.evaluation.instructions import following, found, p_mrr, ranks_of
-from drscale.evaluation.retriever import Retriever, retriever
-from drscale.runs import Recipe
-from drscale.show.instructions import interval_figure
-from drscale.texts import instructions, needs, related
+from drscale.evaluate.retriever import Retriever, retriever
+from drscale.instructions import texts as instructions
+from drscale.instructions import texts as needs
+from drscale.instructions.measure import following, found, p_mrr, ranks_of
+from drscale.instructions.texts import Instructed
+from drscale.instructions.train import OBJECTIVES, contradictions, instructing, objective_loss, train_instructed
+from drscale.plotting.parts import interval_figure
+from drscale.recipe import Recipe
+from drscale.stats.bootstrap import by_question, changes, crossed, ratio
+from drscale.texts import related
 from drscale.texts.collection import from_pairs
-from drscale.texts.instructions import Instructed
-from drscale.training.instructions import OBJECTIVES, contradictions, instructing, objective_loss, train_instructed
 
 PACKAGES = ("alpha", "beta", "gamma", "delta")
 SMALL = Recipe(texts="made", rung="L2H12", steps=6, batch=16, projection=16, rate=3e-3, query_tokens=32)

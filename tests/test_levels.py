@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from synthetic import size_table
 
-from drscale.analysis import laws, separable, trust
-from drscale.analysis.levels import by_level
-from drscale.analysis.shapes import BROKEN
+from drscale.laws import _solver as separable
+from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
+from drscale.laws._families import BROKEN
+from drscale.laws.levels import by_level
 
 PATH = Path(__file__).parent.parent / "benchmarks" / "coverage.py"
 spec = importlib.util.spec_from_file_location("coverage_benchmark", PATH)

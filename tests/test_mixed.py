@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from mixed_tables import measured, synthetic, without_a_cell
 from scipy import stats
 
-from drscale.analysis import margins, mixed, nested, shares
+from drscale.mixed import _likelihood as nested
+from drscale.mixed import fit as mixed
+from drscale.mixed import margins
+from drscale.mixed import margins as shares
 
 REFERENCE = json.loads((ROOT / "tests" / "reference" / "lme4.json").read_text())
 CASES = REFERENCE["cases"]
@@ -381,7 +384,7 @@ def test_quantiles_of_many_degrees_of_freedom_are_interpolated_well() -> None:
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.filterwarnings("ignore::drscale.analysis.mixed.MixedWarning")
+@pytest.mark.filterwarnings("ignore::drscale.mixed.fit.MixedWarning")
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
@@ -442,7 +445,7 @@ def mixed_of_one() -> pd.DataFrame:
     return pd.DataFrame({"model": model, "query": [f"q{i}" for i in query], "y": y})
 
 
-@pytest.mark.filterwarnings("ignore::drscale.analysis.mixed.MixedWarning")
+@pytest.mark.filterwarnings("ignore::drscale.mixed.fit.MixedWarning")
 def test_what_cannot_be_asked_is_said() -> None:
     fit = mixed.fit(synthetic(), "y", "factor")
     plain = mixed.fit(synthetic(), "y")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.attacks.passages import NOISES, SENTENCEWISE, noisy, sentences
+from drscale.attacks.noise import NOISES, SENTENCEWISE, noisy, sentences
 
 TEXT = (
     "Compute the inverse of a square matrix with real entries. The input is checked first, and an error is raised "

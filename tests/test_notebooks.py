@@ -166,7 +166,7 @@ def test_the_title_and_the_question_are_read(build: ModuleType) -> None:
     assert build.heading(notebook(question="none")) == ("A title", "")
 
 
-LIVE = "from drscale.show.explore_law import law_explorer\n"
+LIVE = "from drscale.laws.explore import law_explorer\n"
 LIVE += "import numpy as np, pandas as pd\nn = np.geomspace(1e5, 1e7, 8)\n"
 LIVE += "runs = pd.DataFrame({'params_layers': n, 'in_domain_entropy': (3e4 / n) ** 0.5 + 0.1})\nlaw_explorer(runs)"
 FIGURE = "import plotly.graph_objects as go\ngo.Figure(go.Scatter(x=[1, 2], y=[3, 4]))"

@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drscale.analysis import budget, laws, published
-from drscale.analysis.curve import Curve
-from drscale.show import lines, plans, style
+from drscale.budget import plan as budget
+from drscale.budget import plot as plans
+from drscale.laws import fit as laws
+from drscale.laws.curve import Curve
+from drscale.papers import published
+from drscale.plotting import parts as lines
+from drscale.plotting import style
 
 FREE = budget.paper(documents=0)
 READINGS = ("M=3.47e4", "M=3.47e5", "M=5.47e5")

@@ -12,17 +12,27 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from tiny import tiny
 
-from drscale.attacks import exposed as made_known
-from drscale.attacks import poison as made_by
-from drscale.attacks.clusters import Cluster, clusters_of, kmeans, pairs_of
-from drscale.attacks.defence import defended, guard, guarded
-from drscale.attacks.exposed import exposed, rate_interval, success, success_change
-from drscale.attacks.importance import gradients
-from drscale.attacks.poison import Poison, candidates, encode_ids, poison, real_pieces, text_of
+from drscale.attacks.target import gradients
 from drscale.encoder import build
-from drscale.evaluation.retriever import Retriever, retriever
-from drscale.runs import Recipe
-from drscale.show.poison import guard_figure, rate_figure, score_figure, transfer_figure
+from drscale.evaluate.retriever import Retriever, retriever
+from drscale.poisoning import exposure as made_known
+from drscale.poisoning import make as made_by
+from drscale.poisoning.exposure import exposed, rate_interval, success, success_change
+from drscale.poisoning.guards import defended, guard, guarded
+from drscale.poisoning.make import (
+    Cluster,
+    Poison,
+    candidates,
+    clusters_of,
+    encode_ids,
+    kmeans,
+    pairs_of,
+    poison,
+    real_pieces,
+    text_of,
+)
+from drscale.poisoning.plot import guard_figure, rate_figure, score_figure, transfer_figure
+from drscale.recipe import Recipe
 from drscale.texts import Collection
 from drscale.texts.collection import from_pairs
 

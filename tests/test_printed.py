@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drscale.analysis import published
-from drscale.analysis.known import FAILS, HOLDS, OPEN
-from drscale.show import lines, printed, style
+from drscale.papers import plot as printed
+from drscale.papers import published
+from drscale.papers._rounded import FAILS, HOLDS, OPEN
+from drscale.plotting import parts as lines
+from drscale.plotting import style
 
 
 def named(fig, name):

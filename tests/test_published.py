@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from drscale.analysis import budget, claims, laws, published
-from drscale.analysis.known import FAILS, HOLDS, OPEN, Known, agree, more, near, say, several, span
-from drscale.show import printed
+from drscale.budget import plan as budget
+from drscale.laws import fit as laws
+from drscale.papers import claims, published
+from drscale.papers import plot as printed
+from drscale.papers._rounded import FAILS, HOLDS, OPEN, Known, agree, more, near, say, several, span
 
 DATA = ROOT / "data" / "published"
 READINGS = ["M=1.47e4", "M=3.47e4", "M=5.47e4", "M=1.47e5", "M=3.47e5", "M=5.47e5"]

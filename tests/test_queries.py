@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drscale.attacks import paraphrase
-from drscale.attacks.queries import (
+from drscale.attacks.substitutes import WORD, Given
+from drscale.stability import paraphrase
+from drscale.stability.variations import (
     FAMILIES,
     FUNCTION_WORDS,
     HAN_TYPOS,
@@ -19,8 +20,6 @@ from drscale.attacks.queries import (
     typo,
     variations,
 )
-from drscale.attacks.spots import WORD
-from drscale.attacks.synonyms import Given
 
 WORDS = ["compute", "the", "mean", "of", "a", "sparse", "matrix", "not", "if", "key", "is", "Return", "read_csv", "x1,"]
 TABLE = Given({"compute": ["calculate", "reckon"], "mean": ["average"], "matrix": ["array", "grid"], "key": ["token"]})

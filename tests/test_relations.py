@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.api import OLS, add_constant
 
-from drscale.analysis import relations
-from drscale.analysis.relations import adjusted, correlations, critical_r, detectable_r
-from drscale.show import style
-from drscale.show.relations import correlation_figure, relation_figure, words
+from drscale.geometry.plot import correlation_figure, relation_figure, words
+from drscale.plotting import style
+from drscale.stats import correlations as relations
+from drscale.stats.correlations import adjusted, correlations, critical_r, detectable_r
 
 SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(8, 30), st.booleans())

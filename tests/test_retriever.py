@@ -7,11 +7,10 @@ import pytest
 from tiny import WORDS, bag, tiny, tiny_collection
 
 from drscale.encoder import build
-from drscale.evaluation.lexical import bm25_index, bm25_rank, bm25_tokens
-from drscale.evaluation.ranking import METRICS, ranking_metrics, search
-from drscale.evaluation.retriever import Retriever, asked, metrics_of, rank_scores, retriever
-from drscale.evaluation.score import score
-from drscale.runs import Recipe
+from drscale.evaluate.ranking import METRICS, bm25_index, bm25_rank, bm25_tokens, ranking_metrics, search
+from drscale.evaluate.retriever import Retriever, asked, metrics_of, rank_scores, retriever
+from drscale.evaluate.score import score
+from drscale.recipe import Recipe
 from drscale.texts.collection import from_pairs
 
 

@@ -21,9 +21,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drscale import runs
-from drscale.analysis.columns import warn_if_mixed
 from drscale.ladder import parse_rung
-from drscale.runs import Measure, Recipe, Run, RunStore, StoreWarning, write_atomic
+from drscale.recipe import Recipe
+from drscale.runs import Measure, Run, RunStore, StoreWarning, write_atomic
+from drscale.stats.tables import warn_if_mixed
 
 # ------------------------------------------------------------------------------------------------------------ recipes
 

@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from drscale.analysis import margins, mixed, scores
-from drscale.runs import Recipe, Run, RunStore
+from drscale.mixed import fit as mixed
+from drscale.mixed import margins, scores
+from drscale.recipe import Recipe
+from drscale.runs import Run, RunStore
 
 QRELS = "q1 0 a 1\nq1 0 b 0\nq2 0 c 2\nq2 0 d 1\nq3 0 e 1\nq4 0 f 0\n"
 RUN = "q1 Q0 a 1 3.0 bm25\nq1 Q0 b 2 2.0 bm25\nq2 Q0 x 1 9 bm25\nq2 Q0 c 2 8 bm25\nq9 Q0 a 1 1 bm25\n"

@@ -17,9 +17,11 @@ import plotly.graph_objects as go
 import pytest
 from synthetic import WIDTHS, size_table, study
 
-from drscale.analysis import laws, trust
+from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
+from drscale.laws import plot as figures
+from drscale.plotting import export, style
 from drscale.runs import RunStore
-from drscale.show import export, figures, style
 
 needs_browser = pytest.mark.skipif(export.browser() is None, reason="no browser: apt-get install chromium")
 needs_poppler = pytest.mark.skipif(

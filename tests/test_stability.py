@@ -5,12 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import bag, tiny, tiny_collection
 
-from drscale.evaluation.ranking import METRICS
-from drscale.evaluation.retriever import Retriever, rank_scores, retriever
-from drscale.evaluation.stability import drop_rates, seed_drops, stability, stability_found
-from drscale.runs import Found, Recipe, Run, RunStore
-from drscale.show import stability as view
-from drscale.show.numbers import drawn
+from drscale.evaluate.ranking import METRICS
+from drscale.evaluate.retriever import Retriever, rank_scores, retriever
+from drscale.plotting.export import drawn
+from drscale.recipe import Recipe
+from drscale.runs import Found, Run, RunStore
+from drscale.stability import plot as view
+from drscale.stability.measure import drop_rates, seed_drops, stability, stability_found
 
 
 def first_words(texts, seed):

@@ -14,9 +14,10 @@ import torch
 from tiny import WORDS, tiny
 
 from drscale import sweep
-from drscale.attacks import measure
-from drscale.evaluation.score import NotFiniteError
-from drscale.runs import Recipe, Run, RunStore
+from drscale.attacks import entropy as measure
+from drscale.evaluate.score import NotFiniteError
+from drscale.recipe import Recipe
+from drscale.runs import Run, RunStore
 from drscale.training import loop
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)

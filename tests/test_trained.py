@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from tiny import tiny
 
-from drscale import sweep, trained
-from drscale.runs import Found, Measure, Recipe, RunStore
-from drscale.trained import load_model, measure, model_path
+from drscale import models as trained
+from drscale import sweep
+from drscale.models import load_model, measure, model_path
+from drscale.recipe import Recipe
+from drscale.runs import Found, Measure, RunStore
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=4, batch=16, projection=24, rate=3e-3)
 ASKED = ["a small question", "another one"]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tiny import tiny, tiny_collection
 
 from drscale.encoder import build
-from drscale.runs import Recipe, StoreWarning
+from drscale.recipe import Recipe
+from drscale.runs import StoreWarning
 from drscale.training import loop
 from drscale.training.batches import draw, tokenised
 

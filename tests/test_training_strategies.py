@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from tiny import tiny, tiny_collection
 
 from drscale import sweep
-from drscale.attacks.synonyms import Given
+from drscale.attacks.substitutes import Given
 from drscale.encoder import build, seed_for
 from drscale.ladder import predicted_flops
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
-from drscale.runs import Recipe, RunStore
+from drscale.recipe import VARIANTS, WITHOUT_LOSS, Recipe, check
+from drscale.runs import RunStore
 from drscale.texts.collection import taken
-from drscale.training import augment, loop, mining, pareto, prepare, strategies
-from drscale.training.allowed import VARIANTS, WITHOUT_LOSS, check
+from drscale.training import batches as mining
+from drscale.training import loop, prepare, strategies
+from drscale.training import prepare as augment
+from drscale.training import strategies as pareto
 from drscale.training.batches import draw, tokenised, touched_pairs
 from drscale.training.strategies import Strategy
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drscale.analysis.weighing import from_line
-from drscale.show.weights import line_figure
+from drscale.training.plot import line_figure
+from drscale.training.weight import from_line
 
 FIXED = {"0": (1.0, 3.0), "0.5": (1.2, 2.5), "1": (1.6, 2.2)}
 

@@ -18,18 +18,21 @@ import pytest
 from conftest import ROOT
 from synthetic import size_table, study
 
-from drscale.analysis import budget, frontier, laws, trust
-from drscale.analysis.counts import COUNTS
-from drscale.analysis.curve import Curve
-from drscale.analysis.prices import Prices, paper
+from drscale.budget import plan as budget
+from drscale.budget.explore import budget_explorer, budget_view
+from drscale.budget.prices import Prices, paper
+from drscale.frontier import front as frontier
+from drscale.frontier.explore import draw, frontier_explorer, frontier_view
+from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
+from drscale.laws.compare import COUNTS
+from drscale.laws.curve import Curve
+from drscale.laws.explore import law_explorer, law_view
+from drscale.plotting import export, live, style
+from drscale.plotting import export as numbers
+from drscale.plotting.live import Explorer, LiveFigure, View
 from drscale.runs import RunStore
-from drscale.show import export, live, numbers, style
-from drscale.show.explore_budget import budget_explorer, budget_view
-from drscale.show.explore_frontier import draw, frontier_explorer, frontier_view
-from drscale.show.explore_law import law_explorer, law_view
-from drscale.show.live import Explorer, View
-from drscale.show.redrawn import LiveFigure
-from drscale.show.watch import watch
+from drscale.training.plot import watch
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ A run a row, each trained for as long as it paid, in the columns of COLUMNS.
 
 from pathlib import Path
 
-from drscale.analysis import duration
+from drscale.laws import diagnostics as duration
 from drscale.runs import RunStore, write_atomic
 
 HERE = Path(__file__).resolve().parent

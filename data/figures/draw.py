@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from drscale.analysis.duration import settled
+from drscale.laws.diagnostics import settled
+from drscale.laws.plot import data_figure, size_figure
+from drscale.plotting.export import export_all
 from drscale.runs import RunStore
-from drscale.show.export import export_all
-from drscale.show.figures import data_figure, size_figure
 
 HERE = Path(__file__).resolve().parent
 

@@ -5,7 +5,7 @@ first recipes take longest, so that two workers end together.
 """
 
 from drscale.ladder import parse_rung
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 from drscale.sweep import grid
 
 WIDTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12)

@@ -4,7 +4,7 @@ One recipe for all rungs, found in the pilots that LOG.md describes: the learnin
 800 steps. What takes long stands first, so that two workers end together.
 """
 
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 from drscale.sweep import grid
 
 WIDTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12)

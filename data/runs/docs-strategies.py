@@ -8,7 +8,7 @@ stand at that width. Everything else is the recipe of docs-standard.
 import runpy
 from pathlib import Path
 
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 
 tuned = runpy.run_path(str(Path(__file__).with_name("docs-standard.py")))["tuned"]
 WIDTHS = (96, 48, 32, 16, 12)

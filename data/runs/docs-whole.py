@@ -8,7 +8,7 @@ stand beside standard training at every size and amount. Everything else is the 
 import runpy
 from pathlib import Path
 
-from drscale.runs import Recipe
+from drscale.recipe import Recipe
 
 tuned = runpy.run_path(str(Path(__file__).with_name("docs-standard.py")))["tuned"]
 WIDTHS = (48, 32, 24, 12)

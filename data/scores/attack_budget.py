@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from drscale.attacks.measure import budget_curve
-from drscale.attacks.study import encode_collection, within
-from drscale.attacks.synonyms import synonyms
-from drscale.runs import Recipe, RunStore, write_atomic
+from drscale.attacks.entropy import budget_curve
+from drscale.attacks.protocol import encode_collection, within
+from drscale.attacks.substitutes import synonyms
+from drscale.models import load_model
+from drscale.recipe import Recipe
+from drscale.runs import RunStore, write_atomic
 from drscale.sweep import run_one
 from drscale.texts import benchmark
-from drscale.trained import load_model
 
 HERE = Path(__file__).parent
 STUDY = HERE.parent / "runs" / "docs-attack.py"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drscale.evaluation.ranking import METRICS
-from drscale.evaluation.retriever import rank_scores, retriever
+from drscale.evaluate.ranking import METRICS
+from drscale.evaluate.retriever import rank_scores, retriever
 from drscale.runs import write_atomic
 from drscale.texts import benchmark
 

@@ -10,12 +10,12 @@ not there. Interrupt it as you like, it goes on where it was.
 import sys
 from pathlib import Path
 
-from drscale.attacks.queries import families
-from drscale.evaluation.geometry import geometry_found
-from drscale.evaluation.retriever import retriever
-from drscale.evaluation.stability import stability_found
+from drscale.evaluate.retriever import retriever
+from drscale.geometry.measure import geometry_found
+from drscale.models import kept_recipes, measure
 from drscale.runs import RunStore
-from drscale.trained import kept_recipes, measure
+from drscale.stability.measure import stability_found
+from drscale.stability.variations import families
 
 VARY = {"synonyms": "wordnet"}
 

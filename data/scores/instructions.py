@@ -15,15 +15,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from drscale.attacks.queries import FAMILIES, variations
 from drscale.encoder import build
-from drscale.evaluation.instructions import following, found
-from drscale.evaluation.retriever import retriever
-from drscale.runs import Recipe, RunStore, write_atomic
+from drscale.evaluate.retriever import retriever
+from drscale.instructions.measure import following, found
+from drscale.instructions.texts import TEMPLATES, UNSEEN, instructed
+from drscale.instructions.train import OBJECTIVES, train_instructed
+from drscale.models import keep_model, load_model, model_path
+from drscale.recipe import Recipe
+from drscale.runs import RunStore, write_atomic
+from drscale.stability.variations import FAMILIES, variations
 from drscale.texts.cache import cache_folder, cached_table, key_of
-from drscale.texts.instructions import TEMPLATES, UNSEEN, instructed
-from drscale.trained import keep_model, load_model, model_path
-from drscale.training.instructions import OBJECTIVES, train_instructed
 
 SEEDS = (0, 1, 2)
 BESIDE = ("bm25", "minilm")

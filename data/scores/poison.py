@@ -21,14 +21,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from drscale.attacks.defence import Kind, guard, guarded
-from drscale.attacks.exposed import exposed
-from drscale.attacks.poison import Poison, poison
 from drscale.encoder import BiEncoder
-from drscale.evaluation.retriever import Retriever, retriever
-from drscale.runs import Recipe, RunStore, write_atomic
+from drscale.evaluate.retriever import Retriever, retriever
+from drscale.models import load_model, model_path, texts_of
+from drscale.poisoning.exposure import exposed
+from drscale.poisoning.guards import Kind, guard, guarded
+from drscale.poisoning.make import Poison, poison
+from drscale.recipe import Recipe
+from drscale.runs import RunStore, write_atomic
 from drscale.texts import Benchmark, Collection
-from drscale.trained import load_model, model_path, texts_of
 
 HERE = Path(__file__).resolve().parent
 PASSAGES, RANKS = HERE / "poison_passages.parquet", HERE / "poison.parquet"

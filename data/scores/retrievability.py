@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drscale.evaluation.geometry import occurrences
-from drscale.evaluation.retriever import asked, retriever
+from drscale.evaluate.retriever import asked, retriever
+from drscale.geometry.measure import occurrences
+from drscale.models import kept_recipes, load_model
 from drscale.runs import RunStore, write_atomic
 from drscale.texts import benchmark
-from drscale.trained import kept_recipes, load_model
 
 DEPTH, LIMIT = 10, 300
 store, texts = RunStore(Path(__file__).parents[1] / "runs" / "docs-models"), benchmark("docs")

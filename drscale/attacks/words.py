@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from drscale.attacks import importance
-from drscale.attacks.spots import Spot, check_words, count, spots, swapped
-from drscale.attacks.synonyms import Synonyms, synonyms
+from drscale.attacks import target as importance
+from drscale.attacks.substitutes import Spot, Synonyms, check_words, count, spots, swapped, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
-from drscale.evaluation.score import Encode, checked
+from drscale.evaluate.score import Encode, checked
 
 Method = Literal["gradient", "hinge", "swap", "deletion", "surrogate", "random"]
 Rule = Literal["all", "nearest"]

@@ -6,11 +6,10 @@ collections into train, validation, test and the domains outside.
 
 from drscale.texts.cache import CacheWarning, cache_folder
 from drscale.texts.collection import Benchmark, Collection
-from drscale.texts.describe import describe, pair_table
 from drscale.texts.near import near_duplicates, normalised, shingled
 from drscale.texts.planted import World, oracle
 from drscale.texts.sources import Source, benchmark, collection, collections
-from drscale.texts.split import compose, related
+from drscale.texts.split import compose, describe, pair_table, related
 from drscale.texts.tables import TextsWarning, rows_at
 
 __all__ = [

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
-from drscale.texts.files import READER, document, no_repeats, paired
-from drscale.texts.rows import Row, Sink
+from drscale.texts.readers import READER, Row, Sink, document, no_repeats, paired
 from drscale.texts.tables import DROPPED, QRELS, TEXTS, warn_dangling, without_dangling
 
 QUERY_KEYS, PASSAGE_KEYS = ("query-id", "query_id", "qid"), ("corpus-id", "corpus_id", "pid", "passage-id")

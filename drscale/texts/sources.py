@@ -11,9 +11,9 @@ from typing import TypeVar
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
-from drscale.texts.files import folder_collection, folder_parts, pairs_collection
 from drscale.texts.hub import hub_collection
 from drscale.texts.planted import World, planted_benchmark, planted_collection
+from drscale.texts.readers import folder_collection, folder_parts, pairs_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
 
 COMPOSED = ("train", "ood", "test", "validation", "test_pairs", "validation_pairs", "near", "seed")

@@ -1,4 +1,7 @@
-"""Compose collections into a benchmark whose training pairs share nothing with what it is measured on."""
+"""Compose collections into a benchmark whose training pairs share nothing with what it is measured on.
+
+Look at texts: pairs side by side, their lengths and how many words they share, as tables.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from drscale.texts.collection import Benchmark, Collection, joined, shuffled
-from drscale.texts.near import Shingles, near_duplicates, normalised, shingled
+from drscale.texts.near import WORD, Shingles, near_duplicates, normalised, shingled
 from drscale.texts.tables import rows_at
 
 SPLITTER = 2  # raise when the split of the same collections changes: it is part of cache keys
@@ -126,3 +130,41 @@ def _draw(free: np.ndarray, groups: np.ndarray, wanted: int, seed: int, what: st
     order = shuffled(len(free), seed)
     order = order[free[order]]
     return np.sort(np.concatenate([order[groups[order] == g][:n] for g, n in enumerate(shares)]))
+
+
+def pair_table(collection: Collection) -> pd.DataFrame:
+    """A row for each pair: id, query, passage, their words, and the share of the query's words in a passage.
+
+    ``overlap`` counts the query's distinct words that its own passage has, ``overlap_other`` those that the passage of
+    another pair has (half the collection away), which is what two texts of this domain share anyway.
+    """
+    queries, passages = collection.pairs
+    asked, told = rows_at(collection.queries, queries), rows_at(collection.passages, passages)["text"].to_pylist()
+    frame = pd.DataFrame({"id": asked["id"].to_pylist(), "query": asked["text"].to_pylist(), "passage": told})
+    words = [set(WORD.findall(text.lower())) for text in frame["query"]]
+    bags = [set(WORD.findall(text.lower())) for text in frame["passage"]]
+    half = len(bags) // 2
+    frame["query_words"] = [len(text.split()) for text in frame["query"]]
+    frame["passage_words"] = [len(text.split()) for text in frame["passage"]]
+    for column, others in (("overlap", bags), ("overlap_other", bags[half:] + bags[:half])):
+        frame[column] = [len(w & b) / len(w) if w else np.nan for w, b in zip(words, others, strict=True)]
+    return frame
+
+
+def describe(benchmark: Benchmark) -> pd.DataFrame:
+    """A row for each part: its scope, pairs, median words of queries and passages, mean overlaps."""
+    rows = []
+    for name, part in benchmark.parts().items():
+        pairs = pair_table(part)
+        rows.append(
+            {
+                "part": name.removeprefix("ood:"),
+                "scope": "ood" if name.startswith("ood:") else "in_domain",
+                "pairs": len(pairs),
+                "query_words": pairs["query_words"].median(),
+                "passage_words": pairs["passage_words"].median(),
+                "overlap": pairs["overlap"].mean(),
+                "overlap_other": pairs["overlap_other"].mean(),
+            }
+        )
+    return pd.DataFrame(rows).set_index("part")

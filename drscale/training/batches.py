@@ -1,17 +1,68 @@
-"""What a batch is: pairs tokenised once, and a draw that depends on the seed and the step alone."""
+"""What a batch is: pairs tokenised once, and a draw that depends on the seed and the step alone.
+
+One batch on several processes: each takes its part, and the pool they score against is gathered from all.
+
+Hard negatives and ranked candidates by BM25, through bm25s: mined once, kept in the cache.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
 
 from drscale.encoder import BiEncoder, Tokens, seed_for
-from drscale.evaluation.entropy import relevant_rows
-from drscale.runs import Recipe
+from drscale.evaluate.ranking import bm25_index, bm25_tokens
+from drscale.evaluate.ranking import bm25_version as version
+from drscale.evaluate.score import relevant_rows
+from drscale.recipe import Recipe
 from drscale.texts import Collection
+from drscale.texts.cache import cached_table, key_of
 from drscale.texts.collection import shuffled
+
+
+def share(batch: Batch, accelerator: Any) -> Batch:
+    """This process's part of the batch; the parts are equal, or the gathered pool would not be the batch's."""
+    n, i = accelerator.num_processes, accelerator.process_index
+    if n == 1:
+        return batch
+    parts = (batch.queries, batch.positives, batch.negatives, batch.chosen)
+    if any(len(p) % n for p in parts):
+        raise ValueError(
+            f"batch={len(batch.queries)} and negatives={len(batch.negatives)} must divide by {n} processes"
+        )
+    queries, positives, negatives, chosen = (p[i * len(p) // n : (i + 1) * len(p) // n] for p in parts)
+    return Batch(queries, positives, negatives, chosen)
+
+
+def gather(x: Tensor, accelerator: Any) -> Tensor:
+    """The rows of all processes, this one's with their gradient."""
+    if accelerator.num_processes == 1:
+        return x
+    gathered: Tensor = _AllGather.apply(x, accelerator.num_processes, accelerator.process_index)
+    return gathered
+
+
+class _AllGather(torch.autograd.Function):
+    """Put the processes' rows together; the gradient of a row goes back, summed, to the process that made it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, processes: int, index: int) -> Tensor:
+        ctx.rows = slice(index * len(x), (index + 1) * len(x))
+        parts = [torch.empty_like(x) for _ in range(processes)]
+        torch.distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        whole = gradients[0].contiguous().clone()
+        torch.distributed.all_reduce(whole)
+        return whole[ctx.rows], None, None
 
 
 @dataclass(frozen=True)
@@ -86,3 +137,48 @@ def touched_pairs(count: int, share: float, seed: int) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _epoch(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, 1, epoch]).permutation(count)
+
+
+HARD = 100  # hard negatives are drawn from so many of the best
+CANDIDATES = 1000  # the depth of the list whose lower ranks an attack starts from (Sec. 3.4 of Liu et al. 2025)
+
+
+def depth(passages: int, most: int) -> int:
+    """How deep a list of ``most`` goes in a small collection: a tenth of its passages, and no less than 10."""
+    return min(most, max(10, passages // 10))
+
+
+class Index:
+    """A collection's passages in a BM25 index."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.relevant = relevant_rows(*collection.pairs)
+        self.bm25 = bm25_index(collection.passages["text"].to_pylist())
+
+    def best(self, query_rows: np.ndarray, most: int) -> np.ndarray:
+        """Rows of the best passages of some queries, best first, none relevant: (queries, most), padded with -1."""
+        count, relevant = len(self.collection.passages), self.relevant[query_rows]
+        texts = self.collection.queries["text"].take(query_rows).to_pylist()
+        asked = min(most + relevant.shape[1], count)
+        found = self.bm25.retrieve(bm25_tokens(texts), k=asked, return_as="documents", show_progress=False)
+        rows = np.full((len(query_rows), most), -1, dtype=np.int32)
+        for i, (ranked, own) in enumerate(zip(found, relevant, strict=True)):
+            kept = ranked[~np.isin(ranked, own)][:most]
+            rows[i, : len(kept)] = kept
+        return rows
+
+
+def hard_negatives(collection: Collection, most: int = HARD, *, refresh: bool = False) -> np.ndarray:
+    """The best passages by BM25 that are not relevant, for each query: rows (queries, depth), padded with -1.
+
+    Mined once for a collection's fingerprint and kept in the cache; ``refresh`` mines anew.
+    """
+    deep = depth(len(collection.passages), most)
+    key = key_of("bm25", version(), collection.fingerprint, deep)
+
+    def mine() -> pd.DataFrame:
+        rows = Index(collection).best(np.arange(len(collection.queries)), deep)
+        return pd.DataFrame(rows, columns=[f"{rank + 1}" for rank in range(deep)])
+
+    return cached_table("bm25", key, mine, refresh=refresh).to_numpy()

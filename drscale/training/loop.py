@@ -19,9 +19,9 @@ from torch import Tensor
 
 from drscale.encoder import BiEncoder, seed_for
 from drscale.ladder import flops_per_token, training_factor
-from drscale.runs import Recipe, StoreWarning, write_atomic
-from drscale.training.batches import Batch, Pairs
-from drscale.training.spread import share
+from drscale.recipe import Recipe
+from drscale.runs import StoreWarning, write_atomic
+from drscale.training.batches import Batch, Pairs, share
 from drscale.training.strategies import Strategy
 
 Note = Callable[[int, dict[str, float]], None]

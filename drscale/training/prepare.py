@@ -1,28 +1,218 @@
-"""Get ready what a strategy needs: negatives mined, noise to draw, passages attacked, a teacher's vectors."""
+"""Get ready what a strategy needs: negatives mined, noise to draw, passages attacked, a teacher's vectors.
+
+What a strategy adds to a batch: mined passages, noise put into passages as they are drawn, or attacked passages.
+
+Attacked passages are made once, by a function that is passed in (queries and passages in, texts out), and cached by
+what they depend on; pairs are attacked in a fixed random order and in blocks, so that a larger share goes on where a
+smaller one stopped, and so does an interrupted one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 
-from drscale.attacks import synonyms as sources
+from drscale.attacks import substitutes as sources
 from drscale.attacks import words
-from drscale.encoder import BiEncoder, Tokens, build
+from drscale.attacks.noise import noisy
+from drscale.attacks.substitutes import Synonyms
+from drscale.encoder import BiEncoder, Tokens, build, seed_for
 from drscale.ladder import ladder
-from drscale.runs import Recipe
+from drscale.recipe import Recipe, check
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
-from drscale.training import augment, mining
-from drscale.training.allowed import check
-from drscale.training.augment import Perturb
-from drscale.training.batches import Pairs, tokenised
+from drscale.texts.collection import shuffled, taken
+from drscale.training import batches as mining
+from drscale.training.batches import Batch, Pairs, tokenised, touched_pairs
 from drscale.training.loop import train
 from drscale.training.strategies import Strategy
+
+Perturb = Callable[[Sequence[str], Sequence[str]], Sequence[str]]
+Tokenise = Callable[[Sequence[str]], Tokens]
+Touch = Callable[[Batch, int], Batch]
+BLOCK = 1024  # pairs attacked between two writes to the cache
+COMMON = 5000  # words that noise has substitutes for
+LETTERS = 8  # a token has hardly more letters than this; noise goes where the encoder reads
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Attacked passages: the pairs they are for, the rows of the passages attacked (targets), and what became of them.
+
+    ``changed`` counts the texts that differ; ``seconds`` is what making them took, whenever that was.
+    """
+
+    pairs: np.ndarray
+    targets: np.ndarray
+    texts: list[str]
+    changed: int
+    seconds: float
+
+    @property
+    def mark(self) -> str:
+        """A short hash of the texts, for checkpoints of runs on them."""
+        return key_of(self.texts)
+
+
+def attacked(
+    collection: Collection,
+    recipe: Recipe,
+    perturb: Callable[[], Perturb],
+    made_by: str,
+    *,
+    refresh: bool = False,
+) -> Examples:
+    """Attack for each pair that a recipe touches one passage that its query ranks low, towards the query.
+
+    The passage is drawn at random from the lower nine tenths of the query's first thousand by BM25 (of a small
+    collection: of its first tenth). ``perturb()`` gives the attack and is only called if something has to be made;
+    ``made_by`` says what it is and, with the texts, is the key in the cache. ``refresh`` makes all anew.
+
+    With ``corpus="whole"`` the collection is the whole one that pairs are taken from: its attacked passages are made
+    once, with one seed, and every recipe takes those of its own pairs, so that recipes of all amounts and seeds train
+    on the same ones. Otherwise the collection is the pairs' own, and so are the attacks and their seed.
+    """
+    count, whole = len(collection), recipe.corpus == "whole"
+    mine = taken(count, recipe.pairs or count, recipe.seed) if whole else np.arange(count)
+    touched = touched_pairs(len(mine), recipe.share, recipe.seed)
+    seed = 0 if whole else recipe.seed
+    order = shuffled(count, seed) if whole else touched_pairs(count, 1.0, seed)
+    place = np.argsort(order)[mine[touched]]  # of each touched pair in that order
+    index: list[mining.Index] = []
+    attack: list[Perturb] = []
+    frames = {}
+    for start in np.unique(place // BLOCK) * BLOCK:
+        block = order[start : start + BLOCK]
+        key = key_of("attacked", collection.fingerprint, made_by, "whole" if whole else seed, int(start), BLOCK)
+
+        def make(block: np.ndarray = block, start: int = int(start)) -> pd.DataFrame:
+            started = time.perf_counter()
+            index[:] = index or [mining.Index(collection)]
+            attack[:] = attack or [perturb()]
+            made = _attacked(collection, block, index[0], attack[0], seed_for(seed, f"attack {start}"))
+            return made.assign(seconds=time.perf_counter() - started)
+
+        frames[start] = cached_table("attacked", key, make, refresh=refresh)
+    made = pd.concat([f.set_index(start + np.arange(len(f))) for start, f in frames.items()]).loc[place]
+    seconds = sum(float(f["seconds"].iloc[0]) for f in frames.values())
+    targets, changed = made["target"].to_numpy(np.int64), int(made["changed"].sum())
+    return Examples(touched, targets, made["text"].tolist(), changed, seconds)
+
+
+def _attacked(
+    collection: Collection, pairs: np.ndarray, index: mining.Index, perturb: Perturb, seed: int
+) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    deep = mining.depth(len(collection.passages), mining.CANDIDATES)
+    query_rows = collection.pairs[0][pairs]
+    ranked = index.best(query_rows, deep)
+    found = (ranked >= 0).sum(1)
+    if not found.all():
+        raise ValueError(f"{collection.name}: a query has no passage but its own, so none is left to attack")
+    low = found // 10
+    targets = ranked[np.arange(len(ranked)), low + (rng.random(len(ranked)) * (found - low)).astype(int)]
+    queries = collection.queries["text"].take(query_rows).to_pylist()
+    before = collection.passages["text"].take(targets).to_pylist()
+    after = list(perturb(queries, before))
+    if len(after) != len(before) or not all(isinstance(t, str) and t for t in after):
+        raise ValueError(f"perturb: gave {len(after)} texts for {len(before)} passages; one text each is needed")
+    changed = [a != b for a, b in zip(before, after, strict=True)]
+    return pd.DataFrame({"pair": pairs, "target": targets, "text": after, "changed": changed})
+
+
+def substitutes_of(collection: Collection, source: Synonyms, most: int = COMMON) -> dict[str, list[str]]:
+    """Substitutes for a collection's commonest words, looked up together and kept in the cache."""
+    key = key_of("substitutes", collection.fingerprint, source.source, most)
+
+    def look_up() -> pd.DataFrame:
+        counted: Counter[str] = Counter()
+        for text in collection.passages["text"].to_pylist():
+            counted.update(re.findall(r"[^\W\d_]+", text.lower()))
+        words = sorted(counted, key=lambda word: (-counted[word], word))[:most]
+        found = source.of(words)
+        return pd.DataFrame({"word": words, "substitutes": [list(found[word]) for word in words]})
+
+    table = cached_table("substitutes", key, look_up)
+    return {word: list(some) for word, some in zip(table["word"], table["substitutes"], strict=True) if len(some)}
+
+
+# --------------------------------------------------------------------------------------------------- added to a batch
+
+
+def with_hard_negatives(recipe: Recipe, pairs: Pairs, ranked: np.ndarray) -> Touch:
+    """Bring along one of each touched query's BM25 negatives, drawn anew every time.
+
+    In the variant ``pool`` it takes the place of one of the random negatives, where the recipe has any.
+    """
+    at = _places(recipe, len(pairs))
+    if not (ranked[pairs.query_rows[at >= 0], 0] >= 0).all():
+        raise ValueError("strategy='hard_negative': a query has no passage but its own, so it has no negative")
+
+    def touch(batch: Batch, step: int) -> Batch:
+        touched = np.flatnonzero(at[batch.chosen] >= 0)
+        rows = ranked[batch.queries[touched]]
+        rng = np.random.default_rng([recipe.seed, 3, step])
+        others = rows[np.arange(len(rows)), (rng.random(len(rows)) * (rows >= 0).sum(1)).astype(int)].astype(np.int64)
+        left = max(0, len(batch.negatives) - (len(others) if recipe.variant == "pool" else 0))
+        return replace(batch, negatives=batch.negatives[:left], touched=touched, others=others)
+
+    return touch
+
+
+def with_noise(
+    recipe: Recipe, pairs: Pairs, passages: list[str], tokenise: Tokenise, substitutes: Mapping[str, Sequence[str]]
+) -> Touch:
+    """Bring along a noisy form of each touched passage, the kind and its places drawn anew every time."""
+    at = _places(recipe, len(pairs))
+
+    def synonyms(word: str) -> Sequence[str]:
+        return substitutes.get(word, ())
+
+    read = [text[: LETTERS * recipe.passage_tokens] for text in passages]
+
+    def touch(batch: Batch, step: int) -> Batch:
+        touched = np.flatnonzero(at[batch.chosen] >= 0)
+        if not len(touched):
+            return batch
+        texts = [read[row] for row in batch.positives[touched]]
+        changed = noisy(texts, seed=f"{recipe.seed}/{step}", others=read, synonyms=synonyms if substitutes else None)
+        tokens = tokenise(changed)
+        return replace(batch, touched=touched, changed=tuple(tokens.rows(np.arange(len(tokens)))))
+
+    return touch
+
+
+def with_attacked(recipe: Recipe, pairs: Pairs, examples: Examples, tokenise: Tokenise) -> Touch:
+    """Bring along each touched query's attacked passage and, for the variant ``kl``, the same before the attack."""
+    at = np.full(len(pairs), -1)
+    at[examples.pairs] = np.arange(len(examples.pairs))
+    tokens = tokenise(examples.texts)
+
+    def touch(batch: Batch, step: int) -> Batch:
+        touched = np.flatnonzero(at[batch.chosen] >= 0)
+        rows = at[batch.chosen[touched]]
+        origins = examples.targets[rows]
+        others = origins if recipe.variant == "kl" else batch.others
+        return replace(batch, touched=touched, others=others, changed=tuple(tokens.rows(rows)), origins=origins)
+
+    return touch
+
+
+def _places(recipe: Recipe, count: int) -> np.ndarray:
+    """The place of each pair among those that a recipe touches, -1 for the others."""
+    touched = touched_pairs(count, recipe.share, recipe.seed)
+    at = np.full(count, -1)
+    at[touched] = np.arange(len(touched))
+    return at
+
 
 SURROGATE_WIDTH, SURROGATE_STEPS = 48, 400
 
@@ -81,7 +271,7 @@ def prepare(
     if recipe.strategy == "hard_negative":
         ranked = mining.hard_negatives(collection, refresh=refresh)
         notes = {"bm25s": mining.version()}
-        return Strategy(recipe, pairs, augment.with_hard_negatives(recipe, pairs, ranked), notes=notes)
+        return Strategy(recipe, pairs, with_hard_negatives(recipe, pairs, ranked), notes=notes)
     substitutes = sources.synonyms(recipe.synonyms)
     notes = {"synonyms": substitutes.source}
     if recipe.strategy == "denoising":
@@ -90,13 +280,13 @@ def prepare(
         if recipe.variant == "static":
             teacher = small().encode_passages(passages)
             notes["teacher"] = str(surrogate_recipe(recipe))
-        known = augment.substitutes_of(_taken_from(recipe, collection, source), substitutes)
-        touch = augment.with_noise(recipe, pairs, passages, tokenise, known)
+        known = substitutes_of(_taken_from(recipe, collection, source), substitutes)
+        touch = with_noise(recipe, pairs, passages, tokenise, known)
         return Strategy(recipe, pairs, touch, teacher, notes=notes)
     made_by = f"{attack}; white box {surrogate_recipe(recipe)}; substitutes {substitutes.source}"
     attacked = _taken_from(recipe, collection, source)
-    examples = augment.attacked(attacked, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
-    touch = augment.with_attacked(recipe, pairs, examples, tokenise)
+    examples = attacked(attacked, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
+    touch = with_attacked(recipe, pairs, examples, tokenise)
     cost = {"examples": len(examples.texts), "examples_changed": examples.changed, "examples_seconds": examples.seconds}
     return Strategy(recipe, pairs, touch, mark=examples.mark, notes={"examples": made_by}, cost=cost)
 

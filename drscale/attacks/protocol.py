@@ -1,0 +1,434 @@
+"""A surrogate for black-box attacks: a small encoder taught to order passages as the target does.
+
+A thousand queries and nine documents each: attack a collection by the papers' protocol, and say how it went.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from drscale.attacks.substitutes import Synonyms, swapped
+from drscale.attacks.target import target
+from drscale.attacks.words import STANDARD, Attack, attack_texts
+from drscale.encoder import BiEncoder, Tokens, build, seed_for
+from drscale.evaluate.ranking import search, spare, without_own
+from drscale.evaluate.score import Encode, checked, interval, relevant_rows
+from drscale.recipe import Recipe
+from drscale.runs import Measure
+from drscale.texts import Collection
+from drscale.texts.collection import shuffled
+from drscale.texts.tables import has_duplicates
+
+DEPTH, RANGES = 1000, 9
+TOP = 100  # the top of the list that hinges look at
+CLIMB = 100  # ranks, of which summary's cost100 is the price
+COLUMNS = ("query", "passage", "range_low", "range_high", "rank_before", "rank_after")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of some of a collection's queries and of all its passages, made once and used again.
+
+    ``selves`` is for each query the passage that is the query itself and counts in no list (``Collection.own_rows``).
+    """
+
+    query_rows: np.ndarray
+    queries: np.ndarray
+    passages: np.ndarray
+    selves: np.ndarray | None = None
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The places of these query rows among the encoded ones."""
+        places = np.searchsorted(self.query_rows, rows)
+        if len(rows) and (places.max() >= len(self.query_rows) or (self.query_rows[places] != rows).any()):
+            raise ValueError(
+                "encoded: lacks some of the queries that were attacked; encode the same collection and seed"
+            )
+        return places
+
+
+def within(collection: Collection, *others: Collection) -> Collection:
+    """The same queries and judgements among more passages: a collection's own first, then those of ``others``.
+
+    An attack on ranks 101 to 1,000 means little where 1,000 passages are all there is; with a benchmark's training
+    passages beside its test set these ranks are the top of many thousands. A passage whose text is there already is
+    left out; where an id is taken, by a passage or a query, all get their collection's name in front.
+    """
+    passages = collection.passages
+    for other in others:
+        known = pc.is_in(other.passages["text"], value_set=passages["text"].combine_chunks())
+        more = other.passages.filter(pc.invert(known))
+        taken = [t.select(["id"]) for t in (passages, collection.queries)]
+        if any(has_duplicates(pa.concat_tables([ids, more.select(["id"])])["id"]) for ids in taken):
+            more = more.set_column(0, more.schema.field("id"), pc.binary_join_element_wise(other.name, more["id"], "/"))
+        passages = pa.concat_tables([passages, more])
+    if has_duplicates(passages["id"]):
+        raise ValueError(
+            f"within({collection.name}): two of the collections beside it share a name and ids of passages"
+        )
+    every = (collection, *others)
+    return Collection._trusted(
+        name="+".join(c.name for c in every),
+        queries=collection.queries,
+        passages=passages,
+        qrels=collection.qrels,
+        language=collection.language,
+        domain=collection.domain,
+        synthetic=any(c.synthetic for c in every),
+        versions={k: v for c in every for k, v in c.versions.items()},
+    )
+
+
+def encode_collection(
+    model: BiEncoder | Encode,
+    collection: Collection,
+    *,
+    encode_passages: Encode | None = None,
+    queries: int | None = 1000,
+    seed: int = 0,
+) -> Encoded:
+    """Encode a collection's passages and at most ``queries`` of its queries (None: all), drawn by the seed alone."""
+    if queries is not None and queries < 1:
+        raise ValueError(f"queries={queries}: at least 1, or None for all")
+    aim = target(model, encode_passages)
+    rows = np.unique(collection.pairs[0])
+    rows = np.sort(rows[shuffled(len(rows), seed)[:queries]])
+    asked = collection.queries["text"].take(rows).to_pylist()
+    passages = collection.passages["text"].to_pylist()
+    return Encoded(
+        rows,
+        checked(aim.encode_queries, asked, f"{collection.name}: encode(queries)"),
+        checked(aim.encode_passages, passages, f"{collection.name}: encode(passages)"),
+        collection.own_rows[rows],
+    )
+
+
+def rank_ranges(passages: int) -> list[tuple[int, int]]:
+    """The nine ranges of ranks from which documents are drawn, both ends included: 101 to 200 ... 901 to 1000.
+
+    A collection of fewer than 1,000 passages has its whole list cut into ten and the first tenth left out.
+    """
+    depth = min(DEPTH, passages)
+    if depth < 2 * (RANGES + 1):
+        raise ValueError(f"a collection of {passages} passages: at least {2 * (RANGES + 1)} are needed for nine ranges")
+    cuts = [round(depth * i / (RANGES + 1)) for i in range(1, RANGES + 2)]
+    return [(low + 1, high) for low, high in itertools.pairwise(cuts)]
+
+
+def pick_documents(collection: Collection, encoded: Encoded, seed: int = 0) -> pd.DataFrame:
+    """Draw for each query one document from each range of its ranks, never a relevant one.
+
+    Columns ``query_row``, ``passage_row``, ``range_low``, ``range_high``. A range without a document that may be drawn
+    is left out.
+    """
+    relevant = relevant_rows(*collection.pairs)[encoded.query_rows]
+    bands = rank_ranges(len(collection.passages))
+    scores, ranked = search(encoded.queries, encoded.passages, bands[-1][1] + spare(collection))
+    _, ranked = without_own(collection.own_rows[encoded.query_rows], scores, ranked)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i, row in enumerate(encoded.query_rows):
+        draws = rng.random(len(bands))
+        for (low, high), draw in zip(bands, draws, strict=True):
+            band = ranked[i, low - 1 : high]
+            band = band[~np.isin(band, relevant[i]) & (band >= 0)]
+            if len(band):
+                rows.append((int(row), int(band[int(draw * len(band))]), low, high))
+    return pd.DataFrame(rows, columns=["query_row", "passage_row", "range_low", "range_high"])
+
+
+def attack_collection(
+    model: BiEncoder | Encode,
+    collection: Collection,
+    source: Synonyms | str,
+    attack: Attack = STANDARD,
+    *,
+    encode_passages: Encode | None = None,
+    queries: int | None = 1000,
+    seed: int = 0,
+    similarity: Encode | Literal["minilm"] | None = "minilm",
+    surrogate: BiEncoder | None = None,
+    encoded: Encoded | None = None,
+    documents: pd.DataFrame | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Attack one document of each range of ranks for each of ``queries`` queries: a row a query and document.
+
+    Columns: ``query``, ``passage`` (ids), ``range_low``, ``range_high``, ``rank_before``, ``rank_after`` (1 is best, in
+    the list of all passages, of which none but this one changes), then those of :func:`words.attack_texts`. The same
+    seed gives the same rows. ``encoded`` saves encoding the collection again; ``documents``, as
+    :func:`pick_documents` makes them, fixes what is attacked, for instance the same for several models. ``attrs`` say
+    what was asked for, how many queries there were, and the ranges, ``scaled`` where the collection was too small for
+    the papers' own.
+    """
+    aim = target(model, encode_passages)
+    held = encoded or encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
+    chosen = pick_documents(collection, held, seed) if documents is None else documents
+    if not len(chosen):
+        raise ValueError(f"{collection.name}: there is no document to attack")
+    places, own = held.of(chosen["query_row"].to_numpy()), chosen["passage_row"].to_numpy()
+    rivals = None
+    if attack.method == "hinge":
+        rivals = search(held.queries, held.passages, TOP)[0][places]
+    frame = attack_texts(
+        aim.encoder or model,
+        collection.queries["text"].take(chosen["query_row"].to_numpy()).to_pylist(),
+        collection.passages["text"].take(own).to_pylist(),
+        source,
+        attack,
+        encode_passages=encode_passages,
+        similarity=similarity,
+        surrogate=surrogate,
+        rivals=rivals,
+        progress=progress,
+    )
+    heads = {
+        "query": collection.queries["id"].take(chosen["query_row"].to_numpy()).to_pylist(),
+        "passage": collection.passages["id"].take(own).to_pylist(),
+        "range_low": chosen["range_low"].to_numpy(),
+        "range_high": chosen["range_high"].to_numpy(),
+        **_ranked(held, places, own, frame),
+    }
+    rows = pd.concat([pd.DataFrame(heads), frame], axis=1)
+    bands = rank_ranges(len(collection.passages))
+    rows.attrs = {
+        **frame.attrs,
+        "collection": collection.name,
+        "fingerprint": collection.fingerprint,
+        "synthetic": collection.synthetic,
+        "queries": len(held.query_rows),
+        "ranges": [list(band) for band in bands],
+        "scaled": bands[-1][1] < DEPTH,
+        "seed": seed,
+    }
+    return rows
+
+
+def _ranked(encoded: Encoded, places: np.ndarray, own: np.ndarray, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    before, after = ranks(encoded, places, own, frame["score_after"].to_numpy())
+    return {"rank_before": before, "rank_after": np.where(frame["changed"], np.minimum(before, after), before)}
+
+
+def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
+    """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
+
+    The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
+    an attack with that budget. Where no floor was asked for, nobody has judged the shorter texts and their similarity
+    is missing.
+    """
+    asked = attacked.attrs["attack"]
+    if not 1 <= words <= asked["words"]:
+        raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
+    rows = []
+    for row in attacked.to_dict("records"):
+        kept = np.argsort(np.asarray(row["step_encodings"], dtype=np.int64), kind="stable")
+        if len(kept) >= words:
+            last, kept = kept[words - 1], np.sort(kept[:words])
+            shorter = len(kept) < len(row["swaps"])
+            row["score_after"], row["encodings"] = row["step_scores"][last], row["step_encodings"][last]
+            judged = row["step_similarities"]
+            row["similarity"] = row["similarity"] if not shorter else judged[last] if len(judged) else math.nan
+            for name in ("swaps", "places", "step_scores", "step_similarities", "step_encodings"):
+                row[name] = [row[name][k] for k in kept if len(row[name])]
+            pairs = (str(swap).partition(" -> ") for swap in row["swaps"])
+            swaps = [(at, old, new) for at, (old, _, new) in zip(row["places"], pairs, strict=True)]
+            row["words_changed"], row["attacked"] = len(kept), swapped(row["original"], swaps)
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=attacked.columns).astype(attacked.dtypes)
+    frame.attrs = {**attacked.attrs, "attack": {**asked, "words": words}}
+    return frame
+
+
+def reranked(attacked: pd.DataFrame, collection: Collection, encoded: Encoded) -> pd.DataFrame:
+    """The same rows with their ranks counted anew, for scores that are others now (:func:`within_budget`)."""
+    rows = [
+        np.asarray(pc.index_in(pa.array(attacked[column]), value_set=table["id"].combine_chunks()))
+        for column, table in (("query", collection.queries), ("passage", collection.passages))
+    ]
+    return attacked.assign(**_ranked(encoded, encoded.of(rows[0]), rows[1], attacked))
+
+
+def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rank of each passage in its query's list before, and with the score it has after; ties share the best."""
+    old, new = np.empty(len(own), dtype=np.int64), np.empty(len(own), dtype=np.int64)
+    step = max(1, 20_000_000 // len(encoded.passages))
+    for at in range(0, len(own), step):
+        rows = slice(at, at + step)
+        wanted, place = np.unique(places[rows], return_inverse=True)
+        scores = (encoded.queries[wanted] @ encoded.passages.T)[place]  # (block, passages)
+        block = np.arange(len(scores))
+        mine = scores[block, own[rows]].copy()
+        scores[block, own[rows]] = -np.inf
+        if encoded.selves is not None:
+            same = encoded.selves[places[rows]]
+            scores[block[same >= 0], same[same >= 0]] = -np.inf
+        old[rows] = 1 + (scores > mine[:, None]).sum(1)
+        new[rows] = 1 + (scores > np.asarray(after[rows], np.float32)[:, None]).sum(1)
+    return old, new
+
+
+def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | None = None) -> pd.DataFrame:
+    """How well an attack went: each measure's mean with its 95% bootstrap interval over queries.
+
+    ``success``: the share of documents that climbed; ``boosted``: ranks climbed, on average over all; ``top10``: the
+    share that stands among the first ten afterwards (none did before, where the ranges begin lower), ``top100``: among
+    the first hundred; ``changed``: the share that was changed at all; ``words_changed``, ``share_changed``: words
+    swapped, and their share of the words read; ``similarity``; ``encodings``: texts the model was asked about (a
+    gradient is not one); ``cost100``: encodings for a climb of 100 ranks, 100 x all encodings / all ranks climbed, left
+    out where nothing climbed. The documents of a query are drawn together. ``by`` names a column to tell apart, for
+    instance ``range_low``.
+    """
+    if by is not None and by not in attacked:
+        raise ValueError(f"by={by!r}: the rows have {', '.join(map(str, attacked.columns))}")
+    groups = [("", attacked)] if by is None else list(attacked.groupby(by))
+    rows = []
+    for group, part in groups:
+        for name, values in _outcomes(part, top).items():
+            kept = pd.DataFrame({"query": part["query"].to_numpy(), "value": values}).dropna()
+            if not len(kept):
+                continue
+            each = kept.groupby("query")["value"].agg(["mean", "size"])
+            weight = each["size"].to_numpy(float)
+            measure = interval({"": each["mean"].to_numpy(float)}, {"": weight})
+            rows.append({**({} if by is None else {by: group}), "measure": name, **vars(measure)})
+        if (cost := _cost(part)) is not None:
+            rows.append({**({} if by is None else {by: group}), "measure": f"cost{CLIMB}", **vars(cost)})
+    return pd.DataFrame(rows).rename(columns={"n": "queries"})
+
+
+def _cost(part: pd.DataFrame) -> Measure | None:
+    """Encodings for a climb of 100 ranks; the interval is that of ranks an encoding, turned round."""
+    climbed = (part["rank_before"] - part["rank_after"]).groupby(part["query"].to_numpy()).sum().to_numpy(float)
+    asked = part["encodings"].groupby(part["query"].to_numpy()).sum().to_numpy(float)
+    rate = interval({"": climbed / asked}, {"": asked})  # ranks an encoding
+    if rate.mean <= 0:
+        return None
+    return Measure(CLIMB / rate.mean, CLIMB / rate.high, CLIMB / rate.low if rate.low > 0 else math.inf, rate.n)
+
+
+def side_by_side(
+    attacks: Mapping[str, pd.DataFrame], measures: Sequence[str] = ("success", "boosted", "top10")
+) -> pd.DataFrame:
+    """Several attacks in words: a row each, and in a column each measure of :func:`summary` as "mean (low to high)".
+
+    A measure that an attack lacks is left empty. For numbers to go on with take :func:`summary`.
+    """
+    rows = {}
+    for name, attacked in attacks.items():
+        known = [*_outcomes(attacked, (10, 100)), f"cost{CLIMB}"]
+        if unknown := [m for m in measures if m not in known]:
+            raise ValueError(f"measures={unknown[0]!r}: allowed are {', '.join(known)}")
+        told = {row["measure"]: _interval_text(row) for _, row in summary(attacked).iterrows()}
+        rows[name] = [told.get(m, "") for m in measures]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(measures))
+
+
+def _interval_text(row: pd.Series) -> str:
+    digits = next((d for d, end in ((3, 1), (2, 10), (1, 100)) if abs(row["mean"]) < end), 0)
+    mean, low, high = (f"{row[c]:,.{digits}f}" for c in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def _outcomes(part: pd.DataFrame, top: Sequence[int]) -> dict[str, np.ndarray]:
+    old, new = part["rank_before"].to_numpy(), part["rank_after"].to_numpy()
+    found = {"success": new < old, "boosted": old - new}
+    found |= {f"top{k}": new <= k for k in top}
+    found |= {name: part[name].to_numpy() for name in ("changed", "words_changed")}
+    found["share_changed"] = part["words_changed"].to_numpy() / np.maximum(part["words"].to_numpy(), 1)
+    found |= {name: part[name].to_numpy() for name in ("similarity", "encodings")}
+    return {name: np.asarray(values, dtype=float) for name, values in found.items()}
+
+
+MARGIN = 1.0
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """The encoder, and how often it orders two passages as the target does, on queries it was not taught with."""
+
+    encoder: BiEncoder
+    agreement: Measure
+
+
+def train_surrogate(
+    collection: Collection,
+    encoded: Encoded,
+    *,
+    rung: str = "L2H64",
+    steps: int = 300,
+    batch: int = 32,
+    rate: float = 1e-3,
+    depth: int = TOP,
+    held_out: float = 0.1,
+    seed: int = 0,
+) -> Surrogate:
+    """Teach a small encoder the target's rankings of a collection's encoded queries, and nothing else of the target.
+
+    Each step draws ``batch`` queries and for each two passages: one of the target's first ``depth``, and one that it
+    ranks lower, half of the time in the same list, else anywhere. The loss is the margin ranking loss of the original
+    attack, max(0, 1 - s(higher) + s(lower)). Only the order of the target's list is used, never a score.
+    """
+    if steps < 1 or batch < 1 or not 0 < held_out < 1 or not 2 <= depth <= len(collection.passages):
+        raise ValueError(
+            f"train_surrogate: steps={steps} and batch={batch} must be at least 1, held_out={held_out} in (0, 1), "
+            f"depth={depth} between 2 and the {len(collection.passages)} passages"
+        )
+    count = len(encoded.query_rows)
+    aside = max(1, round(held_out * count))
+    if count - aside < 1:
+        raise ValueError(f"train_surrogate: {count} queries are too few, at least 2 are needed")
+    _, lists = search(encoded.queries, encoded.passages, depth)
+    encoder = build(Recipe(rung=rung, seed=seed))
+    asked = encoder.tokens(collection.queries["text"].take(encoded.query_rows).to_pylist(), "query")
+    told = encoder.tokens(collection.passages["text"].to_pylist(), "passage")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(count)
+    taught, tested = order[aside:], order[:aside]
+    optimiser = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=rate)
+    encoder.train()
+    torch.manual_seed(seed_for(seed, "surrogate"))
+    for _ in range(steps):
+        rows = rng.choice(taught, batch)
+        high, low = _draw(rng, lists, rows, len(collection.passages))
+        queries, passages = encoder(asked.rows(rows), told.rows(np.concatenate([high, low])))
+        scores = (queries.repeat(2, 1) * passages).sum(-1)  # (2 * batch,)
+        loss = torch.relu(MARGIN - scores[:batch] + scores[batch:]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    encoder.eval()
+    return Surrogate(encoder, _agreement(encoder, asked, told, lists, tested, rng))
+
+
+def _draw(
+    rng: np.random.Generator, lists: np.ndarray, rows: np.ndarray, passages: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each query a passage of its list and one below it; a random one that stands in the list is redrawn there."""
+    depth = lists.shape[1]
+    place = np.sort(np.stack([rng.choice(depth, 2, replace=False) for _ in rows]), axis=1)
+    high, low = lists[rows, place[:, 0]], lists[rows, place[:, 1]]
+    anywhere = rng.integers(0, passages, len(rows))
+    outside = (lists[rows] != anywhere[:, None]).all(1) & (rng.random(len(rows)) < 0.5)
+    return high, np.where(outside, anywhere, low)
+
+
+def _agreement(
+    encoder: BiEncoder, asked: Tokens, told: Tokens, lists: np.ndarray, tested: np.ndarray, rng: np.random.Generator
+) -> Measure:
+    """The share of pairs of passages in the lists of held-out queries that the encoder puts in the target's order."""
+    queries = encoder.encode_all(asked, "query")[tested]
+    passages = encoder.encode_all(told, "passage")
+    scores = (queries[:, None, :] * passages[lists[tested]]).sum(-1)  # (queries, depth)
+    place = np.sort(np.stack([rng.choice(lists.shape[1], 2, replace=False) for _ in range(200)]), axis=1)
+    right = scores[:, place[:, 0]] > scores[:, place[:, 1]]
+    return interval({"": right.mean(1)})

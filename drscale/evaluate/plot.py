@@ -1,0 +1,74 @@
+"""Figures of evaluate.plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from drscale.plotting import parts as traces
+from drscale.plotting import style
+
+
+def domain_figure(
+    domains: pd.DataFrame,
+    keys: Mapping[str, str] | Iterable[str] | None = None,
+    metric: str = "entropy",
+    *,
+    dark: bool = False,
+) -> go.Figure:
+    """Draw each domain's metric with its interval for chosen runs, domains sorted by the first run.
+
+    ``domains`` is ``RunStore.domains()``; ``keys`` are run keys, or a mapping from keys to the names to show.
+    """
+    found = domains[(domains["metric"] == metric) & domains["scope"].str.match("in_domain$|ood:")]
+    if found.empty:
+        have = ", ".join(sorted(set(domains["metric"]))) or "none"
+        raise ValueError(f"metric={metric!r}: not among the measured ones, {have}")
+    names = dict(keys) if isinstance(keys, Mapping) else {k: k for k in (keys or sorted(set(found["key"])))}
+    if not names:
+        raise ValueError("keys=[]: at least one run")
+    for key in names:
+        if key not in set(found["key"]):
+            raise ValueError(f"keys: no run {key!r} with {metric} in this table")
+    first = found[found["key"] == next(iter(names))].sort_values("mean", ascending=metric not in _LESS_IS_BETTER)
+    labels = {s: "in-domain" if s == "in_domain" else str(s).removeprefix("ood:") for s in found["scope"]}
+    fig = go.Figure()
+    for i, (key, name) in enumerate(names.items()):
+        rows = found[found["key"] == key].set_index("scope").reindex(first["scope"])
+        colour, symbol = style.series(i, dark)
+        fig.add_scatter(
+            x=rows["mean"],
+            y=[labels[s] for s in rows.index],
+            mode="markers",
+            name=name,
+            marker={"symbol": symbol, "color": colour, "size": 9},
+            error_x=traces.bars(rows["mean"], rows["low"], rows["high"], colour),
+            customdata=np.column_stack([rows["low"], rows["high"], rows["n"]]),
+            hovertemplate=f"<b>%{{y}}</b>, {name}<br>%{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}], "
+            "%{customdata[2]} queries<extra></extra>",
+        )
+    chance = metric in ("entropy", "calibrated") and found["high"].max() > 0.85 * style.CHANCE
+    fig.update_layout(template=style.template(dark), height=120 + 26 * len(first))
+    low, high = float(found["low"].min()), max(float(found["high"].max()), style.CHANCE if chance else 0.0)
+    ends = [low - 0.04 * (high - low), high + 0.04 * (high - low)]
+    fig.update_layout(xaxis={"title": {"text": style.MEASURES.get(metric, metric)}, "range": ends})
+    if chance:
+        fig.add_vline(style.CHANCE, line={"dash": "dot", "color": style.colours(dark)["faint"], "width": 1.5})
+        fig.add_annotation(
+            x=style.CHANCE,
+            xanchor="right",
+            y=1,
+            yref="paper",
+            yanchor="top",
+            text=style.CHANCE_TEXT,
+            textangle=-90,
+            showarrow=False,
+            font={"color": style.colours(dark)["faint"]},
+        )
+    return fig
+
+
+_LESS_IS_BETTER = ("entropy", "calibrated")

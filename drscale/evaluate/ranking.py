@@ -1,0 +1,175 @@
+"""Rank passages by inner product through FAISS and measure the ranking through ir-measures, per query first.
+
+BM25 through bm25s: the tokens, the index and the best passages, the same for mining as for measuring.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import faiss
+import ir_measures
+import numpy as np
+import pandas as pd
+from ir_measures import RR, R, nDCG
+
+from drscale.texts import Collection, rows_at
+
+# Scripts that put no spaces between words: Chinese characters with Japanese kana; Thai, Lao, Burmese and Khmer.
+_HAN = r"\u3005\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_SOUTHEAST = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f"
+HAN, SOUTHEAST = re.compile(f"[{_HAN}]+"), re.compile(f"[{_SOUTHEAST}]+")
+_UNSPACED = re.compile(f"[{_HAN}{_SOUTHEAST}]+")
+_TOKEN = rf"(?u)[{_HAN}{_SOUTHEAST}]{{1,2}}|\b\w\w+\b"  # the second half is bm25s's own
+
+
+def bm25_version() -> str:
+    """The version of bm25s."""
+    return str(_bm25s().__version__)
+
+
+def bm25_index(texts: Sequence[str]) -> Any:
+    """Index texts for BM25 with bm25s's usual settings (Lucene's variant, k1 = 1.5, b = 0.75)."""
+    index = _bm25s().BM25(backend="numpy")
+    index.index(bm25_tokens(texts), show_progress=False)
+    return index
+
+
+def bm25_tokens(texts: Sequence[str]) -> Any:
+    """Lower-case words of two letters and more without English stop words, not stemmed; a list for each text.
+
+    What is written without spaces between words, as Chinese, Japanese or Thai, gives every two neighbouring characters:
+    cruder than a dictionary of its words, but found.
+    """
+    spaced = [_UNSPACED.sub(_neighbours, text) for text in texts]
+    return _bm25s().tokenize(spaced, token_pattern=_TOKEN, stopwords="en", return_ids=False, show_progress=False)
+
+
+def _neighbours(run: re.Match[str]) -> str:
+    """A run's pairs of neighbouring characters between spaces; a lone character stays."""
+    text = run[0]
+    return f" {' '.join(text[i : i + 2] for i in range(max(len(text) - 1, 1)))} "
+
+
+def bm25_rank(index: Any, queries: Sequence[str], depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best texts of an index for each query: scores and rows, both (queries, depth).
+
+    A text that shares no word with the query was not found: its place has row -1 and score 0.
+    """
+    found = index.retrieve(bm25_tokens(queries), k=depth, show_progress=False)
+    scores = np.asarray(found.scores, dtype=np.float32)
+    return scores, np.where(scores > 0, found.documents, -1).astype(np.int64)
+
+
+def _bm25s() -> Any:
+    try:
+        return importlib.import_module("bm25s")
+    except ModuleNotFoundError:
+        raise ValueError("BM25 needs bm25s, which is not installed: pip install bm25s") from None
+
+
+METRICS = {"ndcg10": nDCG @ 10, "mrr10": RR @ 10, "recall10": R @ 10, "recall100": R @ 100}
+DEEPEST = 1000  # how far a measure without a cut-off looks, as runs at TREC do
+MOST = 1_000_000  # the largest cut-off
+
+
+def search(queries: np.ndarray, passages: np.ndarray, depth: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    """The best ``depth`` passages of each query: scores and passage rows, both (queries, depth); exact."""
+    if queries.shape[1:] != passages.shape[1:]:
+        raise ValueError(f"queries of {queries.shape[1]} dimensions, passages of {passages.shape[1]}: they must agree")
+    scores, rows = faiss.knn(queries, passages, min(depth, len(passages)), faiss.METRIC_INNER_PRODUCT)
+    return scores, rows
+
+
+def measures_of(metrics: Sequence[str] = ()) -> dict[str, ir_measures.Measure]:
+    """The four measures of every record, and those that are asked for besides, by ir-measures' names.
+
+    For instance R@1000, Success@5, AP (or MAP), P@10. The columns are called as they were asked for.
+    """
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics={metrics!r}: a list of ir-measures' names is needed, as ['R@1000']")
+    return METRICS | {str(name): _measure(str(name)) for name in metrics if name not in METRICS}
+
+
+def depth_of(measures: Mapping[str, ir_measures.Measure]) -> int:
+    """How many passages of each query these measures look at; 1,000 where one has no cut-off."""
+    return max(int(m.params.get("cutoff", DEEPEST)) for m in measures.values())
+
+
+def spare(collection: Collection) -> int:
+    """How much deeper to search, so that enough is left without the passages that have their query's own id: 0 or 1."""
+    return int((collection.own_rows >= 0).any())
+
+
+def ranking_metrics(
+    collection: Collection,
+    query_rows: np.ndarray,
+    scores: np.ndarray,
+    passage_rows: np.ndarray,
+    metrics: Sequence[str] = (),
+) -> pd.DataFrame:
+    """nDCG@10, MRR@10 and recall of each ranked query, in the order of ``query_rows``; no query leaves the mean.
+
+    Row -1 among the passages means that nothing more was found. BEIR's rule: a passage that has the query's own id and
+    is not relevant to it is left out of the ranking (``Collection.own_rows``); :func:`spare` says how much deeper to
+    search. All measures come from trec_eval, whose rule for equal scores is the passage's id, descending. ``metrics``
+    names further ones (see :func:`measures_of`).
+    """
+    measures = measures_of(metrics)
+    scores, passage_rows = without_own(collection.own_rows[query_rows], scores, passage_rows)
+    depth = min(depth_of(measures), scores.shape[1])
+    scores, passage_rows = scores[:, :depth], passage_rows[:, :depth]
+    places = np.arange(len(query_rows)).astype(str)  # a query may come more than once, in other words each time
+    real = passage_rows >= 0
+    run = pd.DataFrame({"query_id": np.repeat(places, depth)[real.ravel()], "score": scores[real]})
+    run["doc_id"] = rows_at(collection.passages.select(["id"]), passage_rows[real])["id"].to_pandas()
+    relevant_q, relevant_p = collection.pairs
+    asked = np.isin(relevant_q, query_rows)
+    grades = collection.qrels["relevance"].to_numpy()
+    known = pd.DataFrame({"row": relevant_q[asked], "relevance": grades[grades > 0][asked]})  # pairs, in their order
+    known["doc_id"] = rows_at(collection.passages.select(["id"]), relevant_p[asked])["id"].to_pandas()
+    qrels = pd.DataFrame({"row": query_rows, "query_id": places}).merge(known, on="row").drop(columns="row")
+    whole = {name: _uncut(measure) for name, measure in measures.items()}
+    values = {measure: np.full(len(query_rows), np.nan) for measure in whole.values()}
+    for value in ir_measures.pytrec_eval.iter_calc(list(values), qrels, run):
+        values[value.measure][int(value.query_id)] = value.value
+    out = {name: values[measure] for name, measure in whole.items()}
+    for name, measure in measures.items():
+        if measure != whole[name]:  # a first hit below the cut is none
+            out[name] = np.where(out[name] >= 1 / measure.params["cutoff"], out[name], 0.0)
+    return pd.DataFrame(out)
+
+
+def without_own(own: np.ndarray, scores: np.ndarray, passage_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Take the query's own passage (-1: it has none) out of each list; those behind move up, row -1 fills the end."""
+    hit = (passage_rows == own[:, None]) & (own[:, None] >= 0)
+    if not hit.any():
+        return scores, passage_rows
+    order = np.argsort(hit, axis=1, kind="stable")
+    rows = np.take_along_axis(np.where(hit, -1, passage_rows), order, 1)
+    return np.take_along_axis(scores, order, 1), rows
+
+
+def _measure(name: str) -> ir_measures.Measure:
+    try:
+        measure = ir_measures.parse_measure(name)
+    except (NameError, ValueError) as e:
+        raise ValueError(f"metrics: {name!r} is none of ir-measures' names ({e})") from None
+    for what in ("cutoff", "rel"):
+        value = measure.params.get(what, 1)
+        if not isinstance(value, int) or not 1 <= value <= MOST:
+            raise ValueError(f"metrics: {name!r} has {what}={value}, allowed are whole numbers from 1 to {MOST:,}")
+    if not ir_measures.pytrec_eval.supports(_uncut(measure)):
+        known = ", ".join(sorted({str(m.NAME) for m in ir_measures.pytrec_eval.SUPPORTED_MEASURES}))
+        raise ValueError(f"metrics: {name!r} is not measured by trec_eval, allowed are {known}")
+    return measure
+
+
+def _uncut(measure: ir_measures.Measure) -> ir_measures.Measure:
+    """The measure as trec_eval has it: its reciprocal rank knows no cut-off, which is applied to the value."""
+    if measure.NAME != "RR" or "cutoff" not in measure.params:
+        return measure
+    return RR(**{k: v for k, v in measure.params.items() if k != "cutoff"})

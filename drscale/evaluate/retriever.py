@@ -1,0 +1,187 @@
+"""Any retriever under one name: an encoder of ours, a function, a sentence-transformers model, a hub id, BM25."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+import torch
+
+from drscale.encoder import BiEncoder, minilm
+from drscale.evaluate.ranking import bm25_index, bm25_rank, depth_of, measures_of, ranking_metrics, search, spare
+from drscale.evaluate.score import Encode, checked, drawn, unit
+from drscale.texts import Collection
+
+Rank = Callable[[list[str], Collection, int], tuple[np.ndarray, np.ndarray]]
+DEPTH = 100  # what recall@100 needs
+NAMED = ("bm25", "minilm", "hub:ID")
+
+
+@dataclass(frozen=True, eq=False)
+class Retriever:
+    """Rank a collection's passages for queries of any wording.
+
+    ``rank(queries, collection, depth)`` gives scores and rows of ``collection.passages``, both (queries, depth) or
+    less deep in a smaller collection, the best first; row -1 means that nothing more was found. ``encode`` and
+    ``encode_passages`` turn texts into vectors whose inner product is the score; a retriever without vectors has None.
+    ``module`` is the torch module behind it, where there is one to look into.
+    """
+
+    name: str
+    rank: Rank
+    encode: Encode | None = None
+    encode_passages: Encode | None = None
+    module: Any = None
+
+
+def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = None) -> Retriever:
+    """Make a retriever of whatever ranks or encodes.
+
+    ``model`` is a BiEncoder (of :mod:`drscale.models`, for instance), a function from a list of texts to an array
+    (texts, dimension), an object with ``encode`` (sentence-transformers' models; theirs are scored by cosine where they
+    say so, with their prompts), ``"bm25"``, ``"minilm"`` (MiniLM from its wheel, by cosine, texts cut at 128 tokens) or
+    ``"hub:ID"``, which sentence-transformers loads. A retriever comes back as it is. ``encode_passages`` is for a
+    function that encodes queries only. A collection's passages are encoded once, for as long as the collection lives.
+    """
+    if encode_passages is not None and (isinstance(model, str | Retriever | BiEncoder) or hasattr(model, "encode")):
+        raise ValueError("encode_passages: only beside a function that encodes queries")
+    if isinstance(model, Retriever):
+        return replace(model, name=name or model.name)
+    if isinstance(model, str):
+        return _named(model, name or model)
+    if isinstance(model, BiEncoder):
+        shape = model.shape
+        own = name or f"L{shape.layers}H{shape.width}"
+        return _dense(own, model.encode, model.encode_passages, model)
+    if hasattr(model, "encode"):
+        return _dense(name or _title(model), *_sides(model), model)
+    if not callable(model):
+        raise ValueError(
+            f"model={type(model).__name__}: allowed are a BiEncoder, a function from texts to vectors, an object with "
+            f"encode, or one of {', '.join(NAMED)}"
+        )
+    return _dense(name or _title(model), model, encode_passages or model)
+
+
+def rank_scores(
+    retriever: Retriever,
+    collection: Collection,
+    queries: list[str] | None = None,
+    limit: int | None = None,
+    metrics: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Rank and measure, a row a query: model, dataset, query, nDCG@10, MRR@10, recall@10 and recall@100.
+
+    ``queries`` are texts to ask in place of the collection's own, one for each query that is measured (see
+    :func:`asked`); ``limit`` draws so many queries at random, the same ones for every retriever. ``metrics`` adds
+    columns by ir-measures' names (R@1000, Success@5, AP, P@10). A passage with the query's own id is left out of its
+    ranking unless it is relevant (BEIR's rule).
+    """
+    rows = asked(collection, limit)
+    texts = collection.queries["text"].take(rows).to_pylist() if queries is None else list(queries)
+    if len(texts) != len(rows):
+        raise ValueError(f"queries: {len(texts)} texts for the {len(rows)} queries measured of {collection.name}")
+    frame = metrics_of(retriever, collection, rows, texts, metrics)
+    frame.insert(0, "model", retriever.name)
+    frame.insert(1, "dataset", collection.name)
+    frame.insert(2, "query", collection.queries["id"].take(rows).to_pylist())
+    return frame
+
+
+def asked(collection: Collection, limit: int | None = None) -> np.ndarray:
+    """The rows of the queries that are measured: those with a relevant passage, at most ``limit`` of them."""
+    if not isinstance(collection, Collection):
+        raise ValueError(f"collection={type(collection).__name__}: a Collection is needed, as a benchmark's .test is")
+    return drawn(np.unique(collection.pairs[0]), limit)
+
+
+def metrics_of(
+    retriever: Retriever, collection: Collection, rows: np.ndarray, texts: list[str], metrics: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The metrics of texts that ask for what the queries in ``rows`` ask for, in their order; rows may come twice."""
+    depth = min(depth_of(measures_of(metrics)) + spare(collection), len(collection.passages))
+    scores, found = map(np.asarray, retriever.rank(texts, collection, depth))
+    if found.ndim != 2 or found.shape != scores.shape or len(found) != len(texts):
+        raise ValueError(
+            f"{retriever.name}: rank gave shapes {scores.shape} and {found.shape} for {len(texts)} queries"
+        )
+    count, real = len(collection.passages), found >= 0
+    if (found < -1).any() or (found >= count).any() or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"{retriever.name}: rank gave rows beyond the {count} passages; allowed are these and -1")
+    if not np.isfinite(scores[real]).all():
+        raise ValueError(f"{retriever.name}: rank gave scores that are not finite")
+    ordered = np.sort(found, axis=1)
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+        raise ValueError(f"{retriever.name}: rank gave a passage twice for one query")
+    return ranking_metrics(collection, rows, scores, found, metrics)
+
+
+# ------------------------------------------------------------------------------------------------ kinds of retrievers
+
+
+def _named(spec: str, name: str) -> Retriever:
+    kind, _, argument = spec.partition(":")
+    if spec == "bm25":
+        return _bm25(name)
+    if spec == "minilm":
+        return _dense(name, unit(minilm().encode), unit(minilm().encode_passages), minilm())
+    if kind == "hub" and argument:
+        model = _hub(argument)
+        return _dense(name, *_sides(model), model)
+    raise ValueError(f"model={spec!r}: allowed are {', '.join(NAMED)}")
+
+
+def _dense(name: str, encode: Encode, encode_passages: Encode, model: Any = None) -> Retriever:
+    known: WeakKeyDictionary[Collection, np.ndarray] = WeakKeyDictionary()
+
+    def queries_of(texts: list[str]) -> np.ndarray:
+        return checked(encode, texts, f"{name}: encode(queries)")
+
+    def passages_of(texts: list[str]) -> np.ndarray:
+        return checked(encode_passages, texts, f"{name}: encode(passages)")
+
+    def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        if collection not in known:
+            known[collection] = passages_of(collection.passages["text"].to_pylist())
+        return search(queries_of(queries), known[collection], depth)
+
+    return Retriever(name, rank, queries_of, passages_of, model if isinstance(model, torch.nn.Module) else None)
+
+
+def _bm25(name: str) -> Retriever:
+    known: WeakKeyDictionary[Collection, Any] = WeakKeyDictionary()
+
+    def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        if collection not in known:
+            known[collection] = bm25_index(collection.passages["text"].to_pylist())
+        return bm25_rank(known[collection], queries, min(depth, len(collection.passages)))
+
+    return Retriever(name, rank)
+
+
+def _sides(model: Any) -> tuple[Encode, Encode]:
+    """How an object encodes queries and passages, by cosine where it says that it is meant so."""
+    query = getattr(model, "encode_query", None) or model.encode
+    passage = getattr(model, "encode_passages", None) or getattr(model, "encode_document", None) or model.encode
+    if getattr(model, "similarity_fn_name", None) == "cosine":
+        return unit(query), unit(passage)
+    return query, passage
+
+
+def _hub(name: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ModuleNotFoundError:
+        raise ValueError(f"model='hub:{name}': pip install sentence-transformers") from None
+    try:
+        return SentenceTransformer(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    except OSError as e:
+        raise ValueError(f"model='hub:{name}': {str(e).splitlines()[0]}") from e
+
+
+def _title(model: Any) -> str:
+    return str(getattr(model, "__name__", None) or type(model).__name__)

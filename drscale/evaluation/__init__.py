@@ -1,1 +1,0 @@
-"""Measure an encoder: contrastive entropy and ranking, per query first."""

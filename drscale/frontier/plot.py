@@ -1,0 +1,351 @@
+"""Effectiveness against robustness: joint scaling trends, fronts, and DRAGON's comparison. Never imports torch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from drscale.frontier import contours
+from drscale.frontier import front as frontier
+from drscale.frontier.front import Better, X, Y
+from drscale.ladder import parse_rung
+from drscale.plotting import parts as traces
+from drscale.plotting import plane, style
+from drscale.stats.bootstrap import Pool, pooled
+
+Named = Literal["front", "all"]
+NO_FRONT = "fitted front not determined:<br>its point is certain on"
+WRAP = 26  # characters of a run's name in a line
+SIZES = ("rung", "params_layers", "params_drscale", "params_fang", "params_total")
+
+
+def joint_figure(
+    table: pd.DataFrame,
+    by: str | Sequence[str] = ("strategy", "share"),
+    contour: str = "rung",
+    x: str = X,
+    y: str = Y,
+    *,
+    at: Any = None,
+    better: Better = "lower",
+    inverse: plane.Inverse = "minmax",
+    dark: bool = False,
+    x_title: str = "",
+    y_title: str = "",
+) -> go.Figure:
+    """Draw joint scaling trends, as Figures 1 and 5: a line a strategy, from contour to contour of size or data.
+
+    A marker is the mean of the runs of one strategy (``by``, a column or several) at one level of ``contour`` ("rung"
+    or "train_pairs"), with its 95% intervals over queries. What the contour is not (pairs or size) is held at ``at``,
+    by default the level with the most runs. Contours are :func:`drscale.frontier.contours.contours`, dotted from run to
+    run where none could be fitted or its bend is not certain, as the legend then says. The dashed line joins their
+    Pareto-efficient points (our reading of the paper's, which Pareto training follows as size and data grow), of those
+    contours that determine one (:func:`drscale.frontier.contours.determined`). Where fewer than two do, no fitted front
+    is drawn and the figure says that it is not determined; the dashed line is then the edge of the runs as measured.
+    ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two kinds of robustness, is a column
+    that :func:`drscale.frontier.front.robustness` makes.
+    """
+    columns = [by] if isinstance(by, str) else list(by)
+    for c in (*columns, contour):
+        if c not in table:
+            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    rows, held = _held(frontier.checked(table, x, y), contour, at)
+    means = pooled(rows, (x, y), [*columns, contour])
+    means = means.assign(series=[_label(v, columns) for v in means[columns].itertuples(index=False)])
+    levels = _levels(means, contour)
+    sides = frontier.signs(better)
+    axes = [
+        plane.axis(means[c].to_numpy(dtype=float), title or plane.words(c), inverse, s < 0)
+        for c, s, title in zip((x, y), sides, (x_title, y_title), strict=True)
+    ]
+    fig, fitted = go.Figure(), contours.contours(means, contour, x, y, better=better)
+    _contour_traces(fig, means, fitted, contour, levels, (x, y), axes, better, dark)
+    for i, (name, part) in enumerate(means.groupby("series", sort=False)):
+        part = part.assign(order=part[contour].map(list(levels).index)).sort_values("order")
+        hover = [f"{levels[v]}, mean of {n} runs" for v, n in zip(part[contour], part["runs"], strict=True)]
+        look = style.series(i, dark)
+        plane.point_trace(fig, part, str(name), (x, y), axes, look, hover, lines=True, bars=style.tint(look[0], 0.4))
+    _dashed(fig, fitted, means, (x, y), axes, better, dark)
+    plane.corner(fig, axes, "better", dark)
+    fig.update_layout(traces.title(rows, held) | plane.layout(axes, dark))
+    return fig
+
+
+def frontier_figure(
+    table: pd.DataFrame,
+    x: str = X,
+    y: str = Y,
+    *,
+    better: Better = "lower",
+    queries: pd.DataFrame | None = None,
+    pool: Pool = None,
+    by: str | None = None,
+    inverse: plane.Inverse = "none",
+    draws: int = 2000,
+    intervals: bool = True,
+    names: Named = "front",
+    dark: bool = False,
+    warn: bool = True,
+) -> go.Figure:
+    """Draw runs by x and y: the larger and fuller a marker, the likelier its run is on the front; the dashed line is
+    the edge of the front as measured.
+
+    ``queries`` and ``pool`` as in :func:`drscale.frontier.front.probability_on_front`, or give a table that has its
+    ``probability``. ``by`` colours the runs by a column's values: default is the strategy where there are several, else
+    the parameters, on a scale. Runs on the front are named, by what they do not all share (that stands in the legend);
+    with ``names="all"`` every run is, by its value of ``by`` where that is its own, and the legend is left out.
+    ``intervals`` are those of the table, over queries, for each run by itself.
+    """
+    if names not in get_args(Named):
+        raise ValueError(f"names={names!r}: allowed are {', '.join(map(repr, get_args(Named)))}")
+    if "probability" in table:
+        rows = frontier.front(table, x, y, better=better, warn=warn).assign(runs=table.get("runs", 1))
+    else:
+        rows = frontier.probability_on_front(
+            table, x, y, better=better, queries=queries, pool=pool, draws=draws, warn=warn
+        )
+    parts = run_parts(rows)
+    best = [p for p, on in zip(parts, rows["on_front"], strict=True) if on]
+    shared = [word for word in best[0] if len(best) > 1 and all(word in p for p in best)]
+    rows = rows.assign(
+        label=[", ".join(p) for p in parts], short=[", ".join(w for w in p if w not in shared) for p in parts]
+    )
+    sides = frontier.signs(better)
+    axes = [
+        plane.axis(rows[c].to_numpy(dtype=float), plane.words(c), inverse, s < 0)
+        for c, s in zip((x, y), sides, strict=True)
+    ]
+    fig, faint = go.Figure(), style.tint(style.colours(dark)["faint"], 0.35)
+    plane.edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
+    by = ("strategy" if len(set(rows.get("strategy", ()))) > 1 else None) if by is None else by
+    groups = [("runs", rows)] if by is None else [(str(n), g) for n, g in rows.groupby(by, sort=False)]
+    small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # what is named shall be seen
+    shown = rows if intervals else rows.drop(columns=[c for c in _ends(x, y) if c in rows])
+    for i, (name, part) in enumerate(groups):
+        colour, symbol = style.series(i, dark)
+        p = part["probability"].to_numpy(dtype=float)
+        hover = [f"{t}, on the front in {q:.0%} of draws" for t, q in zip(part["label"], p, strict=True)]
+        marker: dict[str, Any] = {"size": small + 8 * p, "opacity": faded + (1 - faded) * p, "line": {"width": 0}}
+        if by is None and len(set(part.get("params_layers", ()))) > 1:
+            marker |= plane.scale(part["params_layers"].to_numpy(dtype=float), dark)
+        plane.point_trace(
+            fig,
+            shown.loc[part.index],
+            name,
+            (x, y),
+            axes,
+            (colour, symbol),
+            hover,
+            bars=faint,
+            marker=marker,
+            showlegend=False,
+            legendgroup=name,
+        )
+        if by is not None and names == "front":
+            plane.legend_entry(fig, name, colour, symbol)
+    if names == "all":
+        own = by is not None and rows[by].is_unique
+        said = rows[by].astype(str) if own else rows["label"]
+        rows = rows.assign(short=["<br>".join(textwrap.wrap(t, WRAP)) for t in said])
+    plane.name_points(fig, rows if names == "all" else rows[rows["on_front"]], "short", (x, y), axes, dark)
+    plane.corner(fig, axes, "better", dark)
+    fig.update_layout(traces.title(rows) | plane.layout(axes, dark))
+    return fig
+
+
+def dragon_figure(
+    table: pd.DataFrame,
+    x: str = "x",
+    y: str = "y",
+    *,
+    x_title: str = "MS MARCO Dev RR@10 (supervised)",
+    y_title: str = "BEIR-13 nDCG@10 (zero-shot)",
+    dark: bool = False,
+) -> go.Figure:
+    """Draw supervised against zero-shot effectiveness of many retrievers, as DRAGON's Figure 1; higher is better.
+
+    ``table`` has ``name``, ``group`` (colour and marker), x and y; where ``comparable`` is False, the marker is open
+    and the dashed line, the edge of the front, passes it over. :func:`dragon_points` makes such a table.
+    """
+    for c in ("name", "group", x, y):
+        if c not in table:
+            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    rows = frontier.checked(table.dropna(subset=[x, y]), x, y)
+    fair = rows.get("comparable", pd.Series(True, index=rows.index)).astype(bool)
+    axes = [plane.axis(rows[c].to_numpy(), t, "none", True) for c, t in ((x, x_title), (y, y_title))]
+    fig = go.Figure()
+    plane.edge(fig, rows[fair], (x, y), axes, "higher", dark)
+    for i, (group, part) in enumerate(rows.groupby("group", sort=False)):
+        hover = [n if ok else f"{n}, not comparable" for n, ok in zip(part["name"], fair[part.index], strict=True)]
+        colour, symbol = style.series(i, dark)
+        marker = {"symbol": [symbol if ok else f"{symbol}-open" for ok in fair[part.index]], "size": 10}
+        plane.point_trace(fig, part, str(group), (x, y), axes, (colour, symbol), hover, marker=marker)
+    plane.name_points(fig, rows, "name", (x, y), axes, dark)
+    if not fair.all():
+        plane.legend_entry(fig, "not comparable", style.colours(dark)["faint"], "circle-open")
+    plane.corner(fig, axes, "better", dark)
+    fig.update_layout(plane.layout(axes, dark))
+    return fig
+
+
+def dragon_points(
+    table: pd.DataFrame, x: tuple[str, str] = ("MARCO Dev", "RR@10"), y: tuple[str, str] = ("BEIR-13", "nDCG@10")
+) -> pd.DataFrame:
+    """DRAGON's Table 4 (``published.dragon(4)``) as one row a retriever: name, group, x, y, comparable.
+
+    ``x`` and ``y`` each name a set and a metric of the table. Retrievers that lack one of them are left out.
+    """
+    parts = []
+    for chosen in (x, y):
+        part = table[(table["set"] == chosen[0]) & (table["metric"] == chosen[1])].set_index("model")
+        if part.empty:
+            have = ", ".join(f"{s} {m}" for s, m in table[["set", "metric"]].drop_duplicates().to_numpy())
+            raise ValueError(f"{chosen!r}: not in the table, which has {have}")
+        parts.append(part)
+    a, b = parts
+    found = pd.DataFrame({"x": a["value"], "y": b["value"], "group": a["type"].where(a["family"] != "ours", "DRAGON")})
+    found["comparable"] = (a["comparable"] != "no") & (b["comparable"] != "no")
+    return found.dropna(subset=["x", "y"]).rename_axis("name").reset_index()
+
+
+def _ends(*columns: str) -> list[str]:
+    return [f"{c}{end}" for c in columns for end in ("_low", "_high")]
+
+
+def _held(rows: pd.DataFrame, contour: str, at: Any) -> tuple[pd.DataFrame, str]:
+    """The runs at one level of what the contour is not, and a title that says so."""
+    other = "train_pairs" if contour in SIZES else next((c for c in SIZES if c in rows), None)
+    if other is None or other not in rows or (at is None and len(set(rows[other])) < 2):
+        return rows, ""
+    counts = rows.groupby(other)[contour].agg(["nunique", "size"])
+    chosen = counts.sort_values(["nunique", "size"], kind="stable").index[-1] if at is None else at
+    if chosen not in counts.index:
+        raise ValueError(f"at={at!r}: no run has {other} so, there are {', '.join(map(str, counts.index))}")
+    said = f"at {style.count_text(chosen)} training pairs" if other == "train_pairs" else f"at {other} {chosen}"
+    return rows[rows[other] == chosen], said
+
+
+def _levels(means: pd.DataFrame, contour: str) -> dict[Any, str]:
+    """The levels of a contour from small to large, with the words for each."""
+    found = list(means[contour].drop_duplicates())
+    if pd.api.types.is_numeric_dtype(means[contour]):
+        unit = " pairs" if contour == "train_pairs" else ""
+        return {v: f"{style.count_text(v)}{unit}" for v in sorted(found)}
+
+    def size(level: Any) -> tuple[float, str]:
+        if "params_layers" in means:
+            return float(means.loc[means[contour] == level, "params_layers"].mean()), str(level)
+        shape = parse_rung(str(level))
+        return float(shape[0] * shape[1] ** 2) if shape else 0.0, str(level)
+
+    return {v: str(v) for v in sorted(found, key=size)}
+
+
+def _label(values: Sequence[Any], columns: Sequence[str]) -> str:
+    parts = [f"{v:.0%}" if c == "share" else str(v) for v, c in zip(values, columns, strict=True)]
+    return ", ".join(p for p, c in zip(parts, columns, strict=True) if not (c == "share" and p == "100%"))
+
+
+def run_parts(rows: pd.DataFrame) -> list[list[str]]:
+    """What tells a run from the others: its rung, its pairs and strategy where these differ, its seed if not pooled."""
+    many = {c for c in ("rung", "train_pairs", "strategy", "share", "seed") if len(set(rows.get(c, ()))) > 1}
+    if not many:
+        return [[str(v)] for v in rows.index]
+    found = []
+    for row in rows.to_dict("records"):
+        parts = [str(row["rung"])] if "rung" in many else []
+        parts += [f"{style.count_text(row['train_pairs'])} pairs"] if "train_pairs" in many else []
+        parts += [str(row["strategy"])] if "strategy" in many else []
+        parts += [f"{row['share']:.0%}"] if "share" in many and row["share"] < 1 else []
+        parts += [f"seed {row['seed']}"] if "seed" in many and row.get("runs", 1) == 1 else []
+        found.append(parts)
+    return found
+
+
+def _contour_traces(
+    fig: go.Figure,
+    means: pd.DataFrame,
+    fitted: pd.DataFrame,
+    contour: str,
+    levels: dict[Any, str],
+    columns: tuple[str, str],
+    axes: list[plane.Axis],
+    better: Better,
+    dark: bool,
+) -> None:
+    """A thin line a contour, light for small, named clear of its runs."""
+    curves = contours.trace(fitted[contours.certain(fitted)], better=better)
+    rows, ends = contours.points(means, contour, *columns, better=better).sort_values("t"), []
+    for i, (level, text) in enumerate(levels.items()):
+        part = curves[curves[contour] == level]
+        known = not part.empty
+        if not known:
+            part = rows[rows[contour] == level].rename(columns=dict(zip(columns, "xy", strict=True)))
+        colour = style.ramp(i / max(len(levels) - 1, 1), dark)
+        line = {"width": 1.5, "dash": "solid" if known else "dot", "color": colour}
+        px, py = axes[0].place(part["x"]), axes[1].place(part["y"])
+        row = fitted[fitted[contour] == level].iloc[0]
+        said = f"fitted contour, rms {row['rms']:.1%}" if known else f"not determined: {row['note']}"
+        hover = f"<b>{text}</b><br>{said}<extra></extra>"
+        name = f"contour {text}"
+        fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, showlegend=False, hovertemplate=hover)
+        ends.append(_corner(means[means[contour] == level], columns, axes))
+    if len(known_levels := set(curves[contour])) < len(levels):
+        line = {"width": 1.5, "dash": "dot", "color": style.colours(dark)["faint"]}
+        name = f"{'some contours' if known_levels else 'contours'} not determined: dotted from run to run"
+        fig.add_scatter(x=[None], y=[None], mode="lines", line=line, name=name, hoverinfo="skip", legendrank=2000)
+    fig.add_scatter(
+        x=[e[0] for e in ends],
+        y=[e[1] for e in ends],
+        mode="markers+text",
+        marker={"size": 8, "opacity": 0},
+        text=list(levels.values()),
+        textposition="bottom right" if axes[0].higher == axes[1].higher else "bottom left",  # off the strategies' lines
+        textfont={"size": 11, "color": style.colours(dark)["faint"]},
+        name="contours",
+        showlegend=False,
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
+
+
+def _corner(part: pd.DataFrame, columns: tuple[str, str], axes: list[plane.Axis]) -> tuple[float, float]:
+    """The lower right corner of what points and their intervals take up: lines from worse to better leave it free."""
+    x, y = (
+        [a.place(part[c + end]) for end in ("", "_low", "_high") if c + end in part]
+        for c, a in zip(columns, axes, strict=True)
+    )
+    return float(max(v.max() for v in x)), float(min(v.min() for v in y))
+
+
+def _dashed(
+    fig: go.Figure,
+    fitted: pd.DataFrame,
+    means: pd.DataFrame,
+    columns: tuple[str, str],
+    axes: list[plane.Axis],
+    better: Better,
+    dark: bool,
+) -> None:
+    """The line through the efficient points that are determined; of less than two, that they are not, and the edge."""
+    known = fitted[contours.determined(fitted)].sort_values("s0")
+    if len(known) < 2:
+        plane.edge(fig, means, columns, axes, better, dark)
+        plane.corner(fig, axes, f"{NO_FRONT} {len(known)} of {len(fitted)} contours", dark, beside=True)
+        return
+    line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 2}
+    ratio = known[["ratio", "ratio_low", "ratio_high"]].to_numpy()
+    hover = "Pareto-efficient point of the contour<br>y / x %{customdata[0]:.3g}"
+    fig.add_scatter(
+        x=axes[0].place(known["x"]),
+        y=axes[1].place(known["y"]),
+        mode="lines",
+        line=line,
+        name="Pareto-efficient (fitted)",
+        customdata=ratio,
+        hovertemplate=hover + " [%{customdata[1]:.3g}, %{customdata[2]:.3g}]<extra></extra>",
+    )

@@ -1,0 +1,212 @@
+"""The arithmetic of one power law with a floor, ``y = a (x / x0)**-mu + delta``, by variable projection.
+
+For a fixed exponent the law is linear in ``a`` and ``delta``, so the best pair has a closed form. That turns the fit
+into a search along ``mu`` alone, which a grid of starts covers completely, and it makes exact profiles cheap: an
+interval of a parameter, or of the curve at some x, is where the best reachable sum of squares rises by a set amount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from drscale.laws._families import EXPONENT, Array
+
+MU = EXPONENT
+STARTS = 400
+FINE = 129  # exponents on the way to an interval: its ends are off by less than 0.1% of its width
+
+
+@dataclass(frozen=True, eq=False)  # hashed by identity, so that what is found once is kept
+class Power:
+    """The data of one fit: ``u = log(x / x0)``, y, the weight of each squared residual, and the bounds."""
+
+    x0: float
+    u: Array
+    y: Array
+    weights: Array
+    mu: tuple[float, float] = MU
+    delta: tuple[float, float] = (0.0, np.inf)
+
+
+def power(x: Array, y: Array, weights: Array, mu: tuple[float, float], delta: tuple[float, float]) -> Power:
+    """Centre x at its geometric mean, which keeps ``a`` and ``mu`` nearly independent."""
+    x0 = float(np.exp(np.log(x).mean()))
+    return Power(x0, np.log(x / x0), y, weights, mu, delta)
+
+
+def coefficient(p: Power, a: Array | float, mu: Array | float) -> Array:
+    """The papers' coefficient (M, B) that makes ``(M / x)**mu`` equal ``a (x / x0)**-mu``."""
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.asarray(p.x0 * np.exp(np.log(a) / mu))
+
+
+def best_pair(p: Power, mu: Array) -> tuple[Array, Array, Array]:
+    """The least sum of squares for each exponent, with its ``a >= 0`` and its ``delta`` inside the bounds."""
+    w = p.weights
+    g = np.exp(-np.outer(mu, p.u))  # (exponents, runs)
+    s1, sy, syy = w.sum(-1), w @ p.y, w @ p.y**2
+    s1, sy, syy = (np.asarray(s)[..., None] for s in (s1, sy, syy))
+    sg, sgg, sgy = w @ g.T, w @ (g**2).T, w @ (g * p.y).T
+    spread = np.maximum(s1 * sgg - sg**2, 1e-300)
+    delta = np.clip((sgg * sy - sg * sgy) / spread, *p.delta)
+    a = np.maximum((sgy - delta * sg) / sgg, 0.0)
+    delta = np.where(a > 0, delta, np.clip(sy / s1, *p.delta))
+    return _squares(a, delta, s1, sy, syy, sg, sgg, sgy), a, delta
+
+
+def _squares(a: Array, delta: Array, s1: Array, sy: Array, syy: Array, sg: Array, sgg: Array, sgy: Array) -> Array:
+    return np.asarray(syy + a * a * sgg + delta * delta * s1 - 2 * a * sgy - 2 * delta * sy + 2 * a * delta * sg)
+
+
+@lru_cache(maxsize=32)
+def minimum(p: Power) -> tuple[float, float, float, float]:
+    """The global least squares: sum of squares, a, mu, delta."""
+    grid = np.geomspace(*p.mu, STARTS)
+    squares, _, _ = best_pair(p, grid)
+    i = int(np.argmin(squares))
+    low, high = np.log(grid[max(i - 1, 0)]), np.log(grid[min(i + 1, STARTS - 1)])
+    found = minimize_scalar(
+        lambda t: float(best_pair(p, np.exp([t]))[0][0]), bounds=(low, high), method="bounded", options={"xatol": 1e-9}
+    )
+    mu = float(np.exp(found.x)) if found.fun <= squares[i] else float(grid[i])
+    s, a, delta = best_pair(p, np.array([mu]))
+    return float(s[0]), float(a[0]), mu, float(delta[0])
+
+
+def edge(rise: Callable[[Array], Array], start: Array, step: Array, allowed: float, limit: float) -> Array:
+    """Walk outward from ``start`` in doubling steps to where ``rise`` exceeds ``allowed``, and close in on it.
+
+    The sign of ``step`` is the direction. A walk that reaches ``limit`` first ends there. The root of the rise is
+    nearly straight, so regula falsi is quick; every third step halves, so that it is safe, too.
+    """
+    goal = float(np.sqrt(allowed))
+
+    def gap(at: Array) -> Array:
+        return np.asarray(np.sqrt(np.maximum(rise(at), 0.0)) - goal)
+
+    def stop(at: Array) -> Array:
+        return np.minimum(at, limit) if step.flat[0] > 0 else np.maximum(at, limit)
+
+    inside, below, reach = start.copy(), np.full(start.shape, -goal), step.copy()
+    outside = stop(inside + reach)
+    above = gap(outside)
+    for _ in range(80):
+        out = (above > 0) | (outside == limit)
+        if out.all():
+            break
+        reach = np.where(out, reach, 2 * reach)
+        inside, below = np.where(out, inside, outside), np.where(out, below, above)
+        outside = np.where(out, outside, stop(outside + reach))
+        above = gap(outside)
+    at_limit = (outside == limit) & ~(above > 0)
+    found, done = 0.5 * (inside + outside), at_limit
+    for turn in range(90):
+        if done.all():
+            break
+        middle = 0.5 * (inside + outside)
+        if turn % 3 < 2:
+            with np.errstate(invalid="ignore", divide="ignore"):  # infinitely far above: halve
+                straight = inside - below * (outside - inside) / (above - below)
+            middle = np.where(np.isfinite(straight), straight, middle)
+        value = gap(middle)
+        past = value > 0
+        inside, below = np.where(past, inside, middle), np.where(past, below, value)
+        outside, above = np.where(past, middle, outside), np.where(past, value, above)
+        found = np.where(done, found, middle)
+        done = done | (np.abs(value) <= 1e-8 * goal) | (np.abs(outside - inside) <= 1e-9 * np.abs(outside - start))
+    return np.where(at_limit, limit, found)
+
+
+def profile(p: Power, allowed: float) -> dict[str, tuple[float, float]]:
+    """Intervals of coefficient, mu and delta: where the sum of squares, refitted, rises by ``allowed``."""
+    least, a, mu, delta = minimum(p)
+    low, high = mu_interval(p, allowed)
+    grid = np.linspace(low, high, FINE)
+    step = max(high - low, 1e-9)
+
+    def of_delta(value: Array) -> Array:
+        return _least(best_pair(replace(p, delta=(float(value[0]), float(value[0]))), grid)[0]) - least
+
+    def of_log_m(value: Array) -> Array:
+        fixed = np.exp(np.clip(grid * (value[0] - np.log(p.x0)), -700, 300))
+        g = np.exp(-np.outer(grid, p.u)) * fixed[:, None]
+        floor = np.clip(((p.y - g) @ p.weights) / p.weights.sum(), *p.delta)
+        return _least(((p.y - g - floor[:, None]) ** 2) @ p.weights) - least
+
+    scale = 1e-4 * float(np.abs(p.y).mean())
+    log_m = float(np.log(max(float(coefficient(p, a, mu)), 1e-300)))
+    d, m, s = np.array([delta]), np.array([log_m]), np.array([scale])
+    t = np.array([min(step, 1e-2)])
+    m_low, m_high = (edge(of_log_m, m, sign * t, allowed, sign * 690.0)[0] for sign in (-1, 1))
+    return {
+        "coefficient": (
+            float(np.exp(m_low)) if m_low > -690 else 0.0,
+            float(np.exp(m_high)) if m_high < 690 else np.inf,
+        ),
+        "mu": (low, high),
+        "delta": (
+            float(edge(of_delta, d, -s, allowed, p.delta[0])[0]),
+            float(edge(of_delta, d, s, allowed, p.delta[1])[0]),
+        ),
+    }
+
+
+@lru_cache(maxsize=32)
+def mu_interval(p: Power, allowed: float) -> tuple[float, float]:
+    """The exponents whose best fit is within ``allowed`` of the least sum of squares."""
+    least, _, mu, _ = minimum(p)
+
+    def rise(t: Array) -> Array:
+        return best_pair(p, np.exp(t))[0] - least
+
+    t, step = np.log(np.array([mu])), np.array([1e-3])
+    low = edge(rise, t, -step, allowed, float(np.log(p.mu[0])))
+    high = edge(rise, t, step, allowed, float(np.log(p.mu[1])))
+    return float(np.exp(low[0])), float(np.exp(high[0]))
+
+
+def curve_interval(p: Power, x: Array, allowed: float) -> tuple[Array, Array]:
+    """The interval of the curve's height at each x, by the same rule as :func:`profile`."""
+    least, a, mu, delta = minimum(p)
+    grid = np.linspace(*mu_interval(p, allowed), FINE)
+    v = np.log(x / p.x0)
+    near = p.u.min()
+    at = np.exp(-np.outer(v - near, grid))[..., None]  # (points, exponents, 1), the law's decay since the least x
+    decay = np.exp(-np.outer(grid, p.u - near))  # (exponents, runs)
+    # With the height c given, delta + s * at = c leaves one unknown z: residual = (y - c * q) - z * r. Beyond the
+    # least x z is s, the fall at the least x; before it z is delta: no factor exceeds 1 and rounding does no harm.
+    before = (v < near)[:, None, None]
+    q = np.where(before, decay / np.maximum(at, 1.0), 1.0)
+    r = np.where(before, 1 - q, decay - at)
+    yy, yq, yr, qq, qr, rr = (
+        np.einsum("...n,n->...", product, p.weights) for product in (p.y**2, p.y * q, p.y * r, q * q, q * r, r * r)
+    )
+
+    def rise(height: Array) -> Array:
+        c = height[:, None]
+        low = np.where(before[..., 0], p.delta[0], np.maximum((c - p.delta[1]) / at[..., 0], 0.0))
+        high = np.where(before[..., 0], np.minimum(p.delta[1], c), np.maximum((c - p.delta[0]) / at[..., 0], 0.0))
+        cross = yr - c * qr
+        z = np.clip(cross / np.maximum(rr, 1e-300), low, high)
+        return _least(yy - 2 * c * yq + c * c * qq - 2 * z * cross + z * z * rr) - least
+
+    height = a * np.exp(-mu * v) + delta
+    step = 1e-4 * np.abs(height)
+    low = edge(rise, height, -step, allowed, p.delta[0])
+    return low, edge(rise, height, step, allowed, np.inf)
+
+
+def _least(squares: Array) -> Array:
+    """The least value of each row over the grid of exponents, refined by a parabola inside the grid."""
+    values = np.atleast_2d(squares)
+    i = np.argmin(values, axis=-1)
+    j = np.clip(i, 1, values.shape[-1] - 2)
+    left, middle, right = (np.take_along_axis(values, (j + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    smooth = (i == j) & np.isfinite(bend) & (bend > 0)
+    return np.where(smooth, middle - (left - right) ** 2 / (8 * np.where(smooth, bend, 1.0)), values.min(axis=-1))

@@ -1,0 +1,390 @@
+"""Several laws held against the same runs: how well each fits, interpolates and extrapolates. Never imports torch.
+
+One law under several counts of the parameters, as its exponent depends on what is counted. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+
+from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
+from drscale.laws.diagnostics import MISFIT, empty_corners
+from drscale.laws.fit import Columns
+from drscale.laws.intervals import Unit, check_unit
+from drscale.laws.levels import by_level
+from drscale.laws.result import fitted, name_of
+from drscale.stats.tables import done
+
+LawFunction = Callable[..., Any]
+COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "lack_p", "aicc", "note"]
+CLEAR, SLIGHT = 10.0, 2.0  # differences of AICc that decide, and that decide nothing (Burnham and Anderson, 2002)
+
+
+def compare(
+    table: pd.DataFrame,
+    candidates: Iterable[LawFunction] | Mapping[str, LawFunction],
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    above: trust.Above = None,
+    starts: Mapping[LawFunction, Mapping[str, float]] | None = None,
+    unit: Unit = "level",
+    leave_out: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
+    """Fit several laws to the same runs and tell how they do, a row a law.
+
+    ``x`` names the columns as for :func:`laws.fit`; a law takes those of its arguments, so ``{"N": ..., "D": ...}``
+    serves laws of one and of two. ``starts`` has start values for laws of your own, ``options`` go to every fit.
+
+    Columns: law, parameters, runs, levels, sigma (spread of one run about the curve, a share of y), r2, lack_p (how
+    likely the misfit of the level means is by the scatter of seeds alone), aicc of the level means, or with
+    ``unit="run"`` of the runs as if they were independent, with delta_aicc to the best and its Akaike weight;
+    leave_one_out, the root mean square of the relative error at each level when its runs are left out, over so many
+    ``folds``; rolling, the same beyond a cut when only the runs up to it are fitted, over all ``cuts``; with ``above``,
+    holdout, the same beyond that one cut. Folds and cuts are those that all laws can be fitted to, so that the errors
+    compare; a law that has none of its own is left out of that.
+    ``note`` says why a law, or part of this, could not be had. Leaving out takes a fit a level: ``leave_out=False`` is
+    quick.
+    """
+    done(table)  # says so where it is no table
+    check_unit(unit)
+    offered = candidates if isinstance(candidates, Mapping) else dict(enumerate(candidates))
+    for law in offered.values():
+        laws.check_law(law)
+    named = dict(candidates) if isinstance(candidates, Mapping) else {name_of(law): law for law in offered.values()}
+    if not named:
+        raise ValueError("candidates=[]: at least one law")
+    shared = _shared(named.values(), x)
+    cut = None if above is None else trust.parted(table, _arguments(named.values(), x), y, above)
+    rows: list[dict[str, Any]] = []
+    tried: dict[str, list[pd.DataFrame | None]] = {"leave_one_out": [], "rolling": [], "holdout": []}
+    for name, law in named.items():
+        given = options | ({"start": starts[law]} if starts is not None and law in starts else {})
+        parts: dict[str, pd.DataFrame] = {}
+        try:
+            columns = _columns_for(law, x, list(named.values()))
+            told = _told(laws.fit(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
+        except ValueError as e:
+            told = {"note": f"not fitted: {e}"}
+        else:
+            if leave_out:
+                parts["leave_one_out"] = leave_one_out(table, law, columns, y, levels=shared, **given)
+            parts["rolling"] = rolling(table, law, columns, y, levels=shared, **given)
+            if cut is not None:
+                parts["holdout"] = _missed(*cut, law, columns, y, shared, given).assign(fold=0)
+        rows.append({"law": name, **told})
+        for kind, frames in tried.items():
+            frames.append(parts.get(kind))
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("parameters", "runs", "levels"), "Int64"))
+    frame["delta_aicc"] = frame["aicc"] - frame["aicc"].min()
+    weight = np.exp(-0.5 * frame["delta_aicc"])
+    frame["weight"] = weight / weight.sum()
+    for kind, count, said in (
+        ("leave_one_out", "folds", "predicted from the rest"),
+        ("rolling", "cuts", "extrapolated"),
+        ("holdout", "", "held out"),
+    ):
+        if kind == "leave_one_out" and not leave_out:
+            continue
+        errors, counts, notes = _errors(tried[kind], said)
+        if kind != "holdout" or above is not None:
+            frame[kind] = errors
+            frame["note"] = ["; ".join(n for n in pair if n) for pair in zip(frame["note"], notes, strict=True)]
+        if count:
+            frame[count] = counts
+    return frame[[c for c in frame if c != "note"] + ["note"]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of several laws a table speaks for: the better ``law``, whether that is ``decided``, and why, in words.
+
+    ``compared`` is what :func:`compare` said. An undecided choice names the law with the lower AICc all the same.
+    """
+
+    law: LawFunction
+    decided: bool
+    reasons: tuple[str, ...]
+    compared: pd.DataFrame
+
+    def __str__(self) -> str:
+        name = name_of(self.law)
+        if len(self.compared) == 1:
+            return " ".join([f"{name}: the only law that suits the columns.", *map(_sentence, self.reasons)])
+        said = f"{name}, decided" if self.decided else f"undecided, {name} has the lower AICc"
+        return " ".join([f"{said}.", *map(_sentence, self.reasons)])
+
+    def _repr_html_(self) -> str:
+        shown = self.compared.drop(columns=[c for c in self.compared if self.compared[c].isna().all()])
+        return f"<p>{html.escape(str(self))}</p>{shown.to_html(index=False, float_format='{:.4g}'.format)}"
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[0].upper()}{reason[1:]}."
+
+
+def choose(
+    table: pd.DataFrame,
+    y: str = "in_domain_entropy",
+    *,
+    candidates: Iterable[LawFunction] | None = None,
+    x: Columns | None = None,
+    **options: Any,
+) -> Choice:
+    """Fit the laws that the columns suit, hold them against each other, and take the better one.
+
+    By default the candidates are :func:`laws.candidates`. A difference of AICc on level means of at least ten decides,
+    of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond rolling cuts must
+    agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws of two part.
+    ``options`` go to :func:`compare`, which leaves no level out here.
+    """
+    offered = list(laws.candidates(table) if candidates is None else candidates)
+    found = compare(table, offered, x, y, leave_out=False, **options)
+    able = found.dropna(subset=["aicc"])
+    if able.empty:  # too few levels for AICc, or for any law
+        able = found.dropna(subset=["r2"]).sort_values("r2", ascending=False)
+        if able.empty:
+            raise ValueError(f"no law can be fitted to {y}: {found['note'].iloc[0]}")
+    order = able.sort_values("aicc", kind="stable") if able["aicc"].notna().all() else able
+    best = offered[int(order.index[0])]
+    reasons, against = [], []
+    misfits = order[order["lack_p"] < MISFIT]
+    if len(misfits):
+        names = ", ".join(f"{law} (p={p:.1g})" for law, p in misfits[["law", "lack_p"]].to_numpy())
+        reasons.append(f"lack of fit rejects {names}")
+    if len(order) > 1:
+        first, second = order.iloc[0], order.iloc[1]
+        gap = float(second["aicc"] - first["aicc"])
+        reasons.append(f"AICc on level means differs by {gap:.1f}")
+        against += [] if gap >= SLIGHT else ["less than two decides nothing"]
+        ahead = order["rolling"]
+        if ahead.notna().all():
+            agree = int(ahead.argmin()) == 0
+            errors = ", ".join(f"{100 * e:.1f}% for {n}" for n, e in order[["law", "rolling"]].to_numpy())
+            reasons.append(f"extrapolation {'agrees' if agree else 'disagrees'}: {errors}")
+            against += [] if agree or (gap >= CLEAR and not len(misfits)) else ["the two do not agree"]
+        elif gap < CLEAR or len(misfits) == len(order):
+            against.append("no cut leaves enough levels to compare how the laws extrapolate")
+        if laws.joint_law in offered and laws.additive_law in offered:
+            columns = _columns_for(best, x, offered)
+            points = dict(zip(columns, laws.values(table, *columns.values()), strict=True))
+            empty = empty_corners(points, list(columns.values()))
+            if any(corner.startswith("small ") and " and small " in corner for corner in empty):
+                against.append(
+                    "no run is near the corner where both are small, so how the two act together is hardly seen"
+                )
+    return Choice(best, not against, (*reasons, *against), found)
+
+
+def leave_one_out(
+    table: pd.DataFrame,
+    law: LawFunction,
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    levels: Iterable[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Leave the runs of one level out, fit the others, and predict the level; a row a level.
+
+    A level is a point of the columns ``levels``, by default the law's own. ``error`` is (predicted - measured) /
+    measured, missing where ``note`` says why the rest could not be fitted; ``fold`` numbers what was left out together.
+    """
+    columns = laws.columns_of(law, x)
+    names, rows = _levels(table, columns, y, levels), laws.done(table)
+    place = rows.groupby(names).ngroup().to_numpy()
+    found = []
+    for i in range(place.max() + 1):
+        within, rest = rows[place != i], rows[place == i]
+        found.append(_missed(within, rest, law, columns, y, names, options).assign(fold=i))
+    return pd.concat(found, ignore_index=True)
+
+
+def rolling(
+    table: pd.DataFrame,
+    law: LawFunction,
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    levels: Iterable[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Fit everything up to a cut and predict what lies above, for every cut through every column; a row a level above.
+
+    Columns: along (the column that is cut), cut (its largest fitted value), the level, runs, measured, predicted,
+    error, note and fold as for :func:`leave_one_out`; a cut below which the law cannot be fitted has one row.
+    """
+    columns = laws.columns_of(law, x)
+    names, rows = _levels(table, columns, y, levels), laws.done(table)
+    found = []
+    for along in names:
+        values = rows[along].to_numpy(dtype=float)
+        for cut in np.unique(values)[:-1]:
+            rest = rows[values > cut]
+            part = _missed(rows[values <= cut], rest, law, columns, y, names, options).assign(fold=f"{along}<={cut:g}")
+            if part["note"].any():  # one row is enough to say so
+                part = part.head(1).assign(runs=len(rest), measured=np.nan, **dict.fromkeys(names, np.nan))
+            part.insert(0, "along", along)
+            part.insert(1, "cut", cut)
+            found.append(part)
+    return pd.concat(found, ignore_index=True)
+
+
+def _levels(table: pd.DataFrame, columns: Mapping[str, str], y: str, levels: Iterable[str] | None) -> list[str]:
+    names = list(columns.values()) if levels is None else list(levels)
+    laws.values(table, *names, *columns.values(), y)  # refuses what cannot be fitted
+    return names
+
+
+def _missed(
+    within: pd.DataFrame,
+    rest: pd.DataFrame,
+    law: LawFunction,
+    columns: Mapping[str, str],
+    y: str,
+    names: list[str],
+    options: Mapping[str, Any],
+) -> pd.DataFrame:
+    """What a law fitted to some runs says of the mean of others, level by level."""
+    by = list(dict.fromkeys([*names, *columns.values()]))
+    frame = rest.groupby(by)[y].agg(["size", "mean"]).reset_index()
+    frame = frame.rename(columns={"size": "runs", "mean": "measured"}).assign(predicted=np.nan, error=np.nan, note="")
+    try:
+        result = laws.fit(within, law, columns, y, warn=False, **options)
+    except ValueError as e:
+        return frame.assign(note=str(e))
+    at = {a: frame[c].to_numpy(dtype=float) for a, c in columns.items()}
+    predicted = np.asarray(result.eval(**at), dtype=float)
+    return frame.assign(predicted=predicted, error=predicted / frame["measured"] - 1)
+
+
+def _told(result: lmfit.model.ModelResult, unit: Unit) -> dict[str, Any]:
+    """What the fit to all runs says of itself."""
+    f, good, lack = fitted(result), laws.goodness(result), laws.lack_of_fit(result)
+    judged = by_level(result).result if unit == "level" else result
+    r = np.asarray(judged.residual, dtype=float)
+    n, k = len(r), f.parameters + 1  # sigma is estimated, too
+    aicc = np.nan
+    if n > k + 1 and not f.robust:
+        aicc = n * float(np.log(max(r @ r / n, 1e-300))) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    row: dict[str, Any] = {"parameters": f.parameters, "runs": len(f.y), "levels": int(good["levels"])}
+    row |= {"lack_p": np.nan if lack is None else lack[1]}
+    return row | {"sigma": good["relative_error"], "r2": good["R2"], "aicc": aicc}
+
+
+def _errors(parts: Sequence[pd.DataFrame | None], said: str) -> tuple[list[float], list[int], list[str]]:
+    """For each law the root mean square error over the folds that all laws have, how many, and why there are none."""
+    possible = [None if p is None else _folds(p.dropna(subset=["error"])) for p in parts]
+    known = [mine for mine in possible if mine]
+    common = set.intersection(*known) if known else set()
+    values, counts, notes = [], [], []
+    for part, mine in zip(parts, possible, strict=True):
+        if part is None or not mine:
+            values.append(np.nan)
+            counts.append(0)
+            notes.append("" if part is None else f"never {said}: {part['note'].iloc[0]}")
+            continue
+        kept = part[part["fold"].isin(common)]
+        values.append(float(np.sqrt((kept["error"] ** 2).mean())) if len(kept) else np.nan)
+        counts.append(len(common))
+        notes.append("" if common else f"never {said} where the other laws can be, too")
+    return values, counts, notes
+
+
+def _folds(part: pd.DataFrame) -> set[Any]:
+    return set(part["fold"])
+
+
+def _arguments(candidates: Iterable[LawFunction], x: Columns | None) -> dict[str, str]:
+    """Every column that a law takes, by the argument it is."""
+    if isinstance(x, Mapping):
+        return dict(x)
+    found: dict[str, str] = {}
+    for law in candidates:
+        try:
+            columns = _columns_for(law, x, list(candidates))
+        except ValueError:  # said in the law's own row
+            continue
+        found |= {a: c for a, c in columns.items() if c not in found.values()}
+    return found
+
+
+def _shared(candidates: Iterable[LawFunction], x: Columns | None) -> list[str]:
+    """The columns whose points are the levels for all laws."""
+    if isinstance(x, str):
+        return [x]
+    if x is not None:
+        return list(x.values() if isinstance(x, Mapping) else x)
+    names = [c for law in candidates if law in laws.LAWS for c in laws.LAWS[law].columns.values() if c]
+    return list(dict.fromkeys(names))
+
+
+def _columns_for(law: LawFunction, x: Columns | None, candidates: Sequence[LawFunction]) -> dict[str, str]:
+    """The columns a law takes of those given."""
+    entry = laws.LAWS.get(law)
+    wanted = list(inspect.signature(law).parameters) if entry is None else list(entry.columns)
+    if isinstance(x, Mapping):
+        return laws.columns_of(law, {a: c for a, c in x.items() if a in wanted})
+    if isinstance(x, tuple) and len(x) == 2 and set(wanted) <= {"N", "D"}:
+        return laws.columns_of(law, {a: c for a, c in zip(("N", "D"), x, strict=True) if a in wanted})
+    if x is None and wanted == ["x"]:  # what the other laws of one argument take
+        others = {_only(other) for other in candidates} - {""}
+        if len(others) == 1:
+            return {"x": others.pop()}
+    return laws.columns_of(law, x)
+
+
+def _only(law: LawFunction) -> str:
+    """The default column of a law of one argument."""
+    columns = list(laws.LAWS[law].columns.values()) if law in laws.LAWS else []
+    return columns[0] if len(columns) == 1 else ""
+
+
+def suited(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
+    """The law that fits a table best, of those its columns suit; :func:`choose` also says how clearly."""
+    return choose(table, y).law
+
+
+COUNTS = {
+    "params_layers": "transformer layers",
+    "params_drscale": "layers, pooler and projection",
+    "params_fang": "all but the word table",
+    "params_trainable": "all that is trained",
+}
+PAPER = "params_drscale"  # the count of the code behind the scaling paper
+
+
+def by_count(
+    table: pd.DataFrame,
+    y: str = "in_domain_entropy",
+    law: Callable[..., Any] = laws.size_law,
+    counts: Mapping[str, str] = COUNTS,
+    **options: Any,
+) -> pd.DataFrame:
+    """Fit a law of size under each count of the parameters; a row a count, by its words.
+
+    Columns: ``least`` and ``most`` N, those of :func:`drscale.laws.intervals.summary`, and those of
+    :func:`drscale.laws.intervals.holdout` for the largest size. ``counts`` names columns in words; ``options`` go to
+    :func:`drscale.laws.fit.fit`.
+    """
+    rows = laws.done(table)
+    fits = {words: laws.fit(table, law, c, y, warn=False, **options) for c, words in counts.items()}
+    held = [trust.holdout(table, law, c, y, warn=False, **options).drop(columns=c) for c in counts]
+    found = trust.summary(fits).rename(columns={"name": "counted"})
+    found[["least", "most"]] = [(rows[c].min(), rows[c].max()) for c in counts]
+    return pd.concat([found, pd.concat(held, ignore_index=True)], axis=1).set_index("counted")
+
+
+def stacked(table: pd.DataFrame, counts: Mapping[str, str] = COUNTS) -> pd.DataFrame:
+    """The table once for each count, one below the other: the number in ``N``, the words in ``counted``."""
+    return pd.concat([table.assign(N=table[c], counted=words) for c, words in counts.items()], ignore_index=True)

@@ -1,0 +1,271 @@
+"""How long each run was trained, and whether longer would have paid. Never imports torch.
+
+Why a fit deserves caution, in plain sentences, and how well it fits. Never imports torch.
+
+The sentences that a fitted law is diagnosed with; they need other laws and the level means. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import lmfit
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from drscale.laws import _power as power
+from drscale.laws import _solver as profile
+from drscale.laws import fit as laws
+from drscale.laws import levels
+from drscale.laws._families import Array
+from drscale.laws._power import Power
+from drscale.laws.result import Fitted, fitted, name_of, solved
+from drscale.recipe import Recipe
+from drscale.stats.tables import TooFewLevels
+
+MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
+FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
+CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is the rule and no news
+
+
+def goodness(result: lmfit.model.ModelResult) -> pd.Series:
+    """R² of y and of log y, the spread of one run about the curve as a share of y, and what the fit rests on."""
+    f = fitted(result)
+    best = np.asarray(result.best_fit, dtype=float)
+
+    def r2(measured: Array, predicted: Array) -> float:
+        total = float(np.sum((measured - measured.mean()) ** 2))
+        return 1 - float(np.sum((measured - predicted) ** 2)) / total if total > 0 else np.nan
+
+    relative = float(np.sqrt(np.sum((f.y / best - 1) ** 2) / (f.free)))
+    return pd.Series(
+        {
+            "R2": r2(f.y, best),
+            "R2_log": r2(np.log(f.y), np.log(best)),
+            "relative_error": relative,
+            "runs": len(f.y),
+            "levels": int(f.levels.max()) + 1,
+        },
+        name=f.y_name,
+    )
+
+
+def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
+    """Say why intervals from bootstrap draws of a fit, by runs or by levels, are too narrow."""
+    f, said = fitted(result), []
+    lack, many = lack_of_fit(result) if unit == "run" else None, int(f.levels.max()) + 1
+    if many < FEW:
+        said.append(f"the intervals are too narrow: a bootstrap of {many} levels covers less than it says")
+    if lack is not None and lack[1] < MISFIT:
+        said.append(
+            f"the intervals are too narrow: runs of one level share an error (lack of fit, p={lack[1]:.1g}); "
+            "resample levels, unit='level'"
+        )
+    for name in f.fixed:
+        said.append(f"{name} is held at {f.limits[name][0]:g}: its interval is a point, the others take it as known")
+    for name, at in at_bounds(result, f):
+        if name not in f.fixed:
+            share = float(np.mean(np.isclose(sample[name], at, rtol=1e-9, atol=1e-300)))
+            where = "every draw" if share == 1 else f"{share:.0%} of the draws"
+            said.append(f"{name} is at its bound {at:g}, and so it is in {where}: the intervals are too narrow")
+    return said
+
+
+def at_bounds(result: lmfit.model.ModelResult, f: Fitted) -> list[tuple[str, float]]:
+    """The parameters at a bound, with it; a coefficient at 0 is a law that does not fall, which is said elsewhere."""
+    found = []
+    for name, p in result.params.items():
+        at = next((b for b in (p.min, p.max) if np.isfinite(b) and p.value == b), None)
+        if at is not None and not (at == 0 and p.min == 0 and _is_coefficient(f, name)):
+            found.append((name, float(at)))
+    return found
+
+
+def _is_coefficient(f: Fitted, name: str) -> bool:
+    return f.entry is not None and name in (c for c, _ in f.entry.coefficients)
+
+
+def without(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+    """The columns that the fitted law does not depend on."""
+    pairs = f.entry.coefficients if f.entry is not None else []
+    return [column for column, (c, _) in zip(f.columns.values(), pairs, strict=False) if result.params[c].value == 0]
+
+
+def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+    """What the places of the runs leave open: too few levels, too short a range, empty corners of the box."""
+    said = []
+    single = len(f.columns) == 1
+    for argument, column in f.columns.items():
+        levels = np.unique(f.points[argument])
+        enough = f.parameters + 3 if single else 4
+        if len(levels) < enough:
+            many = f"{f.parameters} parameters" if single else "its half of the law"
+            said.append(
+                f"only {len(levels)} levels of {column} for {many}: take at least {enough}; "
+                "intervals take the errors of so few as equal and independent"
+            )
+        if f.entry is not None and levels[-1] < 10 * levels[0]:
+            said.append(
+                f"{column} spans a factor of {levels[-1] / levels[0]:.1f}: "
+                "within less than a decade a power law looks like any other curve"
+            )
+    corners = empty_corners(f.points, list(f.columns.values())) if len(f.columns) == 2 else []
+    if corners and f.entry is not None:
+        said.append(
+            f"no run is near the corner of {' or of '.join(corners)}: the law is a guess there although each is in "
+            "range, and how the two act together is hardly seen"
+        )
+    return said
+
+
+def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[str]:
+    """The corners of a box of two x with no run in the outer third of both ranges, in words."""
+    first, second = columns
+    places = [(v - v.min()) / max(float(np.ptp(v)), 1e-300) for v in map(np.log, points.values())]
+    found, words = [], ("small", "large")
+    for a, b in itertools.product((0, 1), repeat=2):
+        if not ((np.abs(places[0] - a) <= 1 / 3) & (np.abs(places[1] - b) <= 1 / 3)).any():
+            found.append(f"{words[a]} {first} and {words[b]} {second}")
+    return found
+
+
+def lack_of_fit(result: lmfit.model.ModelResult) -> tuple[float, float] | None:
+    """F and p of the misfit of the level means against the scatter of runs at one level; None without replicates."""
+    f, r = fitted(result), np.asarray(result.residual, dtype=float)
+    place = f.levels
+    count = np.bincount(place)
+    means = np.bincount(place, r) / count
+    pure, misfit = len(r) - len(count), len(count) - f.parameters
+    scatter = float(np.sum((r - means[place]) ** 2))
+    if pure < 2 or misfit < 1 or scatter <= 1e-20 * len(r):
+        return None
+    ratio = float(np.sum(count * means**2)) / misfit / (scatter / pure)
+    return ratio, float(stats.f.sf(ratio, misfit, pure))
+
+
+def diagnose(result: lmfit.model.ModelResult) -> list[str]:
+    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
+    f, said = fitted(result), []
+    gone = without(result, f)
+    if gone == list(f.columns.values()):
+        return [f"{f.y_name} does not fall with {' or '.join(gone)}: there is no power law to read off"]
+    said += [f"{f.y_name} does not fall with {column} beside the rest: its part of the law is nil" for column in gone]
+    for name, at in at_bounds(result, f):
+        said.append(
+            f"{name} is at its bound {at:g}: the runs only say that it lies on that side, "
+            "and the standard errors of the others take it as known"
+        )
+    said += coverage(result, f)
+    lack = lack_of_fit(result)
+    if lack is not None and lack[1] < MISFIT:
+        said.append(
+            f"lack of fit: the level means miss the curve by more than the seeds explain (F={lack[0]:.1f}, "
+            f"p={lack[1]:.1g}), so only intervals by level count that error; {_rivals(f)}"
+        )
+    return said + _identified(result, f)
+
+
+def _rivals(f: Fitted) -> str:
+    """Whether the other laws of the same columns fit where this one does not, in words."""
+    frame, told = pd.DataFrame({**f.points, "y": f.y}), []
+    for law in laws.rivals(f.law):
+        columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
+        try:
+            result = laws.fit(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
+        except TooFewLevels:
+            told.append(f"its rival {name_of(law)} needs more levels to be tried")
+            continue
+        lack = lack_of_fit(result)
+        fits = lack is not None and lack[1] >= MISFIT
+        told.append(f"its rival {name_of(law)} {f'fits (p={lack[1]:.2g})' if lack and fits else 'does not fit either'}")
+    return "; ".join(told) or "a law of another form may fit"
+
+
+def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
+    if result.covar is None:
+        return ["standard errors cannot be estimated: some combination of parameters leaves the curve unchanged"]
+    if f.entry is None or f.problem is None:
+        return []
+    said, means = [], levels.by_level(result)
+    judged, names = means.result, list(result.params)
+    own = fitted(judged)
+    allowed = own.unit * means.times(0.95) ** 2
+    pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0 and judged.params[c].value > 0]
+    places = [names.index(e) for _, e in pairs]
+    if isinstance(own.problem, Power):
+        found = [power.mu_interval(own.problem, allowed)] if pairs else []
+    else:
+        found = profile.profile(*solved(own), allowed, places)
+    factors: Sequence[float] = list(means.widened(np.eye(len(names))[places], 0.95)) if pairs else []
+    ends = {}
+    for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
+        middle, (least, most) = judged.params[e].value, f.limits[e]
+        ends[e] = tuple(np.clip(middle * (np.array([low, high]) / middle) ** factor, least, most))
+    for _, exponent in pairs:
+        low, high = ends[exponent]
+        if high > 5 * low:
+            said.append(f"{exponent} is hardly determined: its 95% interval reaches from {low:.2g} to {high:.2g}")
+    for (coefficient, _), (_, exponent) in itertools.product(pairs, pairs):
+        correlation = (result.params[coefficient].correl or {}).get(exponent, 0.0)
+        if abs(correlation) >= CORRELATED:
+            said.append(
+                f"{coefficient} and {exponent} are correlated by {correlation:.3f}: compare curves with other studies, "
+                "not these two numbers one by one"
+            )
+    return said
+
+
+def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value: str = "validation") -> pd.DataFrame:
+    """Hold runs of one recipe at several lengths against each other: when did training longer stop paying?
+
+    ``table`` is ``RunStore.table()``, ``curves`` is ``RunStore.curves()``. Every run that is done gets ``best``, its
+    lowest look at ``value``; ``gained``, by which share that lies below the next shorter run's (missing for the
+    shortest); ``chosen``, true for the one run of each recipe at which lengthening stops, because the next longer one
+    gains less than ``gain`` or there is none; and ``settled``, true for the chosen run if a longer one was tried: else
+    it is not known what longer training would have gained.
+    """
+    if not 0 <= gain < 1:
+        raise ValueError(f"gain={gain!r}: a share of the entropy, at least 0 and below 1")
+    for name, frame, needed in (("table", table, ("key", "steps")), ("curves", curves, ("key", value))):
+        for column in needed:
+            if column not in frame:
+                raise ValueError(f"{name}: no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+    rows = laws.done(table).copy()
+    rows["best"] = rows["key"].map(curves.groupby("key")[value].min())
+    if rows["best"].isna().any():
+        missing = rows.loc[rows["best"].isna(), "key"].iloc[0]
+        raise ValueError(f"curves: run {missing!r} was never looked at for {value!r}")
+    same = rows["key"].map(lambda key: str(Recipe.parse(key).but(steps=Recipe().steps)))
+    rows = rows.assign(_same=same).sort_values(["_same", "steps"])
+    groups = rows.groupby("_same", sort=False)
+    rows["gained"] = 1 - rows["best"] / groups["best"].shift()
+    pays = rows["gained"] >= gain  # the shortest run of a recipe has no shorter one to gain on
+    walked = (pays | rows["gained"].isna()).groupby(rows["_same"]).cummin()
+    last = walked & ~walked.groupby(rows["_same"]).shift(-1, fill_value=False)
+    at_the_end = rows["steps"] == groups["steps"].transform("max")
+    rows["chosen"] = last
+    rows["settled"] = last & ~at_the_end
+    return rows.drop(columns="_same").reset_index(drop=True)
+
+
+def settled(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value: str = "validation") -> pd.DataFrame:
+    """The chosen run of each recipe (:func:`durations`): each trained for as long as it paid.
+
+    The column ``steps`` is left out, as it is no longer set but found, by one rule for all; ``steps_done`` says it.
+    """
+    rows = durations(table, curves, gain, value)
+    return rows[rows["chosen"]].drop(columns=["steps", "gained", "chosen"]).reset_index(drop=True)
+
+
+def selected_in_warmup(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose measured weights are from before the end of their warm-up, when the rate had not reached its peak.
+
+    Such a run was never trained by its recipe's rate and is no measurement of the amount or the size it stands for.
+    """
+    rows = laws.done(table)
+    for column in ("best_step", "warmup"):
+        if column not in rows:
+            raise ValueError(f"table: no column {column!r}; it has {', '.join(map(str, rows.columns))}")
+    return rows[rows["best_step"] < rows["warmup"]]

@@ -1,0 +1,220 @@
+"""What a way of training is worth, told in parameters or in pairs of standard training. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import brentq, minimize_scalar
+
+from drscale.laws import _power as power
+from drscale.laws import fit as laws
+from drscale.laws import fit as optimum
+from drscale.laws import intervals as trust
+from drscale.laws._families import Array
+from drscale.laws._power import Power
+from drscale.laws.result import Fitted, Law, fitted, name_of
+from drscale.stats.tables import TooFewLevels, check_level, done, values
+
+BY = ("strategy", "share")  # the columns that tell one way of training from another
+REACH = 100.0  # equivalents are looked for this far beyond the fitted range; an interval that goes further is open
+STEP = 0.4  # e-folds between the points at which the law's interval is evaluated; smooth in between
+
+
+def equivalent(
+    table: pd.DataFrame,
+    fit: lmfit.model.ModelResult,
+    along: str | None = None,
+    *,
+    by: Sequence[str] = BY,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Find the standard run that measures what each way of training does; a row a training, cell and argument.
+
+    ``fit`` is a law of the standard runs (``laws.fit``): a size law gives equivalent sizes, a data law equivalent
+    pairs, a law of both gives both, each at the row's own value of the other. ``along`` keeps one argument of the law,
+    as "N". Runs of ``table`` that agree in ``by`` and in the law's columns are seeds of one cell, and their mean is
+    read off the law: ``equivalent`` is the x at which the law has that value, ``times`` its ratio to the cell's own x.
+    The interval holds every x at which a standard run, or the mean of as many as the cell has, could have measured
+    that value (``trust.predict``), so it knows the scatter of runs and of the law, and not other queries. An end beyond
+    100 times the fitted range is 0 or infinite. ``extrapolated`` marks equivalents outside the fitted range.
+    """
+    check_level(level)
+    f = fitted(fit)
+    if along is not None and along not in f.columns:
+        raise ValueError(f"along={along!r}: allowed are {', '.join(f.columns)}, or None for all of them")
+    cells = _cells(table, f.columns, f.y_name, by)
+    found: list[dict[str, Any]] = []
+    for argument in f.columns if along is None else [along]:
+        column = f.columns[argument]
+        others = {a: c for a, c in f.columns.items() if a != argument}
+        for _, some in cells.groupby([*others.values(), "runs"]):
+            held = {a: float(some[c].iloc[0]) for a, c in others.items()}
+            x, low, high = _look(fit, f, argument, held, int(some["runs"].iloc[0]), level)
+            for _, row in some.iterrows():
+                own, y = float(row[column]), float(row[f.y_name])
+                at = _where(fit, held, argument, y, x)
+                # The law falls, so the lowest x that could measure y is where its lower end first comes down to y.
+                ends = _first(x, low - y, 0.0), _last(x, high - y, np.inf)
+                told = {"along": argument, "y": f.y_name, "own": own, "equivalent": at, "low": ends[0], "high": ends[1]}
+                told |= {"times": at / own, "times_low": ends[0] / own, "times_high": ends[1] / own}
+                fits = f.points[argument].min() <= at <= f.points[argument].max()
+                found.append(dict(row) | told | {"extrapolated": not fits})
+    rows = pd.DataFrame(found).rename(columns={f.y_name: "value"})
+    return rows.sort_values([*by, "along", *f.columns.values()]).reset_index(drop=True)
+
+
+def worth(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    x: laws.Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    along: str | None = None,
+    base: str = "strategy == 'standard'",
+    by: Sequence[str] = BY,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Find the one factor that a way of training is worth over all its cells; a row a training and argument of the law.
+
+    Every training's runs and those of ``base`` (a query of the table) are fitted together by one law in which its x
+    is multiplied by ``times``: 2 along "N" says that it does what a standard model twice as large does, 2 along "D"
+    what twice as many pairs do. ``x`` names columns as for ``laws.fit``; what ``times`` counts is what they count.
+    Fitted are the means of seeds, cell by cell, so that what the runs of a cell share is not counted twice; the
+    interval is where the refitted sum of squares rises too far (F test). ``cells`` counts a training's own. ``better``
+    is true or false where the interval lies on one side of 1, and missing elsewhere.
+    """
+    check_level(level)
+    if not isinstance(entry := laws.LAWS.get(law), Law) or not all(entry.columns.values()):
+        raise ValueError(f"law={name_of(law)}: allowed are size_law, data_law, joint_law, additive_law")
+    columns = laws.columns_of(law, x)
+    if along is not None and along not in columns:
+        raise ValueError(f"along={along!r}: allowed are {', '.join(columns)}, or None for all of them")
+    cells = _cells(table, columns, y, by)
+    if (plain := done(table).query(base)).empty:
+        raise ValueError(f"base={base!r}: no run of the table is one")
+    of_base = _cells(plain, columns, y, by)
+    marked = cells.merge(of_base[list(by)].drop_duplicates(), on=list(by), how="left", indicator=True)
+    rest, found = marked[marked["_merge"] == "left_only"].drop(columns="_merge"), []
+    if rest.empty:
+        raise ValueError(f"base={base!r}: every run of the table is one, so there is nothing to compare")
+    for key, own in rest.groupby(list(by), sort=False):
+        for argument in columns if along is None else [along]:
+            both = pd.concat([of_base, own], ignore_index=True)
+            k, low, high = _factor(both, len(of_base), law, columns, argument, y, level)
+            side = bool(low > 1) if low > 1 or high < 1 else None
+            told = {"along": argument, "y": y, "cells": len(own), "times": k, "low": low, "high": high, "better": side}
+            found.append(dict(zip(by, key, strict=True)) | told)
+    return pd.DataFrame(found).astype({"better": object})
+
+
+def _factor(
+    both: pd.DataFrame,
+    first: int,
+    law: Callable[..., Any],
+    columns: Mapping[str, str],
+    argument: str,
+    y: str,
+    level: float,
+) -> tuple[float, float, float]:
+    """The factor on one argument of the rows from ``first`` on that lets one law fit them all, with its interval."""
+    later, i, entry = np.arange(len(both)) >= first, list(columns).index(argument), laws.LAWS[law]
+    *xs, ys = values(both, *columns.values(), y)
+    limits = [entry.bounds.get(n, (0.0, np.inf)) for n in entry.units]
+    free = len(ys) - len(limits) - 1
+    if free < 1:
+        raise TooFewLevels(f"{len(ys)} cells of {y!r} for {len(limits) + 1} parameters: at least one more is needed")
+
+    def squares(log_k: float) -> float:
+        scaled = [x * np.where(later & (j == i), np.exp(log_k), 1.0) for j, x in enumerate(xs)]
+        problem, found, _ = optimum.problem_of(entry, scaled, ys, "relative", False, limits)
+        return power.minimum(problem)[0] if isinstance(problem, Power) or found is None else float(found.squares[0])
+
+    grid = [float(t) for t in np.linspace(-np.log(REACH), np.log(REACH), 11)]
+    seen = [squares(t) for t in grid]
+    k = int(np.argmin(seen))
+    ends = grid[max(k - 1, 0)], grid[min(k + 1, len(grid) - 1)]
+    best = minimize_scalar(squares, bounds=ends, method="bounded", options={"xatol": 1e-4})
+    least, at = (float(best.fun), float(best.x)) if best.fun <= seen[k] else (seen[k], grid[k])
+    allowed = least * (1 + float(stats.t.ppf(0.5 + level / 2, free)) ** 2 / free)
+    seen_at = sorted([*zip(grid, seen, strict=True), (at, least)])
+
+    def edge(side: int, beyond: float) -> float:
+        inside = at
+        for t, s in seen_at[::side]:
+            if side * (t - at) > 0:
+                if s > allowed:
+                    return float(np.exp(brentq(lambda v: squares(v) - allowed, inside, t, xtol=1e-3)))
+                inside = t
+        return beyond
+
+    return float(np.exp(at)), edge(-1, 0.0), edge(1, np.inf)
+
+
+def _cells(table: pd.DataFrame, columns: Mapping[str, str], y: str, by: Sequence[str]) -> pd.DataFrame:
+    """The mean of the runs of each training at each point of the law, with ``runs`` counting them."""
+    rows, points = done(table), list(columns.values())
+    values(table, *points, y)
+    for name in by:
+        if name not in rows:
+            raise ValueError(f"by={tuple(by)!r}: no column {name!r}; it has {', '.join(map(str, rows.columns))}")
+    other = "params_layers" if points == ["train_pairs"] else "train_pairs"
+    if len(points) == 1 and other in rows and len(set(rows[other])) > 1:
+        raise ValueError(
+            f"the table has {len(set(rows[other]))} different {other!r}, and the law is of {points[0]!r} alone: "
+            "keep one, or use a law of both"
+        )
+    grouped = rows.groupby([*by, *points], sort=True, dropna=False)[y]
+    return grouped.agg(["mean", "size"]).rename(columns={"mean": y, "size": "runs"}).reset_index()
+
+
+def _look(
+    fit: lmfit.model.ModelResult, f: Fitted, argument: str, held: dict[str, float], runs: int, level: float
+) -> tuple[Array, Array, Array]:
+    """Where the mean of so many standard runs would fall along one argument: x, low, high."""
+    ends = float(np.log(f.points[argument].min() / REACH)), float(np.log(f.points[argument].max() * REACH))
+    knots = np.linspace(*ends, int((ends[1] - ends[0]) / STEP) + 2)
+    at = {argument: np.exp(knots)} | {a: np.full(len(knots), v) for a, v in held.items()}
+    p = trust.predict(fit, at, level, runs=runs, warn=False)
+    fine = np.linspace(*ends, 20 * len(knots))
+    low, high = (PchipInterpolator(knots, p[end].to_numpy())(fine) for end in ("low", "high"))
+    return np.exp(fine), low, high
+
+
+def _where(fit: lmfit.model.ModelResult, held: dict[str, float], argument: str, y: float, x: Array) -> float:
+    """The x at which a falling law has the value y; 0 or infinity if that lies outside what was looked at."""
+
+    def above(log_x: float) -> float:
+        return float(np.squeeze(fit.eval(**{argument: np.array([np.exp(log_x)])}, **held))) - y
+
+    if above(np.log(x[0])) <= 0:
+        return 0.0
+    if above(np.log(x[-1])) >= 0:
+        return float("inf")
+    return float(np.exp(brentq(above, np.log(x[0]), np.log(x[-1]), xtol=1e-10)))
+
+
+def _first(x: Array, gap: Array, beyond: float) -> float:
+    """Where ``gap`` first comes down to zero along x, ``beyond`` if it starts there."""
+    below = gap <= 0
+    if below[0]:
+        return beyond
+    return _crossing(x, gap, int(np.argmax(below))) if below.any() else float("inf")
+
+
+def _last(x: Array, gap: Array, beyond: float) -> float:
+    """Where ``gap`` was last at least zero along x, ``beyond`` if it is at the end."""
+    above = gap >= 0
+    if above[-1]:
+        return beyond
+    return _crossing(x, gap, len(x) - int(np.argmax(above[::-1]))) if above.any() else 0.0
+
+
+def _crossing(x: Array, gap: Array, i: int) -> float:
+    share = gap[i - 1] / (gap[i - 1] - gap[i])
+    return float(np.exp(np.log(x[i - 1]) + share * np.log(x[i] / x[i - 1])))

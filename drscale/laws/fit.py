@@ -1,0 +1,421 @@
+"""The global optimum of a registered law on one table, before lmfit reports it. Never imports torch.
+
+The laws, their registry, and how one is fitted to a table of runs. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+
+from drscale.laws import _power as power
+from drscale.laws import _solver as separable
+from drscale.laws._families import ADDITIVE, BROKEN, EDGE, EXPONENT, JOINT, POWER, WIDTH, Array, Family
+from drscale.laws._power import Power
+from drscale.laws._solver import Found, Separable
+from drscale.laws.diagnostics import goodness, lack_of_fit
+from drscale.laws.result import SPACES, Fitted, Law, LawWarning, Space, fitted, name_of, outside, residuals, weigh
+from drscale.stats.tables import TooFewLevels, done, numbers, values, warn_if_mixed
+
+__all__ = [
+    "LAWS",
+    "SPACES",
+    "Fitted",
+    "LawWarning",
+    "additive_law",
+    "broken_law",
+    "candidates",
+    "data_law",
+    "default_x",
+    "diagnose",
+    "done",
+    "fit",
+    "fitted",
+    "goodness",
+    "joint_law",
+    "lack_of_fit",
+    "numbers",
+    "parameter_names",
+    "rivals",
+    "size_law",
+]
+
+Columns = str | tuple[str, ...] | Mapping[str, str]
+
+
+def size_law(N: Any, M: Any, mu: Any, delta: Any) -> Any:
+    """Contrastive entropy of a model with N non-embedding parameters: (M / N)**mu + delta (Eq. 7)."""
+    return (M / N) ** mu + delta
+
+
+def data_law(D: Any, B: Any, eta: Any, delta: Any) -> Any:
+    """Contrastive entropy after training on D annotated pairs: (B / D)**eta + delta (Eq. 8)."""
+    return (B / D) ** eta + delta
+
+
+def joint_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) -> Any:
+    """Contrastive entropy of N parameters trained on D pairs: ((M / N)**(mu / eta) + B / D)**eta + delta (Eq. 12)."""
+    return ((M / N) ** (mu / eta) + B / D) ** eta + delta
+
+
+def additive_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) -> Any:
+    """The sum of a size law and a data law, after Chinchilla: (M / N)**mu + (B / D)**eta + delta."""
+    return (M / N) ** mu + (B / D) ** eta + delta
+
+
+def broken_law(x: Any, M: Any, mu: Any, K: Any, nu: Any, width: Any, delta: Any) -> Any:
+    """A power law whose exponent turns from mu to nu about x = K, over ``width`` e-folds to either side:
+
+    (M / x)**mu * (1 + (x / K)**(1 / width))**((mu - nu) * width) + delta, with M and K in the unit of x. That is the
+    smoothly broken law of Caballero et al. (2023) with one break, c0 = mu, c1 = nu - mu, d1 = K and f1 = width.
+    """
+    # Far beyond the break the bracket would overflow, its logarithm does not.
+    bend = np.logaddexp(0.0, np.log(np.asarray(x, dtype=float) / K) / width)
+    return (M / x) ** mu * np.exp((mu - nu) * width * bend) + delta
+
+
+_SIZE, _DATA = ("params_layers", "parameters"), ("train_pairs", "pairs")
+_FLOOR = (0.0, np.inf)
+
+
+def _law_of_both(family: Family) -> Law:
+    units = {"M": _SIZE[1], "mu": "", "B": _DATA[1], "eta": "", "delta": "y"}
+    return Law({"N": _SIZE[0], "D": _DATA[0]}, units, {"mu": EXPONENT, "eta": EXPONENT, "delta": _FLOOR}, family)
+
+
+# The registry: every law whose optimum fit() finds by itself. K is bounded by the range of x.
+LAWS: dict[Callable[..., Any], Law] = {
+    size_law: Law({"N": _SIZE[0]}, {"M": _SIZE[1], "mu": "", "delta": "y"}, {"mu": EXPONENT, "delta": _FLOOR}, POWER),
+    data_law: Law({"D": _DATA[0]}, {"B": _DATA[1], "eta": "", "delta": "y"}, {"eta": EXPONENT, "delta": _FLOOR}, POWER),
+    joint_law: _law_of_both(JOINT),
+    additive_law: _law_of_both(ADDITIVE),
+    broken_law: Law(
+        {"x": ""},
+        {"M": "x", "mu": "", "K": "x", "nu": "", "width": "", "delta": "y"},
+        {"mu": EXPONENT, "K": (0.0, np.inf), "nu": EXPONENT, "width": WIDTH, "delta": _FLOOR},
+        BROKEN,
+    ),
+}
+
+
+class _LawModel(lmfit.Model):
+    """An lmfit model whose residual may be a difference of logarithms, and is NaN where a coefficient is negative.
+
+    The minimiser takes a step to NaN back. A bound at 0 would do the same, but push starts away that are close to it.
+    """
+
+    def __init__(self, law: Callable[..., Any], arguments: Iterable[str], entry: Law | None, log: bool) -> None:
+        self.log, self.coefficients = log, [] if entry is None else [c for c, _ in entry.coefficients]
+        policy = "raise" if entry is None else "propagate"
+        super().__init__(law, independent_vars=list(arguments), nan_policy=policy)
+
+    def _residual(self, params: Any, data: Any, weights: Any, **kwargs: Any) -> Any:
+        if any(params[c].value < 0 for c in self.coefficients):
+            return np.full(len(data), np.nan)
+        if self.log:
+            return np.log(data) - np.log(self.eval(params, **kwargs))
+        return super()._residual(params, data, weights, **kwargs)
+
+
+def fit(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    space: Space = "relative",
+    robust: bool = False,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    start: Mapping[str, float] | None = None,
+    warn: bool = True,
+) -> lmfit.model.ModelResult:
+    """Fit a law to the runs of a table that are done, one row a run.
+
+    ``x`` is a column, for a law of two arguments a pair of columns, or says which column is which argument, as in
+    ``{"N": "parameters", "D": "pairs"}``; a coefficient has the unit of its column. ``space`` is where residuals are
+    squared: shares of y ("relative"), y itself ("linear"), or log y. Shares are of the measured y, so runs that came
+    out low weigh more and the curve lies low by about twice the squared noise: nothing at 1%, 2% at 10%, where "log"
+    is the better choice. ``robust`` uses a soft L1 loss, so that single outlying runs pull less. ``bounds`` replaces
+    the defaults of the registry: exponents in [0.01, 10], delta >= 0, a break within the range of x; equal ones hold a
+    parameter still. The best of many starts is kept; a law of your own (a plain function, its x first) needs ``start``
+    values instead. :func:`diagnose` speaks up as LawWarning if ``warn``.
+    """
+    if space not in SPACES:
+        raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")
+    columns = columns_of(law, x)
+    names = list(inspect.signature(law).parameters)[len(columns) :]
+    entry = LAWS.get(law)
+    if (start is None) == (entry is None):
+        raise ValueError(f"start={start!r}: {_start_rule(law, names)}")
+    *xs, ys = values(table, *columns.values(), y)
+    points = dict(zip(columns, xs, strict=True))
+    limits = _limits(law, names, bounds, xs[0])
+    unknown = [n for n in names if limits[n][0] < limits[n][1]]
+    _check_levels(columns, points, entry, unknown)
+    if warn:
+        warn_if_mixed(done(table), *columns.values(), stacklevel=outside() + 1)
+    problem, found, scale, held = None, None, None, set[str]()
+    at = {name: float(v) for name, v in _checked("start", start, names).items()}
+    if entry is not None:
+        problem, found, scale = problem_of(entry, xs, ys, space, robust, [limits[n] for n in names])
+        at, held = best(problem, found, entry, limits)
+    elif robust:
+        scale = 1.0
+    model = _LawModel(law, columns, entry, space == "log")
+    parameters = model.make_params()
+    for name in names:
+        if name not in at:
+            raise ValueError(f"start={start!r}: {name} is missing")
+        low, high = limits[name]
+        value = float(np.clip(at[name], low, high))
+        if low == high or (name in model.coefficients and value < 1e-6):  # lmfit wants room between bounds
+            low, high = -np.inf, np.inf
+        parameters[name].set(value=value, min=low, max=high, vary=name in unknown and name not in held)
+    result = _polish(model, parameters, points, ys, space, scale)
+    free = len(ys) - len(unknown)
+    sigma, unit = spread(np.asarray(result.residual, dtype=float), free, scale)
+    rows = done(table)
+    keys = tuple(map(str, rows["key"])) if "key" in rows else None
+    result.fitted = Fitted(
+        law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem, found
+    )
+    for sentence in diagnose(result) if warn else []:
+        warnings.warn(f"{name_of(law)} of {y}: {sentence}", LawWarning, stacklevel=outside())
+    return result
+
+
+def _polish(
+    model: lmfit.Model,
+    parameters: lmfit.Parameters,
+    points: Mapping[str, Array],
+    y: Array,
+    space: Space,
+    scale: float | None,
+) -> lmfit.model.ModelResult:
+    """Let lmfit find the optimum from where it stands, for its report and its standard errors."""
+    options: dict[str, Any] = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
+    if model.func in LAWS:  # coefficients may be tiny or huge: steps relative to them
+        options |= {"jac": "3-point", "diff_step": 1e-6}
+    if scale is not None:
+        options |= {"loss": "soft_l1", "f_scale": scale}
+    with np.errstate(all="ignore"):  # runs without scatter: lmfit's correlations are 0 / 0
+        result = model.fit(
+            y,
+            parameters,
+            weights=1 / y if space == "relative" else None,
+            method="least_squares",
+            fit_kws=options,
+            **points,
+        )
+    if scale is None:
+        result.kws = {}  # so that lmfit's own conf_interval, which minimises otherwise, accepts the result
+    return result
+
+
+def check_law(law: object) -> None:
+    """ValueError unless a law is a function, and not its name, say."""
+    if not callable(law):
+        known = ", ".join(f"laws.{name_of(f)}" for f in LAWS)
+        raise ValueError(f"law={law!r}: a function is needed, one of {known} or your own")
+
+
+def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
+    """Which column of a table each argument of a law is, by the law's own names of its arguments."""
+    check_law(law)
+    entry, arguments = LAWS.get(law), list(inspect.signature(law).parameters)
+    own = list(entry.columns) if entry is not None else None
+    if x is None:
+        if entry is None or not all(entry.columns.values()):
+            raise ValueError(f"x=None: say which column is the first argument of {name_of(law)}")
+        return dict(entry.columns)
+    if isinstance(x, Mapping):
+        columns = {str(k): v for k, v in x.items()}
+        wanted = own if own is not None else arguments[: len(columns)]
+        if sorted(columns) != sorted(wanted):
+            raise ValueError(f"x={x!r}: {name_of(law)} needs a column for each of {', '.join(wanted)}")
+        return {a: columns[a] for a in wanted}
+    given = (x,) if isinstance(x, str) else tuple(x)
+    wanted = own if own is not None else arguments[: len(given)]
+    if len(given) != len(wanted) or not given:
+        raise ValueError(f"x={x!r}: {name_of(law)} needs {len(wanted)} columns, for {', '.join(wanted)}")
+    return dict(zip(wanted, given, strict=True))
+
+
+def candidates(table: pd.DataFrame) -> list[Callable[..., Any]]:
+    """The laws that a table has levels for: those of both counts, or that of whichever count takes more values."""
+    rows = done(table)
+    levels = {law: rows[default_x(law)].nunique() for law in (size_law, data_law) if default_x(law) in rows}
+    if not levels:
+        wanted = f"{default_x(size_law)} or {default_x(data_law)}"
+        raise ValueError(f"the table has no column {wanted}; it has {', '.join(map(str, rows.columns))}")
+    both = len(levels) == 2 and min(levels.values()) > 2
+    return [joint_law, additive_law] if both else [max(levels, key=levels.__getitem__)]
+
+
+def diagnose(result: lmfit.model.ModelResult) -> list[str]:
+    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
+    # It fits rival laws and level means, and so stands above this module: opened when first asked.
+    sentences: list[str] = importlib.import_module("drscale.laws.diagnostics").diagnose(result)
+    return sentences
+
+
+def rivals(law: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The other registered laws that could stand in a law's place."""
+    both = [joint_law, additive_law]
+    return (
+        [other for other in both if other is not law] if law in both else [broken_law] if law is not broken_law else []
+    )
+
+
+def default_x(law: Callable[..., Any]) -> str:
+    """The column of a run table that a law's first argument is."""
+    return next(iter(columns_of(law, None).values()))
+
+
+def parameter_names(law: Callable[..., Any]) -> list[str]:
+    """The parameters of a law, as its arguments after x name them."""
+    return list(LAWS[law].units) if law in LAWS else list(inspect.signature(law).parameters)[1:]
+
+
+def _start_rule(law: Callable[..., Any], names: list[str]) -> str:
+    if law in LAWS:
+        return f"{name_of(law)} finds its own start"
+    return f"{name_of(law)} needs a start value for each of {', '.join(names)}"
+
+
+def _limits(
+    law: Callable[..., Any], names: list[str], bounds: Mapping[str, tuple[float, float]] | None, x: Array
+) -> dict[str, tuple[float, float]]:
+    """The bounds of every parameter; ValueError for what the solver cannot hold."""
+    given, entry = _checked("bounds", bounds, names), LAWS.get(law)
+    for name, (low, high) in given.items():
+        if not low <= high:
+            raise ValueError(f"bounds={bounds!r}: {name} needs (lower, upper), the lower one first")
+    if entry is None:
+        return dict.fromkeys(names, (-np.inf, np.inf)) | given
+    limits = {n: entry.bounds.get(n, (0.0, np.inf)) for n in names}
+    if "K" in limits:
+        limits["K"] = (float(x.min()), float(x.max()))
+    for name, ends in given.items():
+        if name not in entry.bounds or (name != "delta" and not (ends[0] > 0 and np.isfinite(ends[1]))):
+            none = ", ".join(c for c, _ in entry.coefficients if c not in entry.bounds)
+            rest = ", ".join(n for n in entry.bounds if n != "delta")
+            raise ValueError(f"bounds={bounds!r}: {none} takes none, {rest} needs a lower one above 0 and an upper one")
+    return limits | given
+
+
+def _checked(what: str, given: Mapping[str, Any] | None, names: list[str]) -> dict[str, Any]:
+    for name in given or {}:
+        if name not in names:
+            raise ValueError(f"{what}: no parameter {name!r}, allowed are {', '.join(names)}")
+    return dict(given or {})
+
+
+def _check_levels(columns: dict[str, str], points: dict[str, Array], entry: Law | None, unknown: list[str]) -> None:
+    """Refuse a table with too few different values of x for the parameters."""
+    several = len(columns) > 1
+    if several and entry is not None:
+        for argument, column in columns.items():
+            levels = len(np.unique(points[argument]))
+            if levels < 3:
+                raise TooFewLevels(f"column {column!r} has {_many(levels)}: a law of two needs at least 3 of each")
+    levels = len(np.unique(np.column_stack(list(points.values())), axis=0))
+    if levels <= len(unknown):
+        listed = ", ".join(map(repr, columns.values()))
+        where = f"columns {listed} have" if several else f"column {listed} has"
+        what = _many(levels, "pair of values", "pairs of values") if several else _many(levels)
+        raise TooFewLevels(f"{where} {what}: {len(unknown)} parameters need at least {len(unknown) + 1}")
+
+
+def _many(levels: int, one: str = "value", more: str = "values") -> str:
+    return f"only one {one}" if levels == 1 else f"{levels} different {more}"
+
+
+def problem_of(
+    entry: Law, xs: list[Array], y: Array, space: Space, robust: bool, limits: list[tuple[float, float]]
+) -> tuple[Power | Separable, Found | None, float | None]:
+    """The weighted squares whose minimum is the fit's, that minimum, and the scale of the robust loss.
+
+    Logarithms and the robust loss become weights that depend on the fitted curve, hence the few rounds.
+    """
+    weights, scale, found = weigh(y, None, space), None, None
+    problem: Power | Separable
+    if entry.family is POWER:
+        problem = power.power(xs[0], y, weights, limits[1], limits[2])
+    else:
+        problem = _separable(entry, np.log(np.array(xs)), y, weights, limits)
+    for _ in range(30 if robust or space == "log" else 1):
+        if isinstance(problem, Power):
+            _, a, m, d = power.minimum(problem)
+            curve = a * np.exp(-m * problem.u) + d
+        else:
+            found = separable.minimum(problem) if found is None else separable.again(problem, found)
+            curve = separable.curve_at(problem, found, problem.x)[0]
+        if robust:
+            floor = 1e-6 * (float(y.mean()) if space == "linear" else 1.0)
+            scale = max(1.345 * 1.4826 * float(np.median(np.abs(residuals(y, curve, space)))), floor)
+        new = weigh(y, curve, space, scale)
+        settled = np.allclose(new, problem.weights, rtol=1e-7)
+        problem = replace(problem, weights=new)
+        if settled:
+            break
+    if isinstance(problem, Separable) and found is not None:
+        found = separable.again(problem, found)
+    return problem, found, scale
+
+
+def _separable(entry: Law, logs: Array, y: Array, weights: Array, limits: list[tuple[float, float]]) -> Separable:
+    """The problem as the batched solver takes it, its reference point the least of each x."""
+    family, origin = entry.family, logs.min(axis=1)
+    low, high = (
+        np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else origin[d]) for i in family.own])
+        for end in (0, 1)
+    )
+    if family.share:
+        low, high = np.append(low, -EDGE), np.append(high, EDGE)
+    return Separable(family, origin, logs - origin[:, None], y, weights, low, high, limits[-1])
+
+
+def best(
+    problem: Power | Separable, found: Found | None, entry: Law, limits: Mapping[str, tuple[float, float]]
+) -> tuple[dict[str, float], set[str]]:
+    """The optimum under the parameters' own names, and those that ended at a bound: lmfit holds them there."""
+    names, held = list(entry.units), set[str]()
+    if isinstance(problem, Separable) and found is not None:
+        got = dict(zip(names, map(float, separable.parameters(problem, found)[0]), strict=True))
+        for place, t, low, high in zip(problem.family.own, found.t[0], problem.low, problem.high, strict=False):
+            if t <= low or t >= high:
+                held.add(names[place])
+                got[names[place]] = limits[names[place]][int(t >= high)]
+        held |= {n for pair in entry.coefficients if got[pair[0]] == 0 for n in pair}
+        return got, held | ({names[-1]} if found.delta[0] in problem.delta else set())
+    if not isinstance(problem, Power):
+        raise TypeError(f"problem={type(problem).__name__}: without its optimum")
+    _, a, mu, delta = power.minimum(problem)
+    if a <= 0:
+        return dict(zip(names, (0.0, mu, delta), strict=True)), {names[0], names[1]}
+    held = {names[2]} if delta in problem.delta else set()
+    for bound in problem.mu:
+        if abs(mu / bound - 1) < 1e-6:
+            mu, held = bound, held | {names[1]}
+    return dict(zip(names, (float(power.coefficient(problem, a, mu)), mu, delta), strict=True)), held
+
+
+def spread(r: Array, free: int, scale: float | None) -> tuple[float, float]:
+    """Sigma of one run, and the rise of the weighted squares worth one squared standard error."""
+    if scale is None:
+        variance = float(r @ r) / free
+        return float(np.sqrt(variance)), variance
+    # An M-estimate: its variance is E[psi^2] / E[psi']^2, and the squares here carry the weights psi / r.
+    z = 1 + (r / scale) ** 2
+    psi2, slope, weight = float(np.sum(r**2 / z)) / free, float(np.mean(z**-1.5)), float(np.mean(z**-0.5))
+    sigma = 1.4826 * float(np.median(np.abs(r))) * np.sqrt(len(r) / free)
+    return float(sigma), psi2 * weight / slope**2

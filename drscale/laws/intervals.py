@@ -1,0 +1,589 @@
+"""How far a fitted law can be trusted: intervals, bands, prediction, extrapolation. Never imports torch.
+
+A fitted law again and again: what it would be with other runs and with other queries. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, get_args
+
+import lmfit
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from drscale.laws import _power as power
+from drscale.laws import _solver as profile
+from drscale.laws import _solver as separable
+from drscale.laws import diagnostics as doubts
+from drscale.laws import fit as laws
+from drscale.laws import levels
+from drscale.laws._families import Array
+from drscale.laws._power import Power
+from drscale.laws._solver import Found, Separable
+from drscale.laws.curve import Curve
+from drscale.laws.fit import Columns
+from drscale.laws.result import Fitted, LawWarning, fitted, name_of, outside, solved, weigh
+from drscale.stats import bootstrap as resample
+from drscale.stats.tables import TooFewLevels, check_level
+
+Unit = Literal["run", "level"]
+FEWEST = 10
+ROUNDS = 30
+
+
+def draws(result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "level", seed: int = 0) -> pd.DataFrame:
+    """Refit to runs drawn with replacement; a row a draw, a column a parameter.
+
+    ``unit="level"`` draws whole levels of x (for a law of two, its distinct points), right when runs at one x share an
+    error. Draws with too few levels to fit are drawn again. Where a draw does not fall with x its coefficient is 0 and
+    its exponent means nothing. With few runs such intervals are somewhat too narrow, of a parameter at its bound far
+    too narrow.
+    """
+    f = fitted(result)
+    p, found = solved(f)
+    counts = _counts(f, draws, unit, np.random.default_rng(seed))
+    return _frame(result, p, _refit(f, p, found, counts, None), unit)
+
+
+def query_draws(
+    result: lmfit.model.ModelResult,
+    queries: pd.DataFrame,
+    draws: int = 4000,
+    *,
+    runs: bool = False,
+    unit: Unit = "level",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Refit to what the runs would have measured with other queries; a row a draw, a column a parameter.
+
+    ``queries`` is ``RunStore.queries()``. Queries are drawn with replacement within their domain, the same for all
+    runs. That leaves out how much runs differ by their seeds; ``runs`` draws the runs anew as well, by ``unit``.
+    """
+    f = fitted(result)
+    p, found = solved(f)
+    if f.keys is None:
+        raise ValueError("queries: the table that was fitted has no column 'key' that says whose they are")
+    _check_draws(draws)
+    y = resample.resampled(pd.DataFrame({"key": f.keys}), [f.y_name], queries, draws=draws, seed=seed)[..., 0]
+    wrong = np.abs(y.mean(axis=0) - f.y) > 8 * y.std(axis=0) / np.sqrt(draws) + 1e-3 * f.y
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(
+            f"queries: they give {f.y_name}={y[:, i].mean():.4g} where the table has {f.y[i]:.4g}, run {f.keys[i]!r}"
+        )
+    counts = np.ones_like(y) if not runs else _counts(f, draws, unit, np.random.default_rng([seed, 1]))
+    return _frame(result, p, _refit(f, p, found, counts, y), unit if runs else "query")
+
+
+def curve(
+    result: lmfit.model.ModelResult,
+    draws: int | pd.DataFrame = 0,
+    *,
+    unit: Unit = "level",
+    seed: int = 0,
+    name: str = "",
+) -> Curve:
+    """The fitted law with its numbers and the box it was fitted in, as planners and figures take it.
+
+    ``draws`` says how many bootstrap draws go with it, or are draws already made, as by :func:`query_draws`. The
+    curve's ``doubts`` say where they are known to be too narrow.
+    """
+    f = fitted(result)
+    box = {argument: (float(v.min()), float(v.max())) for argument, v in f.points.items()}
+    sample = draws if isinstance(draws, pd.DataFrame) else _draws(result, draws, unit, seed) if draws else None
+    values = {n: float(v) for n, v in result.best_values.items()}
+    said = () if sample is None else tuple(doubts.of_draws(result, sample, sample.attrs.get("unit", unit)))
+    return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs", said)
+
+
+_draws = draws
+
+
+def _refit(f: Fitted, p: Separable, found: Found, counts: Array, y: Array | None) -> Found:
+    """Fit every draw; logarithms and the robust loss weigh by the curve, hence rounds until the weights settle."""
+    measured = p.y if y is None else y
+    weights = counts * (p.weights if y is None else weigh(y, None, f.space))
+    refitted = separable.refit(p, weights, y, found)
+    if f.space != "log" and f.scale is None:
+        return refitted
+    left = np.arange(len(counts))
+    for _ in range(ROUNDS):
+        mine = measured if y is None else y[left]
+        new = counts[left] * weigh(mine, separable.curve_at(p, refitted.take(left), p.x), f.space, f.scale)
+        moving = ~np.isclose(new, weights[left], rtol=1e-7, atol=0.0).all(axis=1)
+        weights[left] = new
+        left = left[moving]
+        if not len(left):
+            break
+        part = separable.again(p, refitted.take(left), weights[left], None if y is None else y[left])
+        refitted = refitted.put(left, part)
+    return refitted
+
+
+def _frame(result: lmfit.model.ModelResult, p: Separable, found: Found, unit: str) -> pd.DataFrame:
+    frame = pd.DataFrame(separable.parameters(p, found), columns=list(result.params))
+    frame.attrs["unit"] = unit
+    return frame
+
+
+def check_unit(unit: str) -> None:
+    """ValueError unless ``unit`` is what can be drawn, or counts once."""
+    if unit not in get_args(Unit):
+        raise ValueError(f"unit={unit!r}: allowed are 'run', 'level'")
+
+
+def _check_draws(draws: int) -> None:
+    if draws < FEWEST:
+        raise ValueError(f"draws={draws}: at least {FEWEST}")
+
+
+def _counts(f: Fitted, draws: int, unit: str, rng: np.random.Generator) -> Array:
+    """How often each run is drawn, a row a draw; only draws that the law can be fitted to."""
+    check_unit(unit)
+    _check_draws(draws)
+    place = f.levels
+    # Distinct points, and for a law of two distinct values of each: a column says which runs stand there.
+    needs = [(place, f.parameters + 1)]
+    if len(f.points) > 1:
+        needs += [(np.unique(v, return_inverse=True)[1], 3) for v in f.points.values()]
+    marks = []
+    for at, least in needs:
+        found = np.arange(at.max() + 1)
+        marks.append(((at[:, None] == found).astype(float), min(least, len(found))))
+    n = int(place.max()) + 1 if unit == "level" else len(place)
+    kept: list[Array] = []
+    while sum(map(len, kept)) < draws:
+        drawn = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n * draws).reshape(draws, n).astype(float)
+        counts = counts[:, place] if unit == "level" else counts
+        enough = [((counts @ mark) > 0).sum(axis=1) >= least for mark, least in marks]
+        kept.append(counts[np.logical_and.reduce(enough)])
+    return np.concatenate(kept)[:draws]
+
+
+__all__ = [
+    "basis",
+    "curve",
+    "draws",
+    "holdout",
+    "intervals",
+    "local_exponents",
+    "parameters",
+    "plateau",
+    "predict",
+    "query_draws",
+    "reach",
+    "stderr",
+    "summary",
+]
+Method = Literal["profile", "bootstrap", "stderr"]
+Above = float | Mapping[str, float] | None
+
+
+def intervals(
+    result: lmfit.model.ModelResult,
+    method: Method = "profile",
+    level: float = 0.95,
+    *,
+    draws: int = 1000,
+    unit: Unit = "level",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """An interval for each parameter: name, value, low, high, note.
+
+    "profile" is where the refitted sum of squares rises too far (F test), "stderr" the symmetric one, "bootstrap" the
+    middle of what :func:`draws` gives. ``unit="level"`` fits the means of the runs at each x, so that an error which
+    they share is counted, and takes the wider interval where levels scatter unequally or miss the curve together
+    (:mod:`drscale.laws.levels`); "run" takes all runs as independent. An interval that ends at a parameter's bound
+    says so in ``note``.
+    """
+    f, names = laws.fitted(result), list(result.params)
+    check_level(level)
+    check_unit(unit)
+    if method not in get_args(Method):
+        raise ValueError(f"method={method!r}: allowed are 'profile', 'bootstrap', 'stderr'")
+    if method == "bootstrap" and f.problem is None:
+        known = ", ".join(name_of(law) for law in laws.LAWS)
+        raise ValueError(f"method='bootstrap': only for {known}; use 'profile' or 'stderr'")
+    if method == "bootstrap":
+        sample = draws(result, draws, unit, seed).to_numpy()
+        low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        pairs = list(zip(low.tolist(), high.tolist(), strict=True))
+    else:
+        pairs = _ends(result, method, level) if unit == "run" else _wide_ends(result, method, level)
+    rows = [
+        (n, result.params[n].value, low, high, _bound_note(f, n, low, high))
+        for n, (low, high) in zip(names, pairs, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["name", "value", "low", "high", "note"])
+
+
+def _ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
+    """The interval of each parameter with what was fitted taken as independent."""
+    f, values = laws.fitted(result), list(result.params.values())
+    t = float(stats.t.ppf(0.5 + level / 2, f.free))
+    if method == "stderr":
+        return [(p.value - t * stderr(p), p.value + t * stderr(p)) for p in values]
+    if f.problem is None:
+        traced = result.conf_interval(sigmas=[level])
+        return [(traced[p.name][0][1], traced[p.name][-1][1]) for p in values]
+    if isinstance(f.problem, Power):
+        found = list(power.profile(f.problem, f.unit * t**2).values())
+    else:
+        found = profile.profile(*solved(f), f.unit * t**2)
+    # Without scatter the interval is a point, known to rounding only.
+    return [(min(low, p.value), max(high, p.value)) for (low, high), p in zip(found, values, strict=True)]
+
+
+def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
+    """The interval of each parameter by the level means, as wide as their errors ask for."""
+    f, means = laws.fitted(result), levels.by_level(result)
+    factors = means.widened(np.eye(len(f.limits)), level)
+    found = []
+    for (low, high), factor, (name, p) in zip(
+        _ends(means.result, method, level), factors, means.result.params.items(), strict=True
+    ):
+        middle, own = float(p.value), float(result.params[name].value)
+        if method == "profile" and levels.logarithmic(f, name) and middle > 0:
+            with np.errstate(over="ignore", divide="ignore"):
+                low, high = (float(middle * np.exp(factor * (np.log(end) - np.log(middle)))) for end in (low, high))
+        else:
+            low, high = (middle + factor * (end - middle) for end in (low, high))
+        if method == "profile":
+            least, most = f.limits[name]
+            low, high = min(max(low, least), own), max(min(high, most), own)
+        found.append((low, high))
+    return found
+
+
+def basis(result: lmfit.model.ModelResult) -> str:
+    """What intervals by level rest on, in a sentence: levels, runs, degrees of freedom, and what so few cannot show."""
+    return str(levels.by_level(result))
+
+
+def stderr(p: lmfit.Parameter) -> float:
+    """The standard error of a parameter; NaN for one held at its bound or not estimable."""
+    return float(p.stderr) if p.vary and p.stderr is not None else np.nan
+
+
+def _bound_note(f: Fitted, name: str, low: float, high: float) -> str:
+    if name in f.fixed:
+        return "held still"
+    least, most = f.limits[name]
+    ends = [f"{b:g}" for end, b in ((low, least), (high, most)) if np.isclose(end, b, rtol=1e-4, atol=0.0)]
+    return f"ends at the bound {' and '.join(ends)}" if ends else ""
+
+
+def predict(
+    result: lmfit.model.ModelResult,
+    x: npt.ArrayLike | Mapping[str, npt.ArrayLike] | pd.DataFrame,
+    level: float = 0.95,
+    *,
+    runs: npt.ArrayLike = 1,
+    warn: bool = True,
+    method: Literal["profile", "stderr"] = "profile",
+    unit: Unit = "level",
+) -> pd.DataFrame:
+    """The fitted curve at each x: fit, band_low and band_high for the curve, low and high for a measured value.
+
+    For a law of two arguments ``x`` is a mapping or a frame, by the law's names (N, D) or by the fitted columns. A
+    measured value is the mean of ``runs`` new runs, a number or one a point. ``extrapolated`` marks points outside the
+    fitted range, of a law of two of either, and ``outside`` says of which; there the intervals hold only as far as the
+    law itself does. ``method="stderr"`` takes the band from the standard errors: symmetric, and at once. ``unit`` is as
+    for :func:`intervals`; by level a measured value has the error that the runs of its level share, too.
+    """
+    f = laws.fitted(result)
+    at = _points(f, x)
+    check_level(level)
+    check_unit(unit)
+    many = np.broadcast_to(np.asarray(runs, dtype=float), next(iter(at.values())).shape)
+    if many.min() < 1:
+        raise ValueError(f"runs={runs!r}: at least 1")
+    height = np.asarray(result.eval(**at), dtype=float)
+    if unit == "run":
+        low, high = _band(result, at, level, method)
+        noise = float(stats.t.ppf(0.5 + level / 2, f.free)) * f.sigma / np.sqrt(many)
+    else:
+        means = levels.by_level(result)
+        middle = np.asarray(means.result.eval(**at), dtype=float)
+        factor = means.widened(levels.slopes_of(means.result, at), level)
+        low, high = (middle + factor * (end - middle) for end in _band(means.result, at, level, method))
+        low = np.maximum(low, f.limits["delta"][0]) if f.entry is not None else low
+        noise = means.times(level) * means.noise(at, many, level)
+    low, high = np.minimum(low, height), np.maximum(high, height)
+    noise = noise * (1.0 if f.space == "linear" else height)
+    beyond = {a: (v < f.points[a].min()) | (v > f.points[a].max()) for a, v in at.items()}
+    extrapolated = np.logical_or.reduce(list(beyond.values()))
+    if warn and extrapolated.any():
+        warnings.warn(_beyond(f, at, beyond, extrapolated), LawWarning, stacklevel=outside())
+    frame = pd.DataFrame(
+        {
+            **{f.columns[a]: v for a, v in at.items()},
+            "fit": height,
+            "band_low": low,
+            "band_high": high,
+            "low": np.maximum(height - np.hypot(height - low, noise), 0.0),
+            "high": height + np.hypot(high - height, noise),
+            "extrapolated": extrapolated,
+        }
+    )
+    if len(at) > 1:
+        frame["outside"] = [", ".join(f.columns[a] for a in at if beyond[a][i]) for i in range(len(frame))]
+    return frame
+
+
+def _band(result: lmfit.model.ModelResult, at: dict[str, Array], level: float, method: str) -> tuple[Array, Array]:
+    """The interval of the curve's height at each point, with what was fitted taken as independent."""
+    f = laws.fitted(result)
+    allowed = f.unit * float(stats.t.ppf(0.5 + level / 2, f.free)) ** 2
+    if method == "profile" and isinstance(f.problem, Power):
+        return power.curve_interval(f.problem, at[next(iter(at))], allowed)
+    if method == "profile" and f.problem is not None:
+        p, found = solved(f)
+        return profile.heights(p, found, np.log(np.array(list(at.values()))) - p.origin[:, None], allowed)
+    height = np.asarray(result.eval(**at), dtype=float)
+    half = np.asarray(result.eval_uncertainty(sigma=level, **at), dtype=float)
+    return height - half, height + half
+
+
+def _points(f: Fitted, x: Any) -> dict[str, Array]:
+    """The points asked for, by the law's names of its arguments, all of one length."""
+    names = list(f.columns)
+    if isinstance(x, Mapping | pd.DataFrame):
+        by = names if all(n in x for n in names) else list(f.columns.values())
+        missing = [n for n in by if n not in x]
+        if missing:
+            raise ValueError(f"x: no {missing[0]!r} in it; needed are {', '.join(names)} or {', '.join(by)}")
+        given = [np.atleast_1d(np.asarray(x[n], dtype=float)) for n in by]
+    elif len(names) > 1:
+        raise ValueError(f"x={x!r}: {name_of(f.law)} needs a mapping or a frame with {', '.join(names)}")
+    else:
+        given = [np.atleast_1d(np.asarray(x, dtype=float))]
+    for values in given:
+        if values.ndim != 1 or not len(values) or not (np.isfinite(values) & (values > 0)).all():
+            raise ValueError(f"x={x!r}: a list of finite numbers above zero is needed")
+    lengths = {len(v) for v in given} - {1}
+    if len(lengths) > 1:
+        raise ValueError(f"x: {', '.join(names)} have different lengths, {', '.join(str(len(v)) for v in given)}")
+    return dict(zip(names, (np.array(v) for v in np.broadcast_arrays(*given)), strict=True))
+
+
+def _beyond(f: Fitted, at: dict[str, Array], beyond: dict[str, Array], extrapolated: Array) -> str:
+    many = len(extrapolated)
+    some = f"{extrapolated.sum()} of {many} points"
+    if many == 1:
+        some = ", ".join(f"{f.columns[a]}={at[a][0]:g}" for a in at)
+    ranges = [f"{f.columns[a]}, {f.points[a].min():g} to {f.points[a].max():g}" for a in at if beyond[a].any()]
+    verb = "lies" if many == 1 and len(at) > 1 else "lie"
+    return f"{some} {verb} outside the fitted range of {' or of '.join(ranges)}: extrapolated"
+
+
+def holdout(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    above: Above = None,
+    level: float = 0.95,
+    unit: Unit = "level",
+    **options: Any,
+) -> pd.DataFrame:
+    """Fit to the runs at x <= ``above`` and compare the curve with what was measured beyond; a row a level of x.
+
+    ``above=None`` holds out the largest level of the first x. For a law of two arguments ``above`` says by name where
+    to cut, as in ``{"D": 8448}``; a run beyond any cut is held out. ``error`` is (predicted - measured) / measured,
+    ``inside`` says whether the mean of the measured runs lies in its prediction interval, by ``unit`` as
+    :func:`predict` has it. ``naive`` is the mean of the nearest level that was fitted, repeated, and ``naive_error``
+    its error: what needs no law. ``options`` go to :func:`laws.fit`, as ``start`` for a law of your own.
+    """
+    columns = laws.columns_of(law, x)
+    within, rest = parted(table, columns, y, above)
+    names = list(columns.values())
+    try:
+        result = laws.fit(within, law, columns, y, **options)
+    except TooFewLevels as e:
+        raise TooFewLevels(f"without what is held out, {e}") from e
+    found = rest.groupby(names)[y].agg(["size", "mean"]).reset_index()
+    p, measured = predict(result, found, level, runs=found["size"], warn=False, unit=unit), found["mean"]
+    naive = _nearest(within, found, names, y)
+    told = {"runs": found["size"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
+    told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}
+    return found[names].assign(**told, naive=naive, naive_error=naive / measured - 1)
+
+
+def _nearest(within: pd.DataFrame, points: pd.DataFrame, names: list[str], y: str) -> Array:
+    """The mean of the fitted level nearest to each point, by the logarithms of x in units of their range."""
+    known = within.groupby(names)[y].mean().reset_index()
+    both = np.log(pd.concat([known[names], points[names]]).to_numpy(dtype=float))
+    both = both / np.maximum(np.ptp(both, axis=0), 1e-12)
+    old, new = both[: len(known)], both[len(known) :]
+    return known[y].to_numpy(dtype=float)[((new[:, None] - old) ** 2).sum(-1).argmin(1)]
+
+
+def reach(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    x: str | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    shares: Iterable[float] = (1.0, 0.1),
+    level: float = 0.95,
+    **options: Any,
+) -> pd.DataFrame:
+    """Predict the largest x from all smaller ones, and from those up to a tenth of it; a row a cut.
+
+    Holding out the largest level alone tests little where the one before it is close. For a law of one argument;
+    ``shares`` of the largest x are where to cut, 1 for the largest level alone. Where too few levels are left, the cut
+    is the least that the law can be fitted below. Columns: cut (the largest x fitted), beyond (how many times farther
+    the largest is), and those of :func:`holdout`.
+    """
+    column = laws.default_x(law) if x is None else x
+    sizes = np.unique(laws.numbers(table, column, y)[0])
+    rows = []
+    for share in shares:
+        if not 0 < share <= 1:
+            raise ValueError(f"shares={share!r}: a share of the largest {column}, above 0 and at most 1")
+        cuts = (
+            sizes[:-1]
+            if (start := np.searchsorted(sizes[:-1], share * sizes[-1], side="right")) == 0
+            else sizes[start - 1 : -1]
+        )
+        for cut in cuts:
+            try:
+                last = holdout(table, law, column, y, above=float(cut), level=level, warn=False, **options).tail(1)
+            except TooFewLevels:
+                if cut == cuts[-1]:
+                    raise
+                continue
+            rows.append(last.assign(cut=cut, beyond=sizes[-1] / cut))
+            break
+    frame = pd.concat(rows, ignore_index=True).drop_duplicates("cut", ignore_index=True)
+    return frame[["cut", "beyond", *(c for c in frame if c not in ("cut", "beyond"))]]
+
+
+def local_exponents(table: pd.DataFrame, x: str, y: str, level: float = 0.95) -> pd.DataFrame:
+    """The exponent between each two neighbouring levels of x, -d log y / d log x of their means, a row a step.
+
+    A power law without a floor has one exponent everywhere, with a floor it falls as x grows; exponents that rise and
+    then fall belong to neither. Columns: from, to, exponent, low, high; the interval is that of the seeds' scatter,
+    pooled over levels and missing where no level has two runs.
+    """
+    check_level(level)
+    values, heights = laws.numbers(table, x, y)
+    logs = pd.Series(np.log(heights)).groupby(values)
+    means, counts = logs.mean(), logs.size()
+    if len(means) < 2:
+        raise ValueError(f"column {x!r} has {len(means)} different value: at least 2")
+    free = int((counts - 1).sum())
+    variance = float(((logs.size() - 1) * logs.var().fillna(0.0)).sum()) / free if free else np.nan
+    width = np.diff(np.log(means.index.to_numpy(dtype=float)))
+    slope = -np.diff(means.to_numpy()) / width
+    noise = np.sqrt(variance * (1 / counts.to_numpy()[1:] + 1 / counts.to_numpy()[:-1])) / width
+    half = float(stats.t.ppf(0.5 + level / 2, free)) * noise if free else np.full(len(slope), np.nan)
+    ends = means.index.to_numpy()
+    told = {"from": ends[:-1], "to": ends[1:], "exponent": slope, "low": slope - half, "high": slope + half}
+    return pd.DataFrame(told)
+
+
+def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs within all cuts and those beyond any; see :func:`holdout` for ``above``."""
+    *xs, _ = laws.values(table, *columns.values(), y)
+    rows, first = laws.done(table), next(iter(columns))
+    if isinstance(above, Mapping):
+        known = {**{a: a for a in columns}, **{c: a for a, c in columns.items()}}
+        for n in above:
+            if n not in known:
+                raise ValueError(f"above={above!r}: no {n!r} in the law, allowed are {', '.join(columns)}")
+        cuts = {known[n]: float(v) for n, v in above.items()}
+    elif above is None:
+        levels = np.unique(xs[0])
+        cuts = {first: float(levels[-2] if len(levels) > 1 else levels[0])}
+    elif len(columns) > 1:
+        raise ValueError(f"above={above!r}: say which x, as in {{'{first}': {above!r}}}")
+    else:
+        cuts = {first: float(above)}
+    out = np.zeros(len(rows), dtype=bool)
+    for (argument, column), values in zip(columns.items(), xs, strict=True):
+        if argument in cuts:
+            out |= values > cuts[argument]
+            if not (values > cuts[argument]).any():
+                raise ValueError(f"above={above!r}: no run has {column} beyond it, the largest is {values.max():g}")
+    return rows[~out], rows[out]
+
+
+def parameters(
+    result: lmfit.model.ModelResult, level: float = 0.95, method: Method = "profile", *, unit: Unit = "level"
+) -> pd.DataFrame:
+    """The parameters as a table for a paper: name, value, stderr, low, high, unit, note, and R² as the last row.
+
+    ``unit`` is as for :func:`intervals`, whose intervals these are; ``stderr`` takes runs as independent.
+    """
+    f, frame = laws.fitted(result), intervals(result, method, level, unit=unit)
+    frame.insert(2, "stderr", [stderr(p) for p in result.params.values()])
+    frame.insert(5, "unit", [_unit_of_parameter(f, n) for n in frame["name"]])
+    r2 = {"name": "R2", "value": laws.goodness(result)["R2"], "unit": "", "note": ""}
+    return pd.concat([frame, pd.DataFrame([r2])], ignore_index=True)
+
+
+def _unit_of_parameter(f: Fitted, name: str) -> str:
+    """The unit in words: that of its own column, so that a B of tokens is no number of pairs."""
+    unit = f.entry.units.get(name, "") if f.entry is not None else ""
+    if f.entry is None or not unit:
+        return ""
+    if unit == "y":
+        return "nats" if f.y_name.endswith(("entropy", "calibrated")) else ""
+    places = dict(zip([n for n in f.entry.units if n != "delta"], f.entry.family.unit, strict=True))
+    column = list(f.columns.values())[places[name] or 0]
+    return "parameters" if column.startswith("params_") else "pairs" if column == "train_pairs" else column
+
+
+def summary(
+    results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95, *, unit: Unit = "level"
+) -> pd.DataFrame:
+    """Several fitted laws, a row each, in the columns of the papers' tables, with profile intervals by ``unit``.
+
+    Columns: name, then for a size law or a data law coefficient, exponent and delta, for the others every parameter by
+    its name, each with ``_low`` and ``_high``, and r2.
+    """
+    rows = []
+    for name, result in results.items():
+        row: dict[str, Any] = {"name": name}
+        f = laws.fitted(result)
+        if f.problem is None:
+            raise ValueError(f"results[{name!r}]: not a fit of {', '.join(name_of(law) for law in laws.LAWS)}")
+        frame = intervals(result, level=level, unit=unit)
+        columns = ["coefficient", "exponent", "delta"] if isinstance(f.problem, Power) else list(frame["name"])
+        for column, (value, low, high) in zip(columns, frame[["value", "low", "high"]].to_numpy(), strict=True):
+            row |= {column: value, f"{column}_low": low, f"{column}_high": high}
+        rows.append(row | {"r2": laws.goodness(result)["R2"]})
+    frame = pd.DataFrame(rows)
+    return frame[[c for c in frame if c != "r2"] + ["r2"]] if len(frame) else frame
+
+
+def plateau(curves: pd.DataFrame, value: str = "validation", share: float = 0.25) -> pd.DataFrame:
+    """Whether runs had stopped improving: what the last ``share`` of the steps changed, a row a run.
+
+    ``curves`` is ``RunStore.curves()``. ``change`` is (last - before) / before, where ``before`` is the last look at or
+    before 1 - share of the steps; near zero is a plateau, above zero the run was getting worse. ``best_step`` is the
+    step of the lowest look.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share={share}: must lie between 0 and 1")
+    for needed in ("key", "step", value):
+        if needed not in curves:
+            raise ValueError(f"curves have no column {needed!r}; they have {', '.join(map(str, curves.columns))}")
+    rows = []
+    for key, looks in curves.dropna(subset=[value]).sort_values("step").groupby("key"):
+        steps, seen = looks["step"].to_numpy(dtype=float), looks[value].to_numpy(dtype=float)
+        early = np.flatnonzero(steps <= (1 - share) * steps[-1])
+        if not len(early):
+            raise ValueError(f"curves: {key!r} has no look in its first {1 - share:.0%} of steps")
+        before = float(seen[early[-1]])
+        best = int(np.argmin(seen))
+        rows.append((key, int(steps[-1]), before, float(seen[-1]), float(seen[-1]) / before - 1, int(steps[best])))
+    return pd.DataFrame(rows, columns=["key", "steps", "before", "last", "change", "best_step"])

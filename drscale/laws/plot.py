@@ -1,0 +1,293 @@
+"""Figures of the compute law and of isoFLOP curves. Never imports torch.
+
+Figures of laws, curves and domains as functions of a table. Never imports torch.
+
+The laws of several series side by side, as Figures 3 and 4 draw them. Never imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from drscale.laws import fit as laws
+from drscale.laws.compute import ComputeLaw, IsoFlop
+from drscale.laws.curve import count_text
+from drscale.plotting import parts as traces
+from drscale.plotting import style
+from drscale.plotting.parts import scatter
+
+
+def size_figure(table: pd.DataFrame, measure: str = "entropy", **options: Any) -> go.Figure:
+    """Entropy against model size with the fitted Eq. 7, as Figure 2 (a); options as :func:`law_figure`."""
+    return law_figure(table, laws.size_law, measure, **options)
+
+
+def data_figure(table: pd.DataFrame, measure: str = "entropy", **options: Any) -> go.Figure:
+    """Entropy against training pairs with the fitted Eq. 8, as Figure 2 (b); options as :func:`law_figure`."""
+    return law_figure(table, laws.data_law, measure, **options)
+
+
+def law_figure(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    measure: str = "entropy",
+    *,
+    y: str | None = None,
+    x: str | None = None,
+    scopes: Iterable[str] = ("in_domain", "ood"),
+    above: float | None = None,
+    y_title: str = "",
+    log_y: bool = False,
+    dark: bool = False,
+    level: float = 0.95,
+    fitted: bool = True,
+    warn: bool = True,
+    **options: Any,
+) -> go.Figure:
+    """Draw measured points, the fitted law and its confidence band, in-domain and out-of-domain together.
+
+    A marker is the mean of the runs at one x with its 95% interval over queries, a short stroke a single run. Runs at
+    x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. ``measure`` is
+    "entropy" or "calibrated"; of a table without such columns ``y`` names the one to draw, with ``y_title`` on its
+    axis (else its name). ``options`` go to :func:`drscale.laws.fit.fit`. Per scope, or for y, there are always six
+    traces: band, curve, dashed curve, runs, means, held-out means.
+    """
+    laws.done(table)  # refuses what is no table
+    name = laws.default_x(law) if x is None else x
+    drawn = _series(table, measure, scopes, dark) if y is None else [_plain(table, y, dark)]
+    done, fig = laws.done(table), go.Figure()
+    everything = np.concatenate([laws.numbers(table, name, s.column)[0] for s in drawn])
+    reach = (everything.min(), everything.max() * 1.6)
+    for series in drawn:
+        result = None
+        if fitted:
+            part = done if above is None else done[done[name] <= above]
+            result = laws.fit(part, law, name, series.column, warn=warn, **options)
+        fig.add_traces(traces.law_traces(result, series, reach, level, "" if result is None else equation(result)))
+        fig.add_traces(traces.point_traces(done, name, series, above, result))
+    if above is not None:
+        _legend_only(fig, "held out", dark)
+    bottom, top = traces.ends(done, [s.column for s in drawn])
+    if y is None and measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE:
+        top = max(top, style.CHANCE)
+        traces.chance(fig, log_y, dark)
+    fig.update_layout(
+        template=style.template(dark),
+        **traces.title(done),
+        xaxis=style.count_axis(everything, name),
+        yaxis=traces.value_axis(bottom, top, y_title or (y or style.MEASURES.get(measure, measure)), log_y),
+        hovermode="closest",
+    )
+    return fig
+
+
+def _series(table: pd.DataFrame, measure: str, scopes: Iterable[str], dark: bool) -> list[traces.Series]:
+    """A measure in the scopes that the table has it for."""
+    wanted = list(scopes)
+    drawn = [s for s in wanted if f"{s}_{measure}" in table]
+    if not drawn:
+        columns = ", ".join(f"{s}_{measure}" for s in wanted)
+        raise ValueError(f"measure={measure!r}: the table has no column {columns}; y names another column to draw")
+    found = []
+    for i, s in enumerate(drawn):
+        words = style.SCOPES.get(s, s.replace("_", " ").replace(":", ", "))
+        colour, marker = style.scope(s, i, dark)
+        found.append(traces.Series(f"{s}_{measure}", s, words, colour, marker))
+    return found
+
+
+def _plain(table: pd.DataFrame, y: str, dark: bool) -> traces.Series:
+    """One column as it stands."""
+    if y not in table:
+        raise ValueError(f"y={y!r}: the table has no such column; it has {', '.join(map(str, table.columns))}")
+    return traces.Series(y, y, y, style.colours(dark)["in_domain"], style.MARKERS["in_domain"])
+
+
+def equation(result: lmfit.model.ModelResult) -> str:
+    """The fitted law in one line of plain text, as (34.8K / N)^0.55 + 0.05; a law of one's own by its numbers."""
+    law, v = laws.fitted(result).law, {n: float(p.value) for n, p in result.params.items()}
+    if law not in laws.LAWS:
+        return ", ".join(f"{n} = {style.count_text(value)}" for n, value in v.items())
+    count, two = ({n: form(value) for n, value in v.items()} for form in (style.count_text, "{:.2f}".format))
+    floor = f"{v['delta']:.3g}"
+    if law is laws.joint_law:
+        return f"(({count['M']} / N)^({two['mu']}/{two['eta']}) + {count['B']} / D)^{two['eta']} + {floor}"
+    if law is laws.additive_law:
+        return f"({count['M']} / N)^{two['mu']} + ({count['B']} / D)^{two['eta']} + {floor}"
+    coefficient, exponent, *_ = v
+    power = f"({count[coefficient]} / {result.model.independent_vars[0]})^{two[exponent]}"
+    if law is laws.broken_law:
+        power += f", turning to ^{two['nu']} at {count['K']},"
+    return f"{power} + {floor}"
+
+
+def _legend_only(fig: go.Figure, text: str, dark: bool) -> None:
+    faint = style.colours(dark)["faint"]
+    marker = {"symbol": "circle-open", "size": 10, "color": faint, "line": {"width": 2, "color": faint}}
+    fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=text, hoverinfo="skip")
+
+
+def series_figure(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    y: str | Mapping[str, str] = "ood_entropy",
+    by: str = "strategy",
+    *,
+    x: str | None = None,
+    names: Mapping[Any, str] | None = None,
+    least: float = 0.9,
+    y_title: str = "",
+    log_y: bool = False,
+    dark: bool = False,
+    level: float = 0.95,
+    warn: bool = True,
+    **options: Any,
+) -> go.Figure:
+    """Fit and draw a law for each value of the column ``by``, with its band, means and runs as in ``law_figure``.
+
+    ``by="texts"`` is Figure 3 (annotations side by side), ``by="strategy"`` Figure 4. ``y`` is a column, or several
+    with words for the legend: ``{"in_domain_entropy": "effectiveness", "ood_entropy": "robustness"}``. ``names`` gives
+    words for the values of ``by``. A series that :func:`unfit` finds no law in is a thin line from mean to mean, and
+    the legend says why. ``options`` go to :func:`drscale.laws.fit.fit`.
+    """
+    name = laws.default_x(law) if x is None else x
+    columns = {y: ""} if isinstance(y, str) else dict(y)
+    if not columns:
+        raise ValueError("y={}: at least one column")
+    for c in (by, *columns):
+        if c not in table:
+            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    done, fig = laws.done(table), go.Figure()
+    everything = np.concatenate([laws.numbers(table, name, c)[0] for c in columns])
+    reach = (everything.min(), everything.max() * 1.6)
+    parts = [(value, column) for value in dict.fromkeys(done[by]) for column in columns]
+    for i, (value, column) in enumerate(parts):
+        part = done[done[by] == value]
+        result, why = _fitted(part, law, name, column, least, warn, options)
+        words = ", ".join(w for w in ((names or {}).get(value, str(value)), columns[column]) if w)
+        colour, symbol = style.series(i, dark)
+        label = f"{words} (no law: {why})" if why else words
+        drawn = traces.Series(column, f"{value} {column}", label, colour, symbol)
+        if result is None:
+            _plain_line(fig, part, name, drawn)
+        else:
+            fig.add_traces(traces.law_traces(result, drawn, reach, level, equation(result)))
+        fig.add_traces(traces.point_traces(part, name, drawn, result=result))
+        fig.data[-1].visible = False  # nothing is held out here
+    bottom, top = traces.ends(done, list(columns))
+    measure = _measure(columns)
+    if measure in ("entropy", "calibrated") and top > 0.85 * style.CHANCE:
+        top = max(top, style.CHANCE)
+        traces.chance(fig, log_y, dark)
+    title = y_title or style.MEASURES.get(measure, measure)
+    fig.update_layout(**traces.title(done))
+    fig.update_layout(
+        template=style.template(dark),
+        xaxis=style.count_axis(everything, name),
+        yaxis=traces.value_axis(bottom, top, title, log_y),
+        hovermode="closest",
+        height=480,
+        legend={"yref": "container", "y": 0, "yanchor": "bottom"},
+        margin={"t": 44},
+    )
+    return fig
+
+
+def unfit(result: lmfit.model.ModelResult, least: float = 0.9) -> str:
+    """Why a series follows no law worth drawing, in a few words; empty where it does.
+
+    It does not if y does not fall with x at all, or if the curve explains less than ``least`` of the runs' variance (R²
+    of :func:`drscale.laws.fit.goodness`; the least that the paper accepts in its tables is 0.908).
+    """
+    if next(iter(result.params.values())).value == 0:
+        return "it does not fall"
+    r2 = float(laws.goodness(result)["R2"])
+    return f"R² {r2:.2f}" if not r2 >= least else ""
+
+
+def _fitted(
+    part: pd.DataFrame, law: Callable[..., Any], x: str, y: str, least: float, warn: bool, options: Mapping[str, Any]
+) -> tuple[lmfit.model.ModelResult | None, str]:
+    levels = len(np.unique(laws.numbers(part, x, y)[0]))
+    needed = len(laws.parameter_names(law)) + 1
+    if levels < needed:
+        return None, f"{levels} of {needed} levels"
+    result = laws.fit(part, law, x, y, warn=warn, **options)
+    why = unfit(result, least)
+    return (None, why) if why else (result, "")
+
+
+def _plain_line(fig: go.Figure, part: pd.DataFrame, x: str, series: traces.Series) -> None:
+    means = part.groupby(x)[series.column].mean()
+    fig.add_scatter(
+        x=means.index,
+        y=means,
+        mode="lines",
+        line={"color": series.colour, "width": 1},
+        name=f"{series.name} line",
+        legendgroup=series.name,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _measure(columns: Iterable[str]) -> str:
+    """What the columns measure, if it is one thing: "entropy" for in_domain_entropy and ood_entropy."""
+    found = {c.removeprefix("in_domain_").removeprefix("ood_") for c in columns}
+    return found.pop() if len(found) == 1 else ", ".join(columns)
+
+
+def compute_figure(law: ComputeLaw, *, dark: bool = False) -> go.Figure:
+    """Draw every size and length by its compute, a line a size, and the law of the lower envelope through it.
+
+    A full marker stands on the envelope: nothing as cheap is better. The law is drawn over the measured range only.
+    """
+    fig, rows = go.Figure(), law.cells
+    size = next(c for c in map(str, rows) if c.startswith("params_"))
+    sizes, ink = sorted(set(rows[size])), style.colours(dark)["ink"]
+    for i, n in enumerate(sizes):
+        part, colour = rows[rows[size] == n].sort_values("flops"), style.ramp(i / max(len(sizes) - 1, 1), dark)
+        full = ["circle" if on else "circle-open" for on in part["on_envelope"]]
+        marker, text = {"symbol": full, "size": 10, "color": colour}, [f"{s:,} steps" for s in part["steps"]]
+        more = {"line": {"color": colour, "width": 1.2}, "marker": marker, "text": text, "showlegend": True}
+        fig.add_trace(scatter(part["flops"], part[law.y], count_text(n), "lines+markers", **more))
+    x = np.geomspace(rows["flops"].min(), rows["flops"].max(), 80)
+    values = law.fit.eval(**{next(iter(law.fit.fitted.columns)): x})
+    line = {"color": ink, "width": 2}
+    fig.add_trace(scatter(x, values, "law of the envelope", "lines", line=line, showlegend=True))
+    return _laid(fig, x, law.y, "flops", dark)
+
+
+def isoflop_figure(found: IsoFlop, *, dark: bool = False) -> go.Figure:
+    """Draw loss against size, a line a level of compute; a bar below marks each optimum that is determined."""
+    fig, levels = go.Figure(), sorted(set(found.points["flops"]))
+    least = found.points[found.y].min()
+    for i, flops in enumerate(levels):
+        part = found.points[found.points["flops"] == flops]
+        colour, name = style.ramp(i / max(len(levels) - 1, 1), dark), f"{flops:.2g} FLOPs"
+        marker, line = {"color": colour, "size": 9, "symbol": style.SERIES_MARKERS[i % 7]}, {"color": colour}
+        more = {"marker": marker, "line": line, "showlegend": True}
+        fig.add_trace(scatter(part[found.size], part[found.y], name, "lines+markers", **more))
+        best = found.optima[(found.optima["flops"] == flops) & found.optima["determined"]]
+        for _, row in best.iterrows():
+            ends = {"array": [row["high"] - row["optimal"]], "arrayminus": [row["optimal"] - row["low"]]}
+            bar = {"marker": marker | {"symbol": "line-ns-open", "size": 14}, "error_x": ends}
+            fig.add_trace(scatter([row["optimal"]], [0.97 * least], f"{name}, optimum", "markers", **bar))
+    return _laid(fig, found.points[found.size], found.y, found.size, dark)
+
+
+def _laid(fig: go.Figure, x: object, y: str, column: str, dark: bool) -> go.Figure:
+    measure = y.rpartition("_")[2]
+    x_axis = style.count_axis(np.asarray(x, dtype=float), column)
+    if column == "flops":
+        x_axis |= {"ticktext": [f"{t:.0e}".replace("e+", "e") for t in x_axis["tickvals"]]}  # type: ignore[attr-defined]
+    y_axis = {"title": style.MEASURES.get(measure, y)}
+    fig.update_layout(template=style.template(dark), xaxis=x_axis, yaxis=y_axis, height=460)
+    fig.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"})
+    return fig

@@ -1,0 +1,381 @@
+"""Score rows: what each model scored on each query of each dataset, from records, TREC files or MTEB files. No torch.
+
+Every function gives a row for each model and query with the columns ``model``, ``dataset``, ``query`` and the metrics
+under the names of the records (``ndcg10``, ``mrr10``, ``recall100`` ...); :func:`with_factor` adds a factor. Frames of
+several sources are put together with ``pandas.concat``, and :func:`drscale.mixed.fit.fit` takes them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from drscale.recipe import Recipe
+from drscale.runs import RunStore
+
+Source = str | Path
+SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
+OURS = {"ndcg": "nDCG", "mrr": "RR", "recall": "R"}
+METRIC = re.compile(r"[a-z]+_at_\d+")  # of MTEB's many numbers those that the records have too
+# First words that make a text a question, and the commonest imperatives of documentation, which make it an order.
+QUESTION = ("what", "who", "whom", "whose", "which", "where", "why", "how")
+ORDER = (
+    "add append apply assert attach build calculate call cast change check clear close collect color combine "
+    "compare compile compute concatenate configure connect construct contain convert copy count create decode "
+    "decorate define delete describe detect determine differentiate disable display divide do download draw drop "
+    "embed emit enable encode ensure estimate evaluate execute expand export extend extract fetch fill filter "
+    "finalize find fit flatten flush format generate get give handle import indicate infer initialize insert "
+    "inspect install invoke iterate join list load locate log look make map mark match merge move normalize open "
+    "override parse patch perform plot prepare print process produce provide push put query raise ravel read "
+    "rebuild reconstruct register reindex release remove rename render repeat replace represent request reset "
+    "resolve restore retrieve return reverse round run sample save scale search select send serialize set shift "
+    "show solve sort specify split start stop store strip submit subtract sum switch take test tokenize transform "
+    "translate truncate try turn update upload use validate verify wait wrap write yield"
+)
+_ORDER = frozenset(ORDER.split())
+
+
+class ScoreWarning(UserWarning):
+    """Queries that a run did not answer, or that nobody asked for."""
+
+
+def from_runs(
+    store: RunStore | Source,
+    model: str | Sequence[str] = "rung",
+    where: str = "",
+    scopes: Sequence[str] = ("in_domain", "ood"),
+    condition: str = "clean",
+) -> pd.DataFrame:
+    """Read the rows of a store's runs: the label ``model`` is a field of the recipe, or several joined by a comma.
+
+    ``where`` is a query of the store's table, as "pairs == 0". ``scopes`` are taken with all their domains, "ood" being
+    every ``ood:NAME``; the dataset is the scope. Runs of one label may differ in their seed only, which then is several
+    rows a query, told apart by ``seed``; fields of the label are columns too.
+    """
+    kept = RunStore(store) if isinstance(store, str | Path) else store
+    table = kept.table()
+    runs = (table.query(where) if where else table).query("status == 'done'")
+    fields = [model] if isinstance(model, str) else list(model)
+    for name in fields:
+        if name not in table:
+            raise ValueError(f"model={model!r}: the store's table has no column {name!r}")
+    if runs.empty:
+        raise ValueError(f"where={where!r}: none of the {len(table)} runs in {kept} is done and fits it")
+    label = runs[fields].astype(str).agg(", ".join, axis=1)
+    _check_alone(runs, label, fields)
+    rows = kept.queries()
+    if rows.empty:
+        raise ValueError(f"{kept}: its runs have no rows of single queries beside them")
+    rows = rows[rows["key"].isin(list(runs["key"])) & (rows["condition"] == condition)]
+    inside = [scope for scope in rows["scope"].unique() if any(_inside(scope, s) for s in scopes)]
+    rows = rows[rows["scope"].isin(inside)]
+    if rows.empty:
+        raise ValueError(f"scopes={scopes!r}, condition={condition!r}: no query of these runs in {kept}")
+    own = runs.set_index("key").assign(model=label.to_numpy())[list(dict.fromkeys(["model", *fields, "seed"]))]
+    told = own.loc[rows["key"]].reset_index(drop=True)
+    plain = rows.drop(columns=["key", "condition"]).rename(columns={"scope": "dataset"}).reset_index(drop=True)
+    first = ["model", "dataset", "query"]
+    made = pd.concat([told, plain.astype({"dataset": str, "query": str})], axis=1)
+    return made[[*first, *(c for c in made if c not in first)]]
+
+
+def by_package(rows: pd.DataFrame, dataset: str = "in_domain") -> pd.DataFrame:
+    """Split a dataset of the documentation benchmark by the package that each query's name begins with.
+
+    The test of the training packages is one collection in the records; ``in_domain:scipy`` then is a dataset of its
+    own, though its queries were asked of the passages of all training packages.
+    """
+    _has(rows, "dataset", "query")
+    mine = rows["dataset"] == dataset
+    if not mine.any():
+        raise ValueError(f"dataset={dataset!r}: the rows have {', '.join(map(str, rows['dataset'].unique()))}")
+    package = dataset + ":" + rows["query"].astype(str).str.split(".").str[0]
+    return rows.assign(dataset=rows["dataset"].where(~mine, package))
+
+
+def from_trec(
+    runs: Source | Mapping[str, Source],
+    qrels: Source,
+    measures: Sequence[str] = ("nDCG@10",),
+    dataset: str = "",
+) -> pd.DataFrame:
+    """Measure TREC runs (query Q0 document rank score tag) against qrels (query 0 document grade), a row a query.
+
+    ``runs`` is a file, whose tag names the model, or files by the models' names; ``measures`` are spelled as in
+    ir-measures. Every query of the qrels has a row: one that a run leaves out scores 0, has False in ``answered``, and
+    is counted in a ScoreWarning. ``positives`` counts the relevant documents; where it is 0 nobody can score above 0.
+    ``dataset`` is the qrels' name if it is not given.
+    """
+    try:
+        ir_measures = importlib.import_module("ir_measures")
+    except ModuleNotFoundError:
+        raise ValueError("TREC files need ir-measures, which is not installed: pip install ir-measures") from None
+    wanted = [_measure(ir_measures, m) for m in measures]
+    relevant = _columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
+    grades = relevant["relevance"]
+    if (odd := grades != grades.round()).any():
+        i = int(np.argmax(odd))
+        raise ValueError(f"{qrels}:{relevant.index[i]}: grade {grades.iloc[i]:g} is no whole number")
+    if (again := relevant.duplicated(["query_id", "doc_id"])).any():
+        i = int(np.argmax(again))
+        both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
+        raise ValueError(f"{qrels}:{relevant.index[i]}: {both}")
+    relevant["relevance"] = grades.astype(int)
+    asked = pd.Index(relevant["query_id"].unique())
+    positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
+    if not isinstance(runs, Mapping | str | Path):
+        raise ValueError(f"runs={type(runs).__name__}: a file, or a dict of files by the models' names, is needed")
+    files = runs if isinstance(runs, Mapping) else {"": runs}
+    found = []
+    for name, path in files.items():
+        run = _columns(path, ["query_id", "Q0", "doc_id", "rank", "score", "tag"], "score")
+        again = run.duplicated(["query_id", "doc_id"])
+        if again.any():
+            i = int(np.argmax(again))
+            raise ValueError(
+                f"{path}:{run.index[i]}: query {run['query_id'].iloc[i]!r} has {run['doc_id'].iloc[i]!r} twice"
+            )
+        values = {_short(str(m)): pd.Series(0.0, asked) for m in wanted}
+        for value in ir_measures.iter_calc(wanted, relevant, run):
+            values[_short(str(value.measure))][value.query_id] = value.value
+        answered = asked.isin(run["query_id"])
+        if not answered.any():
+            ids = f"{run['query_id'].iloc[0]!r} is a query of the run, {asked[0]!r} one of {qrels}"
+            raise ValueError(f"{path}: has no query in common with the qrels; {ids}")
+        _warn_of_missing(Path(path), answered, set(run["query_id"]) - set(asked))
+        told = {"model": name or str(run["tag"].iloc[0]), "dataset": dataset or Path(qrels).stem, "query": asked}
+        rows = pd.DataFrame(told | {k: v.to_numpy() for k, v in values.items()})
+        found.append(rows.assign(positives=positives.to_numpy(), answered=answered))
+    return pd.concat(found, ignore_index=True)
+
+
+def from_mteb(path: Source, model: str = "", split: str = "") -> pd.DataFrame:
+    """Read MTEB's result files, one or a folder of them: a row a task, split and subset, with the means of the metrics.
+
+    The files hold means of datasets and no values of single queries, so the rows have no ``query``: fit them with
+    ``query=None``. ``model`` is the name in ``model_meta.json`` beside the file if it is not given, else the folder's.
+    ``split`` keeps one split, as "test".
+    """
+    place = Path(path)
+    if not place.exists():
+        raise ValueError(f"{place}: no such file or folder")
+    files = [place] if place.is_file() else sorted(p for p in place.rglob("*.json") if p.name != "model_meta.json")
+    rows = [row for file in files for row in _task(file, model) if not split or row["split"] == split]
+    splits = sorted({str(row["split"]) for row in rows})
+    if len(splits) > 1 and len({(r["model"], r["task"], r["subset"]) for r in rows}) < len(rows):
+        raise ValueError(
+            f"{place}: some tasks have several splits; choose one, split={' or split='.join(map(repr, splits))}"
+        )
+    if not rows:
+        raise ValueError(
+            f"{place}: {len(files)} result files, none with scores" + (f" of split {split!r}" * bool(split))
+        )
+    made = pd.DataFrame(rows)
+    several = made.groupby(["model", "task"])["subset"].transform("nunique") > 1
+    dataset = made["task"].where(~several, made["task"] + ":" + made["subset"])
+    made.insert(1, "dataset", dataset)
+    return made.drop(columns=["task", "subset"])
+
+
+def with_factor(
+    rows: pd.DataFrame, name: str, by: Mapping[Any, Any] | Source, on: str = "dataset", column: str = ""
+) -> pd.DataFrame:
+    """Add a factor: ``by`` maps each value of the column ``on`` to a level.
+
+    ``by`` may be a CSV with the columns ``on`` and ``name``, or ``column`` where the level is called otherwise there.
+    """
+    _has(rows, on)
+    if name in rows:
+        raise ValueError(f"name={name!r}: the rows have such a column already")
+    if isinstance(by, Mapping):
+        levels, source = by, "by"
+    else:
+        file = pd.read_csv(by, dtype=str) if Path(by).is_file() else None
+        if file is None or not {on, column or name} <= set(file):
+            raise ValueError(f"by={str(by)!r}: a CSV with the columns {on!r} and {(column or name)!r} is needed")
+        levels, source = dict(zip(file[on], file[column or name], strict=True)), str(by)
+    missing = [value for value in rows[on].unique() if value not in levels]
+    if missing:
+        some = ", ".join(map(repr, missing[:4])) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise ValueError(f"{source}: has no {name} for {on} {some}")
+    return rows.assign(**{name: rows[on].map(levels)})
+
+
+def query_form(text: str) -> str:
+    """Name a text's form by a rule: "question", "instruction" or "phrase".
+
+    A question ends with its mark or begins with a question word; an instruction begins with one of some 160 verbs,
+    whatever their ending, adverbs before it aside. Made for English documentation: no classifier, and not the
+    categories of the generalisability paper, which a trained model of non-factoid questions assigns.
+    """
+    words = [w for w in re.findall(r"[a-z']+", text.lower()) if not w.endswith("ly") or w in _ORDER]
+    first = words[0] if words else ""
+    if text.rstrip().endswith(("?", "\uff1f")) or first in QUESTION:
+        return "question"
+    stems = {first, first.removesuffix("s"), first.removesuffix("es"), re.sub("ies$", "y", first)}
+    return "instruction" if stems & _ORDER else "phrase"
+
+
+def planted(
+    means: Mapping[str, tuple[float, float]] | None = None,
+    datasets: int = 12,
+    queries: int = 40,
+    skipped: float = 0.3,
+    sd: tuple[float, float, float] = (0.15, 0.25, 0.2),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Make up score rows with a known truth, for teaching and tests; ``synthetic`` says in every row that they are.
+
+    ``means`` gives each model's true mean at home and abroad, the levels of the factor ``where``; ``sd`` are the
+    standard deviations of datasets, queries and noise. Each model skips a share of the datasets, as on leaderboards.
+    """
+    truth = {"generalist": (0.45, 0.4), "specialist": (0.6, 0.35)} if means is None else means
+    rng, parts = np.random.default_rng(seed), []
+    asked = rng.integers(queries // 2 + 1, 2 * queries, datasets)
+    place = np.repeat(np.arange(datasets), asked)
+    both = (sd[0] * rng.standard_normal(datasets))[place] + sd[1] * rng.standard_normal(len(place))
+    for name, levels in truth.items():
+        y = np.array(levels)[place % 2] + both + sd[2] * rng.standard_normal(len(place))
+        kept = ~np.isin(place, rng.choice(datasets, int(skipped * datasets), replace=False))
+        told = {"model": name, "dataset": [f"set {d}" for d in place], "query": np.arange(len(place)), "ndcg10": y}
+        where = np.array(["home", "abroad"])[place % 2]
+        parts.append(pd.DataFrame(told).assign(where=where, synthetic=True)[kept])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _has(rows: pd.DataFrame, *names: str) -> None:
+    for name in names:
+        if name not in rows:
+            raise ValueError(f"the rows have no column {name!r}, only {', '.join(map(str, rows))}")
+
+
+def _inside(domain: str, scope: str) -> bool:
+    return domain == scope or (scope == "ood" and domain.startswith("ood:"))
+
+
+def _check_alone(runs: pd.DataFrame, label: pd.Series, fields: list[str]) -> None:
+    """Raise ValueError where runs of one label differ in more than the seed."""
+    for name, part in runs.groupby(label.to_numpy(), sort=False):
+        same = {str(Recipe.parse(key).but(seed=0)) for key in part["key"]}
+        if len(same) > 1:
+            parts = [dict(p.partition("=")[::2] for p in key.split(",")) for key in same]
+            differ = sorted({k for p in parts for k in p if len({str(q.get(k)) for q in parts}) > 1} - set(fields))
+            raise ValueError(
+                f"model={fields!r}: {len(part)} runs are called {name!r} and differ in {', '.join(differ)}: name that "
+                "in model too, or keep one with where"
+            )
+        if part["seed"].duplicated().any():
+            raise ValueError(f"model={fields!r}: two runs of {name!r} have the same seed")
+
+
+def _columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
+    """The columns of a TREC file, parted by blanks; ValueError names file and line of what is wrong."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a first line that is too long
+            rows = pd.read_csv(
+                path,
+                sep=r"\s+",
+                header=None,
+                names=names,
+                dtype=str,
+                quoting=3,
+                keep_default_na=False,
+                index_col=False,
+                skip_blank_lines=False,
+                on_bad_lines="error",
+                encoding="utf-8",
+            )
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path}: the file is empty") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as e:
+        line = re.search(r"line (\d+)", str(e))
+        raise ValueError(
+            f"{path}:{line[1] if line else 1}: more than the {len(names)} columns {' '.join(names)}"
+        ) from None
+    rows.index += 1  # lines
+    rows = rows[rows[names[0]].notna() & (rows[names[0]] != "")]
+    short = (rows[names[-1]].isna() | (rows[names[-1]] == "")).to_numpy()
+    if short.any():
+        raise ValueError(f"{path}:{rows.index[short][0]}: fewer than the {len(names)} columns {' '.join(names)}")
+    values = pd.to_numeric(rows[number], errors="coerce")
+    wrong = rows[values.isna()]
+    if len(wrong):
+        raise ValueError(f"{path}:{wrong.index[0]}: {number} {wrong[number].iloc[0]!r} is no number")
+    if rows.empty:
+        raise ValueError(f"{path}: the file is empty")
+    return rows.assign(**{number: values})
+
+
+def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
+    said = []
+    if not answered.all():
+        said.append(f"{int((~answered).sum())} of {len(answered)} queries of the qrels are not in the run and score 0")
+    if unasked:
+        said.append(f"{len(unasked)} queries of the run are not in the qrels and are left out")
+    if said:
+        warnings.warn(f"{path}: {'; '.join(said)}", ScoreWarning, stacklevel=3)
+
+
+def _measure(ir_measures: Any, spelling: str) -> Any:
+    """A measure as ir-measures spells it or as our records do: nDCG@10 or ndcg10."""
+    ours = re.fullmatch(r"(ndcg|mrr|recall)(\d+)", spelling)
+    name = f"{OURS[ours[1]]}@{ours[2]}" if ours else spelling
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError) as e:
+        raise ValueError(
+            f"measures={spelling!r}: allowed are ir-measures' names, as nDCG@10, or ndcg10 ({e})"
+        ) from None
+
+
+def _short(measure: str) -> str:
+    """The name of a measure in the records, as ndcg10 for nDCG@10 or ndcg_at_10."""
+    name, _, depth = measure.replace("_at_", "@").partition("@")
+    return SHORT.get(name, name.lower()) + depth
+
+
+def _task(path: Path, model: str) -> Iterable[dict[str, Any]]:
+    """The rows of one MTEB file, in its present layout or in the one before version 1.12."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ValueError(f"{path}: no JSON, {e}") from None
+    task = body.get("task_name") or body.get("mteb_dataset_name") if isinstance(body, dict) else None
+    if not task:
+        raise ValueError(f"{path}: no result file of MTEB, which has a task_name")
+    splits = body.get("scores", {k: v for k, v in body.items() if isinstance(v, dict)})
+    if not isinstance(splits, dict):
+        raise ValueError(f"{path}: its scores are no table of splits")
+    for split, entries in splits.items():
+        for scores in entries if isinstance(entries, list) else [entries]:
+            if not isinstance(scores, dict):
+                raise ValueError(f"{path}: the scores of split {split!r} are no tables of metrics")
+            numbers = {
+                _short(k): float(v) for k, v in scores.items() if METRIC.fullmatch(k) and isinstance(v, int | float)
+            }
+            if isinstance(scores.get("main_score"), int | float):
+                numbers["main_score"] = float(scores["main_score"])
+            if numbers:
+                subset = str(scores.get("hf_subset", "default"))
+                yield {"model": model or _model_of(path), "task": task, "subset": subset, "split": split, **numbers}
+
+
+def _model_of(path: Path) -> str:
+    """The model of a result file; the folders are MODEL/REVISION/TASK.json, a name's slash being two underscores."""
+    meta = path.with_name("model_meta.json")
+    if meta.is_file():
+        return str(json.loads(meta.read_text(encoding="utf-8")).get("name", ""))
+    folder = path.resolve().parent
+    revision = re.fullmatch(r"[0-9a-f]{40}|external|no_revision_available", folder.name)
+    return (folder.parent if revision else folder).name.replace("__", "/")

@@ -1,0 +1,118 @@
+"""Figures of laws that were printed without their points, and of verdicts on prose. Never imports torch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from drscale.budget.plot import LOSS
+from drscale.laws.curve import Array, Curve, count_text
+from drscale.papers._rounded import FAILS, HOLDS, LEVEL, OPEN
+from drscale.papers.claims import by_claim
+from drscale.plotting import parts as lines
+from drscale.plotting import style
+
+TITLES = {"N": "Parameters N", "D": "Training pairs D"}
+# Okabe and Ito's blue, grey and vermilion, which differ in lightness, too.
+SENTENCE = 50  # characters in a line of a claim
+VERDICTS = {HOLDS: "#0072B2", OPEN: "#A8A8A8", FAILS: "#D55E00"}
+
+
+def curves_figure(
+    panels: Mapping[str, Mapping[str, Curve]], *, span: float = 4.0, y_title: str = LOSS, dark: bool = False
+) -> go.Figure:
+    """Draw laws of one thing as lines, a panel for each group: solid where they were fitted, dashed beyond.
+
+    ``panels`` maps a panel's title to its laws by name; those of a panel share their argument. Lines reach ``span``
+    times beyond the fitted range; a law without one takes the panel's. A law with draws has a band, the central 95% of
+    them: for :func:`drscale.papers.published.uncertain` what rounding and the noise of the fit leave open.
+    """
+    if not panels or not all(panels.values()):
+        raise ValueError(f"panels={list(panels)!r}: at least a panel, and a law in each")
+    names = list(dict.fromkeys(n for laws in panels.values() for n in laws))
+    fig = make_subplots(cols=len(panels), subplot_titles=list(panels), horizontal_spacing=0.1)
+    for k, (title, laws) in enumerate(panels.items(), start=1):
+        arguments = {c.arguments for c in laws.values()}
+        if len(arguments) != 1 or len(next(iter(arguments))) != 1:
+            raise ValueError(f"panels[{title!r}]: laws of one and the same argument are needed")
+        ((argument,),) = arguments
+        known = [c.box[argument] for c in laws.values() if argument in c.box]
+        if not known:
+            raise ValueError(f"panels[{title!r}]: no law there says over which {argument} it was fitted")
+        low, high = min(a for a, _ in known), max(b for _, b in known)
+        seen, place = list[float](), "" if k == 1 else str(k)
+        for name, curve in laws.items():
+            ends = [x for x in curve.box.get(argument, ()) if low / span < x < high * span]
+            x = np.unique(np.concatenate([np.geomspace(low / span, high * span, 30), ends]))
+            look = lines.look(names.index(name), dark, 2.5)
+            y, traces = curve(**{argument: x}), _line_traces(curve, argument, x, name, look)
+            fig.add_traces([t | {"xaxis": f"x{place}", "yaxis": f"y{place}"} for t in traces])
+            seen += y.tolist()
+        x_axis = lines.log_axis(low / span, high * span, TITLES[argument], count_text, 6)
+        y_axis = lines.log_axis(min(seen) / 1.2, max(seen) * 1.2, "" if place else y_title, lines.short)
+        fig.layout[f"xaxis{place}"].update(x_axis)
+        fig.layout[f"yaxis{place}"].update(y_axis)
+    for i, name in enumerate(names):
+        line = lines.look(i, dark, 2.5)["line"]
+        fig.add_trace(lines.scatter([None], [None], name, "lines", line=line, showlegend=True))
+    fig.update_layout(template=style.template(dark), height=420, hovermode="closest", legend={"y": 1.1})
+    return fig
+
+
+def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping[str, Any]) -> list[lines.Trace]:
+    """Band, fitted part and dashed part of a law."""
+    at, known, traces = {argument: x}, argument in curve.box, []
+    if curve.draws is not None:
+        traces.append(lines.band(x, *curve.interval(LEVEL, **at), name, look))
+    for where, take, y, dash in lines.parts(curve(**at), curve.inside(**at) & known):
+        said = where if known else "the fitted range is not known"
+        hover = f"<b>{name}</b>, {said}<br>%{{x:.4s}}: %{{y:.3f}} nats<extra></extra>"
+        line = look["line"] | dash
+        traces.append(lines.scatter(x[take], y, f"{name}, {where}", "lines", line=line, hovertemplate=hover))
+    return traces
+
+
+def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
+    """Draw a line for each claim: its sentence and place, a mark for each case, the overall verdict as words.
+
+    ``verdicts`` is the table of :func:`drscale.papers.claims.verdicts` or rows of it; the hover has the numbers.
+    """
+    for column in ("claim", "kind", "where", "says", "case", "verdict", "numbers"):
+        if column not in verdicts:
+            raise ValueError(f"verdicts has no column {column!r}; it has {', '.join(map(str, verdicts.columns))}")
+    order, c = {v: i for i, v in enumerate(VERDICTS)}, style.colours(dark)
+    table = verdicts.assign(rank=verdicts["verdict"].map(order)).sort_values("rank", kind="stable")
+    table = table.assign(place=table.groupby("claim").cumcount() + 1)
+    fig = go.Figure()
+    for verdict, colour in VERDICTS.items():
+        rows = table[table["verdict"] == verdict]
+        words = ["<br>".join(textwrap.wrap(f"{r.case}: {r.verdict}. {r.numbers}", 90)) for r in rows.itertuples()]
+        symbol = ("square", "square-open", "x")[order[verdict]]
+        marker: dict[str, Any] = {"symbol": symbol, "size": 12, "color": colour}
+        marker |= {"line": {"width": 2, "color": colour}} if verdict == OPEN else {}
+        hover = "<b>%{y}</b><br>%{text}<extra></extra>"
+        at = {"x": rows["place"], "y": rows["says"], "text": words, "hovertemplate": hover}
+        fig.add_scatter(**at, mode="markers", name=verdict, marker=marker)
+    claims = by_claim(verdicts)
+    for row in claims.itertuples():
+        sentence = "<br>".join(textwrap.wrap(str(row.says), SENTENCE))
+        place = f"<span style='color:{c['faint']};font-size:11px'>{row.where}</span>"
+        for x, text in ((0, f"{sentence}<br>{place}"), (0.8, row.verdict)):
+            at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y", "yanchor": "middle"}
+            fig.add_annotation(at | {"text": text, "showarrow": False, "align": "left", "font": {"size": 12}})
+    most = max(float(table["place"].max()), 8.0)
+    fig.update_layout(
+        template=style.template(dark),
+        height=60 + 50 * len(claims),
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        xaxis={"visible": False, "range": [0.4, most + 0.6], "domain": [0.48, 0.77]},
+        yaxis={"categoryorder": "array", "categoryarray": list(claims["says"])[::-1], "visible": False},
+        legend={"y": 1.0, "x": 0.0, "xanchor": "left"},
+    )
+    return fig

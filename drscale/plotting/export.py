@@ -1,0 +1,357 @@
+"""Write figures, tables and fitted laws to files a paper can take in. Never imports torch.
+
+The numbers that a figure draws, as a table and as a link. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import base64
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import lmfit
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from drscale.budget.plan import Allocation
+from drscale.laws import intervals as trust
+from drscale.runs import write_atomic
+
+MIME = {".csv": "text/csv", ".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}
+BARS = {"error_x": "x", "error_y": "y"}
+
+
+def drawn(figure: go.Figure | Mapping[str, Any]) -> pd.DataFrame:
+    """Every point of every trace, a row each: trace, panel, x, y, z of a grid, and the ends of its bars.
+
+    ``figure`` is a figure or its JSON as a notebook stores it. ``panel`` numbers the axes and columns that say nothing
+    are left out.
+    """
+    described = figure.to_plotly_json() if isinstance(figure, go.Figure) else figure
+    parts = [_points(trace, i) for i, trace in enumerate(described.get("data", ()))]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return pd.DataFrame(columns=["trace", "x", "y"])
+    table = pd.concat(parts, ignore_index=True)
+    return table.drop(columns="panel") if len(set(table["panel"])) == 1 else table
+
+
+def data_uri(content: bytes, suffix: str) -> str:
+    """A file as an address of its own, so that a page carries it along."""
+    kind = MIME.get(suffix, "application/octet-stream")
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _points(trace: Mapping[str, Any], place: int) -> pd.DataFrame:
+    z = _array(trace.get("z"))
+    x, y = (_array(trace.get(a)) for a in "xy")
+    if z is not None and z.ndim == 2:
+        x = np.arange(z.shape[1]) if x is None else x
+        y = np.arange(z.shape[0]) if y is None else y
+        columns = {"x": np.tile(x, len(y)), "y": np.repeat(y, len(x)), "z": z.ravel()}
+    else:
+        have = {a: v for a, v in (("x", x), ("y", y), ("z", z)) if v is not None}
+        if not have:
+            return pd.DataFrame()
+        n = max(len(v) for v in have.values())
+        columns = {a: have[a] if a in have else np.arange(n) for a in ("x", "y")} | (
+            {"z": have["z"]} if "z" in have else {}
+        )
+        for name, axis in BARS.items():
+            bars = trace.get(name) or {}
+            beyond = _array(bars.get("array"))
+            below = _array(bars.get("arrayminus")) if "arrayminus" in bars else beyond
+            if beyond is not None and len(beyond) == n:
+                columns |= {f"{axis}_low": columns[axis] - below, f"{axis}_high": columns[axis] + beyond}
+    name = trace.get("name") or f"{trace.get('type', 'scatter')} {place + 1}"
+    panel = str(trace.get("xaxis") or "x").removeprefix("x") or "1"
+    return pd.DataFrame({"trace": name, "panel": panel, **columns})
+
+
+def _array(value: Any) -> np.ndarray[Any, Any] | None:
+    """An array of a trace, also one that plotly packed as base64."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        found = np.frombuffer(base64.b64decode(value["bdata"]), dtype=value["dtype"])
+        return found.reshape([int(n) for n in str(value["shape"]).split(",")]) if "shape" in value else found
+    return np.asarray(value)
+
+
+COLUMN, PAGE = 3.33, 7.0  # inches: a column and the text width of a two-column paper
+PIXELS = 96  # to the inch; a browser's PDF has 0.75 pt to the pixel
+LEAST_FONT = 9.5  # pixels: 7.1 pt
+FONT = 10.0
+DOTS = 300  # to the inch in a PNG
+PATIENCE = 90  # seconds for one figure, the browser's start included
+FIGURE_FORMATS, TABLE_FORMATS = (".pdf", ".svg", ".png", ".html"), (".tex", ".csv")
+
+Width = Literal["column", "page"] | float
+
+
+class NoBrowser(RuntimeError):
+    """PDF, SVG and PNG need a browser, and none was found or it does not work."""
+
+
+def browser() -> str | None:
+    """The path of the browser that draws PDF, SVG and PNG, or None."""
+    from choreographer.browsers.chromium import Chromium
+
+    path = os.environ.get("BROWSER_PATH") or Chromium.find_browser(skip_local=False)
+    return str(path) if path and os.access(path, os.X_OK) and Path(path).is_file() else None
+
+
+def export(thing: Any, path: str | Path, width: Width = "column", height: float | None = None, **options: Any) -> Path:
+    """Write a figure (.pdf .svg .png .html) or a table, a fitted law or a plan (.tex .csv); the suffix decides.
+
+    ``width`` is "column" (3.33 in), "page" (7 in) or inches, and ``height`` inches; fonts come out at 7 pt or more at
+    that size. ``options`` go to :func:`latex`. The file appears whole or not at all.
+    """
+    path = Path(path)
+    figure = isinstance(thing, go.Figure) or hasattr(thing, "to_plotly_json")
+    if not figure and not isinstance(thing, pd.DataFrame | lmfit.model.ModelResult | Allocation):
+        raise ValueError(f"thing={type(thing).__name__}: a plotly figure, a DataFrame, a fit or a plan is needed")
+    allowed = FIGURE_FORMATS if figure else TABLE_FORMATS
+    if path.suffix not in allowed:
+        what = "figure" if figure else "table"
+        raise ValueError(f"path={str(path)!r}: a {what} can be written as {', '.join(allowed)}")
+    if figure and path.suffix == ".html":
+        write_atomic(path, go.Figure(thing).to_html(include_plotlyjs=True))
+    elif figure:
+        write_atomic(path, draw(at_size(thing, width, height), path.suffix[1:]))
+    else:
+        frame = trust.parameters(thing) if isinstance(thing, lmfit.model.ModelResult) else thing
+        frame = frame.table() if isinstance(frame, Allocation) else frame
+        named = any(name is not None for name in frame.index.names)  # then it says what a row is about
+        frame = frame.reset_index() if named else frame
+        write_atomic(path, latex(frame, **options) if path.suffix == ".tex" else frame.to_csv(index=False))
+    return path
+
+
+def export_all(things: Mapping[str | Path, Any], width: Width = "column", **options: Any) -> list[Path]:
+    """Write several things, by path; the browser starts once."""
+    return [export(thing, path, width, **options) for path, thing in things.items()]
+
+
+def draw(fig: go.Figure, form: str) -> bytes:
+    """A figure as PDF, SVG or PNG, by a browser that stays up until the program ends."""
+    if browser() is None:
+        raise NoBrowser(
+            f"no browser found to draw {form.upper()}: install Chromium (Debian: apt-get install chromium) or set "
+            "BROWSER_PATH to its program; .html, .csv and .tex need none"
+        )
+    size = {"width": fig.layout.width, "height": fig.layout.height, "scale": DOTS / PIXELS if form == "png" else 1}
+    if not _open:
+        _open.append(_Browser())
+    return bytes(_open[0].ask(lambda kaleido: kaleido.calc_fig(fig.to_plotly_json(), opts={"format": form, **size})))
+
+
+def close() -> None:
+    """End the browser that :func:`draw` started, if one runs; at the program's end this happens by itself."""
+    while _open:
+        _open.pop().ask(lambda kaleido: kaleido.close())
+
+
+_open: list[_Browser] = []  # one at most: to start a browser takes seconds
+
+
+class _Browser:
+    """A browser that draws, in a thread of its own, on pages without a margin: kaleido's 0.1 inch cut off a PDF."""
+
+    def __init__(self) -> None:
+        import kaleido
+
+        class Page(kaleido.PageGenerator):
+            header = kaleido.PageGenerator.header + "<style>@page { margin: 0; }</style>"
+
+        async def start() -> Any:
+            return await kaleido.Kaleido(n=1, page_generator=Page())
+
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.kaleido = self._wait(start())
+        # Only now: the last one registered runs first, and tempfile would delete the profile of a browser that runs.
+        atexit.register(close)
+
+    def ask(self, what: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        """The answer of kaleido to ``what``, which calls it."""
+        return self._wait(what(self.kaleido))
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """An answer from the thread; kaleido by itself waits for ever for a browser that died."""
+        answer = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return answer.result(PATIENCE)
+        except concurrent.futures.TimeoutError:
+            answer.cancel()
+            while _open:  # the next figure starts another
+                asyncio.run_coroutine_threadsafe(_open.pop().kaleido.close(), self.loop)
+            raise NoBrowser(
+                f"the browser {browser()} did not draw within {PATIENCE} s: does it start by hand?"
+            ) from None
+
+
+def at_size(fig: go.Figure, width: Width = "column", height: float | None = None) -> go.Figure:
+    """A copy of a figure as it shall stand in print: its size in inches, its fonts and lines made to fit."""
+    inches = {"column": COLUMN, "page": PAGE}.get(width, width) if isinstance(width, str) else width
+    if isinstance(inches, str) or not 1 <= inches <= 40:
+        raise ValueError(f"width={width!r}: allowed are 'column', 'page' or inches between 1 and 40")
+    if height is not None and not 0.5 <= height <= 40:
+        raise ValueError(f"height={height!r}: inches between 0.5 and 40")
+    copy = go.Figure(fig)
+    base = copy.layout.font.size or (copy.layout.template.layout.font.size if copy.layout.template else None) or 12
+    shrink = FONT / base
+    if height is None:
+        wide, high = copy.layout.width, copy.layout.height
+        if high:
+            height = inches * high / wide if wide else high * shrink / PIXELS
+        else:
+            height = inches * (0.72 if inches < 5 else 0.5)
+    layout = _shrunk(copy.layout.to_plotly_json(), shrink)
+    layout.setdefault("font", {})["size"] = FONT
+    copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
+    below = copy.layout.legend.yref == "container"  # the legend; else it stands between title and plot
+    top = (18 if below else 44) if copy.layout.title.text else 4
+    copy.update_layout(
+        width=round(inches * PIXELS),
+        height=round(height * PIXELS),
+        margin={"l": 4, "r": 8, "t": top, "b": 4},
+        title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
+        legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12 if inches < 5 else 0},
+    )
+    for axis in [key for key in copy.layout if key.startswith(("xaxis", "yaxis"))]:
+        copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})
+        copy.update_layout({axis: {"tickfont": {"size": LEAST_FONT}}})
+    copy.update_annotations(font_size=LEAST_FONT)
+    return copy
+
+
+def _shrunk(value: Any, shrink: float) -> Any:
+    """Every font size of a layout made smaller, but not too small to read."""
+    if isinstance(value, list | tuple):
+        return [_shrunk(v, shrink) for v in value]
+    if not isinstance(value, dict):
+        return value
+    made = {}
+    for key, inner in value.items():
+        if key == "template":
+            made[key] = inner
+        elif key.endswith("font") and isinstance(inner, dict) and "size" in inner:
+            made[key] = inner | {"size": max(LEAST_FONT, inner["size"] * shrink)}
+        else:
+            made[key] = _shrunk(inner, shrink)
+    return made
+
+
+def _thinner(trace: dict[str, Any], shrink: float) -> dict[str, Any]:
+    """Markers, lines and bars of a trace made smaller."""
+    made = dict(trace)
+    for part, sizes in (
+        ("marker", ("size",)),
+        ("line", ("width",)),
+        ("error_x", ("thickness", "width")),
+        ("error_y", ("thickness", "width")),
+    ):
+        if isinstance(made.get(part), dict):
+            made[part] = dict(made[part])
+            for size in sizes:
+                if size in made[part]:
+                    made[part][size] = np.multiply(made[part][size], 0.85 * shrink).tolist()
+            if part == "marker" and "width" in made[part].get("line", {}):
+                line = made[part]["line"]
+                made[part]["line"] = line | {"width": np.multiply(line["width"], shrink).tolist()}
+    return made
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+_SYMBOLS = {
+    "M": "$M$",
+    "B": "$B$",
+    "D": "$D$",
+    "N": "$N$",
+    "mu": r"$\mu$",
+    "eta": r"$\eta$",
+    "delta": r"$\delta$",
+    "R2": "$R^2$",
+    "r2": "$R^2$",
+    "R2_log": "$R^2_{\\log}$",
+}
+
+
+def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
+    """A table as a LaTeX tabular with booktabs rules.
+
+    Columns ``low`` and ``high`` join ``value`` as an interval, ``x_low`` and ``x_high`` join ``x``; text is escaped, a
+    missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter.
+    """
+    if digits < 1:
+        raise ValueError(f"digits={digits}: at least 1")
+    joined, texts = _joined(list(map(str, frame.columns))), frame.set_axis(list(map(str, frame.columns)), axis=1)
+    columns = [c for c in map(str, texts) if c not in {e for pair in joined.values() for e in pair}]
+    columns = [c for c in columns if not (texts[c].isna() | (texts[c].astype(str) == "")).all()]
+    numeric = {c: pd.api.types.is_numeric_dtype(texts[c]) and not pd.api.types.is_bool_dtype(texts[c]) for c in columns}
+
+    def cell(row: pd.Series, column: str) -> str:
+        if not numeric[column]:
+            missing = row[column] is None or row[column] is pd.NA or row[column] != row[column]
+            return "--" if missing else escape(str(row[column]), symbols)
+        text = number(row[column], digits)
+        ends = [row[e] for e in joined.get(column, ())]
+        if not ends or any(pd.isna(e) for e in ends):
+            return text
+        return f"{text} [{number(ends[0], digits)}, {number(ends[1], digits)}]"
+
+    lines = [" & ".join(cell(row, c) for c in columns) + r" \\" for _, row in texts.iterrows()]
+    head = " & ".join(escape(c, symbols) for c in columns) + r" \\"
+    shape = "".join("r" if numeric[c] else "l" for c in columns)
+    begin = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule", head, r"\midrule"]
+    return "\n".join([*begin, *lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _joined(columns: list[str]) -> dict[str, tuple[str, str]]:
+    """Which columns carry an interval, and the columns of its ends."""
+    found = {c: (f"{c}_low", f"{c}_high") for c in columns if {f"{c}_low", f"{c}_high"} <= set(columns)}
+    return found | ({"value": ("low", "high")} if {"value", "low", "high"} <= set(columns) else {})
+
+
+def escape(text: str, symbols: bool = False) -> str:
+    """Text that LaTeX prints as it stands."""
+    if symbols and text in _SYMBOLS:
+        return _SYMBOLS[text]
+    return "".join(_SPECIAL.get(c, c) for c in text)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits; very large and very small ones as powers of ten."""
+    if pd.isna(value):
+        return "--"
+    if np.isinf(value):
+        return r"$\infty$" if value > 0 else r"$-\infty$"
+    if float(value).is_integer() and abs(value) < 1e4:
+        return f"{int(value)}" if value >= 0 else f"$-{abs(int(value))}$"
+    if 1e-3 <= abs(value) < 1e4:
+        places = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0)
+        text = f"{abs(value):.{places}f}"
+        return text if value > 0 else f"${'-'}{text}$"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return rf"${mantissa} \times 10^{{{int(exponent)}}}$"

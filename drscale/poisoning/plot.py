@@ -1,0 +1,157 @@
+"""Attack success rates as figures: with their bands along k or along size, and from encoder to encoder. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from drscale.plotting import parts as traces
+from drscale.plotting import style
+
+CUT_TITLE = "Depth of the list k"
+APART = 0.24  # between two numbers of passages on one line, of the space between lines
+
+
+def rate_figure(
+    table: pd.DataFrame,
+    x: str = "k",
+    by: str = "passages",
+    *,
+    names: Mapping[Any, str] | None = None,
+    title: str = "Attack success rate ASR@k",
+    dark: bool = False,
+) -> go.Figure:
+    """Draw success rates with their intervals as bands, a line a value of ``by``.
+
+    ``table`` has the columns ``asr``, ``low``, ``high`` (as :func:`drscale.poisoning.exposure.success` makes them), ``x``
+    (``k``, or a count such as parameters; its axis is logarithmic) and ``by``; one row for each x and line. ``names``
+    gives words for the values of ``by``.
+    """
+    _check(table, (x, by, "asr", "low", "high"))
+    if table.duplicated([x, by]).any():
+        raise ValueError(f"table: several rows for one {x} and {by}; pick one group, or have success() group by both")
+    fig = go.Figure()
+    for i, (value, part) in enumerate(table.groupby(by, sort=False, observed=True)):
+        part, (colour, symbol) = part.sort_values(x), style.series(i, dark)
+        label = (names or {}).get(value, f"{by} {value}" if isinstance(value, int | np.integer) else str(value))
+        fig.add_scatter(
+            x=np.concatenate([part[x], part[x][::-1]]),
+            y=np.concatenate([part["high"], part["low"][::-1]]),
+            mode="lines",
+            line={"width": 0},
+            fill="toself",
+            fillcolor=style.tint(colour, 0.16),
+            name=f"{label}, 95%",
+            legendgroup=label,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        fig.add_scatter(
+            x=part[x],
+            y=part["asr"],
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"symbol": symbol, "color": colour, "size": 8},
+            name=label,
+            legendgroup=label,
+            customdata=np.column_stack([part["low"], part["high"]]),
+            hovertemplate=f"<b>{label}</b>, %{{x:,}}<br>%{{y:.1%}} [%{{customdata[0]:.1%}}, %{{customdata[1]:.1%}}]"
+            "<extra></extra>",
+        )
+    axis = style.count_axis(table[x], x)
+    if x == "k":
+        levels = sorted(set(table[x]))
+        axis |= {"title": {"text": CUT_TITLE}, "tickvals": levels, "ticktext": [str(k) for k in levels]}
+    fig.update_layout(template=style.template(dark), xaxis=axis, hovermode="closest")
+    fig.update_layout(yaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": {"text": title}})
+    return fig
+
+
+def transfer_figure(
+    table: pd.DataFrame, rows: str = "source", columns: str = "target", dark: bool = False
+) -> go.Figure:
+    """Draw the success rate of passages made against one encoder (rows) and listed by another (columns)."""
+    _check(table, (rows, columns, "asr", "low", "high"))
+    if table.duplicated([rows, columns]).any():
+        raise ValueError(f"table: several rows for one {rows} and {columns}; keep one k")
+    across, down = list(dict.fromkeys(table[columns])), list(dict.fromkeys(table[rows]))
+    wide = {c: table.pivot_table(c, rows, columns, observed=True).loc[down, across] for c in ("asr", "low", "high")}
+    shares = wide["asr"].to_numpy(float)
+    fig = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=[str(c) for c in across],
+            y=[str(r) for r in down],
+            zmin=0,
+            zmax=1,
+            colorscale=[[i / 5, c] for i, c in enumerate(style.RAMP)],
+            text=[["" if np.isnan(v) else f"{v:.0%}" for v in row] for row in shares],
+            texttemplate="%{text}",
+            customdata=np.dstack([wide["low"], wide["high"]]),
+            hovertemplate="made against %{y}, listed by %{x}<br>%{z:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
+            "<extra></extra>",
+            colorbar={"tickformat": ".0%", "thickness": 12},
+            xgap=1,
+            ygap=1,
+        )
+    )
+    fig.update_layout(template=style.template(dark), height=160 + 34 * len(down))
+    fig.update_xaxes(title={"text": "Listed by"}, type="category", side="bottom")
+    fig.update_yaxes(title={"text": "Made against"}, type="category", autorange="reversed")
+    return fig
+
+
+def guard_figure(table: pd.DataFrame, k: int = 10, dark: bool = False) -> go.Figure:
+    """Draw the success rate at one k that each guard leaves, beside none, with intervals; a marker a guard and line.
+
+    ``table`` has ``guard``, ``k``, ``asr``, ``low``, ``high``, and ``passages`` where several numbers are compared.
+    """
+    _check(table, ("guard", "k", "asr", "low", "high"))
+    part = table[table["k"] == k]
+    if part.empty:
+        raise ValueError(f"k={k}: the table has {', '.join(str(v) for v in sorted(set(table['k'])))}")
+    part = part if "passages" in part else part.assign(passages="")
+    if part.duplicated(["guard", "passages"]).any():
+        raise ValueError("table: several rows for one guard; pick one model, or average over them")
+    fig, counts = go.Figure(), sorted(set(part["passages"]))
+    place = {kind: -i for i, kind in enumerate(dict.fromkeys(part["guard"]))}
+    for i, (count, rows) in enumerate(part.groupby("passages", sort=True)):
+        colour, symbol = style.series(i, dark)
+        fig.add_scatter(
+            x=rows["asr"],
+            y=[place[kind] + APART * ((len(counts) - 1) / 2 - i) for kind in rows["guard"]],
+            customdata=rows["guard"].astype(str),
+            mode="markers",
+            name=f"passages {count}" if count != "" else f"k = {k}",
+            marker={"symbol": symbol, "color": colour, "size": 10},
+            error_x=traces.bars(rows["asr"], rows["low"], rows["high"], colour),
+            hovertemplate="<b>%{customdata}</b>: %{x:.1%}<extra></extra>",
+        )
+    fig.update_layout(template=style.template(dark), height=150 + 40 * len(place), hovermode="closest")
+    fig.update_layout(xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": {"text": f"ASR@{k} left"}})
+    fig.update_yaxes(tickvals=list(place.values()), ticktext=[str(kind) for kind in place], title={"text": "Guard"})
+    fig.update_yaxes(range=[0.5 - len(place), 0.5], showgrid=False)
+    return fig
+
+
+def score_figure(trail: Sequence[Mapping[str, float]] | pd.DataFrame, dark: bool = False) -> go.Figure:
+    """Draw the mean score of passages in the making; ``trail`` has step and score, as ``note`` of ``poison`` hears."""
+    table = pd.DataFrame(trail)
+    _check(table, ("step", "score"))
+    fig = go.Figure()
+    line = {"color": style.colours(dark)["in_domain"], "width": 2, "shape": "hv"}
+    fig.add_scatter(x=table["step"], y=table["score"], mode="lines", line=line, name="mean score")
+    fig.update_layout(template=style.template(dark), height=380)
+    fig.update_layout(xaxis={"title": {"text": "Step"}}, yaxis={"title": {"text": "Mean score over the cluster"}})
+    return fig
+
+
+def _check(table: pd.DataFrame, needed: tuple[str, ...]) -> None:
+    if lacking := [name for name in needed if name not in table]:
+        raise ValueError(f"table: {', '.join(lacking)} missing; it has {', '.join(map(str, table.columns))}")
+    if not len(table):
+        raise ValueError("table: no rows to draw")

@@ -1,0 +1,210 @@
+"""Stability: how much of its effectiveness a retriever loses when queries are said in other words.
+
+What the other words are is passed in as functions (texts, seed) -> texts, by family:
+:func:`drscale.stability.variations.families` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from drscale.evaluate.ranking import METRICS
+from drscale.evaluate.retriever import asked, metrics_of, retriever
+from drscale.evaluate.score import interval
+from drscale.runs import Found, Measure
+from drscale.texts import Collection
+
+Vary = Callable[[list[str], int], list[str]]
+SCOPE, SAMPLES = "stability", 2000
+BY = ("model", "dataset", "family")
+
+
+def stability(
+    model: Any,
+    collection: Collection,
+    vary: Mapping[str, Vary],
+    seeds: int | Sequence[int] = 5,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Ask every query as it stands and in other words, a row a query, family and seed.
+
+    ``model`` is what :func:`drscale.evaluate.retriever.retriever` takes, ``vary`` maps a family to a function
+    (texts, seed) -> texts. Columns: model, dataset, query, family, seed, changed, and each metric after the change
+    (``ndcg10`` ...) beside the one before (``ndcg10_clean`` ...). A query that a family left as it was is a row that
+    says so, with the metric it had. ``limit`` draws so many queries, the same ones for every retriever. Passages are
+    encoded once, and all wordings, each once, in one batch.
+    """
+    draws = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not draws or len(set(draws)) < len(draws):
+        raise ValueError(f"seeds={seeds!r}: at least one, and each only once")
+    if not vary:
+        raise ValueError("vary={}: at least one family is needed")
+    ranker, rows = retriever(model), asked(collection, limit)
+    texts: list[str] = collection.queries["text"].take(rows).to_pylist()
+    parts = [
+        pd.DataFrame(
+            {"place": np.arange(len(rows)), "family": f, "seed": seed, "text": _varied(vary[f], f, texts, seed)}
+        )
+        for f in vary
+        for seed in draws
+    ]
+    clean = pd.DataFrame({"place": np.arange(len(rows)), "text": texts})
+    long = pd.concat(parts, ignore_index=True)
+    once = pd.concat([clean, long[["place", "text"]]]).drop_duplicates(ignore_index=True)
+    found = metrics_of(ranker, collection, rows[once["place"].to_numpy()], once["text"].tolist())
+    known = pd.concat([once, found], axis=1)
+    before = found[: len(rows)].add_suffix("_clean")  # the first wordings are the queries as they stand
+    long = long.merge(known, on=["place", "text"], how="left", validate="many_to_one")
+    place = long["place"].to_numpy()
+    head = {
+        "model": ranker.name,
+        "dataset": collection.name,
+        "query": np.asarray(collection.queries["id"].take(rows).to_pylist(), dtype=object)[place],
+        "family": long["family"],
+        "seed": long["seed"],
+        "changed": long["text"].to_numpy() != np.asarray(texts, dtype=object)[place],
+    }
+    return pd.concat([pd.DataFrame(head), long[list(METRICS)], before.iloc[place].reset_index(drop=True)], axis=1)
+
+
+def _varied(vary: Vary, family: str, texts: list[str], seed: int) -> list[str]:
+    found = list(vary(list(texts), seed))
+    if len(found) != len(texts) or not all(isinstance(t, str) for t in found):
+        raise ValueError(f"vary[{family!r}]: gave {len(found)} texts for {len(texts)} queries, one for each is needed")
+    return found
+
+
+def drop_rates(
+    rows: pd.DataFrame,
+    metric: str = "ndcg10",
+    *,
+    by: Sequence[str] = BY,
+    total: bool = False,
+    samples: int = SAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Drop rates, (clean - varied) / clean, of the means over queries; a row a family.
+
+    ``clean`` and ``varied`` are the means themselves, ``drop`` their drop with an interval ``low`` to ``high``:
+    queries are drawn anew, each with its clean value and with its mean over the seeds, so both means move together.
+    The interval speaks of other queries. ``seed_mean`` and ``seed_sd`` are the mean and the standard deviation of the
+    single seeds' drops (:func:`seed_drops`), as Li et al. (2026) report them: they speak of other seeds. ``changed`` is
+    the share of queries that the family found something to change in. Where the clean mean is 0, no drop is known.
+    ``by=("model", "family")`` throws the queries of several data sets together; ``total`` adds a row ``all`` for the
+    families together, each with the same weight.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    if not 0 < level < 1 or samples < 20:
+        raise ValueError(f"level={level}, samples={samples}: between 0 and 1, and at least 20")
+    if total and "family" not in by:
+        raise ValueError(f"total=True: by={by} has no family to add up")
+    if total:
+        rest = [c for c in by if c != "family"]
+        options: dict[str, Any] = {"samples": samples, "level": level, "seed": seed}
+        whole = drop_rates(rows, metric, by=rest, **options).assign(family="all")
+        both = pd.concat([drop_rates(rows, metric, by=by, **options), whole], ignore_index=True)
+        return both.sort_values(rest, kind="stable", key=_first_come, ignore_index=True)
+    single = seed_drops(rows, metric, by=by)
+    spread = single.groupby(list(by), sort=False)["drop"].agg(seed_mean="mean", seed_sd="std").reset_index()
+    out = []
+    for key, part in rows.groupby(list(by), sort=False):
+        whose = ["model", "dataset", "query"] if "model" in part else ["dataset", "query"]
+        each = part.groupby(whose, sort=False).agg(
+            clean=(f"{metric}_clean", "first"), varied=(metric, "mean"), changed=("changed", "mean")
+        )
+        clean, varied = each["clean"].to_numpy(), each["varied"].to_numpy()
+        times = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), size=samples)
+        low, high = _bounds(times @ clean, times @ varied, level)
+        row = dict(zip(by, key, strict=True)) | {"metric": metric, "clean": clean.mean(), "varied": varied.mean()}
+        row |= {"drop": _drop(clean.mean(), varied.mean()), "low": low, "high": high}
+        out.append(row | {"changed": each["changed"].mean(), "queries": len(each), "seeds": part["seed"].nunique()})
+    return pd.DataFrame(out).merge(spread, on=list(by), how="left")
+
+
+def seed_drops(rows: pd.DataFrame, metric: str = "ndcg10", *, by: Sequence[str] = BY) -> pd.DataFrame:
+    """Drop rates of each seed alone: the columns of ``by``, seed, clean, varied and drop."""
+    needed = dict.fromkeys((*by, "dataset", "query", "seed", metric, f"{metric}_clean"))
+    lacking = [c for c in needed if c not in rows]
+    if lacking or rows.empty:
+        raise ValueError(f"rows: {', '.join(lacking) or 'none at all'} missing; stability() makes them")
+    if unknown := int(rows[[metric, f"{metric}_clean", *by]].isna().any(axis=1).sum()):
+        raise ValueError(
+            f"rows: {unknown} of {len(rows)} lack {metric} or whose they are; no query silently leaves a mean"
+        )
+    one = [c for c in ("model", "dataset", "family", "seed", "query") if c in rows]
+    if (again := rows.duplicated(one)).any():
+        who = f"model {rows['model'][again].iloc[0]!r}" if "model" in rows else "a model"
+        raise ValueError(
+            f"rows: {who} has a query twice in one family and seed; give each retriever a name of its own, as in "
+            "retriever(model, 'mine')"
+        )
+    found = rows.groupby([*by, "seed"], sort=False)[[f"{metric}_clean", metric]].mean().reset_index()
+    found = found.rename(columns={f"{metric}_clean": "clean", metric: "varied"})
+    found["drop"] = [_drop(c, a) for c, a in zip(found["clean"], found["varied"], strict=True)]
+    return found
+
+
+def _first_come(column: pd.Series[Any]) -> np.ndarray:
+    return pd.factorize(column)[0]
+
+
+def _drop(clean: float, varied: float) -> float:
+    return float((clean - varied) / clean) if clean > 0 else float("nan")
+
+
+def _bounds(clean: np.ndarray, varied: np.ndarray, level: float) -> tuple[float, float]:
+    """The interval of the drop over draws; draws without any hit say nothing."""
+    hit = clean > 0
+    if not hit.any():
+        return float("nan"), float("nan")
+    low, high = np.quantile(1 - varied[hit] / clean[hit], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def stability_found(
+    model: Any,
+    collection: Collection,
+    vary: Mapping[str, Vary],
+    seeds: int | Sequence[int] = 5,
+    limit: int | None = 300,
+    note: str = "",
+) -> Found:
+    """Measure stability for a run's record: measures by scope, and per-query rows averaged over the seeds.
+
+    The scope ``stability:clean`` holds the queries as they stand, ``stability:FAMILY`` the same in other words, with
+    ``drop`` (of nDCG@10, see :func:`drop_rates`) and ``changed`` beside the metrics. ``note`` says how the
+    families were made.
+    """
+    rows = stability(model, collection, vary, seeds, limit)
+    rates = {str(r["family"]): r for r in drop_rates(rows).to_dict("records")}
+    first = rows[(rows["family"] == rows["family"].iloc[0]) & (rows["seed"] == rows["seed"].iloc[0])]
+    plain = first[["query"]].assign(**{m: first[f"{m}_clean"] for m in METRICS})
+    frames = [plain.assign(scope=f"{SCOPE}:clean", condition="clean")]
+    found = {f"{SCOPE}:clean": _means(plain)}
+    for family in vary:
+        mean = rows[rows["family"] == family].groupby("query", sort=False)[list(METRICS)].mean().reset_index()
+        rate = rates[family]
+        n = int(rate["queries"])
+        told = {"changed": Measure(float(rate["changed"]), *_share(rows, family), n)}
+        if np.isfinite(rate["drop"]):
+            told["drop"] = Measure(float(rate["drop"]), float(rate["low"]), float(rate["high"]), n)
+        found[f"{SCOPE}:{family}"] = _means(mean) | told
+        frames.append(mean.assign(scope=f"{SCOPE}:{family}", condition="attacked"))
+    narrow = pd.concat(frames, ignore_index=True).astype(dict.fromkeys(METRICS, np.float32))
+    said = f"{collection.name}, {rows['seed'].nunique()} seeds, {len(plain)} queries"
+    return Found(found, narrow, f"{said}; {note}" if note else said)
+
+
+def _means(frame: pd.DataFrame) -> dict[str, Measure]:
+    return {m: interval({"": frame[m].to_numpy(float)}) for m in METRICS}
+
+
+def _share(rows: pd.DataFrame, family: str) -> tuple[float, float]:
+    each = rows[rows["family"] == family].groupby("query")["changed"].mean().to_numpy(float)
+    share = interval({"": each})
+    return share.low, share.high

@@ -1,0 +1,101 @@
+"""How much of what single queries score is the query, and how much the luck of training. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from drscale.laws._families import Array
+from drscale.stats.tables import check_level, done
+
+
+def seed_variance(
+    table: pd.DataFrame,
+    queries: pd.DataFrame,
+    metric: str = "entropy",
+    *,
+    scope: str = "in_domain",
+    by: Sequence[str] = ("params_layers",),
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split the variance of per-query values into queries and seeds; a row a size, and the trend over sizes.
+
+    Runs of ``table`` that agree in ``by`` are seeds of one size; ``queries`` is ``RunStore.queries()``. ``mean`` is the
+    mean value; ``seeds`` the variance between seeds of one and the same query, a mean over queries (unbiased, n - 1);
+    ``queries`` the variance between queries of their expected value, which is that of the seeds' means less what luck
+    puts into it; ``share`` is seeds / (seeds + queries). Each has ``_low`` and ``_high`` over queries, which are drawn
+    the same for all sizes. ``of_mean`` is the variance between the seeds' mean values, which a study of means suffers
+    from; with n seeds its own interval (chi-squared, n - 1) is wide.
+
+    The trend has a row a measure, ``seeds``, ``queries``, ``share`` and ``of_mean``: ``slope`` of its log by log of
+    the first of ``by``, with the wider of two intervals, over queries and over sizes (Student's t); of ``of_mean`` with
+    that which the logarithm of a chi-squared variable gives, as two seeds leave it one degree of freedom.
+    """
+    check_level(level)
+    rows = done(table)
+    for name in (*by, "key"):
+        if name not in rows:
+            raise ValueError(f"by={tuple(by)!r}: the table has no column {name!r}")
+    some = queries[(queries["scope"] == scope) & queries["key"].isin(rows["key"])]
+    if some.empty or metric not in some:
+        raise ValueError(f"scope={scope!r}, metric={metric!r}: the queries have no such values of these runs")
+    wide = some.pivot_table(metric, "query", "key")
+    if len(some) != wide.size or wide.isna().any(axis=None):
+        raise ValueError(f"scope={scope!r}: the runs were not asked the same queries once each")
+    rng = np.random.default_rng(seed)
+    found: list[dict[str, Any]] = []
+    sampled = []
+    times = rng.multinomial(len(wide), np.full(len(wide), 1 / len(wide)), size=draws)
+    times = np.vstack([np.ones(len(wide), dtype=int), times])
+    for place, part in rows.groupby(list(by)):
+        values = wide[part["key"].tolist()].to_numpy()
+        n = values.shape[1]
+        if n < 2:
+            continue
+        parts = _parts(values, times)
+        low, high = np.quantile(parts[1:], [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        row = dict(zip(by, place, strict=True)) | {"runs": n, "mean": float(values.mean())}
+        for i, word in enumerate(("seeds", "queries", "share")):
+            row |= {word: parts[0, i], f"{word}_low": low[i], f"{word}_high": high[i]}
+        spread = float(values.mean(axis=0).var(ddof=1))
+        ends = spread * (n - 1) / stats.chi2.ppf([0.5 + level / 2, 0.5 - level / 2], n - 1)
+        found.append(row | {"of_mean": spread, "of_mean_low": ends[0], "of_mean_high": ends[1]})
+        sampled.append(parts)
+    if len(found) < 3:
+        raise ValueError(f"by={tuple(by)!r}: {len(found)} sizes have two seeds or more, a trend needs three")
+    frame = pd.DataFrame(found)
+    return frame, _trend(frame, np.stack(sampled), np.log(frame[by[0]].to_numpy(dtype=float)), level)
+
+
+def _parts(values: Array, times: np.ndarray) -> Array:
+    """Variance between seeds, between queries, and the first's share, for each draw of queries; (draws, 3)."""
+    n, total = values.shape[1], times.sum(axis=1)
+    within = times @ values.var(axis=1, ddof=1) / total
+    mean = values.mean(axis=1)
+    centre = times @ mean / total
+    between = (times @ mean**2 / total - centre**2) * total / (total - 1) - within / n
+    return np.column_stack([within, between, within / (within + between)])
+
+
+def _trend(frame: pd.DataFrame, sampled: Array, log_x: Array, level: float) -> pd.DataFrame:
+    told = []
+    for i, word in enumerate(("seeds", "queries", "share")):
+        fit = stats.linregress(log_x, np.log(frame[word]))
+        half = float(stats.t.ppf(0.5 + level / 2, len(frame) - 2) * fit.stderr)
+        ends = float(fit.slope) - half, float(fit.slope) + half
+        slopes = np.polyfit(log_x, np.log(sampled[:, 1:, i]), 1)[0]
+        drawn = np.quantile(slopes, [0.5 - level / 2, 0.5 + level / 2])
+        low, high = ends if ends[1] - ends[0] > drawn[1] - drawn[0] else map(float, drawn)
+        told.append((word, float(fit.slope), low, high))
+    half_free = (frame["runs"].to_numpy() - 1) / 2
+    logs = np.log(frame["of_mean"].to_numpy()) - special.digamma(half_free) + np.log(half_free)
+    (slope, _), known = np.polyfit(log_x, logs, 1, w=special.polygamma(1, half_free) ** -0.5, cov="unscaled")
+    reach = float(stats.norm.ppf(0.5 + level / 2) * np.sqrt(known[0, 0]))
+    told.append(("of_mean", float(slope), float(slope) - reach, float(slope) + reach))
+    return pd.DataFrame(told, columns=["what", "slope", "low", "high"])
