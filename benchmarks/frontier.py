@@ -20,6 +20,7 @@ import pandas as pd
 
 from drscale.frontier import front as frontier
 from drscale.stats.bootstrap import resampled
+from drscale.stats.tables import non_dominated
 
 LONGEST = 10.0  # seconds
 SLOW = 100  # draws that the loop is timed on
@@ -90,7 +91,7 @@ def main() -> int:
     likely = int((found["probability"] > 0.5).sum())
     print(f"expected size of the front {found['probability'].sum():.1f}, {likely} runs likelier on it than not")
     draws = resampled(table, ("in_domain_entropy", "ood_entropy"), draws=o.draws)
-    ours, quick = timed(lambda: frontier.non_dominated(draws))
+    ours, quick = timed(lambda: non_dominated(draws))
     there = importlib.util.find_spec("pymoo") is not None
     few = draws[:SLOW]
     theirs, slow = timed(lambda: (by_pymoo if there else by_python)(few))

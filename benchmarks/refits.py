@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from drscale.laws import fit as laws  # noqa: E402
-from drscale.laws import intervals as trust
+from drscale.laws import intervals as trust  # noqa: E402
 
 SIZE = {"M": 3.48e4, "mu": 0.55, "delta": 0.05}
 BOTH = {"M": 8.34e5, "mu": 0.57, "B": 2.17e3, "eta": 1.38, "delta": 0.03}

@@ -18,8 +18,9 @@ from drscale.budget import plan as tangent
 from drscale.budget.plan import allocate, allocate_both, cost_of
 from drscale.budget.prices import Prices, paper
 from drscale.laws import fit as laws
-from drscale.laws.curve import Curve, count_text
+from drscale.laws.curve import Curve
 from drscale.plotting import export
+from drscale.stats.tables import count_text
 
 BOX = {"N": (5e5, 8.2e7), "D": (3e4, 4.8e5)}
 FREE = replace(paper(documents=0), steps=10_000 * 3.22 / paper().training * 1e-8)  # Z_train as printed, 3.22e-8

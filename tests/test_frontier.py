@@ -19,6 +19,7 @@ from drscale.frontier import front as frontier
 from drscale.recipe import Recipe
 from drscale.runs import StoreWarning
 from drscale.stats import bootstrap as resample
+from drscale.stats.tables import non_dominated
 
 SETS = json.loads((ROOT / "tests" / "reference" / "pymoo.json").read_text())["sets"]
 # Whole numbers, so that ties and twins abound.
@@ -46,7 +47,7 @@ def on_front(points: Any, **options: Any) -> list[bool]:
 @pytest.mark.parametrize("case", SETS, ids=lambda c: f"{len(c['points'])}x{len(c['reference'])}-{c['volume']:.3g}")
 def test_layers_and_volumes_are_pymoos(case):
     points, layers = np.array(case["points"]), np.array(case["layers"])
-    assert (frontier.non_dominated(points) == (layers == 1)).all()
+    assert (non_dominated(points) == (layers == 1)).all()
     assert frontier.hypervolume(points, case["reference"]) == pytest.approx(case["volume"], rel=1e-12)
     if points.shape[1] == 2:
         assert frontier.front(runs_at(points), "x", "y")["layer"].tolist() == layers.tolist()
@@ -54,14 +55,14 @@ def test_layers_and_volumes_are_pymoos(case):
 
 @given(POINTS)
 def test_the_front_is_what_the_definition_says(points):
-    assert (frontier.non_dominated(points) == by_force(points)).all()
+    assert (non_dominated(points) == by_force(points)).all()
     with_a_third_axis = np.column_stack([points, points[:, 0]])
-    assert (frontier.non_dominated(with_a_third_axis) == by_force(points)).all()
+    assert (non_dominated(with_a_third_axis) == by_force(points)).all()
 
 
 @given(hnp.arrays(float, (3, 4, 2), elements=st.integers(0, 4).map(float)))
 def test_many_draws_at_once_are_each_on_its_own(draws):
-    found = frontier.non_dominated(draws)
+    found = non_dominated(draws)
     assert (found == np.array([by_force(d) for d in draws])).all()
 
 
@@ -630,7 +631,7 @@ def test_the_drawn_curve_is_the_contour_and_its_front_is_convex():
         assert (slopes < 0).all()
         assert (np.diff(slopes) > 0).all()
         # Nothing outside the marked part is on the front.
-        assert (frontier.non_dominated(part[["x", "y"]].to_numpy()) == part["front"].to_numpy()).mean() > 0.98
+        assert (non_dominated(part[["x", "y"]].to_numpy()) == part["front"].to_numpy()).mean() > 0.98
         assert part["extrapolated"].mean() == pytest.approx(0.5, abs=0.02)
     assert (curve["t"].min(), curve["t"].max()) == pytest.approx((-0.2 - 0.65, 1.1 + 0.65))
 

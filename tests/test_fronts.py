@@ -21,6 +21,7 @@ from drscale.laws.result import LawWarning
 from drscale.papers import published
 from drscale.plotting import export, plane, style
 from drscale.runs import RunStore
+from drscale.stats.tables import non_dominated
 
 BY = ("strategy", "share")
 NAMES = {f"{s}, {share:.0%}" if share < 1 else s for s, share in TRAITS}
@@ -305,7 +306,7 @@ def test_dragon_figure_draws_the_published_table():
     assert sorted(named(fig, "names").text) == sorted(points["name"])
     edge = named(fig, "front, as measured")
     fair = points[points["comparable"]]
-    best = fair[frontier.non_dominated(-fair[["x", "y"]].to_numpy())]
+    best = fair[non_dominated(-fair[["x", "y"]].to_numpy())]
     assert (min(edge.x), max(edge.x)) == (best["x"].min(), best["x"].max())
     dense = named(fig, "dense")
     opened = [s.endswith("-open") for s in dense.marker.symbol]

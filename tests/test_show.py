@@ -17,11 +17,13 @@ import plotly.graph_objects as go
 import pytest
 from synthetic import WIDTHS, size_table, study
 
+from drscale.evaluate.plot import domain_figure
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
 from drscale.plotting import export, style
 from drscale.runs import RunStore
+from drscale.training.plot import curve_figure
 
 needs_browser = pytest.mark.skipif(export.browser() is None, reason="no browser: apt-get install chromium")
 needs_poppler = pytest.mark.skipif(
@@ -156,27 +158,27 @@ def test_a_table_of_ones_own_needs_two_columns():
 def test_curve_figure_orders_rungs_and_joins_seeds(store):
     curves = store.curves()
     ladder = curves[~curves["key"].str.contains("pairs=")]
-    fig = figures.curve_figure(ladder)
+    fig = curve_figure(ladder)
     assert len(fig.data) == 2 * len(WIDTHS)
     assert [t.name for t in fig.data if t.showlegend] == [f"L2H{w}" for w in WIDTHS]
     assert fig.data[0].line.color != fig.data[-1].line.color
     assert fig.data[0].line.color == fig.data[1].line.color
     with pytest.raises(ValueError, match="curves have no column 'speed'; they have key, step, loss, validation"):
-        figures.curve_figure(curves, "speed")
-    assert any("550 pairs" in t.name for t in figures.curve_figure(curves, "loss").data)
+        curve_figure(curves, "speed")
+    assert any("550 pairs" in t.name for t in curve_figure(curves, "loss").data)
 
 
 def test_domain_figure_sorts_and_names(store):
     keys = {f"texts=docs,rung=L2H{w}": str(w) for w in (12, 256)}
-    fig = figures.domain_figure(store.domains(), keys)
+    fig = domain_figure(store.domains(), keys)
     assert [t.name for t in fig.data] == ["12", "256"]
     assert set(fig.data[0].y) == {"in-domain", "numpy", "scipy"}
     assert list(fig.data[0].x) == sorted(fig.data[0].x, reverse=True)
     assert fig.data[0].marker.symbol != fig.data[1].marker.symbol
     with pytest.raises(ValueError, match="keys: no run 'x' with entropy"):
-        figures.domain_figure(store.domains(), ["x"])
+        domain_figure(store.domains(), ["x"])
     with pytest.raises(ValueError, match="metric='speed': not among the measured ones, calibrated, entropy, ndcg10"):
-        figures.domain_figure(store.domains(), None, "speed")
+        domain_figure(store.domains(), None, "speed")
 
 
 def test_counts_read_as_people_say_them():

@@ -1,1 +1,1 @@
-"""Attack a retriever: words of passages swapped for synonyms, and what that does to ranks and to entropy."""
+"""Swap words of passages for synonyms, and measure what that does to ranks and to entropy."""

@@ -15,11 +15,12 @@ from drscale.budget import plan as planning
 from drscale.budget import plot as plans
 from drscale.budget.plan import Allocation
 from drscale.budget.prices import Prices, paper
-from drscale.laws.curve import Curve, count_text
+from drscale.laws.curve import Curve
 from drscale.plotting import live
 from drscale.plotting import parts as traces
 from drscale.plotting.live import Explorer, Settings, View
 from drscale.plotting.parts import beside
+from drscale.stats.tables import count_text
 
 DRAWS = 1000  # of a curve's bootstrap sample; enough for an interval that is looked at
 RANGE = 100.0  # a price's slider reaches from a hundredth to a hundred times its start

@@ -22,8 +22,8 @@ import pandas as pd
 
 from drscale.budget.prices import Prices
 from drscale.laws import fit as laws
-from drscale.laws.curve import Array, Curve, count_text
-from drscale.stats.tables import check_level
+from drscale.laws.curve import Curve
+from drscale.stats.tables import Array, check_level, count_text
 
 
 @dataclass(frozen=True)

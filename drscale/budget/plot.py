@@ -16,10 +16,11 @@ from plotly.subplots import make_subplots
 from drscale.budget import plan as planning
 from drscale.budget.plan import Allocation
 from drscale.budget.prices import Prices
-from drscale.laws.curve import Array, Curve, count_text
+from drscale.laws.curve import Curve
 from drscale.plotting import parts as lines
 from drscale.plotting import style
 from drscale.plotting.parts import Trace
+from drscale.stats.tables import Array, count_text
 
 LOSS, SIZE, PAIRS = "Predicted entropy (nats)", "Parameters N", "Annotated pairs D"
 CLOUD = 150  # draws shown around a plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from drscale.laws.curve import count_text
+from drscale.stats.tables import count_text
 
 SIGNS = "$€£¥₹₩"
 

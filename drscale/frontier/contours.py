@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from drscale.frontier.front import Array, Better, X, Y, checked, signs
-from drscale.stats.tables import warn_if_mixed
+from drscale.frontier.front import X, Y, checked
+from drscale.stats.tables import Array, Better, signs, warn_if_mixed
 
 LEAST = 4  # strategies of different lean: three numbers and one degree of freedom
 SAME = 1e-9  # leans this close are one

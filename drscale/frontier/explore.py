@@ -13,12 +13,12 @@ import plotly.graph_objects as go
 
 from drscale.frontier import front as frontier
 from drscale.frontier import plot as fronts
-from drscale.frontier.front import Array
 from drscale.plotting import live, plane, style
 from drscale.plotting.live import Explorer, Settings, View
 from drscale.runs import SCOPES
 from drscale.stats import bootstrap as resample
 from drscale.stats.bootstrap import Pool
+from drscale.stats.tables import Array, non_dominated, signs
 
 LESS = ("entropy", "calibrated")  # metrics of which less is better
 METRICS = ("entropy", "calibrated", "ndcg10", "mrr10", "recall10", "recall100")
@@ -96,7 +96,7 @@ def frontier_view(
     rows, drawn = sample.rows[kept], np.stack([sample.values[c][:, kept] for c in (x, y)], axis=-1)
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} of {len(kept)} runs left: choose at least two")
-    on = frontier.non_dominated(frontier.lower(drawn, better))
+    on = non_dominated(frontier.lower(drawn, better))
     rows = frontier.front(rows.assign(probability=on.mean(axis=0)), x, y, better=better, warn=False)
     at = _worst(rows, x, y) if reference is None else reference
     area = float(frontier.hypervolume(rows[[x, y]].to_numpy(dtype=float), at, better=better))
@@ -212,7 +212,7 @@ def _worst(rows: pd.DataFrame, x: str, y: str) -> tuple[float, float]:
 
 def _area(fig: go.Figure, rows: pd.DataFrame, axes: tuple[str, str], at: tuple[float, float], dark: bool) -> None:
     """The area that the front dominates, up to the reference, and the reference itself."""
-    sides, c = frontier.signs((_better(axes[0]), _better(axes[1]))), style.colours(dark)
+    sides, c = signs((_better(axes[0]), _better(axes[1]))), style.colours(dark)
     worst = np.array(at) * sides
     corners = frontier.staircase(np.minimum(rows[list(axes)].to_numpy(dtype=float) * sides, worst))
     outline = np.vstack([[corners[0, 0], worst[1]], corners, [worst[0], corners[-1, 1]], worst]) * sides

@@ -13,11 +13,8 @@ import pandas as pd
 
 from drscale.laws import fit as laws
 from drscale.stats.bootstrap import Pool, pooled, resampled, together
-from drscale.stats.tables import warn_if_mixed
+from drscale.stats.tables import Array, Better, non_dominated, signs, warn_if_mixed
 
-Array = npt.NDArray[np.float64]
-Side = Literal["lower", "higher"]
-Better = Side | tuple[Side, Side]
 Unit = Literal["log", "range", "raw"]
 X, Y = "in_domain_entropy", "ood_entropy"
 
@@ -77,35 +74,6 @@ def probability_on_front(
     rows = front(table, x, y, better=better, pool=pool, warn=warn)
     values = resampled(checked(table, x, y), (x, y), queries, pool=pool, draws=draws, seed=seed)
     return rows.assign(probability=non_dominated(lower(values, better)).mean(axis=0))
-
-
-def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which points of shape (..., points, axes) no other dominates, lower being better on every axis."""
-    p = np.asarray(points, dtype=float)
-    if p.ndim < 2 or p.shape[-1] < 2:
-        raise ValueError(f"points: shape {p.shape}, expected (..., points, axes) with at least two axes")
-    if not np.isfinite(p).all():
-        raise ValueError("points: every number must be finite")
-    if p.shape[-2] == 0:
-        return np.zeros(p.shape[:-1], dtype=bool)
-    if p.shape[-1] > 2:
-        return _pairwise(p)
-    across, along = (np.ascontiguousarray(p[..., i]) for i in (0, 1))
-    order, x = np.argsort(across, axis=-1), np.sort(across, axis=-1)
-    if ties := bool((x[..., 1:] == x[..., :-1]).any()):
-        order = np.lexsort((along, across), axis=-1)
-    y = np.take_along_axis(along, order, axis=-1)
-    # In this order whatever dominates a point comes before it, and no y before it is as low unless it is dominated.
-    kept = np.ones(y.shape, dtype=bool)
-    kept[..., 1:] = y[..., 1:] < np.minimum.accumulate(y, axis=-1)[..., :-1]
-    if ties:  # a twin of the one before it fares as that one does
-        twin = np.zeros(y.shape, dtype=bool)
-        twin[..., 1:] = (x[..., 1:] == x[..., :-1]) & (y[..., 1:] == y[..., :-1])
-        first = np.maximum.accumulate(np.where(twin, 0, np.arange(y.shape[-1])), axis=-1)
-        kept = np.take_along_axis(kept, first, axis=-1)
-    found = np.empty_like(kept)
-    np.put_along_axis(found, order, kept, axis=-1)
-    return found
 
 
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike, *, better: Better = "lower") -> Array:
@@ -255,14 +223,6 @@ def lower(points: Array, better: Better) -> Array:
     return points * sides
 
 
-def signs(better: Better, axes: int = 2) -> Array:
-    """1 for each axis on which lower is better, -1 where higher is."""
-    words = (better,) * axes if isinstance(better, str) else tuple(better)
-    if len(words) != axes or not set(words) <= {"lower", "higher"}:
-        raise ValueError(f"better={better!r}: 'lower' or 'higher', or one of them for each of {axes} axes")
-    return np.array([1.0 if w == "lower" else -1.0 for w in words])
-
-
 def _efficient(values: Array, weight: float) -> Array:
     """The point of each draw with the least weighted sum of logarithms; (draws, runs, 2) to (draws, 2)."""
     best = np.argmin(np.log(values) @ [1 - weight, weight], axis=1)
@@ -275,12 +235,3 @@ def _area(p: Array, r: Array) -> Array:
     ends = np.concatenate([p[..., 0], np.broadcast_to(r[0], (*p.shape[:-2], 1))], axis=-1)
     depth = r[1] - np.minimum.accumulate(p[..., 1], axis=-1)
     return np.asarray((np.diff(ends, axis=-1) * depth).sum(axis=-1))
-
-
-def _pairwise(p: Array) -> npt.NDArray[np.bool_]:
-    """The same for any number of axes, by comparing each point with all."""
-    found = np.empty(p.shape[:-1], dtype=bool)
-    for i in range(p.shape[-2]):
-        mine = p[..., i : i + 1, :]
-        found[..., i] = ~((p <= mine).all(-1) & (p < mine).any(-1)).any(-1)
-    return found

@@ -11,11 +11,13 @@ import plotly.graph_objects as go
 
 from drscale.frontier import contours
 from drscale.frontier import front as frontier
-from drscale.frontier.front import Better, X, Y
+from drscale.frontier.front import X, Y
 from drscale.ladder import parse_rung
 from drscale.plotting import parts as traces
 from drscale.plotting import plane, style
+from drscale.plotting.plane import Axis
 from drscale.stats.bootstrap import Pool, pooled
+from drscale.stats.tables import Better, signs
 
 Named = Literal["front", "all"]
 NO_FRONT = "fitted front not determined:<br>its point is certain on"
@@ -46,7 +48,7 @@ def joint_figure(
     Pareto-efficient points (our reading of the paper's, which Pareto training follows as size and data grow), of those
     contours that determine one (:func:`drscale.frontier.contours.determined`). Where fewer than two do, no fitted front
     is drawn and the figure says that it is not determined; the dashed line is then the edge of the runs as measured.
-    ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two kinds of robustness, is a column
+    ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two robustnesses, is a column
     that :func:`drscale.frontier.front.robustness` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
@@ -57,7 +59,7 @@ def joint_figure(
     means = pooled(rows, (x, y), [*columns, contour])
     means = means.assign(series=[_label(v, columns) for v in means[columns].itertuples(index=False)])
     levels = _levels(means, contour)
-    sides = frontier.signs(better)
+    sides = signs(better)
     axes = [
         plane.axis(means[c].to_numpy(dtype=float), title or plane.words(c), inverse, s < 0)
         for c, s, title in zip((x, y), sides, (x_title, y_title), strict=True)
@@ -114,13 +116,13 @@ def frontier_figure(
     rows = rows.assign(
         label=[", ".join(p) for p in parts], short=[", ".join(w for w in p if w not in shared) for p in parts]
     )
-    sides = frontier.signs(better)
+    sides = signs(better)
     axes = [
         plane.axis(rows[c].to_numpy(dtype=float), plane.words(c), inverse, s < 0)
         for c, s in zip((x, y), sides, strict=True)
     ]
     fig, faint = go.Figure(), style.tint(style.colours(dark)["faint"], 0.35)
-    plane.edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
+    edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
     by = ("strategy" if len(set(rows.get("strategy", ()))) > 1 else None) if by is None else by
     groups = [("runs", rows)] if by is None else [(str(n), g) for n, g in rows.groupby(by, sort=False)]
     small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # what is named shall be seen
@@ -178,7 +180,7 @@ def dragon_figure(
     fair = rows.get("comparable", pd.Series(True, index=rows.index)).astype(bool)
     axes = [plane.axis(rows[c].to_numpy(), t, "none", True) for c, t in ((x, x_title), (y, y_title))]
     fig = go.Figure()
-    plane.edge(fig, rows[fair], (x, y), axes, "higher", dark)
+    edge(fig, rows[fair], (x, y), axes, "higher", dark)
     for i, (group, part) in enumerate(rows.groupby("group", sort=False)):
         hover = [n if ok else f"{n}, not comparable" for n, ok in zip(part["name"], fair[part.index], strict=True)]
         colour, symbol = style.series(i, dark)
@@ -334,7 +336,7 @@ def _dashed(
     """The line through the efficient points that are determined; of less than two, that they are not, and the edge."""
     known = fitted[contours.determined(fitted)].sort_values("s0")
     if len(known) < 2:
-        plane.edge(fig, means, columns, axes, better, dark)
+        edge(fig, means, columns, axes, better, dark)
         plane.corner(fig, axes, f"{NO_FRONT} {len(known)} of {len(fitted)} contours", dark, beside=True)
         return
     line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 2}
@@ -349,3 +351,21 @@ def _dashed(
         customdata=ratio,
         hovertemplate=hover + " [%{customdata[1]:.3g}, %{customdata[2]:.3g}]<extra></extra>",
     )
+
+
+def edge(
+    fig: go.Figure,
+    rows: pd.DataFrame,
+    columns: tuple[str, str],
+    axes: list[Axis],
+    better: Better,
+    dark: bool,
+    name: str = "front, as measured",
+) -> None:
+    """The edge of what the front of these rows dominates."""
+    sides = signs(better)
+    corners = frontier.staircase(frontier.lower(rows[list(columns)].to_numpy(dtype=float), better)) * sides
+    line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 1.5}
+    px, py = (a.place(corners[:, i]) for i, a in enumerate(axes))
+    told = len(corners) > 1  # a single point has no edge to see
+    fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=told)

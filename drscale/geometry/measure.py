@@ -17,9 +17,9 @@ from drscale.evaluate.ranking import search
 from drscale.evaluate.retriever import asked, retriever
 from drscale.evaluate.score import Encode, checked, unit_rows
 from drscale.runs import Found, Measure, Run
+from drscale.stats.tables import Array
 from drscale.texts import Benchmark, Collection
 
-Array = npt.NDArray[np.float64]
 POINTS, SEEDS, K = 2000, 5, 10
 COLUMNS = ["metric", "mean", "low", "high", "n", "over"]
 NOT_WEIGHTED = ("embeddings", "pooler", "lm_head")  # parts of a transformer whose Linear layers do not count

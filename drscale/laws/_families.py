@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from drscale.stats.tables import Array
+
 Shape = Callable[[Array, Array], tuple[Array, Array]]
 
 EXPONENT = (0.01, 10.0)  # beyond these a power law is a logarithm or a step

@@ -14,7 +14,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from drscale.laws._families import EXPONENT, Array
+from drscale.laws._families import EXPONENT
+from drscale.stats.tables import Array
 
 MU = EXPONENT
 STARTS = 400

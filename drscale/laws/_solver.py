@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from drscale.laws._families import Array, Family, Shape
+from drscale.laws._families import Family, Shape
+from drscale.stats.tables import Array
 
 NEAR = 1e-12  # squares known to so much are enough here
 GROW, HALVE = 60, 40  # rounds: outward until the squares have risen enough, then inward to the place

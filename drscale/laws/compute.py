@@ -12,12 +12,11 @@ import lmfit
 import numpy as np
 import pandas as pd
 
-from drscale.frontier.front import non_dominated
 from drscale.laws import _power as power
 from drscale.laws import fit as laws
-from drscale.laws._families import EXPONENT, Array
+from drscale.laws._families import EXPONENT
 from drscale.laws.result import weigh
-from drscale.stats.tables import TooFewLevels, check_level, done, values
+from drscale.stats.tables import Array, TooFewLevels, check_level, done, non_dominated, values
 
 SIZE, Y = "params_drscale", "in_domain_entropy"
 FEWEST = 4  # points an envelope needs for three parameters, and sizes an isoFLOP curve needs for its parabola

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Array = npt.NDArray[np.float64]
+from drscale.stats.tables import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,16 +111,6 @@ class Curve:
 @functools.cache
 def _names(law: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(law).parameters)
-
-
-def count_text(value: float) -> str:
-    """A count the way people say it: 950, 17.6K, 1.3M, 30T."""
-    if np.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
 
 
 def _label(law: Callable[..., Any]) -> str:

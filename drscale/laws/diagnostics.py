@@ -13,43 +13,19 @@ from collections.abc import Mapping, Sequence
 import lmfit
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from drscale.laws import _power as power
 from drscale.laws import _solver as profile
 from drscale.laws import fit as laws
 from drscale.laws import levels
-from drscale.laws._families import Array
 from drscale.laws._power import Power
-from drscale.laws.result import Fitted, fitted, name_of, solved
+from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of, solved
 from drscale.recipe import Recipe
-from drscale.stats.tables import TooFewLevels
+from drscale.stats.tables import Array, TooFewLevels
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
 CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is the rule and no news
-
-
-def goodness(result: lmfit.model.ModelResult) -> pd.Series:
-    """R² of y and of log y, the spread of one run about the curve as a share of y, and what the fit rests on."""
-    f = fitted(result)
-    best = np.asarray(result.best_fit, dtype=float)
-
-    def r2(measured: Array, predicted: Array) -> float:
-        total = float(np.sum((measured - measured.mean()) ** 2))
-        return 1 - float(np.sum((measured - predicted) ** 2)) / total if total > 0 else np.nan
-
-    relative = float(np.sqrt(np.sum((f.y / best - 1) ** 2) / (f.free)))
-    return pd.Series(
-        {
-            "R2": r2(f.y, best),
-            "R2_log": r2(np.log(f.y), np.log(best)),
-            "relative_error": relative,
-            "runs": len(f.y),
-            "levels": int(f.levels.max()) + 1,
-        },
-        name=f.y_name,
-    )
 
 
 def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
@@ -129,20 +105,6 @@ def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[s
         if not ((np.abs(places[0] - a) <= 1 / 3) & (np.abs(places[1] - b) <= 1 / 3)).any():
             found.append(f"{words[a]} {first} and {words[b]} {second}")
     return found
-
-
-def lack_of_fit(result: lmfit.model.ModelResult) -> tuple[float, float] | None:
-    """F and p of the misfit of the level means against the scatter of runs at one level; None without replicates."""
-    f, r = fitted(result), np.asarray(result.residual, dtype=float)
-    place = f.levels
-    count = np.bincount(place)
-    means = np.bincount(place, r) / count
-    pure, misfit = len(r) - len(count), len(count) - f.parameters
-    scatter = float(np.sum((r - means[place]) ** 2))
-    if pure < 2 or misfit < 1 or scatter <= 1e-20 * len(r):
-        return None
-    ratio = float(np.sum(count * means**2)) / misfit / (scatter / pure)
-    return ratio, float(stats.f.sf(ratio, misfit, pure))
 
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:

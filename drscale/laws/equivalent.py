@@ -16,10 +16,9 @@ from drscale.laws import _power as power
 from drscale.laws import fit as laws
 from drscale.laws import fit as optimum
 from drscale.laws import intervals as trust
-from drscale.laws._families import Array
 from drscale.laws._power import Power
 from drscale.laws.result import Fitted, Law, fitted, name_of
-from drscale.stats.tables import TooFewLevels, check_level, done, values
+from drscale.stats.tables import Array, TooFewLevels, check_level, done, values
 
 BY = ("strategy", "share")  # the columns that tell one way of training from another
 REACH = 100.0  # equivalents are looked for this far beyond the fitted range; an interval that goes further is open

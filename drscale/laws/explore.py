@@ -18,7 +18,7 @@ from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
 from drscale.laws.compare import COUNTS
 from drscale.laws.fit import Columns
-from drscale.laws.result import name_of
+from drscale.laws.result import equation, name_of
 from drscale.plotting import live, style
 from drscale.plotting import parts as traces
 from drscale.plotting.live import Explorer, Settings, View
@@ -81,7 +81,7 @@ def law_view(
     worst = missed.iloc[missed["error"].abs().argmax()]
     counted = f", parameters counted as {COUNTS[name]}" if name in COUNTS else ""
     sentence = (
-        f"{style.SCOPES[scope]}{counted}, fitted up to {style.count_text(cut)}: {figures.equation(result)}. "
+        f"{style.SCOPES[scope]}{counted}, fitted up to {style.count_text(cut)}: {equation(result)}. "
         f"Beyond, up to {largest / cut:.1f} times that, the curve is off by {100 * worst['error']:+.1f}% at most "
         f"({missed['inside'].sum()} of {len(missed)} levels inside their 95% prediction intervals)."
     )
@@ -265,7 +265,7 @@ def _predicted(
 
     The second part is what :func:`drscale.laws.intervals.holdout` finds, which would fit once more.
     """
-    f, grid = laws.fitted(result), traces.points_along(result, reach, POINTS)
+    f, grid = laws.fitted(result), figures.points_along(result, reach, POINTS)
     columns = list(f.columns.values())
     beyond = rest.groupby(columns)[f.y_name].agg(["mean", "size"]).reset_index()
     drawn = pd.DataFrame({columns[0]: grid} | dict.fromkeys(columns[1:], at))
@@ -292,7 +292,7 @@ def _figure(
     series = traces.Series(f.y_name, scope, style.SCOPES[scope], c[scope], style.MARKERS[scope])
     _, *other = f.columns
     fixed = {argument: at for argument in other if at is not None}
-    points = traces.point_traces(runs[~gone], f.x_name, series, cut, result, fixed)
+    points = figures.point_traces(runs[~gone], f.x_name, series, cut, result, fixed)
     points[-1] |= {"name": "held out", "legendgroup": "held out", "showlegend": True}
     left_out = {
         "type": "scatter",
@@ -321,5 +321,5 @@ def _figure(
         line, words = traces.chance_parts(False, dark)
         layout |= {"shapes": [line], "annotations": [words]}
     reach = (float(curve[f.x_name].min()), float(curve[f.x_name].max()))
-    band = traces.law_traces(result, series, reach, text=figures.equation(result), curve=curve)
+    band = figures.law_traces(result, series, reach, text=equation(result), curve=curve)
     return go.Figure([*band, *points, left_out], layout)

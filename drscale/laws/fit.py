@@ -18,12 +18,25 @@ import pandas as pd
 
 from drscale.laws import _power as power
 from drscale.laws import _solver as separable
-from drscale.laws._families import ADDITIVE, BROKEN, EDGE, EXPONENT, JOINT, POWER, WIDTH, Array, Family
+from drscale.laws._families import ADDITIVE, BROKEN, EDGE, EXPONENT, JOINT, POWER, WIDTH, Family
 from drscale.laws._power import Power
 from drscale.laws._solver import Found, Separable
-from drscale.laws.diagnostics import goodness, lack_of_fit
-from drscale.laws.result import SPACES, Fitted, Law, LawWarning, Space, fitted, name_of, outside, residuals, weigh
-from drscale.stats.tables import TooFewLevels, done, numbers, values, warn_if_mixed
+from drscale.laws.result import (
+    SPACES,
+    Fitted,
+    Law,
+    LawFit,
+    LawWarning,
+    Space,
+    fitted,
+    goodness,
+    lack_of_fit,
+    name_of,
+    outside,
+    residuals,
+    weigh,
+)
+from drscale.stats.tables import Array, TooFewLevels, done, numbers, values, warn_if_mixed
 
 __all__ = [
     "LAWS",
@@ -86,22 +99,37 @@ _SIZE, _DATA = ("params_layers", "parameters"), ("train_pairs", "pairs")
 _FLOOR = (0.0, np.inf)
 
 
-def _law_of_both(family: Family) -> Law:
+def _law_of_both(family: Family, equation: str) -> Law:
     units = {"M": _SIZE[1], "mu": "", "B": _DATA[1], "eta": "", "delta": "y"}
-    return Law({"N": _SIZE[0], "D": _DATA[0]}, units, {"mu": EXPONENT, "eta": EXPONENT, "delta": _FLOOR}, family)
+    return Law(
+        {"N": _SIZE[0], "D": _DATA[0]}, units, {"mu": EXPONENT, "eta": EXPONENT, "delta": _FLOOR}, family, equation
+    )
 
 
 # The registry: every law whose optimum fit() finds by itself. K is bounded by the range of x.
 LAWS: dict[Callable[..., Any], Law] = {
-    size_law: Law({"N": _SIZE[0]}, {"M": _SIZE[1], "mu": "", "delta": "y"}, {"mu": EXPONENT, "delta": _FLOOR}, POWER),
-    data_law: Law({"D": _DATA[0]}, {"B": _DATA[1], "eta": "", "delta": "y"}, {"eta": EXPONENT, "delta": _FLOOR}, POWER),
-    joint_law: _law_of_both(JOINT),
-    additive_law: _law_of_both(ADDITIVE),
+    size_law: Law(
+        {"N": _SIZE[0]},
+        {"M": _SIZE[1], "mu": "", "delta": "y"},
+        {"mu": EXPONENT, "delta": _FLOOR},
+        POWER,
+        "({M} / N)^{mu} + {delta}",
+    ),
+    data_law: Law(
+        {"D": _DATA[0]},
+        {"B": _DATA[1], "eta": "", "delta": "y"},
+        {"eta": EXPONENT, "delta": _FLOOR},
+        POWER,
+        "({B} / D)^{eta} + {delta}",
+    ),
+    joint_law: _law_of_both(JOINT, "(({M} / N)^({mu}/{eta}) + {B} / D)^{eta} + {delta}"),
+    additive_law: _law_of_both(ADDITIVE, "({M} / N)^{mu} + ({B} / D)^{eta} + {delta}"),
     broken_law: Law(
         {"x": ""},
         {"M": "x", "mu": "", "K": "x", "nu": "", "width": "", "delta": "y"},
         {"mu": EXPONENT, "K": (0.0, np.inf), "nu": EXPONENT, "width": WIDTH, "delta": _FLOOR},
         BROKEN,
+        "({M} / x)^{mu}, turning to ^{nu} at {K}, + {delta}",
     ),
 }
 
@@ -136,7 +164,7 @@ def fit(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float] | None = None,
     warn: bool = True,
-) -> lmfit.model.ModelResult:
+) -> LawFit:
     """Fit a law to the runs of a table that are done, one row a run.
 
     ``x`` is a column, for a law of two arguments a pair of columns, or says which column is which argument, as in
@@ -184,9 +212,10 @@ def fit(
     sigma, unit = spread(np.asarray(result.residual, dtype=float), free, scale)
     rows = done(table)
     keys = tuple(map(str, rows["key"])) if "key" in rows else None
-    result.fitted = Fitted(
+    made_of = Fitted(
         law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem, found
     )
+    result = LawFit.of(result, made_of)
     for sentence in diagnose(result) if warn else []:
         warnings.warn(f"{name_of(law)} of {y}: {sentence}", LawWarning, stacklevel=outside())
     return result

@@ -21,14 +21,13 @@ from drscale.laws import _solver as separable
 from drscale.laws import diagnostics as doubts
 from drscale.laws import fit as laws
 from drscale.laws import levels
-from drscale.laws._families import Array
 from drscale.laws._power import Power
 from drscale.laws._solver import Found, Separable
 from drscale.laws.curve import Curve
 from drscale.laws.fit import Columns
 from drscale.laws.result import Fitted, LawWarning, fitted, name_of, outside, solved, weigh
 from drscale.stats import bootstrap as resample
-from drscale.stats.tables import TooFewLevels, check_level
+from drscale.stats.tables import Array, TooFewLevels, check_level
 
 Unit = Literal["run", "level"]
 FEWEST = 10
@@ -210,7 +209,7 @@ def intervals(
         known = ", ".join(name_of(law) for law in laws.LAWS)
         raise ValueError(f"method='bootstrap': only for {known}; use 'profile' or 'stderr'")
     if method == "bootstrap":
-        sample = draws(result, draws, unit, seed).to_numpy()
+        sample = _draws(result, draws, unit, seed).to_numpy()
         low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         pairs = list(zip(low.tolist(), high.tolist(), strict=True))
     else:

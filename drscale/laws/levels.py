@@ -20,8 +20,8 @@ import pandas as pd
 from scipy import special
 
 from drscale.laws import fit as laws
-from drscale.laws._families import Array
 from drscale.laws.result import Fitted, Space, fitted, residuals
+from drscale.stats.tables import Array
 
 ENOUGH = 5  # degrees of freedom from which unequal and correlated errors of levels can be seen at all
 CORRELATIONS = np.linspace(0.0, 0.7, 8)  # of neighbouring levels; above, a series of levels is hardly more than one

@@ -7,20 +7,24 @@ The laws of several series side by side, as Figures 3 and 4 draw them. Never imp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lmfit
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.laws import fit as laws
+from drscale.laws import intervals as trust
 from drscale.laws.compute import ComputeLaw, IsoFlop
-from drscale.laws.curve import count_text
+from drscale.laws.result import equation
 from drscale.plotting import parts as traces
 from drscale.plotting import style
-from drscale.plotting.parts import scatter
+from drscale.plotting.parts import Series, bars, scatter
+from drscale.stats.tables import count_text
 
 
 def size_figure(table: pd.DataFrame, measure: str = "entropy", **options: Any) -> go.Figure:
@@ -69,8 +73,8 @@ def law_figure(
         if fitted:
             part = done if above is None else done[done[name] <= above]
             result = laws.fit(part, law, name, series.column, warn=warn, **options)
-        fig.add_traces(traces.law_traces(result, series, reach, level, "" if result is None else equation(result)))
-        fig.add_traces(traces.point_traces(done, name, series, above, result))
+        fig.add_traces(law_traces(result, series, reach, level, "" if result is None else equation(result)))
+        fig.add_traces(point_traces(done, name, series, above, result))
     if above is not None:
         _legend_only(fig, "held out", dark)
     bottom, top = traces.ends(done, [s.column for s in drawn])
@@ -82,6 +86,29 @@ def law_figure(
         **traces.title(done),
         xaxis=style.count_axis(everything, name),
         yaxis=traces.value_axis(bottom, top, y_title or (y or style.MEASURES.get(measure, measure)), log_y),
+        hovermode="closest",
+    )
+    return fig
+
+
+def fit_figure(
+    result: lmfit.model.ModelResult, *, level: float = 0.95, dark: bool = False, y_title: str = ""
+) -> go.Figure:
+    """Draw a fitted law of one argument: the runs it was fitted to, their means, the curve and its band."""
+    f = laws.fitted(result)
+    if len(f.columns) > 1:
+        raise ValueError(f"{laws.name_of(f.law)} has two arguments: draw it against one of them with law_figure")
+    runs = pd.DataFrame({f.x_name: f.x, f.y_name: f.y})
+    series = _plain(runs, f.y_name, dark)
+    reach = (float(f.x.min()), float(f.x.max()) * 1.6)
+    fig = go.Figure()
+    fig.add_traces(law_traces(result, series, reach, level, equation(result)))
+    fig.add_traces(point_traces(runs, f.x_name, series, None, result))
+    bottom, top = traces.ends(runs, [f.y_name])
+    fig.update_layout(
+        template=style.template(dark),
+        xaxis=style.count_axis(f.x, f.x_name),
+        yaxis=traces.value_axis(bottom, top, y_title or f.y_name.replace("_", " "), False),
         hovermode="closest",
     )
     return fig
@@ -107,24 +134,6 @@ def _plain(table: pd.DataFrame, y: str, dark: bool) -> traces.Series:
     if y not in table:
         raise ValueError(f"y={y!r}: the table has no such column; it has {', '.join(map(str, table.columns))}")
     return traces.Series(y, y, y, style.colours(dark)["in_domain"], style.MARKERS["in_domain"])
-
-
-def equation(result: lmfit.model.ModelResult) -> str:
-    """The fitted law in one line of plain text, as (34.8K / N)^0.55 + 0.05; a law of one's own by its numbers."""
-    law, v = laws.fitted(result).law, {n: float(p.value) for n, p in result.params.items()}
-    if law not in laws.LAWS:
-        return ", ".join(f"{n} = {style.count_text(value)}" for n, value in v.items())
-    count, two = ({n: form(value) for n, value in v.items()} for form in (style.count_text, "{:.2f}".format))
-    floor = f"{v['delta']:.3g}"
-    if law is laws.joint_law:
-        return f"(({count['M']} / N)^({two['mu']}/{two['eta']}) + {count['B']} / D)^{two['eta']} + {floor}"
-    if law is laws.additive_law:
-        return f"({count['M']} / N)^{two['mu']} + ({count['B']} / D)^{two['eta']} + {floor}"
-    coefficient, exponent, *_ = v
-    power = f"({count[coefficient]} / {result.model.independent_vars[0]})^{two[exponent]}"
-    if law is laws.broken_law:
-        power += f", turning to ^{two['nu']} at {count['K']},"
-    return f"{power} + {floor}"
 
 
 def _legend_only(fig: go.Figure, text: str, dark: bool) -> None:
@@ -177,8 +186,8 @@ def series_figure(
         if result is None:
             _plain_line(fig, part, name, drawn)
         else:
-            fig.add_traces(traces.law_traces(result, drawn, reach, level, equation(result)))
-        fig.add_traces(traces.point_traces(part, name, drawn, result=result))
+            fig.add_traces(law_traces(result, drawn, reach, level, equation(result)))
+        fig.add_traces(point_traces(part, name, drawn, result=result))
         fig.data[-1].visible = False  # nothing is held out here
     bottom, top = traces.ends(done, list(columns))
     measure = _measure(columns)
@@ -291,3 +300,128 @@ def _laid(fig: go.Figure, x: object, y: str, column: str, dark: bool) -> go.Figu
     fig.update_layout(template=style.template(dark), xaxis=x_axis, yaxis=y_axis, height=460)
     fig.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"})
     return fig
+
+
+def law_traces(
+    result: lmfit.model.ModelResult | None,
+    series: Series,
+    reach: tuple[float, float],
+    level: float = 0.95,
+    text: str = "",
+    curve: pd.DataFrame | None = None,
+) -> list[dict[str, Any]]:
+    """Band, curve and dashed curve of a fit, or empty ones; ``text``, its equation, goes to the hover.
+
+    ``curve`` is what :func:`drscale.laws.intervals.predict` says at :func:`points_along`, if that is known already.
+    """
+    colour = series.colour
+    grid = low = high = fit = np.array([])
+    inside = np.array([], dtype=bool)
+    if result is not None:
+        p = trust.predict(result, points_along(result, reach), level, warn=False) if curve is None else curve
+        grid = p[laws.fitted(result).x_name].to_numpy()
+        low, high, fit, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
+        inside = ~inside
+    # The dashed parts start at the last solid point, and a gap keeps the lower from the upper one.
+    solid, dashed = np.where(inside, fit, np.nan), np.where(inside, np.nan, fit)
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    for i in edges:
+        j = i if inside[i] else i + 1
+        dashed[j] = fit[j]
+    hover = f"<b>{series.label}</b>, KIND<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
+    # Single precision halves what a stored notebook has to carry.
+    grid, low, high, solid, dashed = (v.astype(np.float32) for v in (grid, low, high, solid, dashed))
+    line = {"color": colour, "width": 2.5, "simplify": False}
+    shown: list[dict[str, Any]] = [
+        {
+            "x": np.concatenate([grid, grid[::-1]]),
+            "y": np.concatenate([high, low[::-1]]),
+            "fill": "toself",
+            "fillcolor": style.tint(colour, 0.18),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "name": f"{series.name} band",
+        },
+        {
+            "x": grid,
+            "y": solid,
+            "line": line,
+            "name": f"{series.name} fit",
+            "hovertemplate": hover.replace("KIND", "fitted"),
+        },
+        {
+            "x": grid,
+            "y": dashed,
+            "line": line | {"dash": "4px,3px"},
+            "name": f"{series.name} extrapolated",
+            "hovertemplate": hover.replace("KIND", "extrapolated"),
+        },
+    ]
+    common = {"type": "scatter", "mode": "lines", "legendgroup": series.name, "showlegend": False}
+    return [common | trace for trace in shown]
+
+
+def points_along(
+    result: lmfit.model.ModelResult, reach: tuple[float, float], count: int = 40
+) -> npt.NDArray[np.float64]:
+    """Where a curve is drawn: evenly over the reach, and at both ends of what was measured."""
+    measured = laws.fitted(result).x
+    ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
+    return np.unique(np.concatenate([np.geomspace(*reach, count), ends]))
+
+
+def point_traces(
+    done: pd.DataFrame,
+    x: str,
+    series: Series,
+    above: float | None = None,
+    result: lmfit.model.ModelResult | None = None,
+    fixed: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Single runs, means by level, and held-out means of one column; ``fixed`` are a law's further arguments."""
+    column, colour, symbol = series.column, series.colour, series.symbol
+    whose = [f"row {i}" for i in done.index]
+    if {"rung", "seed"} <= set(done):
+        whose = [f"{rung}, seed {seed}" for rung, seed in zip(done["rung"], done["seed"], strict=True)]
+    common = {"type": "scatter", "mode": "markers", "legendgroup": series.name}
+    shown: list[dict[str, Any]] = [
+        {
+            "x": done[x].to_numpy(),
+            "y": done[column].to_numpy(),
+            "marker": {"symbol": "line-ew", "size": 9, "line": {"color": colour, "width": 1.5}},
+            "name": f"{series.name} runs",
+            "showlegend": False,
+            "customdata": whose,
+            "hovertemplate": "one run: %{customdata}<br>%{x:.4s}: %{y:.4f}<extra></extra>",
+        }
+    ]
+    present = [c for c in (column, f"{column}_low", f"{column}_high") if c in done]
+    levels = done.groupby(x)
+    means = levels[present].mean().assign(runs=levels.size())
+    held = means.index > (math.inf if above is None else above)
+    predicted = np.full(len(means), np.nan)
+    if result is not None:
+        more = {argument: np.full(len(means), value) for argument, value in (fixed or {}).items()}
+        predicted = result.eval(**{result.model.independent_vars[0]: means.index.to_numpy(dtype=float)}, **more)
+    means["error"] = predicted / means[column] - 1
+    said = "<br>%{x:.4s}: %{y:.4f}"
+    if f"{column}_low" in means:
+        said += "<br>95% over queries [%{customdata[1]:.4f}, %{customdata[2]:.4f}]"
+    if result is not None:
+        said += "<br>the curve is off by %{customdata[3]:+.1f}%"
+    for part, kind, extra in ((means[~held], symbol, ""), (means[held], f"{symbol}-open", "held out, ")):
+        low, high = (part.get(f"{column}{end}", part[column]) for end in ("_low", "_high"))
+        marker = {"symbol": kind, "size": 9, "color": colour, "line": {"width": 2 if extra else 0, "color": colour}}
+        shown.append(
+            {
+                "x": part.index.to_numpy(),
+                "y": part[column].to_numpy(),
+                "marker": marker,
+                "error_y": bars(part[column], low, high, colour),
+                "name": f"{series.name} held out" if extra else series.label,
+                "showlegend": not extra,
+                "customdata": np.column_stack([part["runs"], low, high, 100 * part["error"]]),
+                "hovertemplate": f"<b>{series.label}</b>, {extra}mean of %{{customdata[0]}} runs{said}<extra></extra>",
+            }
+        )
+    return [common | trace for trace in shown]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +12,16 @@ from typing import Any, Literal
 import lmfit
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+from scipy import stats
 
 from drscale.laws import _solver as separable
-from drscale.laws._families import POWER, Array, Family
+from drscale.laws._families import POWER, Family
 from drscale.laws._power import Power
 from drscale.laws._solver import Found, Separable
+from drscale.laws.curve import Curve
+from drscale.stats.tables import Array, count_text
 
 Space = Literal["relative", "linear", "log"]
 SPACES = ("relative", "linear", "log")
@@ -36,6 +43,7 @@ class Law:
     units: Mapping[str, str]
     bounds: Mapping[str, tuple[float, float]]
     family: Family
+    equation: str = ""  # how the fitted law is printed, each parameter in braces
 
     @property
     def coefficients(self) -> list[tuple[str, str]]:
@@ -96,6 +104,102 @@ class Fitted:
         return " and ".join(self.columns.values())
 
 
+class LawFit(lmfit.model.ModelResult):
+    """A fitted law: lmfit's result, and everything that is asked of a law.
+
+    It prints itself with its intervals and doubts. ``fit.intervals()``, ``fit.predict(x)``, ``fit.bootstrap()``,
+    ``fit.curve()``, ``fit.table()`` and ``fit.plot()`` are the functions of :mod:`drscale.laws` with this fit put in;
+    all of lmfit's own attributes (``params``, ``best_values``, ``fit_report()``) stay.
+
+    >>> import drscale as ds
+    >>> fit = ds.fit_law(ds.example_runs(), ds.size_law, warn=False)
+    >>> fit.equation
+    '(27.2K / N)^0.46 + 1.84'
+    """
+
+    fitted: Fitted
+
+    @classmethod
+    def of(cls, result: lmfit.model.ModelResult, made_of: Fitted) -> LawFit:
+        """lmfit's result as a LawFit."""
+        fit = cls.__new__(cls)
+        fit.__dict__.update(result.__dict__)
+        fit.fitted = made_of
+        return fit
+
+    @property
+    def law(self) -> Callable[..., Any]:
+        """The law that was fitted."""
+        return self.fitted.law
+
+    @property
+    def equation(self) -> str:
+        """The law with its numbers, in one line of plain text."""
+        return equation(self)
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why this fit deserves caution, in plain sentences; empty when nothing speaks against it."""
+        sentences: list[str] = _open("diagnostics").diagnose(self)
+        return sentences
+
+    def goodness(self) -> pd.Series:
+        """R2 of y and of log y, the spread of one run, and the numbers of runs and levels."""
+        return goodness(self)
+
+    def intervals(self, method: str = "profile", level: float = 0.95, **options: Any) -> pd.DataFrame:
+        """An interval for each parameter: name, value, low, high, note (:func:`drscale.laws.intervals.intervals`)."""
+        frame: pd.DataFrame = _open("intervals").intervals(self, method, level, **options)
+        return frame
+
+    def predict(self, x: Any, level: float = 0.95, **options: Any) -> pd.DataFrame:
+        """The curve and a measured value at each x, with intervals (:func:`drscale.laws.intervals.predict`)."""
+        frame: pd.DataFrame = _open("intervals").predict(self, x, level, **options)
+        return frame
+
+    def bootstrap(self, n_boot: int = 4000, by: str = "level", seed: int = 0) -> pd.DataFrame:
+        """Refits to runs drawn with replacement, a row each; ``by`` is "level" or "run"."""
+        frame: pd.DataFrame = _open("intervals").draws(self, n_boot, by, seed)
+        return frame
+
+    def curve(self, n_boot: int = 0, *, by: str = "level", seed: int = 0, name: str = "") -> Curve:
+        """The law with its numbers and bootstrap draws, as planners and figures take it."""
+        curve: Curve = _open("intervals").curve(self, n_boot, unit=by, seed=seed, name=name)
+        return curve
+
+    def table(self, level: float = 0.95, **options: Any) -> pd.DataFrame:
+        """The parameters as a table for a paper; ``ds.export(fit, "law.tex")`` writes it."""
+        frame: pd.DataFrame = _open("intervals").parameters(self, level, **options)
+        return frame
+
+    def plot(self, *, dark: bool = False, level: float = 0.95, **options: Any) -> go.Figure:
+        """Draw the runs, the law and its band (:func:`drscale.laws.plot.fit_figure`)."""
+        figure: go.Figure = _open("plot").fit_figure(self, dark=dark, level=level, **options)
+        return figure
+
+    def __str__(self) -> str:
+        return f"{name_of(self.law)} of {self.fitted.y_name}: {self.equation}"
+
+    def __repr__(self) -> str:
+        good = self.goodness()
+        head = f"{self}  (R2 {good['R2']:.4f}, {good['runs']} runs at {good['levels']} levels)"
+        rows = [
+            f"  {r.name:<6} {r.value:>11.5g}  95% {r.low:.4g} to {r.high:.4g}  {r.note}".rstrip()
+            for r in self.intervals().set_index("name", drop=False).itertuples(index=False)
+        ]
+        return "\n".join([head, *rows, *(f"  Beware: {words}." for words in self.doubts)])
+
+    def _repr_html_(self) -> str:
+        rows = self.table().to_html(index=False, float_format="{:.4g}".format, na_rep="")
+        doubts = "".join(f"<li>{html.escape(words)}</li>" for words in self.doubts)
+        return f"<p><b>{html.escape(str(self))}</b></p>{rows}" + (f"<p>Beware:</p><ul>{doubts}</ul>" if doubts else "")
+
+
+def _open(module: str) -> Any:
+    """A module of this package that stands above this one, loaded when a fit is asked for what it does."""
+    return importlib.import_module(f"drscale.laws.{module}")
+
+
 def fitted(result: lmfit.model.ModelResult) -> Fitted:
     """What a fit was made of; ValueError for a result that ``laws.fit`` did not make."""
     found = getattr(result, "fitted", None)
@@ -151,3 +255,53 @@ def outside() -> int:
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("drscale."):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def goodness(result: lmfit.model.ModelResult) -> pd.Series:
+    """R² of y and of log y, the spread of one run about the curve as a share of y, and what the fit rests on."""
+    f = fitted(result)
+    best = np.asarray(result.best_fit, dtype=float)
+
+    def r2(measured: Array, predicted: Array) -> float:
+        total = float(np.sum((measured - measured.mean()) ** 2))
+        return 1 - float(np.sum((measured - predicted) ** 2)) / total if total > 0 else np.nan
+
+    relative = float(np.sqrt(np.sum((f.y / best - 1) ** 2) / (f.free)))
+    return pd.Series(
+        {
+            "R2": r2(f.y, best),
+            "R2_log": r2(np.log(f.y), np.log(best)),
+            "relative_error": relative,
+            "runs": len(f.y),
+            "levels": int(f.levels.max()) + 1,
+        },
+        name=f.y_name,
+    )
+
+
+def lack_of_fit(result: lmfit.model.ModelResult) -> tuple[float, float] | None:
+    """F and p of the misfit of the level means against the scatter of runs at one level; None without replicates."""
+    f, r = fitted(result), np.asarray(result.residual, dtype=float)
+    place = f.levels
+    count = np.bincount(place)
+    means = np.bincount(place, r) / count
+    pure, misfit = len(r) - len(count), len(count) - f.parameters
+    scatter = float(np.sum((r - means[place]) ** 2))
+    if pure < 2 or misfit < 1 or scatter <= 1e-20 * len(r):
+        return None
+    ratio = float(np.sum(count * means**2)) / misfit / (scatter / pure)
+    return ratio, float(stats.f.sf(ratio, misfit, pure))
+
+
+def equation(result: lmfit.model.ModelResult) -> str:
+    """The fitted law in one line of plain text, as (34.8K / N)^0.55 + 0.05; without a template, its numbers."""
+    f, v = fitted(result), {n: float(p.value) for n, p in result.params.items()}
+    template = f.entry.equation if f.entry is not None else ""
+    if not template:
+        return ", ".join(f"{n} = {count_text(value)}" for n, value in v.items())
+    coefficients = {c for c, _ in f.entry.coefficients} if f.entry is not None else set()
+    words = {
+        n: count_text(a) if n in (*coefficients, "K") else f"{a:.3g}" if n == "delta" else f"{a:.2f}"
+        for n, a in v.items()
+    }
+    return template.format(**words)

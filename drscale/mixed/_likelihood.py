@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, optimize, sparse
 
-Array = npt.NDArray[np.float64]
+from drscale.stats.tables import Array
+
 Codes = npt.NDArray[np.intp]
 STARTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # relative standard deviations tried before descending
 SMALL = 0.1  # relative standard deviations below this are held against zero

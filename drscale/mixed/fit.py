@@ -21,7 +21,8 @@ import pandas as pd
 from scipy import linalg
 
 from drscale.mixed import _likelihood as nested
-from drscale.mixed._likelihood import Array, Codes, Layout, Sums
+from drscale.mixed._likelihood import Codes, Layout, Sums
+from drscale.stats.tables import Array
 
 MOST = 20_000  # rows that statsmodels fits within minutes
 TINY = 1e-8  # relative to what it is compared with: a column that depends on others, a variance that is none

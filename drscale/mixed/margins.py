@@ -27,10 +27,9 @@ import pandas as pd
 from scipy import interpolate, linalg, stats
 
 from drscale.mixed import _likelihood as nested
-from drscale.mixed._likelihood import Array
 from drscale.mixed.fit import TINY, Mixed
 from drscale.stats.correlations import adjusted
-from drscale.stats.tables import check_level
+from drscale.stats.tables import Array, check_level
 
 Group = Literal["dataset", "query"]
 FEWEST = 20  # draws that an interval can be read from

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from drscale.laws.curve import Array, count_text
+from drscale.stats.tables import Array, count_text
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided"
 LEVEL = 0.95  # of every range here, two-sided: the one level at which something is decided

@@ -12,11 +12,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from drscale.budget.plot import LOSS
-from drscale.laws.curve import Array, Curve, count_text
+from drscale.laws.curve import Curve
 from drscale.papers._rounded import FAILS, HOLDS, LEVEL, OPEN
 from drscale.papers.claims import by_claim
 from drscale.plotting import parts as lines
 from drscale.plotting import style
+from drscale.stats.tables import Array, count_text
 
 TITLES = {"N": "Parameters N", "D": "Training pairs D"}
 # Okabe and Ito's blue, grey and vermilion, which differ in lightness, too.

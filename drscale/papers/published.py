@@ -14,8 +14,9 @@ import pandas as pd
 from drscale.ladder import counts, ladder
 from drscale.laws import _solver as separable
 from drscale.laws import fit as formulas
-from drscale.laws.curve import Array, Curve
+from drscale.laws.curve import Curve
 from drscale.laws.result import solved
+from drscale.stats.tables import Array
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "published"
 POWER, JOINT = ("tables_1_2", "table_3", "fang"), ("table_4", "fang_joint")

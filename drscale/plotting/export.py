@@ -15,13 +15,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import lmfit
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.budget.plan import Allocation
-from drscale.laws import intervals as trust
 from drscale.runs import write_atomic
 
 MIME = {".csv": "text/csv", ".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -109,15 +106,18 @@ def browser() -> str | None:
 
 
 def export(thing: Any, path: str | Path, width: Width = "column", height: float | None = None, **options: Any) -> Path:
-    """Write a figure (.pdf .svg .png .html) or a table, a fitted law or a plan (.tex .csv); the suffix decides.
+    """Write a figure (.pdf .svg .png .html) or a table or anything with ``table()`` (.tex .csv); the suffix decides.
 
     ``width`` is "column" (3.33 in), "page" (7 in) or inches, and ``height`` inches; fonts come out at 7 pt or more at
     that size. ``options`` go to :func:`latex`. The file appears whole or not at all.
     """
     path = Path(path)
     figure = isinstance(thing, go.Figure) or hasattr(thing, "to_plotly_json")
-    if not figure and not isinstance(thing, pd.DataFrame | lmfit.model.ModelResult | Allocation):
-        raise ValueError(f"thing={type(thing).__name__}: a plotly figure, a DataFrame, a fit or a plan is needed")
+    if not figure and not isinstance(thing, pd.DataFrame) and not callable(getattr(thing, "table", None)):
+        raise ValueError(
+            f"thing={type(thing).__name__}: a plotly figure, a DataFrame, a fitted law, a plan, or "
+            "anything else with table() is needed"
+        )
     allowed = FIGURE_FORMATS if figure else TABLE_FORMATS
     if path.suffix not in allowed:
         what = "figure" if figure else "table"
@@ -127,8 +127,7 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
     elif figure:
         write_atomic(path, draw(at_size(thing, width, height), path.suffix[1:]))
     else:
-        frame = trust.parameters(thing) if isinstance(thing, lmfit.model.ModelResult) else thing
-        frame = frame.table() if isinstance(frame, Allocation) else frame
+        frame = thing if isinstance(thing, pd.DataFrame) else thing.table()
         named = any(name is not None for name in frame.index.names)  # then it says what a row is about
         frame = frame.reset_index() if named else frame
         write_atomic(path, latex(frame, **options) if path.suffix == ".tex" else frame.to_csv(index=False))

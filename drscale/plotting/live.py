@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.laws.curve import count_text
 from drscale.plotting import export
 from drscale.plotting import export as numbers
+from drscale.stats.tables import count_text
 
 
 class LiveFigure(go.FigureWidget):

@@ -14,16 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import lmfit
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.laws import fit as laws
-from drscale.laws import intervals as trust
-from drscale.laws.curve import Array
 from drscale.plotting import style
+from drscale.stats.tables import Array
 
 Trace = dict[str, Any]
 DASH = "4px,3px"  # of what is extrapolated
@@ -112,131 +109,6 @@ class Series:
     label: str
     colour: str
     symbol: str
-
-
-def law_traces(
-    result: lmfit.model.ModelResult | None,
-    series: Series,
-    reach: tuple[float, float],
-    level: float = 0.95,
-    text: str = "",
-    curve: pd.DataFrame | None = None,
-) -> list[dict[str, Any]]:
-    """Band, curve and dashed curve of a fit, or empty ones; ``text``, its equation, goes to the hover.
-
-    ``curve`` is what :func:`drscale.laws.intervals.predict` says at :func:`points_along`, if that is known already.
-    """
-    colour = series.colour
-    grid = low = high = fit = np.array([])
-    inside = np.array([], dtype=bool)
-    if result is not None:
-        p = trust.predict(result, points_along(result, reach), level, warn=False) if curve is None else curve
-        grid = p[laws.fitted(result).x_name].to_numpy()
-        low, high, fit, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
-        inside = ~inside
-    # The dashed parts start at the last solid point, and a gap keeps the lower from the upper one.
-    solid, dashed = np.where(inside, fit, np.nan), np.where(inside, np.nan, fit)
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    for i in edges:
-        j = i if inside[i] else i + 1
-        dashed[j] = fit[j]
-    hover = f"<b>{series.label}</b>, KIND<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
-    # Single precision halves what a stored notebook has to carry.
-    grid, low, high, solid, dashed = (v.astype(np.float32) for v in (grid, low, high, solid, dashed))
-    line = {"color": colour, "width": 2.5, "simplify": False}
-    shown: list[dict[str, Any]] = [
-        {
-            "x": np.concatenate([grid, grid[::-1]]),
-            "y": np.concatenate([high, low[::-1]]),
-            "fill": "toself",
-            "fillcolor": style.tint(colour, 0.18),
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            "name": f"{series.name} band",
-        },
-        {
-            "x": grid,
-            "y": solid,
-            "line": line,
-            "name": f"{series.name} fit",
-            "hovertemplate": hover.replace("KIND", "fitted"),
-        },
-        {
-            "x": grid,
-            "y": dashed,
-            "line": line | {"dash": "4px,3px"},
-            "name": f"{series.name} extrapolated",
-            "hovertemplate": hover.replace("KIND", "extrapolated"),
-        },
-    ]
-    common = {"type": "scatter", "mode": "lines", "legendgroup": series.name, "showlegend": False}
-    return [common | trace for trace in shown]
-
-
-def points_along(
-    result: lmfit.model.ModelResult, reach: tuple[float, float], count: int = 40
-) -> npt.NDArray[np.float64]:
-    """Where a curve is drawn: evenly over the reach, and at both ends of what was measured."""
-    measured = laws.fitted(result).x
-    ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
-    return np.unique(np.concatenate([np.geomspace(*reach, count), ends]))
-
-
-def point_traces(
-    done: pd.DataFrame,
-    x: str,
-    series: Series,
-    above: float | None = None,
-    result: lmfit.model.ModelResult | None = None,
-    fixed: Mapping[str, float] | None = None,
-) -> list[dict[str, Any]]:
-    """Single runs, means by level, and held-out means of one column; ``fixed`` are a law's further arguments."""
-    column, colour, symbol = series.column, series.colour, series.symbol
-    whose = [f"row {i}" for i in done.index]
-    if {"rung", "seed"} <= set(done):
-        whose = [f"{rung}, seed {seed}" for rung, seed in zip(done["rung"], done["seed"], strict=True)]
-    common = {"type": "scatter", "mode": "markers", "legendgroup": series.name}
-    shown: list[dict[str, Any]] = [
-        {
-            "x": done[x].to_numpy(),
-            "y": done[column].to_numpy(),
-            "marker": {"symbol": "line-ew", "size": 9, "line": {"color": colour, "width": 1.5}},
-            "name": f"{series.name} runs",
-            "showlegend": False,
-            "customdata": whose,
-            "hovertemplate": "one run: %{customdata}<br>%{x:.4s}: %{y:.4f}<extra></extra>",
-        }
-    ]
-    present = [c for c in (column, f"{column}_low", f"{column}_high") if c in done]
-    levels = done.groupby(x)
-    means = levels[present].mean().assign(runs=levels.size())
-    held = means.index > (math.inf if above is None else above)
-    predicted = np.full(len(means), np.nan)
-    if result is not None:
-        more = {argument: np.full(len(means), value) for argument, value in (fixed or {}).items()}
-        predicted = result.eval(**{result.model.independent_vars[0]: means.index.to_numpy(dtype=float)}, **more)
-    means["error"] = predicted / means[column] - 1
-    said = "<br>%{x:.4s}: %{y:.4f}"
-    if f"{column}_low" in means:
-        said += "<br>95% over queries [%{customdata[1]:.4f}, %{customdata[2]:.4f}]"
-    if result is not None:
-        said += "<br>the curve is off by %{customdata[3]:+.1f}%"
-    for part, kind, extra in ((means[~held], symbol, ""), (means[held], f"{symbol}-open", "held out, ")):
-        low, high = (part.get(f"{column}{end}", part[column]) for end in ("_low", "_high"))
-        marker = {"symbol": kind, "size": 9, "color": colour, "line": {"width": 2 if extra else 0, "color": colour}}
-        shown.append(
-            {
-                "x": part.index.to_numpy(),
-                "y": part[column].to_numpy(),
-                "marker": marker,
-                "error_y": bars(part[column], low, high, colour),
-                "name": f"{series.name} held out" if extra else series.label,
-                "showlegend": not extra,
-                "customdata": np.column_stack([part["runs"], low, high, 100 * part["error"]]),
-                "hovertemplate": f"<b>{series.label}</b>, {extra}mean of %{{customdata[0]}} runs{said}<extra></extra>",
-            }
-        )
-    return [common | trace for trace in shown]
 
 
 def bars(mean: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict[str, Any]:

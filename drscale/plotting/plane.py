@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.frontier import front as frontier
-from drscale.frontier.front import Array, Better
 from drscale.plotting import parts as traces
 from drscale.plotting import style
+from drscale.stats.tables import Array
 
 Inverse = Literal["none", "minmax", "reciprocal"]
 
@@ -108,24 +107,6 @@ def point_trace(
         hovertemplate=said + "<extra></extra>",
         **options,
     )
-
-
-def edge(
-    fig: go.Figure,
-    rows: pd.DataFrame,
-    columns: tuple[str, str],
-    axes: list[Axis],
-    better: Better,
-    dark: bool,
-    name: str = "front, as measured",
-) -> None:
-    """The edge of what the front of these rows dominates."""
-    sides = frontier.signs(better)
-    corners = frontier.staircase(frontier.lower(rows[list(columns)].to_numpy(dtype=float), better)) * sides
-    line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 1.5}
-    px, py = (a.place(corners[:, i]) for i, a in enumerate(axes))
-    told = len(corners) > 1  # a single point has no edge to see
-    fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=told)
 
 
 def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:

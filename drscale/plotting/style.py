@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
-from drscale.laws.curve import count_text
+from drscale.stats.tables import count_text
 
 # Okabe and Ito's palette: told apart by colour-blind eyes; scopes also differ by marker and stay apart in grey.
 SCOPES = {"in_domain": "In-domain", "ood": "Out-of-domain", "adversarial": "Adversarial"}

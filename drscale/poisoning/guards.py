@@ -175,7 +175,7 @@ def defended(
     """What each guard does to an attack: a row a guard and k, and first one without any guard.
 
     Columns: ``guard``, ``caught`` (share of the poisoned passages, with ``caught_low`` and ``caught_high``, Clopper and
-    Pearson's for independent ones; of several attacks see :func:`drscale.poisoning.exposure.rate_interval`), ``refused``
+    Pearson's for independent ones; of several attacks see ``exposure.rate_interval``), ``refused``
     (share of the collection's real passages, beside the ``rate`` that was asked for), ``lost`` (share of queries with
     no relevant passage left), then ``k``, ``asr``, ``low``, ``high``, ``queries`` of the attack with what got through,
     as :func:`drscale.poisoning.exposure.success`. The real passages that were refused stay in the list when ranks are

@@ -27,7 +27,7 @@ def rate_figure(
 ) -> go.Figure:
     """Draw success rates with their intervals as bands, a line a value of ``by``.
 
-    ``table`` has the columns ``asr``, ``low``, ``high`` (as :func:`drscale.poisoning.exposure.success` makes them), ``x``
+    ``table`` has the columns ``asr``, ``low``, ``high`` (as ``exposure.success`` makes them), ``x``
     (``k``, or a count such as parameters; its axis is logarithmic) and ``by``; one row for each x and line. ``names``
     gives words for the values of ``by``.
     """

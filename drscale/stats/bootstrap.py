@@ -20,7 +20,7 @@ from scipy import stats
 
 from drscale.recipe import Recipe
 from drscale.runs import SCOPES, divisors
-from drscale.stats.tables import check_level, done
+from drscale.stats.tables import Array, check_level, done
 
 COLUMNS = ["mean", "low", "high", "n", "clusters", "seeds"]
 ASKED = ("model", "seed", "phrasing", "wording", "query", "cluster", "need", "home", "package")
@@ -148,7 +148,6 @@ def _interval(
     return told | {"clusters": shape[0], "seeds": shape[1]}
 
 
-Array = npt.NDArray[np.float64]
 Pool = Sequence[str] | str | None
 WEIGHTED = ("entropy", "calibrated")  # a query counts as often as it has positives, as in the records
 ATTACKED = ("adversarial", "adversarial:alone")  # scopes measured on what an attack left; the others are measured clean

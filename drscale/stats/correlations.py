@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
+from drscale.stats.tables import Array
+
 Method = Literal["pearson", "spearman", "kendall"]
 Adjust = Literal["holm", "bh", "bonferroni", "none"]
 METHODS = {"holm": "holm", "bh": "fdr_bh", "bonferroni": "bonferroni"}  # as statsmodels names them
-Array = npt.NDArray[np.float64]
 COLUMNS = [
     *("x", "y", "control", "method", "r", "low", "high", "joint_low", "joint_high"),
     *("boot_low", "boot_high", "p", "p_adjusted", "n", "clusters"),

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from drscale.laws._families import Array
-from drscale.stats.tables import check_level, done
+from drscale.stats.tables import Array, check_level, done
 
 
 def seed_variance(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import fields
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from drscale.laws._families import Array
 from drscale.recipe import Recipe
 from drscale.runs import StoreWarning
+
+Array = npt.NDArray[np.float64]
 
 
 def done(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,3 +100,64 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
             said.append(f"{len(found)} different {f.name!r}, as {', '.join(map(str, found[:4]))}: {one} first")
     for sentence in said:
         warnings.warn(f"one fit of {sentence}", StoreWarning, stacklevel=stacklevel)
+
+
+def count_text(value: float) -> str:
+    """A count the way people say it: 950, 17.6K, 1.3M, 30T."""
+    if np.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+Side = Literal["lower", "higher"]
+
+Better = Side | tuple[Side, Side]
+
+
+def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which points of shape (..., points, axes) no other dominates, lower being better on every axis."""
+    p = np.asarray(points, dtype=float)
+    if p.ndim < 2 or p.shape[-1] < 2:
+        raise ValueError(f"points: shape {p.shape}, expected (..., points, axes) with at least two axes")
+    if not np.isfinite(p).all():
+        raise ValueError("points: every number must be finite")
+    if p.shape[-2] == 0:
+        return np.zeros(p.shape[:-1], dtype=bool)
+    if p.shape[-1] > 2:
+        return _pairwise(p)
+    across, along = (np.ascontiguousarray(p[..., i]) for i in (0, 1))
+    order, x = np.argsort(across, axis=-1), np.sort(across, axis=-1)
+    if ties := bool((x[..., 1:] == x[..., :-1]).any()):
+        order = np.lexsort((along, across), axis=-1)
+    y = np.take_along_axis(along, order, axis=-1)
+    # In this order whatever dominates a point comes before it, and no y before it is as low unless it is dominated.
+    kept = np.ones(y.shape, dtype=bool)
+    kept[..., 1:] = y[..., 1:] < np.minimum.accumulate(y, axis=-1)[..., :-1]
+    if ties:  # a twin of the one before it fares as that one does
+        twin = np.zeros(y.shape, dtype=bool)
+        twin[..., 1:] = (x[..., 1:] == x[..., :-1]) & (y[..., 1:] == y[..., :-1])
+        first = np.maximum.accumulate(np.where(twin, 0, np.arange(y.shape[-1])), axis=-1)
+        kept = np.take_along_axis(kept, first, axis=-1)
+    found = np.empty_like(kept)
+    np.put_along_axis(found, order, kept, axis=-1)
+    return found
+
+
+def signs(better: Better, axes: int = 2) -> Array:
+    """1 for each axis on which lower is better, -1 where higher is."""
+    words = (better,) * axes if isinstance(better, str) else tuple(better)
+    if len(words) != axes or not set(words) <= {"lower", "higher"}:
+        raise ValueError(f"better={better!r}: 'lower' or 'higher', or one of them for each of {axes} axes")
+    return np.array([1.0 if w == "lower" else -1.0 for w in words])
+
+
+def _pairwise(p: Array) -> npt.NDArray[np.bool_]:
+    """The same for any number of axes, by comparing each point with all."""
+    found = np.empty(p.shape[:-1], dtype=bool)
+    for i in range(p.shape[-2]):
+        mine = p[..., i : i + 1, :]
+        found[..., i] = ~((p <= mine).all(-1) & (p < mine).any(-1)).any(-1)
+    return found

@@ -1,1 +1,1 @@
-"""Train an encoder: what a batch is, and the loop."""
+"""Train an encoder: batches, strategies, the loop."""

@@ -284,8 +284,8 @@ def prepare(
         touch = with_noise(recipe, pairs, passages, tokenise, known)
         return Strategy(recipe, pairs, touch, teacher, notes=notes)
     made_by = f"{attack}; white box {surrogate_recipe(recipe)}; substitutes {substitutes.source}"
-    attacked = _taken_from(recipe, collection, source)
-    examples = attacked(attacked, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
+    whole = _taken_from(recipe, collection, source)
+    examples = attacked(whole, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
     touch = with_attacked(recipe, pairs, examples, tokenise)
     cost = {"examples": len(examples.texts), "examples_changed": examples.changed, "examples_seconds": examples.seconds}
     return Strategy(recipe, pairs, touch, mark=examples.mark, notes={"examples": made_by}, cost=cost)

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from drscale.runs import Run
+from drscale.stats.tables import Array
 
 BOUND = 1e-9  # a weight this near to 0 or 1 is at the bound
 STANDARD, ALONE = "standard training", "robustness loss alone"  # what a run is whose weight sits at a bound
@@ -144,9 +144,6 @@ def _course(omega: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     if course.ndim != 1 or len(course) < 2 or not np.isfinite(course).all():
         raise ValueError(f"omega: a course of at least 2 finite numbers is needed, got shape {course.shape}")
     return course
-
-
-Array = npt.NDArray[np.float64]
 
 
 def from_line(

@@ -1,0 +1,1 @@
+"""Measure an encoder or any retriever: contrastive entropy and ranking metrics, per query first."""

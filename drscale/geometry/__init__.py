@@ -1,0 +1,1 @@
+"""Measure the geometry of embeddings and how it goes with robustness."""

@@ -1,0 +1,1 @@
+"""Retrieval that follows instructions: the texts, the training objectives, the measures."""

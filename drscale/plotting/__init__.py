@@ -1,0 +1,1 @@
+"""The parts that figures are made of, live figures, and export. Never imports torch."""

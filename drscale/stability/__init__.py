@@ -1,0 +1,1 @@
+"""Vary queries (typos, synonyms, paraphrases) and measure how much a retriever loses."""

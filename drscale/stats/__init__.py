@@ -1,0 +1,1 @@
+"""Checked columns of tables, bootstraps and correlations. Never imports torch."""
