@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drscale.budget import prices
 from drscale.budget import plan as budget
 from drscale.budget import plot as plans
+from drscale.budget import prices
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
 from drscale.papers import published

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.api import OLS, add_constant
+from statsmodels.stats.multitest import multipletests
 
 from drscale.geometry.plot import correlation_figure, relation_figure, words
 from drscale.plotting import style
@@ -173,6 +174,12 @@ def test_adjusted_p_values(p):
     assert adjusted(p, "bh") == pytest.approx(share)
     assert adjusted(p, "bonferroni") == pytest.approx(np.minimum(n * np.array(p), 1))
     assert list(adjusted(p, "none")) == p
+
+
+def test_adjusted_p_values_are_those_of_statsmodels():
+    p = [0.01, 0.04, 0.03, 0.03, 0.2, 0.9]
+    for ours, theirs in (("holm", "holm"), ("bh", "fdr_bh"), ("bonferroni", "bonferroni")):
+        assert adjusted(p, ours) == pytest.approx(multipletests(p, method=theirs)[1])
 
 
 def test_the_table_corrects_for_all_of_its_rows():

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from drscale.runs import Run
+from drscale.stats.correlations import adjusted
 from drscale.stats.tables import Array
 
 BOUND = 1e-9  # a weight this near to 0 or 1 is at the bound
@@ -189,7 +189,7 @@ def from_line(
         rows.append((arm, mine[0], mine[1], whole, whole - reach, whole + reach, float(p), beyond, units))
     names = [by, x, y, "distance", "low", "high", "p", "beyond", "units"]
     frame = pd.DataFrame(rows, columns=names)
-    frame.insert(7, "p_holm", multipletests(frame["p"], method="holm")[1])
+    frame.insert(7, "p_holm", adjusted(frame["p"], "holm"))
     return frame
 
 
