@@ -22,7 +22,7 @@ from drscale.attacks.substitutes import Synonyms, swapped, synonyms
 from drscale.attacks.target import read, target
 from drscale.attacks.words import TIE, Attack, attack_texts, plan
 from drscale.encoder import BiEncoder, build
-from drscale.evaluate.score import Encode
+from drscale.evaluate.entropy import Encode
 from drscale.recipe import Recipe
 from drscale.texts import benchmark
 

@@ -175,7 +175,7 @@ class Fits:
 def fits(world: World, points: pd.DataFrame, y: Array) -> Fits:
     """Fit tables (tables, points) at once."""
     planted = points.assign(y=world.law(**{str(a): points[a] for a in points}, **world.truth))
-    problem, start = solved(laws.fit(planted, world.law, {str(a): str(a) for a in points}, "y", warn=False).fitted)
+    problem, start = solved(laws.fit_law(planted, world.law, {str(a): str(a) for a in points}, "y", warn=False).fitted)
     return Fits(
         world, points, problem, start, separable.refit(problem, 1 / y**2, y, start), y, y.shape[1] - len(world.truth)
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from drscale.encoder import BiEncoder, Tokens, build
-from drscale.evaluate.score import entropies, negative_scores, negative_table
+from drscale.evaluate.entropy import entropies, negative_scores, negative_table
 from drscale.recipe import Recipe
 from drscale.texts import benchmark
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from drscale.frontier import front as frontier
+from drscale.frontier import dominance as frontier
 from drscale.stats.bootstrap import resampled
 from drscale.stats.tables import non_dominated
 

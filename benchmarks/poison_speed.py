@@ -17,9 +17,9 @@ import torch
 
 from drscale.attacks.target import gradients
 from drscale.encoder import BiEncoder, build
-from drscale.evaluate.retriever import Retriever, retriever
+from drscale.evaluate.retrievers import Retriever, retriever
 from drscale.models import load_model, model_path
-from drscale.poisoning.exposure import exposed, success
+from drscale.poisoning.exposure import attack_success, poison_ranks
 from drscale.poisoning.make import Poison, clusters_of, poison, real_pieces
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
@@ -56,7 +56,9 @@ def course(
         started = time.process_time()
         made = poison(encoder, asked, replace(attack, steps=steps))
         taken = max(time.process_time() - started - none, 1e-9) / attack.passages
-        rows.append((taken, float(success(exposed(model, test, made["text"].tolist()), (k,))["asr"].iloc[0])))
+        rows.append(
+            (taken, float(attack_success(poison_ranks(model, test, made["text"].tolist()), (k,))["asr"].iloc[0]))
+        )
     return np.array(rows)
 
 

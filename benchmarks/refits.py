@@ -72,10 +72,10 @@ def joint_table(noise: float, rng: np.random.Generator, law: Callable[..., Any])
 def refits(table: pd.DataFrame, law: Callable[..., Any], draws: int, sample: int) -> float:
     """Time our refits and a sample of lmfit's on the same table; the CPU seconds of ours."""
     name = law.__name__
-    result = laws.fit(table, law, warn=False)
-    trust.draws(result, 100)  # what is loaded on first use counts for neither
+    result = laws.fit_law(table, law, warn=False)
+    trust.bootstrap_runs(result, 100)  # what is loaded on first use counts for neither
     started = time.process_time()
-    trust.draws(result, draws)
+    trust.bootstrap_runs(result, draws)
     ours = time.process_time() - started
     rng, points, y = np.random.default_rng(0), result.fitted.points, result.fitted.y
     model = lmfit.Model(law, independent_vars=list(points))
@@ -114,10 +114,10 @@ def chinchilla(python: str | None, noise: float, draws: int) -> None:
         raise SystemExit(f"chinchilla: its fit failed in {python or sys.executable}\n{done.stderr[-2000:]}")
     theirs = json.loads(line.removeprefix("RESULT "))
     started = time.perf_counter()
-    result = laws.fit(table, laws.additive_law, space="linear", warn=False)
+    result = laws.fit_law(table, laws.additive_law, space="linear", warn=False)
     one = time.perf_counter() - started
     started = time.perf_counter()
-    trust.draws(result, draws)
+    trust.bootstrap_runs(result, draws)
     many = time.perf_counter() - started
     y = table["in_domain_entropy"].to_numpy()
     squares = float(np.sum((np.array(theirs["predicted"]) - y) ** 2))

@@ -106,7 +106,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from drscale import sweep as sweeping
 
     study = _study(arguments.study)
-    print(sweeping.plan(study.recipes, study.store, keep=study.keep))
+    print(sweeping.plan_study(study.recipes, study.store, keep=study.keep))
     return 0
 
 
@@ -123,7 +123,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         )
     study = _study(arguments.study)
     keep = arguments.keep or study.keep
-    planned = sweeping.plan(study.recipes, study.store, keep=keep)
+    planned = sweeping.plan_study(study.recipes, study.store, keep=keep)
     left = len(planned.todo(arguments.retry_failed))
     first = (
         os.environ.get("RANK", "0") == "0"
@@ -135,10 +135,10 @@ def sweep(arguments: argparse.Namespace) -> int:
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
     options["keep"] = keep
     if how == "inline":
-        made = sweeping.run(planned, **options)
+        made = sweeping.run_study(planned, **options)
     else:
         with _pool(min(workers, left)) as executor:
-            made = sweeping.run(planned, executor, **options)
+            made = sweeping.run_study(planned, executor, **options)
     failed = sum(run.status == "failed" for run in made)
     if first:
         print(f"{len(made) - failed} done, {failed} failed")

@@ -83,7 +83,7 @@ class Plan:
         return [r for r, s in zip(self.recipes, self.table["status"], strict=True) if s in wanted]
 
 
-def plan(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False) -> Plan:
+def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False) -> Plan:
     """Say what is done, to do and failed, with predicted FLOPs and seconds.
 
     With ``keep`` a finished run whose model is not there is to be trained again; its record stays as it is.
@@ -134,7 +134,7 @@ def _check(recipe: Recipe) -> None:
         raise ValueError(f"{recipe}: {e}") from None
 
 
-def run(
+def run_study(
     plan: Plan,
     executor: Executor | None = None,
     *,
@@ -260,7 +260,7 @@ def _make(
 
     from drscale.attacks.entropy import check_probe, probe
     from drscale.encoder import build
-    from drscale.evaluate.score import NEGATIVES, NotFiniteError, mean_entropy, most_negatives, score_benchmark
+    from drscale.evaluate.entropy import NEGATIVES, NotFiniteError, mean_entropy, most_negatives, score_benchmark
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
     from drscale.training.prepare import all_texts, made_ready

@@ -20,14 +20,14 @@ from drscale.laws import _power as power
 from drscale.laws import fit as laws
 from drscale.laws import intervals as refits
 from drscale.laws import intervals as trust
-from drscale.laws.compare import suited
+from drscale.laws.compare import suited_law
 from drscale.laws.fit import data_law, size_law
 from drscale.laws.result import LawWarning
 from drscale.runs import StoreWarning
 
 
 def quiet(table: pd.DataFrame, law=size_law, y="in_domain_entropy", **options) -> lmfit.model.ModelResult:
-    return laws.fit(table, law, y=y, warn=False, **options)
+    return laws.fit_law(table, law, y=y, warn=False, **options)
 
 
 def own_table(y, x=None, **columns) -> pd.DataFrame:
@@ -87,14 +87,14 @@ def test_lmfit_alone_finds_the_same_optimum_from_the_truth(space):
     assert [p.stderr for p in ours.params.values()] == pytest.approx(
         [p.stderr for p in plain.params.values()], rel=1e-2
     )
-    theirs, mine = plain.conf_interval(sigmas=[0.95]), trust.intervals(ours, unit="run").set_index("name")
+    theirs, mine = plain.conf_interval(sigmas=[0.95]), trust.law_intervals(ours, unit="run").set_index("name")
     for name in TRUTH:  # log space is profiled by weights fixed at the optimum, hence the tolerance
         assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=0.01)
 
 
 def test_profile_equals_lmfits_own_on_the_result():
     result = quiet(size_table())
-    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.intervals(result, unit="run").set_index("name")
+    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.law_intervals(result, unit="run").set_index("name")
     for name in TRUTH:
         assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=1e-4)
 
@@ -119,10 +119,10 @@ def test_whatever_the_runs_the_optimum_is_the_best_of_a_fine_grid(seed, noise, m
     result = quiet(table)
     grid = power.best_pair(result.fitted.problem, np.geomspace(*power.MU, 3000))[0].min()
     assert result.chisqr <= grid * (1 + 1e-6) + 1e-12
-    ends = trust.intervals(result)
+    ends = trust.law_intervals(result)
     assert (ends["low"] <= ends["value"] * (1 + 1e-6) + 1e-9).all()
     assert (ends["high"] >= ends["value"] * (1 - 1e-6) - 1e-9).all()
-    band = trust.predict(result, np.geomspace(1e3, 1e9, 7), warn=False)
+    band = trust.predict_law(result, np.geomspace(1e3, 1e9, 7), warn=False)
     assert (band["low"] <= band["band_low"] * (1 + 1e-9)).all()
     assert (band["band_low"] <= band["fit"]).all()
     assert (band["fit"] <= band["band_high"]).all()
@@ -145,14 +145,14 @@ def test_a_law_of_your_own_needs_starts_and_gets_the_generic_intervals():
     x = np.linspace(1, 9, 12)
     table = pd.DataFrame({"log_n": x, "y": 3 - 0.2 * x + 0.01 * rng.standard_normal(12)})
     with pytest.raises(ValueError, match="line needs a start value for each of a, b"):
-        laws.fit(table, line, "log_n", "y")
-    result = laws.fit(table, line, "log_n", "y", start={"a": 1.0, "b": 0.0}, space="linear")
-    ends = trust.intervals(result).set_index("name")
+        laws.fit_law(table, line, "log_n", "y")
+    result = laws.fit_law(table, line, "log_n", "y", start={"a": 1.0, "b": 0.0}, space="linear")
+    ends = trust.law_intervals(result).set_index("name")
     assert ends.loc["b", "low"] < -0.2 < ends.loc["b", "high"]
-    assert trust.predict(result, [5.0])["fit"].item() == pytest.approx(2.0, abs=0.02)
-    assert list(trust.parameters(result)["name"]) == ["a", "b", "R2"]
+    assert trust.predict_law(result, [5.0])["fit"].item() == pytest.approx(2.0, abs=0.02)
+    assert list(trust.parameter_table(result)["name"]) == ["a", "b", "R2"]
     with pytest.raises(ValueError, match="'bootstrap': only for size_law, data_law, joint_law, additive"):
-        trust.intervals(result, "bootstrap")
+        trust.law_intervals(result, "bootstrap")
 
 
 def test_failed_runs_stay_out():
@@ -176,9 +176,9 @@ def test_profile_intervals_cover_the_truth_as_often_as_they_say():
     curve = size_law(1e9, **TRUTH)
     for seed in range(60):
         result = quiet(size_table(seed=seed))
-        for row in trust.intervals(result, unit="run").itertuples():
+        for row in trust.law_intervals(result, unit="run").itertuples():
             hits[row.name] += row.low <= TRUTH[row.name] <= row.high
-        p = trust.predict(result, [1e9], warn=False, unit="run").iloc[0]
+        p = trust.predict_law(result, [1e9], warn=False, unit="run").iloc[0]
         bands += p["band_low"] <= curve <= p["band_high"]
         new = curve * (1 + 0.02 * np.random.default_rng(10_000 + seed).standard_normal())
         measured += p["low"] <= new <= p["high"]
@@ -189,13 +189,13 @@ def test_profile_intervals_cover_the_truth_as_often_as_they_say():
 
 def test_bootstrap_is_seeded_resamples_levels_and_agrees_with_the_profile():
     result = quiet(size_table())
-    one, again, other = (trust.intervals(result, "bootstrap", draws=300, seed=s) for s in (1, 1, 2))
+    one, again, other = (trust.law_intervals(result, "bootstrap", draws=300, seed=s) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
-    profile = trust.intervals(result, unit="run").set_index("name")
+    profile = trust.law_intervals(result, unit="run").set_index("name")
     widths = {}
     for unit in ("run", "level"):
-        found = trust.intervals(result, "bootstrap", draws=500, unit=unit).set_index("name")
+        found = trust.law_intervals(result, "bootstrap", draws=500, unit=unit).set_index("name")
         widths[unit] = float(found.loc["mu", "high"] - found.loc["mu", "low"])
     wide = float(profile.loc["mu", "high"] - profile.loc["mu", "low"])
     assert all(0.5 * wide < w < 2 * wide for w in widths.values())
@@ -215,18 +215,18 @@ def test_an_interval_at_a_bound_says_so_and_reaches_past_the_value():
     rng = np.random.default_rng(1)
     table = own_table(lambda n: size_law(n, 3e4, 0.3, 0.0) * (1 + 0.02 * rng.standard_normal(len(n))))
     result = quiet(table)
-    delta = trust.intervals(result).set_index("name").loc["delta"]
+    delta = trust.law_intervals(result).set_index("name").loc["delta"]
     assert result.best_values["delta"] == 0.0
     assert delta["low"] == 0.0
     assert delta["high"] > 1e-3
     assert "bound 0" in delta["note"]
-    assert np.isnan(trust.parameters(result).set_index("name").loc["delta", "stderr"])
-    assert trust.intervals(result, level=0.5).set_index("name").loc["delta", "high"] < delta["high"]
+    assert np.isnan(trust.parameter_table(result).set_index("name").loc["delta", "stderr"])
+    assert trust.law_intervals(result, level=0.5).set_index("name").loc["delta", "high"] < delta["high"]
 
 
 def test_stderr_intervals_are_symmetric_and_close_to_the_profile():
     result = quiet(size_table())
-    plain, profile = trust.intervals(result, "stderr", unit="run"), trust.intervals(result, unit="run")
+    plain, profile = trust.law_intervals(result, "stderr", unit="run"), trust.law_intervals(result, unit="run")
     assert ((plain["low"] + plain["high"]) / 2).to_list() == pytest.approx(plain["value"].to_list())
     assert plain["high"].to_list() == pytest.approx(profile["high"].to_list(), rel=0.02)
 
@@ -239,14 +239,14 @@ def test_the_band_widens_outside_and_extrapolation_warns():
     with pytest.warns(
         LawWarning, match=r"1 of 2 points lie outside the fitted range of params_layers, 500000 to 8.2e\+07"
     ):
-        p = trust.predict(result, [1e7, 1e9])
+        p = trust.predict_law(result, [1e7, 1e9])
     assert p["extrapolated"].to_list() == [False, True]
     width = (p["band_high"] - p["band_low"]) / p["fit"]
     assert width[1] > 2 * width[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        inside = trust.predict(result, [1e7])
-    assert trust.predict(result, [1e7], runs=100)["high"].item() < inside["high"].item()
+        inside = trust.predict_law(result, [1e7])
+    assert trust.predict_law(result, [1e7], runs=100)["high"].item() < inside["high"].item()
 
 
 def test_the_curve_interval_is_the_profile_of_the_curve():
@@ -265,7 +265,7 @@ def test_the_curve_interval_is_the_profile_of_the_curve():
 def test_holdout_fits_below_and_judges_above():
     table = size_table(noise=0.01)
     levels = np.unique(table["params_layers"])
-    report = trust.holdout(table, size_law, above=levels[-3])
+    report = trust.hold_out(table, size_law, above=levels[-3])
     assert report["params_layers"].to_list() == pytest.approx(levels[-2:])
     assert report["runs"].to_list() == [2, 2]
     below = quiet(table[table["params_layers"] <= levels[-3]])
@@ -276,11 +276,11 @@ def test_holdout_fits_below_and_judges_above():
     assert last["error"] == pytest.approx(last["predicted"] / last["measured"] - 1)
     assert report["inside"].all()
     bent = table.assign(in_domain_entropy=table["in_domain_entropy"] * np.where(table["params_layers"] > 6e7, 1.5, 1))
-    assert not trust.holdout(bent, size_law, warn=False)["inside"].any()
+    assert not trust.hold_out(bent, size_law, warn=False)["inside"].any()
     with pytest.raises(
         ValueError, match=r"above=1000000000000.0: no run has params_layers beyond it, the largest is 8.2e\+07"
     ):
-        trust.holdout(table, size_law, above=1e12)
+        trust.hold_out(table, size_law, above=1e12)
 
 
 # Diagnostics: each fires when it should, none on a good table
@@ -289,7 +289,7 @@ def test_holdout_fits_below_and_judges_above():
 def test_a_good_table_raises_no_doubt():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        silent = [laws.diagnose(laws.fit(size_table(seed=s), size_law)) for s in range(10)]
+        silent = [laws.diagnose(laws.fit_law(size_table(seed=s), size_law)) for s in range(10)]
     assert silent == [[]] * 10
 
 
@@ -321,7 +321,7 @@ def test_doubt_is_spoken(table, said):
     assert any(said in sentence for sentence in laws.diagnose(result)), laws.diagnose(result)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        laws.fit(table, size_law)
+        laws.fit_law(table, size_law)
     spoken = [f"size_law of in_domain_entropy: {sentence}" for sentence in laws.diagnose(result)]
     assert [str(w.message) for w in heard] == spoken
     assert all(w.category is LawWarning and w.filename == __file__ for w in heard)
@@ -348,28 +348,28 @@ def test_a_parameter_that_is_held_costs_no_degree_of_freedom():
 
 def test_a_curve_says_where_its_draws_are_too_narrow():
     table = size_table()
-    assert refits.curve(quiet(table), 100).doubts == ()
+    assert refits.law_curve(quiet(table), 100).doubts == ()
     held = quiet(table, bounds={"delta": (0.04, 0.04)})
-    assert refits.curve(held, 100).doubts[-1].startswith("delta is held at 0.04: its interval is a point")
-    assert refits.curve(held).doubts == ()  # no draws, no intervals
-    bound = refits.curve(quiet(table, bounds={"delta": (0.0, 0.03)}), 100, unit="level")
+    assert refits.law_curve(held, 100).doubts[-1].startswith("delta is held at 0.04: its interval is a point")
+    assert refits.law_curve(held).doubts == ()  # no draws, no intervals
+    bound = refits.law_curve(quiet(table, bounds={"delta": (0.0, 0.03)}), 100, unit="level")
     assert [d.split(":")[0] for d in bound.doubts] == ["delta is at its bound 0.03, and so it is in every draw"]
     shared = 1 + 0.2 * np.repeat(np.random.default_rng(0).standard_normal(12), 2)
     levels = quiet(table.assign(in_domain_entropy=table["in_domain_entropy"] * shared))
-    (said,) = refits.curve(levels, 100, unit="run").doubts
+    (said,) = refits.law_curve(levels, 100, unit="run").doubts
     assert "runs of one level share an error" in said
     assert "unit='level'" in said
-    assert refits.curve(levels, 100).doubts == ()
-    assert refits.curve(levels, refits.draws(levels, 100)).doubts == ()  # draws know their unit
-    assert refits.curve(levels, refits.draws(levels, 100, "run")).doubts == (said,)
-    (few,) = refits.curve(quiet(size_table(levels=6)), 100).doubts
+    assert refits.law_curve(levels, 100).doubts == ()
+    assert refits.law_curve(levels, refits.bootstrap_runs(levels, 100)).doubts == ()  # draws know their unit
+    assert refits.law_curve(levels, refits.bootstrap_runs(levels, 100, "run")).doubts == (said,)
+    (few,) = refits.law_curve(quiet(size_table(levels=6)), 100).doubts
     assert few == "the intervals are too narrow: a bootstrap of 6 levels covers less than it says"
 
 
 def test_mixed_texts_warn():
     table = size_table().assign(fingerprint=["a", "b"] * 12)
     with pytest.warns(StoreWarning, match="2 different text fingerprints"):
-        laws.fit(table, size_law)
+        laws.fit_law(table, size_law)
 
 
 # What is measured on a fit
@@ -385,7 +385,7 @@ def test_goodness_in_both_spaces():
 
 
 def test_parameters_carry_units_intervals_and_r2():
-    p = trust.parameters(quiet(size_table()))
+    p = trust.parameter_table(quiet(size_table()))
     assert list(p["name"]) == ["M", "mu", "delta", "R2"]
     assert list(p["unit"]) == ["parameters", "", "nats", ""]
     assert (p["low"][:3] < p["value"][:3]).all()
@@ -395,10 +395,10 @@ def test_parameters_carry_units_intervals_and_r2():
 def test_summary_has_the_columns_of_the_papers_tables():
     published = pd.read_csv(Path(__file__).parent.parent / "data" / "published" / "tables_1_2.csv")
     result = quiet(size_table())
-    row = trust.summary({"planted": result}).iloc[0]
+    row = trust.law_table({"planted": result}).iloc[0]
     assert {"coefficient", "exponent", "delta", "r2"} <= set(published) & set(row.index)
     assert row["exponent"] == result.best_values["mu"]
-    ends = trust.intervals(result).set_index("name")
+    ends = trust.law_intervals(result).set_index("name")
     assert [row["coefficient_low"], row["coefficient_high"]] == ends.loc["M", ["low", "high"]].to_list()
 
 
@@ -448,7 +448,7 @@ def test_plateau_tells_flat_from_falling_and_rising():
 )
 def test_wrong_arguments_are_named(change, said):
     with pytest.raises(ValueError, match=said):
-        laws.fit(size_table(), size_law, **change)
+        laws.fit_law(size_table(), size_law, **change)
 
 
 @pytest.mark.parametrize(
@@ -476,37 +476,40 @@ def test_wrong_arguments_are_named(change, said):
 )
 def test_tables_that_cannot_be_fitted_are_refused(table, said):
     with pytest.raises(ValueError, match=said):
-        laws.fit(table, size_law)
+        laws.fit_law(table, size_law)
 
 
 def test_a_table_says_which_laws_its_columns_suit():
     sizes = size_table()
-    assert laws.candidates(sizes) == [size_law]
-    assert laws.candidates(sizes.assign(train_pairs=1000)) == [size_law]
-    assert laws.candidates(sizes.rename(columns={"params_layers": "train_pairs"})) == [laws.data_law]
+    assert laws.laws_for(sizes) == [size_law]
+    assert laws.laws_for(sizes.assign(train_pairs=1000)) == [size_law]
+    assert laws.laws_for(sizes.rename(columns={"params_layers": "train_pairs"})) == [laws.data_law]
     both = pd.concat([sizes.assign(train_pairs=p) for p in (100, 200, 400)])
-    assert laws.candidates(both) == [laws.joint_law, laws.additive_law]
-    assert laws.candidates(both.assign(status=np.where(both["train_pairs"] == 400, "failed", "done"))) == [size_law]
-    assert suited(sizes) is size_law
+    assert laws.laws_for(both) == [laws.joint_law, laws.additive_law]
+    assert laws.laws_for(both.assign(status=np.where(both["train_pairs"] == 400, "failed", "done"))) == [size_law]
+    assert suited_law(sizes) is size_law
     with pytest.raises(ValueError, match="no column params_layers or train_pairs; it has loss"):
-        suited(pd.DataFrame({"loss": [1.0]}))
+        suited_law(pd.DataFrame({"loss": [1.0]}))
 
 
 def test_other_wrong_values_are_named():
     result = quiet(size_table())
     for call, said in (
-        (lambda: laws.fit(size_table(), "size_law"), "law='size_law': a function is needed, one of laws.size_law, "),
         (
-            lambda: trust.holdout(size_table(levels=4), size_law),
+            lambda: laws.fit_law(size_table(), "size_law"),
+            "law='size_law': a function is needed, one of laws.size_law, ",
+        ),
+        (
+            lambda: trust.hold_out(size_table(levels=4), size_law),
             "without what is held out, column 'params_layers' has 3",
         ),
-        (lambda: trust.intervals(result, "guess"), "method='guess': allowed are"),
-        (lambda: trust.intervals(result, level=95), "level=95: must lie between 0 and 1"),
-        (lambda: trust.intervals(result, "bootstrap", unit="query"), "unit='query': allowed are"),
-        (lambda: trust.intervals(result, "bootstrap", draws=1), "draws=1: at least 10"),
-        (lambda: trust.predict(result, [-1.0]), "finite numbers above zero"),
-        (lambda: trust.predict(result, [1e7], runs=0), "runs=0: at least 1"),
-        (lambda: trust.intervals(lmfit.models.LinearModel()), "expected what laws.fit returned"),
+        (lambda: trust.law_intervals(result, "guess"), "method='guess': allowed are"),
+        (lambda: trust.law_intervals(result, level=95), "level=95: must lie between 0 and 1"),
+        (lambda: trust.law_intervals(result, "bootstrap", unit="query"), "unit='query': allowed are"),
+        (lambda: trust.law_intervals(result, "bootstrap", draws=1), "draws=1: at least 10"),
+        (lambda: trust.predict_law(result, [-1.0]), "finite numbers above zero"),
+        (lambda: trust.predict_law(result, [1e7], runs=0), "runs=0: at least 1"),
+        (lambda: trust.law_intervals(lmfit.models.LinearModel()), "expected what laws.fit returned"),
     ):
         with pytest.raises(ValueError, match=said):
             call()
@@ -517,7 +520,7 @@ def test_bounds_given_are_kept():
     result = quiet(size_table(), bounds={"delta": (0.08, 0.2), "mu": (0.3, 2.0)})
     assert result.best_values["delta"] == 0.08
     assert result.chisqr > free.chisqr
-    assert trust.intervals(result).set_index("name").loc["delta", "low"] == pytest.approx(0.08)
+    assert trust.law_intervals(result).set_index("name").loc["delta", "low"] == pytest.approx(0.08)
 
 
 def test_analysis_and_show_load_without_torch_in_under_three_seconds():
@@ -539,6 +542,6 @@ def test_draws_of_hopeless_tables_are_finite(y):
     """A Curve takes no other ones; coefficients end at e**690 and at 0."""
     x = np.repeat(np.geomspace(1e5, 1e7, 4), 2)
     table = pd.DataFrame({"x": x, "y": y(x, np.random.default_rng(0).standard_normal(8))})
-    curve = refits.curve(quiet(table, y="y", x="x"), 300)
+    curve = refits.law_curve(quiet(table, y="y", x="x"), 300)
     assert np.isfinite(curve.draws).all(axis=None)
     assert np.isfinite(curve.sample(N=[1e3, 1e9])).all()

@@ -51,7 +51,7 @@ def planted(
 
 
 def quiet(table, law=joint_law, **options) -> lmfit.model.ModelResult:
-    return laws.fit(table, law, warn=False, **options)
+    return laws.fit_law(table, law, warn=False, **options)
 
 
 def bent(noise: float = 0.0, levels: int = 16, seeds: int = 1, seed: int = 0, **truth) -> pd.DataFrame:
@@ -200,7 +200,7 @@ def test_relative_residuals_lie_low_by_twice_the_squared_noise_and_logarithms_do
     table = planted(noise=0.1, table=grid(seeds=40))
     truth = planted(table=grid())["in_domain_entropy"].to_numpy()
     low, level = (
-        float(np.mean(trust.predict(quiet(table, space=s), grid(), warn=False)["fit"] / truth)) - 1
+        float(np.mean(trust.predict_law(quiet(table, space=s), grid(), warn=False)["fit"] / truth)) - 1
         for s in ("relative", "log")
     )
     assert low == pytest.approx(-0.02, abs=0.008)
@@ -224,7 +224,7 @@ def test_a_half_that_does_nothing_is_said_and_dropped(law, needless, column, res
     assert any(f"does not fall with {column} beside the rest" in s for s in laws.diagnose(result))
     alone = quiet(table, one)
     assert result.chisqr == pytest.approx(alone.chisqr, rel=1e-6)
-    ends = trust.intervals(result).set_index("name").loc[needless]
+    ends = trust.law_intervals(result).set_index("name").loc[needless]
     assert ends["low"] == 0
     assert "bound 0" in ends["note"]
 
@@ -244,7 +244,7 @@ def test_runs_that_do_not_fall_are_said_to_hold_no_law(law):
 @pytest.mark.parametrize("law", BOTH)
 def test_profile_equals_lmfits_own_on_the_result(law):
     result = quiet(planted(law, noise=0.02, table=grid(seeds=2)), law)
-    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.intervals(result, unit="run").set_index("name")
+    theirs, mine = result.conf_interval(sigmas=[0.95]), trust.law_intervals(result, unit="run").set_index("name")
     for name in result.params:
         assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=2e-3)
 
@@ -252,7 +252,7 @@ def test_profile_equals_lmfits_own_on_the_result(law):
 @pytest.mark.parametrize("law", [*BOTH, broken_law])
 def test_intervals_of_an_exact_table_are_points(law):
     result = quiet(bent(), law, x="x", y="y") if law is broken_law else quiet(planted(law), law)
-    ends = trust.intervals(result)
+    ends = trust.law_intervals(result)
     assert ends["low"].to_list() == pytest.approx(ends["value"].to_list(), rel=1e-3)
     assert ends["high"].to_list() == pytest.approx(ends["value"].to_list(), rel=1e-3)
 
@@ -285,10 +285,10 @@ def test_the_curve_interval_is_the_profile_of_the_curve(law):
 def test_whatever_the_runs_intervals_hold_their_value_and_bands_nest(law, seed, noise, cross):
     table = planted(law, noise=noise, seed=seed, table=grid(5, 4, 2, cross), **PLANTED[seed % 4])
     result = quiet(table, law)
-    ends = trust.intervals(result)
+    ends = trust.law_intervals(result)
     assert (ends["low"] <= ends["value"] * (1 + 1e-6) + 1e-9).all()
     assert (ends["high"] >= ends["value"] * (1 - 1e-6) - 1e-9).all()
-    band = trust.predict(result, {"N": np.geomspace(1e5, 1e9, 5), "D": 1e5}, warn=False)
+    band = trust.predict_law(result, {"N": np.geomspace(1e5, 1e9, 5), "D": 1e5}, warn=False)
     order = band[["low", "band_low", "fit", "band_high", "high"]].to_numpy()
     assert (np.diff(order, axis=1) >= -1e-9 * order[:, 1:]).all()
 
@@ -299,11 +299,11 @@ def test_intervals_of_the_corner_cover_the_truth_as_often_as_they_say():
     corner = float(joint_law(8.2e7, 4.8e5, **truth))
     for seed in range(60):
         result = quiet(planted(noise=0.03, seed=seed, **truth))
-        p = trust.predict(result, {"N": 8.2e7, "D": 4.8e5}, warn=False, unit="run").iloc[0]
+        p = trust.predict_law(result, {"N": 8.2e7, "D": 4.8e5}, warn=False, unit="run").iloc[0]
         hits["corner"] += p["band_low"] <= corner <= p["band_high"]
         new = corner * np.exp(0.03 * np.random.default_rng([9, seed]).standard_normal())
         hits["new run"] += p["low"] <= new <= p["high"]
-        for row in trust.intervals(result, unit="run").itertuples():
+        for row in trust.law_intervals(result, unit="run").itertuples():
             if row.name in hits:
                 hits[row.name] += row.low <= truth[row.name] <= row.high
     # 95% of 60 is 57; the chance to see fewer than 52 is below 1 in 100.
@@ -321,33 +321,33 @@ def test_predict_takes_names_or_columns_and_says_what_lies_outside():
         LawWarning,
         match=r"2 of 3 points lie outside the fitted range of params_layers, 500000 to 8.2e\+07 or of train_pairs",
     ):
-        p = trust.predict(result, points)
+        p = trust.predict_law(result, points)
     assert p["extrapolated"].to_list() == [False, True, True]
     assert p["outside"].to_list() == ["", "params_layers", "params_layers, train_pairs"]
     assert p["fit"].to_list() == pytest.approx(
         joint_law(np.array(points["N"]), np.array(points["D"]), **result.best_values)
     )
     by_column = pd.DataFrame({"params_layers": points["N"], "train_pairs": points["D"]})
-    pd.testing.assert_frame_equal(p, trust.predict(result, by_column, warn=False))
-    one = trust.predict(result, {"N": [1e6, 1e7], "D": 1e5})
+    pd.testing.assert_frame_equal(p, trust.predict_law(result, by_column, warn=False))
+    one = trust.predict_law(result, {"N": [1e6, 1e7], "D": 1e5})
     assert one["train_pairs"].to_list() == [1e5, 1e5]
     width = (p["band_high"] - p["band_low"]) / p["fit"]
     assert width[2] > 1.5 * width[0]
     several = quiet(planted(noise=0.02, table=grid(seeds=2)))
-    few, many = (trust.predict(several, {"N": 1e7, "D": 1e5}, runs=n)["high"].item() for n in (1, 100))
+    few, many = (trust.predict_law(several, {"N": 1e7, "D": 1e5}, runs=n)["high"].item() for n in (1, 100))
     assert many < few
     # With a single run a level nobody knows how much of its error others of its level would share.
-    assert trust.predict(result, {"N": 1e7, "D": 1e5}, runs=100)["high"].item() == pytest.approx(p["high"][0])
+    assert trust.predict_law(result, {"N": 1e7, "D": 1e5}, runs=100)["high"].item() == pytest.approx(p["high"][0])
 
 
 def test_holdout_cuts_along_either_axis():
     table = planted(noise=0.01, table=grid(seeds=2))
-    largest = trust.holdout(table, joint_law)
+    largest = trust.hold_out(table, joint_law)
     assert set(largest["params_layers"]) == {8.2e7}
     assert len(largest) == 5
-    data = trust.holdout(table, joint_law, above={"D": 2e5}, warn=False)
+    data = trust.hold_out(table, joint_law, above={"D": 2e5}, warn=False)
     assert sorted(set(data["train_pairs"])) == pytest.approx([2.4e5, 4.8e5])
-    by_column = trust.holdout(table, joint_law, above={"train_pairs": 2e5}, warn=False)
+    by_column = trust.hold_out(table, joint_law, above={"train_pairs": 2e5}, warn=False)
     pd.testing.assert_frame_equal(data, by_column)
     below = quiet(table[table["train_pairs"] <= 2e5])
     last = data.iloc[-1]
@@ -355,7 +355,7 @@ def test_holdout_cuts_along_either_axis():
     assert last["predicted"] == pytest.approx(expected)
     assert last["error"] == pytest.approx(last["predicted"] / last["measured"] - 1)
     assert data["inside"].mean() > 0.7
-    both = trust.holdout(table, joint_law, above={"N": 3e7, "D": 2e5}, warn=False)
+    both = trust.hold_out(table, joint_law, above={"N": 3e7, "D": 2e5}, warn=False)
     assert len(both) == 30 - 5 * 3
     for above, said in (
         (1e6, r"above=1000000.0: say which x, as in \{'N': 1000000.0\}"),
@@ -363,17 +363,17 @@ def test_holdout_cuts_along_either_axis():
         ({"D": 1e9}, "no run has train_pairs beyond it, the largest is 480000"),
     ):
         with pytest.raises(ValueError, match=said):
-            trust.holdout(table, joint_law, above=above)
+            trust.hold_out(table, joint_law, above=above)
 
 
 def test_tables_of_parameters_name_units_and_roles():
     table = planted(noise=0.02)
-    p = trust.parameters(quiet(table)).set_index("name")
+    p = trust.parameter_table(quiet(table)).set_index("name")
     assert p["unit"].to_list() == ["parameters", "", "pairs", "", "nats", ""]
-    both = trust.summary({"joint": quiet(table), "size": quiet(table[table["train_pairs"] == 4.8e5], size_law)})
+    both = trust.law_table({"joint": quiet(table), "size": quiet(table[table["train_pairs"] == 4.8e5], size_law)})
     assert {"M", "M_low", "mu", "B", "B_high", "eta", "coefficient", "exponent", "delta", "r2"} <= set(both)
     assert np.isnan(both.loc[1, "M"])
-    broken = trust.parameters(quiet(bent(noise=0.01), broken_law, x="x", y="y")).set_index("name")
+    broken = trust.parameter_table(quiet(bent(noise=0.01), broken_law, x="x", y="y")).set_index("name")
     assert broken["unit"].to_list() == ["x", "", "x", "", "", "", ""]
 
 
@@ -387,7 +387,7 @@ def test_bounds_given_are_kept_and_equal_ones_hold_still():
     assert "mu is at its bound 0.5" in " ".join(laws.diagnose(tied))
     held = quiet(table, bounds={"eta": (1.0, 1.0)})
     assert held.best_values["eta"] == 1.0
-    ends = trust.intervals(held).set_index("name").loc["eta"]
+    ends = trust.law_intervals(held).set_index("name").loc["eta"]
     assert (ends["low"], ends["high"], ends["note"]) == (1.0, 1.0, "held still")
     assert held.fitted.free == free.fitted.free + 1
 
@@ -399,7 +399,7 @@ def test_a_good_table_raises_no_doubt():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for seed in range(1, 6):
-            laws.fit(planted(noise=0.01, seed=seed, table=grid(seeds=2)), joint_law)
+            laws.fit_law(planted(noise=0.01, seed=seed, table=grid(seeds=2)), joint_law)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_a_study_of_sizes_and_data_sizes_is_no_mixture_for_the_joint_law(tmp_pat
     with warnings.catch_warnings():
         warnings.simplefilter("error", StoreWarning)
         warnings.simplefilter("ignore", LawWarning)
-        laws.fit(table, joint_law)
+        laws.fit_law(table, joint_law)
     for mixed, law, said in (
         (table, size_law, "6 different 'pairs', as 0, 1100, 2200, 4400: keep one with query(\"pairs == 0\") first"),
         (table.assign(steps=np.arange(len(table)) % 2), joint_law, "different 'steps', as 0, 1: keep one"),
@@ -433,7 +433,7 @@ def test_a_study_of_sizes_and_data_sizes_is_no_mixture_for_the_joint_law(tmp_pat
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always", StoreWarning)
             warnings.simplefilter("ignore", LawWarning)
-            laws.fit(mixed, law)
+            laws.fit_law(mixed, law)
         assert [said in str(w.message) for w in heard] == [True]
         assert heard[0].filename == __file__
 
@@ -457,9 +457,9 @@ def test_a_law_of_your_own_may_have_two_arguments():
     table = grid()
     table["y"] = product(table["params_layers"], table["train_pairs"], 50.0, 0.3, 0.2)
     start = {"a": 1.0, "b": 0.5, "c": 0.5}
-    result = laws.fit(table, product, ("params_layers", "train_pairs"), "y", start=start, space="log")
+    result = laws.fit_law(table, product, ("params_layers", "train_pairs"), "y", start=start, space="log")
     assert result.best_values == pytest.approx({"a": 50.0, "b": 0.3, "c": 0.2}, rel=1e-5)
-    p = trust.predict(result, {"n": [1e7], "d": [1e5]})
+    p = trust.predict_law(result, {"n": [1e7], "d": [1e5]})
     assert p["fit"].item() == pytest.approx(product(1e7, 1e5, 50.0, 0.3, 0.2))
 
 
@@ -479,7 +479,7 @@ def test_a_law_of_your_own_may_have_two_arguments():
 )
 def test_wrong_arguments_are_named(law, options, said):
     with pytest.raises(ValueError, match=said):
-        laws.fit(planted(), law, **options)
+        laws.fit_law(planted(), law, **options)
 
 
 @pytest.mark.parametrize(
@@ -495,16 +495,16 @@ def test_wrong_arguments_are_named(law, options, said):
 )
 def test_tables_that_cannot_be_fitted_are_refused(table, said):
     with pytest.raises(ValueError, match=said):
-        laws.fit(table, joint_law)
+        laws.fit_law(table, joint_law)
 
 
 def test_other_wrong_values_are_named():
     result = quiet(planted(noise=0.02))
     for call, said in (
-        (lambda: trust.predict(result, [1e6]), "joint_law needs a mapping or a frame with N, D"),
-        (lambda: trust.predict(result, {"N": [1e6]}), "no 'params_layers' in it; needed are N, D or params_layers"),
-        (lambda: trust.predict(result, {"N": [1e6, 1e7], "D": [1e5] * 3}), "N, D have different lengths, 2, 3"),
-        (lambda: trust.predict(result, {"N": [0.0], "D": [1e5]}), "finite numbers above zero"),
+        (lambda: trust.predict_law(result, [1e6]), "joint_law needs a mapping or a frame with N, D"),
+        (lambda: trust.predict_law(result, {"N": [1e6]}), "no 'params_layers' in it; needed are N, D or params_layers"),
+        (lambda: trust.predict_law(result, {"N": [1e6, 1e7], "D": [1e5] * 3}), "N, D have different lengths, 2, 3"),
+        (lambda: trust.predict_law(result, {"N": [0.0], "D": [1e5]}), "finite numbers above zero"),
     ):
         with pytest.raises(ValueError, match=said):
             call()

@@ -124,7 +124,7 @@ def test_four_thousand_refits_are_few_steps_taken_together(law, each, monkeypatc
     look = separable._look
     monkeypatch.setattr(separable, "_look", lambda batch, t: (looks.append(len(t)), look(batch, t))[1])
     assert len(result.fitted.y) == 60
-    assert len(trust.draws(result)) == 4000
+    assert len(trust.bootstrap_runs(result)) == 4000
     assert sum(looks) <= each * 4000
     assert len(looks) <= 500
 
@@ -134,13 +134,13 @@ def test_four_thousand_refits_are_few_steps_taken_together(law, each, monkeypatc
 
 def test_draws_are_seeded_and_spread_as_the_profile_says():
     result = quiet(sixty())
-    one, again, other = (trust.draws(result, 400, seed=s) for s in (1, 1, 2))
+    one, again, other = (trust.bootstrap_runs(result, 400, seed=s) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
     assert list(one) == ["M", "mu", "B", "eta", "delta"]
-    profile = trust.intervals(result, unit="run").set_index("name")
+    profile = trust.law_intervals(result, unit="run").set_index("name")
     for unit in ("run", "level"):
-        sample = trust.draws(result, 400, unit)
+        sample = trust.bootstrap_runs(result, 400, unit)
         for name in ("mu", "eta", "delta"):
             wide = profile.loc[name, "high"] - profile.loc[name, "low"]
             low, high = sample[name].quantile([0.025, 0.975])
@@ -161,15 +161,15 @@ def test_levels_of_a_law_of_two_are_its_points_and_enough_of_each_are_kept():
 
 def test_bootstrap_intervals_are_the_middle_of_the_draws():
     result = quiet(sixty())
-    ends = trust.intervals(result, "bootstrap", 0.9, draws=200, seed=4).set_index("name")
-    sample = trust.draws(result, 200, seed=4)
+    ends = trust.law_intervals(result, "bootstrap", 0.9, draws=200, seed=4).set_index("name")
+    sample = trust.bootstrap_runs(result, 200, seed=4)
     assert ends.loc["mu", ["low", "high"]].to_list() == pytest.approx(sample["mu"].quantile([0.05, 0.95]).to_list())
 
 
 def test_a_draw_that_does_not_fall_has_no_coefficient():
     """Where data hardly matters, some resamples see no fall with it: B is 0 there, and the curve is the size law's."""
     table = planted(additive_law, noise=0.05, table=grid(6, 5, 2), **(PLANTED[0] | {"B": 1.0}))
-    sample = trust.draws(quiet(table, additive_law), 300)
+    sample = trust.bootstrap_runs(quiet(table, additive_law), 300)
     gone = sample[sample["B"] == 0]
     assert 0 < len(gone) < 300
     first = gone.iloc[0]
@@ -206,13 +206,13 @@ def test_all_runs_answer_the_same_draw_of_queries(y):
     table = keyed(sixty(additive_law))
     table = table.assign(ood_entropy=table["in_domain_entropy"])
     result = quiet(table, additive_law, y=y)
-    sample = trust.query_draws(result, by_query(table, y), 200)
+    sample = trust.bootstrap_queries(result, by_query(table, y), 200)
     assert sample["mu"].to_list() == pytest.approx([result.best_values["mu"]] * 200, rel=1e-5)
     assert sample["eta"].std() < 1e-5
     assert sample["delta"].std() > 0.01 * result.best_values["delta"]
-    with_runs = trust.query_draws(result, by_query(table, y), 200, runs=True)
+    with_runs = trust.bootstrap_queries(result, by_query(table, y), 200, runs=True)
     assert with_runs["mu"].std() > 100 * sample["mu"].std()
-    own = trust.query_draws(result, by_query(table, y, own=0.3), 200)
+    own = trust.bootstrap_queries(result, by_query(table, y, own=0.3), 200)
     assert own["mu"].std() > 100 * sample["mu"].std()
 
 
@@ -220,13 +220,13 @@ def test_query_draws_refit_the_law_to_the_redrawn_means():
     table = keyed(sizes(0.02, 30))
     queries = by_query(table, own=0.2)
     result = quiet(table, size_law)
-    sample = trust.query_draws(result, queries, 20, seed=5)
+    sample = trust.bootstrap_queries(result, queries, 20, seed=5)
     drawn = resample.resampled(table, ["in_domain_entropy"], queries, draws=20, seed=5)[..., 0]
     for i in (0, 7):
         direct = quiet(table.assign(in_domain_entropy=drawn[i]), size_law).best_values
         assert sample.iloc[i].to_dict() == pytest.approx(direct, rel=1e-5)
-    pd.testing.assert_frame_equal(sample, trust.query_draws(result, queries, 20, seed=5))
-    assert not sample.equals(trust.query_draws(result, queries, 20, seed=6))
+    pd.testing.assert_frame_equal(sample, trust.bootstrap_queries(result, queries, 20, seed=5))
+    assert not sample.equals(trust.bootstrap_queries(result, queries, 20, seed=6))
 
 
 # Curve
@@ -238,7 +238,7 @@ def test_a_curve_carries_values_box_and_draws(law):
     if law is broken_law:
         table, columns = bent(noise=0.01, seeds=2), {"x": "x", "y": "y"}
     result = quiet(table, law, **columns)
-    plain, drawn = trust.curve(result), trust.curve(result, 50, seed=1)
+    plain, drawn = trust.law_curve(result), trust.law_curve(result, 50, seed=1)
     assert isinstance(plain, Curve)
     assert plain.draws is None
     assert plain.values == result.best_values
@@ -248,7 +248,7 @@ def test_a_curve_carries_values_box_and_draws(law):
     assert drawn.sample(**at).shape == (50, 3)
     low, high = drawn.interval(**at)
     assert (low < high).all()
-    given_draws = trust.curve(result, trust.draws(result, 50, seed=1))
+    given_draws = trust.law_curve(result, trust.bootstrap_runs(result, 50, seed=1))
     assert given_draws.interval(**at)[0].tolist() == low.tolist()
 
 
@@ -259,15 +259,15 @@ def test_wrong_values_are_named():
     result, table = quiet(sixty()), keyed(sixty())
     named = quiet(table)
     wrong = by_query(table.assign(in_domain_entropy=2 * table["in_domain_entropy"]))
-    own = laws.fit(sizes(), lambda n, a, b: a * n**-b, "params_layers", start={"a": 1.0, "b": 0.1}, warn=False)
+    own = laws.fit_law(sizes(), lambda n, a, b: a * n**-b, "params_layers", start={"a": 1.0, "b": 0.1}, warn=False)
     for call, said in (
-        (lambda: trust.draws(result, 9), "draws=9: at least 10"),
-        (lambda: trust.draws(result, unit="query"), "unit='query': allowed are 'run', 'level'"),
-        (lambda: trust.draws(own), "is not a registered law"),
-        (lambda: trust.query_draws(result, by_query(table)), "no column 'key'"),
-        (lambda: trust.query_draws(named, by_query(table).drop(columns="scope")), "no column scope"),
-        (lambda: trust.query_draws(named, wrong), "queries: they give in_domain_entropy="),
-        (lambda: trust.query_draws(named, by_query(table), 5), "draws=5: at least 10"),
+        (lambda: trust.bootstrap_runs(result, 9), "draws=9: at least 10"),
+        (lambda: trust.bootstrap_runs(result, unit="query"), "unit='query': allowed are 'run', 'level'"),
+        (lambda: trust.bootstrap_runs(own), "is not a registered law"),
+        (lambda: trust.bootstrap_queries(result, by_query(table)), "no column 'key'"),
+        (lambda: trust.bootstrap_queries(named, by_query(table).drop(columns="scope")), "no column scope"),
+        (lambda: trust.bootstrap_queries(named, wrong), "queries: they give in_domain_entropy="),
+        (lambda: trust.bootstrap_queries(named, by_query(table), 5), "draws=5: at least 10"),
     ):
         with pytest.raises(ValueError, match=said):
             call()

@@ -25,7 +25,7 @@ from drscale.attacks.protocol import (
 from drscale.attacks.substitutes import Given
 from drscale.attacks.words import Attack, attack_texts
 from drscale.encoder import build, minilm
-from drscale.evaluate.score import negative_table, score
+from drscale.evaluate.entropy import negative_table, score
 from drscale.recipe import Recipe
 from drscale.runs import Measure, Run, RunStore
 from drscale.texts import Collection

@@ -11,12 +11,12 @@ import pytest
 import pytrec_eval
 from tiny import WORDS, bag, tiny, tiny_collection
 
-from drscale.evaluate import score as e
+from drscale.evaluate import entropy as e
+from drscale.evaluate.entropy import score, score_benchmark
 from drscale.evaluate.ranking import METRICS, depth_of, measures_of, ranking_metrics
-from drscale.evaluate.retriever import Retriever, metrics_of, rank_scores, retriever
-from drscale.evaluate.score import score, score_benchmark
+from drscale.evaluate.retrievers import Retriever, metrics_of, rank_scores, retriever
 from drscale.runs import divisors
-from drscale.stability.measure import stability
+from drscale.stability.measure import measure_stability
 from drscale.stats.bootstrap import _by_query
 from drscale.texts import Benchmark, Collection
 from drscale.texts.tables import QRELS
@@ -81,7 +81,7 @@ def test_arguana_is_measured_as_beir_measures_it():
     for made in (retriever("bm25"), retriever(bag)):  # the query itself shares every word, and comes first
         assert rank_scores(made, c)[["ndcg10", "mrr10"]].mean().tolist() == [1.0, 1.0]
     assert score(bag, c)[["ndcg10", "mrr10"]].mean().tolist() == [1.0, 1.0]
-    rows = stability(bag, c, {"same": lambda texts, seed: list(texts)}, seeds=1, limit=20)
+    rows = measure_stability(bag, c, {"same": lambda texts, seed: list(texts)}, seeds=1, limit=20)
     assert rows["ndcg10"].mean() == 1.0
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from drscale.laws import fit as laws
-from drscale.laws.compare import choose, compare, leave_one_out, rolling, suited
+from drscale.laws.compare import choose_law, compare_laws, leave_one_out, rolling, suited_law
 
 SIZES = np.repeat(np.geomspace(1e4, 1e7, 8), 2)
 
@@ -26,13 +26,15 @@ STARTS = {line: {"level": 4.0, "slope": 0.4}}
 
 def test_the_law_that_was_planted_wins_and_aicc_is_the_formula():
     table = planted()
-    found = compare(table, [laws.size_law, line], {"N": "params_layers"}, starts=STARTS, unit="run").set_index("law")
+    found = compare_laws(table, [laws.size_law, line], {"N": "params_layers"}, starts=STARTS, unit="run").set_index(
+        "law"
+    )
     assert found["delta_aicc"].idxmin() == "size_law"
     assert found.loc["size_law", "delta_aicc"] == 0
     assert found["weight"].sum() == pytest.approx(1)
     assert found.loc["size_law", ["leave_one_out", "rolling"]].lt(found.loc["line", ["leave_one_out", "rolling"]]).all()
     for law, name in ((laws.size_law, "size_law"), (line, "line")):
-        result = laws.fit(
+        result = laws.fit_law(
             table, law, {"N": "params_layers"}, warn=False, **({"start": STARTS[law]} if law in STARTS else {})
         )
         predicted = result.eval(N=SIZES)
@@ -69,7 +71,7 @@ def test_rolling_only_looks_ahead():
 
 def test_a_cut_holds_out_and_laws_that_cannot_be_fitted_say_why():
     table = planted().assign(train_pairs=1000)
-    found = compare(table, [laws.size_law, laws.joint_law], above={"N": SIZES[-3]}).set_index("law")
+    found = compare_laws(table, [laws.size_law, laws.joint_law], above={"N": SIZES[-3]}).set_index("law")
     assert 0 < found.loc["size_law", "holdout"] < 0.1
     assert "not fitted" in found.loc["joint_law", "note"]
     assert np.isnan(found.loc["joint_law", "aicc"])
@@ -86,7 +88,7 @@ def test_a_cut_holds_out_and_laws_that_cannot_be_fitted_say_why():
 )
 def test_names_and_paths_in_the_place_of_laws_and_tables_are_named(given, said):
     with pytest.raises(ValueError, match=said):
-        compare(*given)
+        compare_laws(*given)
 
 
 def two_counts(law, noise: float = 0.01, cross: bool = False, seeds: int = 2, seed: int = 1) -> pd.DataFrame:
@@ -100,9 +102,9 @@ def two_counts(law, noise: float = 0.01, cross: bool = False, seeds: int = 2, se
 
 @pytest.mark.parametrize("law", [laws.joint_law, laws.additive_law])
 def test_the_law_that_made_a_table_is_chosen(law):
-    chosen = choose(two_counts(law))
+    chosen = choose_law(two_counts(law))
     assert chosen.decided, str(chosen)
-    assert chosen.law is law is suited(two_counts(law))
+    assert chosen.law is law is suited_law(two_counts(law))
     other = laws.rivals(law)[0].__name__
     assert str(chosen).startswith(f"{law.__name__}, decided. Lack of fit rejects {other} (p=")
     assert "Extrapolation agrees: " in str(chosen)
@@ -113,7 +115,7 @@ def test_language_models_by_the_additive_form_are_not_given_the_joint_law():
     """A newcomer's table: 25 runs of the additive form at 0.4% noise, where the joint law has an R2 of .95."""
     n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e8, 1e10, 5)))
     y = laws.additive_law(n, d, 5e6, 0.34, 2e9, 0.28, 1.69) * (1 + 0.004 * np.random.default_rng(0).standard_normal(25))
-    chosen = choose(pd.DataFrame({"params_layers": n, "train_pairs": d, "loss": y}), "loss")
+    chosen = choose_law(pd.DataFrame({"params_layers": n, "train_pairs": d, "loss": y}), "loss")
     assert chosen.law is laws.additive_law
     assert chosen.decided
     assert chosen.compared.set_index("law").loc["additive_law", "r2"] > 0.999
@@ -121,21 +123,21 @@ def test_language_models_by_the_additive_form_are_not_given_the_joint_law():
 
 @pytest.mark.parametrize("law", [laws.joint_law, laws.additive_law])
 def test_a_design_without_small_models_on_few_pairs_decides_nothing(law):
-    chosen = choose(two_counts(law, noise=0.003, cross=True))
+    chosen = choose_law(two_counts(law, noise=0.003, cross=True))
     assert not chosen.decided
     assert str(chosen).startswith("undecided, ")
     assert "no run is near the corner where both are small" in str(chosen).lower()
 
 
 def test_noise_that_hides_the_form_decides_nothing_and_a_single_law_needs_no_contest():
-    noisy = choose(two_counts(laws.joint_law, noise=0.2))
+    noisy = choose_law(two_counts(laws.joint_law, noise=0.2))
     assert not noisy.decided
-    alone = choose(planted())
+    alone = choose_law(planted())
     assert str(alone) == "size_law: the only law that suits the columns."
     with pytest.raises(
         ValueError, match="no law can be fitted to in_domain_entropy: not fitted: column 'params_layers' has"
     ):
-        choose(planted().query("params_layers < 1e5"))
+        choose_law(planted().query("params_layers < 1e5"))
 
 
 def test_level_means_are_not_fooled_by_what_the_runs_of_a_level_share():
@@ -144,9 +146,9 @@ def test_level_means_are_not_fooled_by_what_the_runs_of_a_level_share():
     table["in_domain_entropy"] *= np.repeat(luck, 2)
     many = pd.concat([table] * 4, ignore_index=True)  # the same means four times over tell nothing new
     rivals = [laws.size_law, laws.broken_law]
-    once, more = (compare(t, rivals).set_index("law") for t in (table, many))
+    once, more = (compare_laws(t, rivals).set_index("law") for t in (table, many))
     assert more["aicc"].to_list() == pytest.approx(once["aicc"].to_list(), abs=1e-3, nan_ok=True)
     assert np.isfinite(once.loc["size_law", "aicc"])  # eight means are too few for the broken law's
-    by_run = compare(many, rivals, unit="run").set_index("law")
+    by_run = compare_laws(many, rivals, unit="run").set_index("law")
     assert by_run["delta_aicc"].max() > once["delta_aicc"].max() or by_run["delta_aicc"].idxmin() == "broken_law"
-    assert (many.pipe(compare, rivals)["lack_p"] < 1e-6).all()
+    assert (many.pipe(compare_laws, rivals)["lack_p"] < 1e-6).all()

@@ -140,15 +140,15 @@ def test_the_toy_explorer_redraws_says_what_happens_and_can_be_repeated_from_its
 
 def test_a_label_says_how_the_losses_are_weighed() -> None:
     hard, adversarial = Recipe(strategy="hard_negative", share=0.5), Recipe(strategy="adversarial", share=0.5)
-    assert weights.label(Recipe()) == "standard"
-    assert weights.label(hard) == "hard negative"
-    assert weights.label(hard.but(share=0.75)) == "hard negative, share 0.75"
-    assert weights.label(adversarial.but(weight=3.0)) == "adversarial, weight 3"
-    assert weights.label(adversarial.but(balance="fixed", omega=0.25)) == "fixed weight 0.25"
+    assert weights.weight_label(Recipe()) == "standard"
+    assert weights.weight_label(hard) == "hard negative"
+    assert weights.weight_label(hard.but(share=0.75)) == "hard negative, share 0.75"
+    assert weights.weight_label(adversarial.but(weight=3.0)) == "adversarial, weight 3"
+    assert weights.weight_label(adversarial.but(balance="fixed", omega=0.25)) == "fixed weight 0.25"
     paper = adversarial.but(balance="pareto", variant="pairwise")
-    assert weights.label(paper) == "Pareto, ω₀ 0.5, step 0.1, pairwise"
-    assert weights.label(paper.but(smooth=0.9, variant="kl")) == "Pareto, ω₀ 0.5, step 0.1, smoothed 0.9"
-    assert weights.label(adversarial.but(balance="mgda")) == "MGDA"
+    assert weights.weight_label(paper) == "Pareto, ω₀ 0.5, step 0.1, pairwise"
+    assert weights.weight_label(paper.but(smooth=0.9, variant="kl")) == "Pareto, ω₀ 0.5, step 0.1, smoothed 0.9"
+    assert weights.weight_label(adversarial.but(balance="mgda")) == "MGDA"
 
 
 def test_a_trajectory_is_judged_over_all_its_steps() -> None:
@@ -172,9 +172,9 @@ def test_runs_that_keep_their_weight_are_judged_and_called_what_they_are() -> No
     assert list(seen["key"]) == [ran.key]
     assert seen[["at_0", "called"]].to_numpy().tolist() == [[0.75, "standard training"]]
     assert trajectories([Run(Recipe(), "done")]).empty
-    assert weights.label(recipe, ran.omega) == weights.label(recipe) + " (is standard training)"
-    assert weights.label(recipe, [1.0, 1.0, 0.5]) == weights.label(recipe) + " (is robustness loss alone)"
-    assert weights.label(recipe, [0.5, 0.4]) == weights.label(recipe)
+    assert weights.weight_label(recipe, ran.omega) == weights.weight_label(recipe) + " (is standard training)"
+    assert weights.weight_label(recipe, [1.0, 1.0, 0.5]) == weights.weight_label(recipe) + " (is robustness loss alone)"
+    assert weights.weight_label(recipe, [0.5, 0.4]) == weights.weight_label(recipe)
     titles = [a.text for a in weights.weight_figure({"a": ran.omega, "b": [0.5, 0.4]}).layout.annotations]
     assert [t.endswith("which is standard training") for t in titles] == [True, False]
 

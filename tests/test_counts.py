@@ -32,9 +32,9 @@ def test_a_law_planted_in_one_count_is_found_in_that_count_and_steeper_or_flatte
 def test_each_row_is_the_fit_and_the_hold_out_of_its_count():
     table = study()
     row = counts.by_count(table, "ood_entropy").loc["all that is trained"]
-    fit = laws.fit(table, laws.size_law, "params_trainable", "ood_entropy", warn=False)
+    fit = laws.fit_law(table, laws.size_law, "params_trainable", "ood_entropy", warn=False)
     assert row["exponent"] == pytest.approx(fit.best_values["mu"])
-    missed = trust.holdout(table, laws.size_law, "params_trainable", "ood_entropy", warn=False)
+    missed = trust.hold_out(table, laws.size_law, "params_trainable", "ood_entropy", warn=False)
     assert row["error"] == pytest.approx(missed["error"].item())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drscale.laws.diagnostics import durations, selected_in_warmup, settled
+from drscale.laws.diagnostics import converged_runs, durations, selected_in_warmup
 from drscale.recipe import Recipe
 from drscale.training.plot import length_figure
 
@@ -40,7 +40,7 @@ def test_a_rung_is_lengthened_until_doubling_gains_too_little():
     assert chosen["steps"].to_dict() == {"L2H12": 200, "L2H16": 100, "L2H32": 200, "L2H64": 100}
     assert chosen["settled"].to_dict() == {"L2H12": True, "L2H16": False, "L2H32": False, "L2H64": True}
     assert rows.set_index(["rung", "steps"]).loc[("L2H12", 200), "gained"] == pytest.approx(1 - 2.8 / 3)
-    kept = settled(table, curves)
+    kept = converged_runs(table, curves)
     assert len(kept) == 4
     assert "steps" not in kept
 
@@ -59,7 +59,7 @@ def test_one_run_of_a_recipe_is_chosen_and_no_shorter_one_is_better_by_the_gain(
 def test_other_fields_and_failed_runs_stay_apart():
     table, curves = runs({("L2H12", 100): 3.0, ("L2H12", 200): 2.0})
     table.loc[1, "status"] = "failed"
-    assert settled(table, curves)["best"].tolist() == [3.0]
+    assert converged_runs(table, curves)["best"].tolist() == [3.0]
 
 
 def test_what_is_missing_is_named():

@@ -19,7 +19,7 @@ from drscale.plotting import style
 
 @cache
 def fit() -> mixed.Mixed:
-    return mixed.fit(synthetic(), "y", "factor")
+    return mixed.fit_mixed(synthetic(), "y", "factor")
 
 
 def axis_names(fig: go.Figure) -> dict[str, float]:
@@ -66,7 +66,7 @@ def test_an_interaction_is_a_line_a_model() -> None:
 
 
 def test_missing_means_are_left_out() -> None:
-    means = margins.marginal_means(mixed.fit(without_a_cell(), "y", "factor"), ["model", "factor"])
+    means = margins.marginal_means(mixed.fit_mixed(without_a_cell(), "y", "factor"), ["model", "factor"])
     drawn = [len(t.x) for t in effects.means_figure(means, raw=False).data]
     assert sum(drawn) == len(means) - 1
     assert sum(len(t.x) for t in effects.interaction_figure(means).data) == len(means) - 1
@@ -91,7 +91,7 @@ def test_shares_are_bars_side_by_side() -> None:
     (bar,) = effects.shares_figure(found).data
     np.testing.assert_allclose(bar.x, found["share"])
     np.testing.assert_allclose(bar.x + bar.error_x.array, found["high"])
-    plain = shares.variance_shares(mixed.fit(synthetic(), "y"), draws=0)
+    plain = shares.variance_shares(mixed.fit_mixed(synthetic(), "y"), draws=0)
     both = effects.shares_figure({"with": found, "without": plain}, dark=True)
     assert [t.name for t in both.data] == ["with", "without"]
     assert both.data[1].error_x.array is None
@@ -136,7 +136,7 @@ def test_contrasts_within_levels_are_coloured_and_taxes_are_named_by_their_colum
 
 
 def test_contrasts_that_are_missing_or_many() -> None:
-    missing = margins.contrasts(mixed.fit(without_a_cell(), "y", "factor"), within="factor")
+    missing = margins.contrasts(mixed.fit_mixed(without_a_cell(), "y", "factor"), within="factor")
     drawn = effects.contrasts_figure(missing).data
     shown = sum(len(t.x) for t in drawn if t.x[0] is not None)
     assert shown == missing["difference"].notna().sum() < len(missing)
@@ -147,14 +147,14 @@ def test_contrasts_that_are_missing_or_many() -> None:
 
 def test_an_exact_zero_is_never_said_of_a_p_value() -> None:
     found = margins.contrasts(fit()).assign(p=[0.0, 0.04567, np.nan])
-    read = effects.said(found)
+    read = effects.format_intervals(found)
     assert read["p"].tolist() == ["< 0.001", "0.046", "–"]
     assert found["p"].iloc[0] == 0  # the frame keeps its numbers
     row = found.iloc[0]
     text = f"{row['difference']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     assert read["difference"].iloc[0] == text.replace("-", "−")
     assert not {"low", "high"} & set(read)
-    assert effects.said(margins.anova(fit()))["p"].map(type).eq(str).all()
+    assert effects.format_intervals(margins.anova(fit()))["p"].map(type).eq(str).all()
 
 
 def test_where_nothing_varies_a_caterpillar_says_so() -> None:

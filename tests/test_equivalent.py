@@ -46,7 +46,7 @@ def standard(table: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_planted_size_comes_back_exactly() -> None:
     table = world(2.5)
-    rows = equivalent(table, laws.fit(standard(table), laws.size_law, warn=False))
+    rows = equivalent(table, laws.fit_law(standard(table), laws.size_law, warn=False))
     assert list(rows["strategy"]) == ["denoising"] * 5 + ["standard"] * 5
     assert rows.query("strategy == 'denoising'")["times"].to_numpy() == pytest.approx(2.5, rel=1e-4)
     assert rows.query("strategy == 'standard'")["times"].to_numpy() == pytest.approx(1.0, rel=1e-4)
@@ -57,7 +57,7 @@ def test_a_planted_size_comes_back_exactly() -> None:
 
 def test_both_arguments_of_a_law_of_two_come_back() -> None:
     table = grid(3.0, 0.5)
-    rows = equivalent(table, laws.fit(standard(table), laws.additive_law, y="ood_calibrated", warn=False))
+    rows = equivalent(table, laws.fit_law(standard(table), laws.additive_law, y="ood_calibrated", warn=False))
     for strategy, along, times in (("hard", "N", 3.0), ("more", "D", 0.5), ("standard", "N", 1.0)):
         mine = rows[(rows["strategy"] == strategy) & (rows["along"] == along)]
         assert len(mine) == 16
@@ -75,7 +75,7 @@ def test_under_noise_the_intervals_hold_the_planted_factor() -> None:
     cells, factors = [], []
     for seed in range(20):
         table = world(1.6, noise=0.02, seed=seed)
-        rows = equivalent(table, laws.fit(standard(table), laws.size_law, warn=False))
+        rows = equivalent(table, laws.fit_law(standard(table), laws.size_law, warn=False))
         mine = rows.query("strategy == 'denoising'")
         cells += list(mine["times_low"].le(1.6) & mine["times_high"].ge(1.6))
         (k,) = worth(table, laws.size_law).to_dict("records")
@@ -88,7 +88,7 @@ def test_under_noise_the_intervals_hold_the_planted_factor() -> None:
 def test_more_seeds_narrow_the_interval_and_noise_widens_it() -> None:
     def width(noise: float, seeds: int) -> float:
         table = world(1.6, noise=noise, seed=1, seeds=seeds)
-        rows = equivalent(table, laws.fit(standard(table), laws.size_law, warn=False))
+        rows = equivalent(table, laws.fit_law(standard(table), laws.size_law, warn=False))
         middle = rows.query("strategy == 'denoising' and params_layers == 15000")
         return float(np.log(middle["high"] / middle["low"]).iloc[0])
 
@@ -99,7 +99,7 @@ def test_more_seeds_narrow_the_interval_and_noise_widens_it() -> None:
 def test_what_lies_below_the_floor_has_no_end_and_what_is_hopeless_no_beginning() -> None:
     table = world(1.0, noise=0.01)
     own = table["strategy"] == "denoising"
-    fit = laws.fit(standard(table), laws.size_law, warn=False)
+    fit = laws.fit_law(standard(table), laws.size_law, warn=False)
     better = equivalent(table.assign(in_domain_entropy=np.where(own, 0.5, table["in_domain_entropy"])), fit)
     assert np.isinf(better.query("strategy == 'denoising'")[["times", "times_low", "times_high"]]).all(axis=None)
     worse = equivalent(table.assign(in_domain_entropy=np.where(own, 500.0, table["in_domain_entropy"])), fit)
@@ -123,7 +123,7 @@ def test_other_counts_tell_other_sizes() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     table = grid(2.0, 2.0)
-    of_size = laws.fit(standard(table).query("train_pairs == 8000"), laws.size_law, y="ood_calibrated", warn=False)
+    of_size = laws.fit_law(standard(table).query("train_pairs == 8000"), laws.size_law, y="ood_calibrated", warn=False)
     with pytest.raises(ValueError, match="4 different 'train_pairs', and the law is of 'params_layers' alone"):
         equivalent(table, of_size)
     with pytest.raises(ValueError, match="along='M': allowed are N"):

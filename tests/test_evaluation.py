@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import bag, tiny
 
-from drscale.evaluate import score as e
-from drscale.evaluate.score import compare, score, score_benchmark, temperature_of
+from drscale.evaluate import entropy as e
+from drscale.evaluate.entropy import compare, score, score_benchmark, temperature_of
 
 
 def many(pairs: int, passages: int):

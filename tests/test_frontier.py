@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from drscale.evaluate.score import interval
-from drscale.frontier import contours
-from drscale.frontier import front as frontier
+from drscale.evaluate.entropy import interval
+from drscale.frontier import contour_lines as contours
+from drscale.frontier import dominance as frontier
 from drscale.recipe import Recipe
 from drscale.runs import StoreWarning
 from drscale.stats import bootstrap as resample
@@ -282,18 +282,18 @@ def test_what_cannot_be_paired_or_is_not_there_is_refused():
     ]
     table = pd.DataFrame({"key": ["a"], **{f"{s}_entropy": [1.0] for s, *_ in rows}})
     with pytest.raises(ValueError, match="'in_domain_entropy' and 'adversarial_entropy' are not measured on the same"):
-        resample.differences(table, pd.concat(parts), "in_domain_entropy", "adversarial_entropy")
+        resample.paired_change(table, pd.concat(parts), "in_domain_entropy", "adversarial_entropy")
     with pytest.raises(ValueError, match="no column 'adversarial:alone_entropy'"):
-        resample.differences(table, pd.concat(parts), "adversarial_entropy", "adversarial:alone_entropy")
+        resample.paired_change(table, pd.concat(parts), "adversarial_entropy", "adversarial:alone_entropy")
     with pytest.raises(ValueError, match="no column 'rung'"):
-        resample.against(table, pd.concat(parts), ["in_domain_entropy"])
+        resample.compare_with(table, pd.concat(parts), ["in_domain_entropy"])
 
 
 def test_runs_without_a_base_may_lack_what_is_compared():
     queries = asked({"a": 0.0, "b": 0.5})
     table = of_queries(queries).assign(rung="S", strategy=["standard", "hard"], status="done")
     lost = table.iloc[[1, 1]].assign(key=["x", "y"], rung=["XL", "S"], status=["done", "failed"])
-    found = resample.against(pd.concat([table, lost]), queries, ["ood_entropy"], on=["rung"])
+    found = resample.compare_with(pd.concat([table, lost]), queries, ["ood_entropy"], on=["rung"])
     assert found["key"].tolist() == ["b"]
 
 
@@ -302,7 +302,7 @@ def test_strategies_are_held_against_the_standard_run_of_their_size():
     where = {"a": ("S", "standard"), "b": ("L", "standard"), "c": ("S", "hard"), "d": ("XL", "hard")}
     table = of_queries(queries)
     table = table.assign(rung=[where[k][0] for k in table["key"]], strategy=[where[k][1] for k in table["key"]])
-    found = resample.against(table, queries, ["in_domain_entropy", "ood_entropy"], on=["rung"])
+    found = resample.compare_with(table, queries, ["in_domain_entropy", "ood_entropy"], on=["rung"])
     assert found["key"].tolist() == ["c", "c"]  # XL has no standard run, standard runs are not held against others
     assert found["column"].tolist() == ["in_domain_entropy", "ood_entropy"]
     mine, base = (table.set_index("key").loc[k, "in_domain_entropy"] for k in "ca")
@@ -314,9 +314,9 @@ def test_strategies_are_held_against_the_standard_run_of_their_size():
     with pytest.raises(ValueError, match="index='strategy': several runs have the same"):
         resample.side_by_side(pd.concat([found, found]), "strategy")
     with pytest.raises(ValueError, match="several runs of it agree in strategy"):
-        resample.against(table, queries, ["ood_entropy"], on=["strategy"])
+        resample.compare_with(table, queries, ["ood_entropy"], on=["strategy"])
     with pytest.raises(ValueError, match="no other run agrees"):
-        resample.against(table.iloc[:2], queries, ["ood_entropy"], on=["rung"])
+        resample.compare_with(table.iloc[:2], queries, ["ood_entropy"], on=["rung"])
 
 
 def test_the_change_by_an_attack_is_paired_query_by_query():
@@ -332,11 +332,11 @@ def test_the_change_by_an_attack_is_paired_query_by_query():
     ]
     table = pd.DataFrame({"key": ["a"], **{f"{s}_entropy": [v.mean()] for s, v in parts.items()}}, index=[7])
     queries = pd.concat(rows)
-    found = resample.differences(table, queries, "adversarial:clean_entropy", "adversarial_entropy").loc[7]
+    found = resample.paired_change(table, queries, "adversarial:clean_entropy", "adversarial_entropy").loc[7]
     assert found["change"] == pytest.approx(found["after"] - found["before"])
     assert found["low"] < found["change"] < found["high"]
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.01 / 20, rel=0.25)
-    alone = resample.differences(table, queries, "adversarial:alone:clean_entropy", "adversarial:alone_entropy")
+    alone = resample.paired_change(table, queries, "adversarial:alone:clean_entropy", "adversarial:alone_entropy")
     assert alone.loc[7, ["low", "change", "high"]].tolist() == pytest.approx([0.2, 0.2, 0.2])
 
 
@@ -396,7 +396,7 @@ def test_the_adversarial_scope_is_what_the_attack_left():
 def test_columns_can_be_taken_together():
     queries = asked({"a": 0.0, "b": 0.5})
     table = of_queries(queries)
-    both = resample.together(table, ("in_domain_entropy", "ood_entropy"))
+    both = resample.mean_of_columns(table, ("in_domain_entropy", "ood_entropy"))
     name = "in_domain_entropy+ood_entropy"
     assert both[name].tolist() == pytest.approx((0.5 * (table["in_domain_entropy"] + table["ood_entropy"])).tolist())
     half = [0.5 * (table[f"{c}_high"] - table[f"{c}_low"]) for c in ("in_domain_entropy", "ood_entropy")]
@@ -408,7 +408,7 @@ def test_columns_can_be_taken_together():
     assert values[..., 1] == pytest.approx(parts[..., 1])
     assert frontier.probability_on_front(both, y=name, queries=queries)["probability"].tolist() == [1, 0]
     with pytest.raises(ValueError, match="no column 'loss'"):
-        resample.together(table, ("ood_entropy", "loss"))
+        resample.mean_of_columns(table, ("ood_entropy", "loss"))
 
 
 # Seeds

@@ -10,8 +10,8 @@ from conftest import ROOT
 from strategies import TRAITS, strategy_table
 from synthetic import size_table
 
-from drscale.frontier import contours
-from drscale.frontier import front as frontier
+from drscale.frontier import contour_lines as contours
+from drscale.frontier import dominance as frontier
 from drscale.frontier import plot as fronts
 from drscale.laws import diagnostics as duration
 from drscale.laws import fit as laws
@@ -270,7 +270,7 @@ def test_frontier_figure_finds_the_probability_itself(table):
 
 def test_frontier_figure_of_the_measured_study():
     store = RunStore(ROOT / "data" / "runs" / "docs-standard")
-    runs = duration.settled(store.table(), store.curves())
+    runs = duration.converged_runs(store.table(), store.curves())
     fig = fronts.frontier_figure(runs, queries=store.queries(), pool="seed", draws=200)
     (drawn,) = [t for t in fig.data if t.mode == "markers"]
     recipes = runs.groupby(["rung", "train_pairs"]).size()
@@ -342,7 +342,7 @@ def test_series_figure_fits_each_series_on_its_own(table):
     part = by_data(table)
     fig = series.series_figure(part, laws.data_law, warn=False)
     for strategy, rows in part.groupby("strategy"):
-        result = laws.fit(rows, laws.data_law, y="ood_entropy", warn=False)
+        result = laws.fit_law(rows, laws.data_law, y="ood_entropy", warn=False)
         curve = named(fig, f"{strategy} ood_entropy fit")
         inside = ~np.isnan(np.array(curve.y))
         expected = laws.data_law(np.array(curve.x)[inside], **result.best_values)
@@ -372,12 +372,12 @@ def test_what_follows_no_law_is_a_plain_line_and_the_legend_says_so(table):
 
 
 def test_the_verdict_on_a_series():
-    good = laws.fit(size_table(0.01), laws.size_law, warn=False)
+    good = laws.fit_law(size_table(0.01), laws.size_law, warn=False)
     assert series.unfit(good) == ""
     assert series.unfit(good, least=1.0).startswith("R² ")
     rising = size_table(0.0)
     rising["in_domain_entropy"] = rising["params_layers"] ** 0.1
-    assert series.unfit(laws.fit(rising, laws.size_law, warn=False)) == "it does not fall"
+    assert series.unfit(laws.fit_law(rising, laws.size_law, warn=False)) == "it does not fall"
 
 
 def test_too_few_levels_are_no_law(table):

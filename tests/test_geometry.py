@@ -14,7 +14,7 @@ from tiny import bag, tiny
 from torch import nn
 
 from drscale.encoder import BiEncoder, Tower
-from drscale.evaluate.retriever import Retriever, retriever
+from drscale.evaluate.retrievers import Retriever, retriever
 from drscale.geometry import measure as g
 from drscale.runs import Found
 
@@ -214,24 +214,26 @@ def test_spectral_norms_of_what_counts():
 
 def test_a_table_of_any_retriever():
     test = tiny().test
-    frame = g.geometry(bag, test, points=60)
+    frame = g.measure_geometry(bag, test, points=60)
     assert list(frame.columns) == g.COLUMNS
     assert list(frame["metric"]) == [*MEASURES, "alignment", "hubs", "never_found", "gini"]
     assert ((frame["low"] < frame["mean"]) & (frame["mean"] < frame["high"])).all()
     assert set(frame["n"]) == {60}
-    assert frame.equals(g.geometry(retriever(bag), test, points=60))
-    lexical = g.geometry("bm25", test, seeds=3)
+    assert frame.equals(g.measure_geometry(retriever(bag), test, points=60))
+    lexical = g.measure_geometry("bm25", test, seeds=3)
     assert list(lexical["metric"]) == ["hubs", "never_found", "gini"]
     assert list(lexical["n"]) == [135, 135, 135]  # half of the queries
     blind = Retriever("no vectors", retriever(bag).rank)
-    assert g.geometry(blind, test).equals(g.geometry(bag, test).tail(3).reset_index(drop=True))  # on the same texts
+    assert g.measure_geometry(blind, test).equals(
+        g.measure_geometry(bag, test).tail(3).reset_index(drop=True)
+    )  # on the same texts
 
 
 def test_the_interval_holds_further_draws():
     test = tiny().test
     vectors = bag(test.passages["text"].to_pylist())
     hits = total = 0
-    frame = g.geometry(bag, test, points=60).set_index("metric")
+    frame = g.measure_geometry(bag, test, points=60).set_index("metric")
     for seed in range(100, 160):
         rows = np.random.default_rng(seed).choice(len(vectors), 60, replace=False)
         for metric, value in g.cloud_measures(vectors[rows]).items():
@@ -253,11 +255,13 @@ def test_the_vectors_enter_as_they_should():
         out[:10, 0] = 100.0
         return out
 
-    frame = g.geometry(retriever(one_passage_wins, encode_passages=passages), test, points=60).set_index("metric")
+    frame = g.measure_geometry(retriever(one_passage_wins, encode_passages=passages), test, points=60).set_index(
+        "metric"
+    )
     assert frame.loc["never_found", "mean"] == pytest.approx(260 / 270)
     assert frame.loc["hubs", "mean"] > 3
     assert frame.loc["mean_cosine", "mean"] > 0.9
-    same = g.geometry(one_passage_wins, test, points=60).set_index("metric")
+    same = g.measure_geometry(one_passage_wins, test, points=60).set_index("metric")
     assert same.loc["alignment", "mean"] < 1e-3
 
 
@@ -270,25 +274,25 @@ class Bag(nn.Module):
 
 def test_a_model_without_linear_layers_has_no_spectral_norm():
     test = tiny().test
-    frame = g.geometry(Bag(), test, points=60)
-    assert frame.equals(g.geometry(bag, test, points=60))
+    frame = g.measure_geometry(Bag(), test, points=60)
+    assert frame.equals(g.measure_geometry(bag, test, points=60))
 
 
 def test_a_named_retriever_shows_its_weights(tiny_encoder):
-    named = g.geometry(retriever(tiny_encoder, "mine"), tiny().test).set_index("metric")
+    named = g.measure_geometry(retriever(tiny_encoder, "mine"), tiny().test).set_index("metric")
     assert named.loc["spectral_norm", "mean"] == pytest.approx(np.mean(list(g.spectral_norms(tiny_encoder).values())))
 
 
 def test_found_of_any_retriever():
-    measures = g.geometry_found(bag, tiny()).measures["geometry"]
+    measures = g.geometry_of_records(bag, tiny()).measures["geometry"]
     assert measures["isoscore_width"] == measures["isoscore"]
-    found = g.geometry_found("bm25", tiny())
+    found = g.geometry_of_records("bm25", tiny())
     assert set(found.measures["geometry"]) == {"hubs", "never_found", "gini"}
     assert "draws of 135 queries" in found.note
 
 
 def test_found_of_an_encoder(tiny_encoder):
-    found = g.geometry_found(tiny_encoder, tiny())
+    found = g.geometry_of_records(tiny_encoder, tiny())
     assert isinstance(found, Found)
     measures = found.measures["geometry"]
     assert set(measures) == {*MEASURES, "alignment", "hubs", "never_found", "gini", "spectral_norm", "isoscore_width"}
@@ -336,10 +340,10 @@ def zeros(texts):
         (lambda: g.hubness([[3]], 3), "allowed are -1 to 2"),
         (lambda: g.hubness_by_chance(5, 10, 10), "k=10"),
         (lambda: g.gini([0, 0]), "one of them above 0"),
-        (lambda: g.geometry(bag, tiny().test, seeds=1), "seeds=1"),
-        (lambda: g.geometry(bag, tiny().test, points=2), "points=2"),
-        (lambda: g.geometry(bag, tiny().test.take(3)), "too few"),
-        (lambda: g.geometry(zeros, tiny().test), "the same point"),
+        (lambda: g.measure_geometry(bag, tiny().test, seeds=1), "seeds=1"),
+        (lambda: g.measure_geometry(bag, tiny().test, points=2), "points=2"),
+        (lambda: g.measure_geometry(bag, tiny().test.take(3)), "too few"),
+        (lambda: g.measure_geometry(zeros, tiny().test), "the same point"),
     ],
 )
 def test_errors_say_what_is_wrong(call, said):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drscale.encoder import build
-from drscale.evaluate.retriever import Retriever, retriever
+from drscale.evaluate.retrievers import Retriever, retriever
 from drscale.instructions import texts as instructions
 from drscale.instructions import texts as needs
 from drscale.instructions.measure import following, found, p_mrr, ranks_of
@@ -22,7 +22,7 @@ from drscale.instructions.texts import Instructed
 from drscale.instructions.train import OBJECTIVES, contradictions, instructing, objective_loss, train_instructed
 from drscale.plotting.parts import interval_figure
 from drscale.recipe import Recipe
-from drscale.stats.bootstrap import by_question, changes, crossed, ratio
+from drscale.stats.bootstrap import by_question, changes, ratio, two_way
 from drscale.texts import related
 from drscale.texts.collection import from_pairs
 
@@ -450,9 +450,9 @@ def grid(effect: float = 0.0, of_seeds: float = 0.0, of_needs: float = 1.0, seed
 
 def test_clusters_and_seeds_widen_the_interval() -> None:
     rows = grid(effect=2.0, of_seeds=1.0)
-    both = crossed(rows, "v").iloc[0]
-    needs_only = crossed(rows, "v", seeds=None).iloc[0]
-    alone = crossed(rows.assign(cluster=range(len(rows))), "v", seeds=None).iloc[0]
+    both = two_way(rows, "v").iloc[0]
+    needs_only = two_way(rows, "v", seeds=None).iloc[0]
+    alone = two_way(rows.assign(cluster=range(len(rows))), "v", seeds=None).iloc[0]
     width = [r["high"] - r["low"] for r in (both, needs_only, alone)]
     assert width[0] > width[1] > width[2] > 0
     assert both["mean"] == pytest.approx(rows["v"].mean())
@@ -461,7 +461,7 @@ def test_clusters_and_seeds_widen_the_interval() -> None:
 
 def test_the_interval_of_clusters_has_its_textbook_width() -> None:
     rows = grid(of_needs=1.0)
-    r = crossed(rows, "v", seeds=None, samples=4000).iloc[0]
+    r = two_way(rows, "v", seeds=None, samples=4000).iloc[0]
     error = rows.groupby("cluster")["v"].mean().std(ddof=0) / math.sqrt(40)
     assert (r["high"] - r["low"]) / 2 == pytest.approx(1.96 * error, rel=0.1)
 
@@ -472,7 +472,7 @@ def test_changes_pair_rows() -> None:
     change = changes(rows, "v", "arm", "base")
     assert change["v"].to_numpy() == pytest.approx(0.25)
     assert set(change["arm"]) == {"new"}
-    r = crossed(change, "v", "arm").iloc[0]
+    r = two_way(change, "v", "arm").iloc[0]
     assert r["low"] == pytest.approx(0.25)
     assert r["high"] == pytest.approx(0.25)
     with pytest.raises(ValueError, match="rows have no partner"):
@@ -480,9 +480,9 @@ def test_changes_pair_rows() -> None:
     with pytest.raises(ValueError, match="the rows have base, new"):
         changes(rows, "v", "arm", "old")
     with pytest.raises(ValueError, match="lack the columns w"):
-        crossed(rows, "w")
+        two_way(rows, "w")
     with pytest.raises(ValueError, match="finite"):
-        crossed(rows.assign(v=math.nan), "v")
+        two_way(rows.assign(v=math.nan), "v")
 
 
 def test_a_question_counts_once_however_many_packages_contradict_it() -> None:
@@ -504,7 +504,7 @@ def test_a_question_counts_once_however_many_packages_contradict_it() -> None:
     assert each["swapped"].tolist() == pytest.approx([0, 1 / 3, 0])
     small = rows.astype({"model": "category", "query": "category", "pmrr": "float32"})  # as in the file
     assert by_question(small)["pmrr"].tolist() == pytest.approx([0.2, 0.5, -1.0])
-    assert crossed(each, "pmrr").iloc[0][["mean", "n"]].tolist() == pytest.approx([-0.1, 3])
+    assert two_way(each, "pmrr").iloc[0][["mean", "n"]].tolist() == pytest.approx([-0.1, 3])
     assert by_question(rows.drop(columns=["right", "swapped"]), ["pmrr"])["pmrr"].equals(each["pmrr"])
     with pytest.raises(ValueError, match="by_question: the rows lack the columns swapped"):
         by_question(rows.drop(columns="swapped"))
@@ -522,15 +522,15 @@ def test_every_need_s_questions_count_once_of_a_retriever() -> None:
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda r: crossed(r.assign(cluster=[None, *r["cluster"][1:]]), "v"), "'cluster' is missing in 1 of 480"),
-        (lambda r: crossed(r.assign(seed=[None, *r["seed"][1:]]), "v"), "'seed' is missing in 1 of 480"),
-        (lambda r: crossed(r.assign(g=[None] + ["a"] * 479), "v", "g"), "'g' is missing in 1 of 480"),
-        (lambda r: crossed(r.assign(cluster=1), "v"), r"crossed\(cluster='cluster'\): one value only; .* at least 2"),
-        (lambda r: crossed(r.assign(g=["a"] + ["b"] * 479), "v", "g"), "one value only where g is a"),
-        (lambda r: crossed(r, "v", samples=0), "samples=0"),
-        (lambda r: crossed(r, "v", level=95), "level=95"),
-        (lambda r: crossed(r, "query"), "'query' holds .*, numbers are needed"),
-        (lambda r: crossed(r.iloc[:0], "v"), "no rows"),
+        (lambda r: two_way(r.assign(cluster=[None, *r["cluster"][1:]]), "v"), "'cluster' is missing in 1 of 480"),
+        (lambda r: two_way(r.assign(seed=[None, *r["seed"][1:]]), "v"), "'seed' is missing in 1 of 480"),
+        (lambda r: two_way(r.assign(g=[None] + ["a"] * 479), "v", "g"), "'g' is missing in 1 of 480"),
+        (lambda r: two_way(r.assign(cluster=1), "v"), r"crossed\(cluster='cluster'\): one value only; .* at least 2"),
+        (lambda r: two_way(r.assign(g=["a"] + ["b"] * 479), "v", "g"), "one value only where g is a"),
+        (lambda r: two_way(r, "v", samples=0), "samples=0"),
+        (lambda r: two_way(r, "v", level=95), "level=95"),
+        (lambda r: two_way(r, "query"), "'query' holds .*, numbers are needed"),
+        (lambda r: two_way(r.iloc[:0], "v"), "no rows"),
         (lambda r: changes(r, "v", "nope", "base"), "changes: the rows lack the columns nope"),
         (lambda r: changes(r.assign(arm="a"), "v", "arm", "a", ["pair"]), "changes: the rows lack the columns pair"),
         (lambda r: changes(r.assign(arm="a", v=math.nan), "v", "arm", "a"), "'v' has 480 values that are missing"),
@@ -548,7 +548,7 @@ def test_a_ratio_of_means_is_resampled_like_a_mean() -> None:
     rows = grid(effect=3.0, of_needs=0.5).assign(over=lambda r: 2 + 0.2 * r["v"], half=lambda r: r["seed"] % 2)
     parts = ratio(rows, "v", "over")
     assert parts["v"].mean() == pytest.approx(rows["v"].mean() / rows["over"].mean())
-    got = crossed(parts, "v", seeds=None, samples=4000).iloc[0]
+    got = two_way(parts, "v", seeds=None, samples=4000).iloc[0]
     rng = np.random.default_rng(1)
     sums = rows.groupby("cluster")[["v", "over"]].sum().to_numpy()
     drawn = rng.multinomial(40, np.full(40, 1 / 40), size=4000) @ sums

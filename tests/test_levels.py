@@ -36,7 +36,7 @@ def shared(seed: int = 0, noise: float = 0.02, levels: int = 10, seeds: int = 2,
 
 
 def fit(table: pd.DataFrame, law=laws.size_law, **options):
-    return laws.fit(table, law, warn=False, **options)
+    return laws.fit_law(table, law, warn=False, **options)
 
 
 def test_what_a_level_shares_widens_intervals_bands_and_predictions():
@@ -44,12 +44,12 @@ def test_what_a_level_shares_widens_intervals_bands_and_predictions():
     for seed in range(8):
         result = fit(shared(seed))
         means = fit(shared(seed).groupby("params_layers", as_index=False)["in_domain_entropy"].mean())
-        plain = trust.intervals(means, unit="run").set_index("name").loc["mu"]
-        ends, runs = (trust.intervals(result, unit=u).set_index("name").loc["mu"] for u in ("level", "run"))
+        plain = trust.law_intervals(means, unit="run").set_index("name").loc["mu"]
+        ends, runs = (trust.law_intervals(result, unit=u).set_index("name").loc["mu"] for u in ("level", "run"))
         factor = by_level(result).widened(np.eye(3), 0.95)[1]
         assert ends["high"] == pytest.approx(means.best_values["mu"] * (plain["high"] / plain["value"]) ** factor)
         assert factor >= 1
-        far = [trust.predict(result, [1e9], warn=False, unit=u).iloc[0] for u in ("level", "run")]
+        far = [trust.predict_law(result, [1e9], warn=False, unit=u).iloc[0] for u in ("level", "run")]
         by_hand.append(
             [ends["high"] - ends["low"] > runs["high"] - runs["low"]]
             + [a["band_high"] - a["band_low"] > b["band_high"] - b["band_low"] for a, b in [far]]
@@ -60,42 +60,42 @@ def test_what_a_level_shares_widens_intervals_bands_and_predictions():
 
 def test_a_table_for_a_paper_can_be_had_by_level_and_by_run():
     result = fit(shared())
-    both = {u: trust.parameters(result, unit=u).set_index("name").loc["mu", "high"] for u in ("level", "run")}
-    assert both["level"] == trust.parameters(result).set_index("name").loc["mu", "high"] > both["run"]
-    rows = {u: trust.summary({"a": result}, unit=u).loc[0, "exponent_high"] for u in ("level", "run")}
+    both = {u: trust.parameter_table(result, unit=u).set_index("name").loc["mu", "high"] for u in ("level", "run")}
+    assert both["level"] == trust.parameter_table(result).set_index("name").loc["mu", "high"] > both["run"]
+    rows = {u: trust.law_table({"a": result}, unit=u).loc[0, "exponent_high"] for u in ("level", "run")}
     assert rows == both
     with pytest.raises(ValueError, match="unit='seed': allowed are 'run', 'level'"):
-        trust.parameters(result, unit="seed")
+        trust.parameter_table(result, unit="seed")
 
 
 def test_the_mean_of_more_runs_is_better_known_only_by_what_runs_do_not_share():
     table = shared(noise=0.05, levels=12)
-    one, two, many = (trust.predict(fit(table), [1e7], runs=n).iloc[0] for n in (1, 2, 10_000))
+    one, two, many = (trust.predict_law(fit(table), [1e7], runs=n).iloc[0] for n in (1, 2, 10_000))
     assert one["high"] > two["high"] > many["high"]
     # A thousand runs do not take away what their level shares: nine tenths of the variance.
     spread = [p["high"] - p["fit"] for p in (two, many)]
     assert spread[1] > 0.8 * spread[0]
-    alone = trust.predict(fit(table), [1e7], runs=10_000, unit="run").iloc[0]
+    alone = trust.predict_law(fit(table), [1e7], runs=10_000, unit="run").iloc[0]
     assert alone["high"] - alone["fit"] < 0.6 * spread[1]
 
 
 def test_it_is_said_what_intervals_rest_on_and_what_few_levels_cannot_show():
-    said = trust.basis(fit(size_table(levels=10)))
+    said = trust.interval_basis(fit(size_table(levels=10)))
     assert said.startswith("10 levels, 2 runs each, 7 degrees of freedom: intervals are widened 1.")
-    few = trust.basis(fit(size_table(levels=5, seeds=1)))
+    few = trust.interval_basis(fit(size_table(levels=5, seeds=1)))
     assert few == (
         "5 levels, one run each, 2 degrees of freedom: their errors are taken as equal and independent, which so few "
         "cannot show."
     )
     with pytest.warns(laws.LawWarning, match="only 5 levels of params_layers for 3 parameters: take at least 6; "):
-        laws.fit(size_table(levels=5, seeds=1), laws.size_law)
+        laws.fit_law(size_table(levels=5, seeds=1), laws.size_law)
 
 
 @pytest.mark.parametrize("space", laws.SPACES)
 def test_intervals_by_level_do_not_depend_on_units(space):
     table = shared()
     other = table.assign(params_layers=1e3 * table["params_layers"], in_domain_entropy=7 * table["in_domain_entropy"])
-    one, two = (trust.intervals(fit(t, space=space)).set_index("name") for t in (table, other))
+    one, two = (trust.law_intervals(fit(t, space=space)).set_index("name") for t in (table, other))
     assert two.loc["mu", ["low", "high"]].to_list() == pytest.approx(one.loc["mu", ["low", "high"]].to_list(), rel=1e-3)
     assert two.loc["delta", "high"] == pytest.approx(7 * one.loc["delta", "high"], rel=1e-3)
 
@@ -120,12 +120,12 @@ def test_the_benchmark_of_coverage_asks_what_trust_answers(name, kind, few):
     for i, mine in enumerate(runs):
         table = points.loc[points.index.repeat(many)].assign(y=mine.ravel())
         for unit in ("level", "run"):
-            result = laws.fit(table, world.law, column, "y", warn=False)
-            low, high = trust.intervals(result, unit=unit).set_index("name").loc[exponent, ["low", "high"]]
+            result = laws.fit_law(table, world.law, column, "y", warn=False)
+            low, high = trust.law_intervals(result, unit=unit).set_index("name").loc[exponent, ["low", "high"]]
             assert held[exponent, unit][i] == (low <= truth[exponent] <= high)
-            band = trust.predict(result, 4 * points[column].max(), warn=False, unit=unit).iloc[0]
+            band = trust.predict_law(result, 4 * points[column].max(), warn=False, unit=unit).iloc[0]
             assert held["band at 4x", unit][i] == (band["band_low"] <= ahead <= band["band_high"])
-            last = trust.holdout(table, world.law, column, "y", unit=unit, warn=False).iloc[-1]
+            last = trust.hold_out(table, world.law, column, "y", unit=unit, warn=False).iloc[-1]
             assert held["hold-out", unit][i] == last["inside"]
 
 
@@ -134,8 +134,8 @@ def test_the_benchmark_agrees_for_a_law_of_two_and_prints_its_table(capsys):
     held = coverage.covered(world, points, runs)
     for i, mine in enumerate(runs):
         table = points.loc[points.index.repeat(2)].assign(y=mine.ravel())
-        result = laws.fit(table, world.law, {"N": "N", "D": "D"}, "y", warn=False)
-        ends = trust.intervals(result).set_index("name")
+        result = laws.fit_law(table, world.law, {"N": "N", "D": "D"}, "y", warn=False)
+        ends = trust.law_intervals(result).set_index("name")
         for name in ("mu", "eta"):
             assert held[name, "level"][i] == (ends.loc[name, "low"] <= world.truth[name] <= ends.loc[name, "high"])
     assert len(coverage.KINDS) >= 9
@@ -149,7 +149,7 @@ def test_the_benchmark_agrees_for_a_law_of_two_and_prints_its_table(capsys):
 def test_the_hold_out_stands_beside_what_needs_no_law():
     table = size_table(noise=0.01)
     sizes = np.unique(table["params_layers"])
-    last = trust.holdout(table, laws.size_law).iloc[-1]
+    last = trust.hold_out(table, laws.size_law).iloc[-1]
     before = table[table["params_layers"] == sizes[-2]]["in_domain_entropy"].mean()
     assert last["naive"] == pytest.approx(before)
     assert last["naive_error"] == pytest.approx(before / last["measured"] - 1)
@@ -157,7 +157,7 @@ def test_the_hold_out_stands_beside_what_needs_no_law():
     assert reached["cut"].to_list() == pytest.approx([sizes[-2], sizes[sizes <= sizes[-1] / 10].max()])
     assert reached["beyond"].to_list() == pytest.approx((sizes[-1] / reached["cut"]).to_list())
     assert reached.loc[0, "predicted"] == last["predicted"]
-    far = trust.holdout(table, laws.size_law, above=float(reached.loc[1, "cut"]), warn=False).iloc[-1]
+    far = trust.hold_out(table, laws.size_law, above=float(reached.loc[1, "cut"]), warn=False).iloc[-1]
     assert reached.loc[1, ["predicted", "low", "naive"]].to_list() == far[["predicted", "low", "naive"]].to_list()
     assert abs(reached.loc[1, "naive_error"]) > 3 * abs(reached.loc[1, "error"])
     six = trust.reach(size_table(levels=6), laws.size_law)  # a tenth would leave three levels
@@ -171,7 +171,7 @@ def test_the_naive_rule_of_a_law_of_two_repeats_the_nearest_point():
     table = pd.DataFrame(
         {"params_layers": n, "train_pairs": d, "in_domain_entropy": laws.joint_law(n, d, 3e4, 0.5, 2e3, 0.35, 0.8)}
     )
-    found = trust.holdout(table, laws.joint_law, warn=False).iloc[0]
+    found = trust.hold_out(table, laws.joint_law, warn=False).iloc[0]
     same = table[(table["train_pairs"] == found["train_pairs"]) & (table["params_layers"] < found["params_layers"])]
     assert found["naive"] == same.sort_values("params_layers")["in_domain_entropy"].iloc[-1]
 
@@ -181,7 +181,7 @@ def test_a_law_of_your_own_is_held_out_with_its_starts():
         return a - b * np.log10(N)
 
     table = size_table()
-    found = trust.holdout(table, log_law, "params_layers", start={"a": 1.0, "b": 0.1}, warn=False)
+    found = trust.hold_out(table, log_law, "params_layers", start={"a": 1.0, "b": 0.1}, warn=False)
     assert np.isfinite(found[["predicted", "low", "high", "naive"]].to_numpy(dtype=float)).all()
 
 
@@ -203,10 +203,10 @@ def test_local_exponents_tell_a_power_law_from_a_sigmoid():
 def test_a_coefficient_has_the_unit_of_its_own_column():
     n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e6, 5), np.geomspace(1e3, 1e4, 4)))
     table = pd.DataFrame({"weights": n, "tokens": d, "loss": laws.joint_law(n, d, 3e4, 0.5, 2e3, 0.35, 0.8)})
-    result = laws.fit(table, laws.joint_law, ("weights", "tokens"), "loss", warn=False)
-    assert trust.parameters(result)["unit"].to_list() == ["weights", "", "tokens", "", "", ""]
-    one = laws.fit(table[table["tokens"] == 1e3], laws.data_law, "weights", "loss", warn=False)
-    assert trust.parameters(one)["unit"].to_list() == ["weights", "", "", ""]
+    result = laws.fit_law(table, laws.joint_law, ("weights", "tokens"), "loss", warn=False)
+    assert trust.parameter_table(result)["unit"].to_list() == ["weights", "", "tokens", "", "", ""]
+    one = laws.fit_law(table[table["tokens"] == 1e3], laws.data_law, "weights", "loss", warn=False)
+    assert trust.parameter_table(one)["unit"].to_list() == ["weights", "", "", ""]
 
 
 def test_lack_of_fit_names_the_rivals_that_fit():

@@ -38,7 +38,7 @@ def table(name: str) -> pd.DataFrame:
 def fitted(place: int) -> mixed.Mixed:
     case = CASES[place]
     formula = case["formula"]
-    return mixed.fit(
+    return mixed.fit_mixed(
         table(case["table"]),
         metric="y",
         factor="factor" if "factor" in formula else None,
@@ -150,7 +150,7 @@ def of_means(rows: pd.DataFrame) -> pd.DataFrame:
     ids=["nested", "an empty cell", "other units", "means", "one dataset"],
 )
 def test_estimates_are_those_of_statsmodels(rows: pd.DataFrame, options: dict[str, Any], reml: bool) -> None:
-    fit = mixed.fit(rows, "y", reml=reml, **options)
+    fit = mixed.fit_mixed(rows, "y", reml=reml, **options)
     found = mixed.crosscheck(fit).set_index(["what", "name"])
     assert list(found.loc["variance"].index) == list(fit.variances)
     assert list(found.loc["effect"].index)[:2] == ["constant", str(fit.models[1])]
@@ -168,7 +168,7 @@ def test_random_slopes_see_that_models_differ_from_dataset_to_dataset() -> None:
     rows = synthetic(datasets=20, queries=6, by_query=True, seed=1)
     luck = dict(zip(itertools.product(rows["dataset"].unique(), rows["model"].unique()), normal(60), strict=True))
     rows["y"] += [0.3 * luck[pair] for pair in zip(rows["dataset"], rows["model"], strict=True)]
-    fit = mixed.fit(rows, "y")
+    fit = mixed.fit_mixed(rows, "y")
     found = mixed.crosscheck(fit, slopes=True).set_index(["what", "name"])
     assert list(found.loc["variance"].index) == ["dataset", "model in dataset", "query", "residual"]
     variance = found.loc["variance", "statsmodels"]
@@ -184,7 +184,7 @@ def test_random_slopes_see_that_models_differ_from_dataset_to_dataset() -> None:
 
 def test_what_statsmodels_cannot_be_asked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = synthetic()
-    means, all_rows = mixed.fit(of_means(rows), "y", query=None), mixed.fit(rows, "y")
+    means, all_rows = mixed.fit_mixed(of_means(rows), "y", query=None), mixed.fit_mixed(rows, "y")
     with pytest.raises(ValueError, match="needs datasets and queries both"):
         mixed.crosscheck(means, slopes=True)
     monkeypatch.setattr(mixed, "MOST", 50)
@@ -219,8 +219,8 @@ tables = st.composite(anyhow)()
 @settings(max_examples=25, deadline=None)
 @given(rows=tables, seed=st.integers(0, 100))
 def test_the_order_of_rows_changes_nothing(rows: pd.DataFrame, seed: int) -> None:
-    one = mixed.fit(rows, "y", "factor")
-    two = mixed.fit(rows.sample(frac=1, random_state=seed), "y", "factor")
+    one = mixed.fit_mixed(rows, "y", "factor")
+    two = mixed.fit_mixed(rows.sample(frac=1, random_state=seed), "y", "factor")
     close(one.criterion, two.criterion, rtol=1e-9, atol=1e-8)
     means = [margins.marginal_means(f).set_index("model")[["mean", "se"]] for f in (one, two)]
     close(means[0], means[1].loc[means[0].index], rtol=1e-5, atol=1e-7)
@@ -229,8 +229,8 @@ def test_the_order_of_rows_changes_nothing(rows: pd.DataFrame, seed: int) -> Non
 @settings(max_examples=25, deadline=None)
 @given(rows=tables, shift=st.floats(-1000, 1000), scale=st.floats(0.01, 100))
 def test_shift_and_scale_go_through(rows: pd.DataFrame, shift: float, scale: float) -> None:
-    one = mixed.fit(rows, "y", "factor")
-    two = mixed.fit(rows.assign(y=shift + scale * rows["y"]), "y", "factor")
+    one = mixed.fit_mixed(rows, "y", "factor")
+    two = mixed.fit_mixed(rows.assign(y=shift + scale * rows["y"]), "y", "factor")
     close(np.array(two.ratios), one.ratios, rtol=1e-4, atol=1e-6)
     a, b = (margins.marginal_means(f, ["model", "factor"]) for f in (one, two))
     close(b["mean"], shift + scale * a["mean"], rtol=1e-5, atol=1e-6 * scale)
@@ -246,7 +246,10 @@ def test_the_unit_of_the_scores_changes_nothing_else(shift: float, scale: float)
     """One of these tables stopped early in thousands, of which only a MixedWarning told."""
     stopped = {"models": 4, "levels": 3, "queries": 5, "missing": 0.1, "dataset_sd": 0.0, "query_sd": 0.5, "seed": 6058}
     for rows in (synthetic(**stopped), synthetic(by_query=True, dataset_sd=0.05)):
-        one, two = mixed.fit(rows, "y", "factor"), mixed.fit(rows.assign(y=shift + scale * rows["y"]), "y", "factor")
+        one, two = (
+            mixed.fit_mixed(rows, "y", "factor"),
+            mixed.fit_mixed(rows.assign(y=shift + scale * rows["y"]), "y", "factor"),
+        )
         close(two.ratios, one.ratios, rtol=1e-6, atol=1e-9)
         close(list(two.variances.values()), scale**2 * np.array(list(one.variances.values())), atol=1e-9 * scale**2)
         free = one.rows - one.coding.shape[1]
@@ -264,7 +267,7 @@ def test_balanced_means_are_plain_means(seed: int, models: int) -> None:
     rng = np.random.default_rng(seed)
     grid = pd.MultiIndex.from_product([range(6), range(5), range(models)], names=["dataset", "query", "model"])
     rows = grid.to_frame(index=False).assign(factor=lambda t: t["dataset"] % 2, y=rng.standard_normal(len(grid)))
-    fit = mixed.fit(rows, "y", "factor")
+    fit = mixed.fit_mixed(rows, "y", "factor")
     found = margins.marginal_means(fit, ["model", "factor"])
     close(found["mean"], found["raw"], rtol=1e-9)
     plain = rows.groupby("model", sort=False)["y"].mean()
@@ -278,7 +281,7 @@ def test_balanced_means_are_plain_means(seed: int, models: int) -> None:
 def test_the_closed_form_is_the_likelihood_and_its_derivatives_are_its_own(
     rows: pd.DataFrame, at: tuple[float, float], reml: bool
 ) -> None:
-    fit = mixed.fit(rows, "y", "factor", reml=reml)
+    fit = mixed.fit_mixed(rows, "y", "factor", reml=reml)
     value, slope, curve = nested.criterion(fit.sums, at, reml, 2)
     x = fit.coding[fit.layout.cell]
     same_query = fit.layout.query[:, None] == fit.layout.query
@@ -300,7 +303,7 @@ def test_the_closed_form_is_the_likelihood_and_its_derivatives_are_its_own(
 
 def test_no_ratios_nearby_fit_better() -> None:
     for seed in range(8):
-        fit = mixed.fit(synthetic(seed=seed, dataset_sd=0.05, query_sd=0.05), "y", "factor")
+        fit = mixed.fit_mixed(synthetic(seed=seed, dataset_sd=0.05, query_sd=0.05), "y", "factor")
         for a in np.linspace(0, 2, 9):
             for b in np.linspace(0, 2, 9):
                 near = (fit.ratios[0] * a + (0.01 * a if not fit.ratios[0] else 0), fit.ratios[1] * b)
@@ -314,7 +317,7 @@ def test_no_ratios_nearby_fit_better() -> None:
 
 def test_planted_variances_and_means_are_recovered() -> None:
     rows = synthetic(models=4, datasets=60, queries=30, missing=0.1, seed=1)
-    fit = mixed.fit(rows, "y", "factor")
+    fit = mixed.fit_mixed(rows, "y", "factor")
     close(np.sqrt(fit.variances["query"]), 0.25, rtol=0.05)
     close(np.sqrt(fit.variances["residual"]), 0.2, rtol=0.05)
     close(np.sqrt(fit.variances["dataset"]), 0.3, rtol=0.3)
@@ -328,7 +331,7 @@ def test_planted_variances_and_means_are_recovered() -> None:
 
 
 def test_shares_add_up_and_their_intervals_hold_the_truth() -> None:
-    fit = mixed.fit(synthetic(models=3, datasets=30, queries=10, seed=2), "y", "factor")
+    fit = mixed.fit_mixed(synthetic(models=3, datasets=30, queries=10, seed=2), "y", "factor")
     found = shares.variance_shares(fit, draws=60).set_index("source")
     close(found["share"].sum(), 1)
     assert list(found.index) == ["model", "factor", "model × factor", "dataset", "query", "residual"]
@@ -340,14 +343,14 @@ def test_shares_add_up_and_their_intervals_hold_the_truth() -> None:
         assert found.loc[name, "low"] <= variance / total <= found.loc[name, "high"], name
     again = shares.variance_shares(fit, draws=60).set_index("source")
     pd.testing.assert_frame_equal(found, again)
-    plain = shares.variance_shares(mixed.fit(synthetic(), "y", query=None), draws=0)
+    plain = shares.variance_shares(mixed.fit_mixed(synthetic(), "y", query=None), draws=0)
     assert list(plain["source"]) == ["model", "dataset", "residual"]
     assert "low" not in plain
 
 
 def test_effects_of_queries_are_what_the_formula_says() -> None:
     rows = synthetic(seed=4)
-    fit = mixed.fit(rows, "y", "factor")
+    fit = mixed.fit_mixed(rows, "y", "factor")
     x = fit.coding[fit.layout.cell]
     z = np.eye(fit.queries)[fit.layout.query]
     place = np.eye(fit.datasets)[fit.layout.dataset[fit.layout.query]]
@@ -362,7 +365,7 @@ def test_effects_of_queries_are_what_the_formula_says() -> None:
 
 
 def test_an_empty_cell_costs_what_needs_it_and_no_more() -> None:
-    fit = mixed.fit(without_a_cell(), "y", "factor")
+    fit = mixed.fit_mixed(without_a_cell(), "y", "factor")
     found = margins.marginal_means(fit).set_index("model")
     assert list(found["mean"].isna()) == [False, False, True]
     assert list(found["note"]) == ["", "", "needs a cell without rows"]
@@ -370,7 +373,7 @@ def test_an_empty_cell_costs_what_needs_it_and_no_more() -> None:
     assert list(pairs["p"].isna()) == [False, True, True]
     alone = margins.contrasts(fit, adjust="none").set_index(["first", "second"])
     close(pairs.loc[("m0", "m1"), "p"], alone.loc[("m0", "m1"), "p"], rtol=1e-6)  # a family of two means
-    added = margins.marginal_means(mixed.fit(without_a_cell(), "y", "factor", interaction=False))
+    added = margins.marginal_means(mixed.fit_mixed(without_a_cell(), "y", "factor", interaction=False))
     assert added["mean"].notna().all()
     assert shares.variance_shares(fit, draws=0)["share"].isna().sum() == 3
 
@@ -405,16 +408,16 @@ def test_quantiles_of_many_degrees_of_freedom_are_interpolated_well() -> None:
 def test_what_cannot_be_fitted_is_said(change: dict[str, Any], options: dict[str, Any], said: str) -> None:
     rows = synthetic().assign(**change)
     with pytest.raises(ValueError, match=said):
-        mixed.fit(rows, **{"metric": "y", "factor": "factor", **options})
+        mixed.fit_mixed(rows, **{"metric": "y", "factor": "factor", **options})
 
 
 def test_the_queries_of_one_dataset_are_a_random_factor_too() -> None:
     rows = mixed_of_one().assign(dataset="only")
-    alone = mixed.fit(rows, "y", dataset=None)
+    alone = mixed.fit_mixed(rows, "y", dataset=None)
     assert alone.formula == "y ~ model + (1 | query)"
     assert list(alone.variances) == ["query", "residual"]
     # the same model with the queries in the role of datasets
-    other = mixed.fit(rows, "y", dataset="query", query=None)
+    other = mixed.fit_mixed(rows, "y", dataset="query", query=None)
     assert alone.criterion == pytest.approx(other.criterion, abs=1e-8)
     assert alone.variances["query"] == pytest.approx(other.variances["dataset"], rel=1e-5)
     both = [margins.contrasts(f)[["difference", "low", "high"]].to_numpy(float) for f in (alone, other)]
@@ -426,16 +429,16 @@ def test_the_queries_of_one_dataset_are_a_random_factor_too() -> None:
     with pytest.raises(ValueError, match="allowed are 'query'"):
         shares.effects(alone)
     with pytest.raises(ValueError, match="pass dataset=None"):
-        mixed.fit(rows, "y")
+        mixed.fit_mixed(rows, "y")
 
 
 def test_rows_that_are_there_twice_are_refused_and_seeds_warned_of() -> None:
     rows = mixed_of_one().assign(dataset=lambda t: t["query"].str[-1])
     with pytest.raises(ValueError, match=r"80 of 160 are there twice, as the one of model 'a'"):
-        mixed.fit(pd.concat([rows, rows]), "y")
+        mixed.fit_mixed(pd.concat([rows, rows]), "y")
     seeds = pd.concat([rows.assign(seed=0), rows.assign(seed=1, y=rows["y"] + 0.1)])
     with pytest.warns(mixed.MixedWarning, match="80 of 160 repeat a model on a query"):
-        mixed.fit(seeds, "y")
+        mixed.fit_mixed(seeds, "y")
 
 
 def mixed_of_one() -> pd.DataFrame:
@@ -447,10 +450,10 @@ def mixed_of_one() -> pd.DataFrame:
 
 @pytest.mark.filterwarnings("ignore::drscale.mixed.fit.MixedWarning")
 def test_what_cannot_be_asked_is_said() -> None:
-    fit = mixed.fit(synthetic(), "y", "factor")
-    plain = mixed.fit(synthetic(), "y")
+    fit = mixed.fit_mixed(synthetic(), "y", "factor")
+    plain = mixed.fit_mixed(synthetic(), "y")
     for ask, said in (
-        (lambda: mixed.fit([1], "y"), "a DataFrame"),
+        (lambda: mixed.fit_mixed([1], "y"), "a DataFrame"),
         (lambda: margins.marginal_means(fit, "dataset"), "the fit has 'model' and 'factor'"),
         (lambda: margins.contrasts(fit, adjust="sidak"), "allowed are 'tukey'"),  # type: ignore[arg-type]
         (lambda: margins.contrasts(fit, "model", within="model"), "the fit has"),
@@ -464,12 +467,12 @@ def test_what_cannot_be_asked_is_said() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             ask()
-    one = mixed.fit(synthetic().assign(model="only"), "y", "factor")
+    one = mixed.fit_mixed(synthetic().assign(model="only"), "y", "factor")
     with pytest.raises(ValueError, match="nothing to compare"):
         margins.contrasts(one)
 
 
 def test_the_repr_says_it_all() -> None:
-    said = repr(mixed.fit(synthetic(), "y", "factor"))
+    said = repr(mixed.fit_mixed(synthetic(), "y", "factor"))
     for part in ("y ~ model * factor + (1 | dataset/query)", "REML", "185 rows", "8 datasets", "residual", "converged"):
         assert part in said

@@ -31,12 +31,12 @@ def drawn(curve: Curve, spread: float = 0.05, n: int = 500) -> Curve:
 
 @pytest.fixture(scope="module")
 def standard() -> Curve:
-    return published.curve("joint/standard/robustness")
+    return published.published_curve("joint/standard/robustness")
 
 
 @pytest.fixture(scope="module")
 def pareto() -> Curve:
-    return published.curve("joint/pareto/robustness")
+    return published.published_curve("joint/pareto/robustness")
 
 
 def named(fig, name):
@@ -81,7 +81,7 @@ def test_what_was_not_fitted_is_dashed_shaded_and_said(pareto):
 
 
 def test_trainings_keep_their_colour_in_every_panel(standard, pareto):
-    effective = {f"Standard, {r}": published.curve("joint/standard/effectiveness", r) for r in READINGS}
+    effective = {f"Standard, {r}": published.published_curve("joint/standard/effectiveness", r) for r in READINGS}
     panels = {"Robustness": {"Standard": standard, "Pareto": pareto}, "Effectiveness": {**effective, "Pareto": pareto}}
     fig = plans.budget_figure(panels, [5e3, 1e4], FREE)
     assert {
@@ -102,7 +102,7 @@ def test_trainings_keep_their_colour_in_every_panel(standard, pareto):
 
 
 def test_with_encoding_no_fitted_size_is_affordable_and_chance_is_shown():
-    laws_ = {"Pareto": published.curve("joint/pareto/effectiveness")}
+    laws_ = {"Pareto": published.published_curve("joint/pareto/effectiveness")}
     fig = plans.budget_figure({"": laws_}, [5e3, 1e4], prices.paper())
     assert fig.layout.xaxis.range[1] == pytest.approx(np.log10(23_259), abs=1e-4)
     assert "chance, ln 257" in [a.text for a in fig.layout.annotations]

@@ -14,10 +14,10 @@ from tiny import tiny
 
 from drscale.attacks.target import gradients
 from drscale.encoder import build
-from drscale.evaluate.retriever import Retriever, retriever
+from drscale.evaluate.retrievers import Retriever, retriever
 from drscale.poisoning import exposure as made_known
 from drscale.poisoning import make as made_by
-from drscale.poisoning.exposure import exposed, rate_interval, success, success_change
+from drscale.poisoning.exposure import attack_success, attack_success_change, poison_ranks, rate_interval
 from drscale.poisoning.guards import defended, guard, guarded
 from drscale.poisoning.make import (
     Cluster,
@@ -241,8 +241,8 @@ def test_success_grows_with_k_and_with_nested_passages():
     frame = poisoned()
     before = np.zeros(6)
     for count in (1, 2, 3):
-        rows = exposed(encoder(), tiny().test, texts_of(frame)[:count])
-        asr = success(rows, k=(1, 2, 5, 10, 20, 50))["asr"].to_numpy()
+        rows = poison_ranks(encoder(), tiny().test, texts_of(frame)[:count])
+        asr = attack_success(rows, k=(1, 2, 5, 10, 20, 50))["asr"].to_numpy()
         assert (np.diff(asr) >= 0).all()
         assert (asr >= before).all()
         before = asr
@@ -251,7 +251,7 @@ def test_success_grows_with_k_and_with_nested_passages():
 
 def test_ranks_are_those_of_a_corpus_that_has_the_passages():
     test, texts = tiny().test, texts_of(poisoned())
-    rows = exposed(encoder(), test, texts, depth=20)
+    rows = poison_ranks(encoder(), test, texts, depth=20)
     every = encoder().encode(test.queries["text"].to_pylist())
     real, ours = (encoder().encode_passages(t) for t in (test.passages["text"].to_pylist(), texts))
     for i, query in enumerate(every[:60]):
@@ -265,7 +265,7 @@ def test_ranks_are_those_of_a_corpus_that_has_the_passages():
 def test_a_retriever_without_vectors_indexes_the_passages():
     queries = tiny().test.queries["text"].to_pylist()
     copied = f"{queries[0]} {queries[0]}"
-    rows = exposed("bm25", tiny().test, ["nothing that anyone asks", copied], depth=10)
+    rows = poison_ranks("bm25", tiny().test, ["nothing that anyone asks", copied], depth=10)
     assert (rows["model"] == "bm25").all()
     assert rows["rank"][0] == 1
     assert rows["passage"][0] == 1
@@ -278,19 +278,19 @@ def test_a_retriever_without_vectors_indexes_the_passages():
         pa.table({"query": ["test-0"], "passage": ["poisoned-0"], "relevance": [1]}),
     )
     with pytest.raises(ValueError, match="poisoned-0"):
-        exposed("bm25", clash, ["y"])
+        poison_ranks("bm25", clash, ["y"])
 
 
 def test_intervals_hold_the_rate_and_know_doubt_at_the_ends():
-    rows = exposed(encoder(), tiny().test, texts_of(poisoned()))
-    table = success(rows, by=("model",))
+    rows = poison_ranks(encoder(), tiny().test, texts_of(poisoned()))
+    table = attack_success(rows, by=("model",))
     assert ((table["low"] <= table["asr"]) & (table["asr"] <= table["high"])).all()
-    never = success(rows.assign(rank=np.nan), k=(10,))
+    never = attack_success(rows.assign(rank=np.nan), k=(10,))
     assert never["asr"][0] == never["low"][0] == 0 < never["high"][0] < 0.02
     assert rate_interval(np.ones(10)) == pytest.approx((1.0, 0.6915, 1.0), abs=1e-3)  # 0.025 ** (1 / 10)
-    assert success(rows, k=10).equals(success(rows, k=(10,)))
+    assert attack_success(rows, k=10).equals(attack_success(rows, k=(10,)))
     twice = pd.concat([rows, rows.assign(rank=np.nan)])  # a second seed that never succeeds
-    assert success(twice, k=(50,))["asr"][0] == pytest.approx(success(rows, k=(50,))["asr"][0] / 2)
+    assert attack_success(twice, k=(50,))["asr"][0] == pytest.approx(attack_success(rows, k=(50,))["asr"][0] / 2)
 
 
 def lucky(seed: int, sizes: int = 8, queries: int = 150, luck: float = 0.05) -> pd.DataFrame:
@@ -307,22 +307,22 @@ def lucky(seed: int, sizes: int = 8, queries: int = 150, luck: float = 0.05) -> 
 
 def test_the_luck_of_seeds_widens_intervals_by_hand():
     rows = lucky(0, sizes=3)
-    plain, wide = (success(rows, 10, ("source",), seeds=s).set_index("source") for s in (None, "seed"))
-    each = success(rows, 10, ("source", "seed")).pivot_table("asr", "source", "seed")
+    plain, wide = (attack_success(rows, 10, ("source",), seeds=s).set_index("source") for s in (None, "seed"))
+    each = attack_success(rows, 10, ("source", "seed")).pivot_table("asr", "source", "seed")
     sd = np.sqrt(np.mean(np.square(each[0] - each[1]) / 2))
     away = stats.t.ppf(0.975, 3) * sd / np.sqrt(2)
     assert wide["asr"].equals(plain["asr"])
     assert wide["low"].to_numpy() == pytest.approx(plain["asr"] - np.hypot(plain["asr"] - plain["low"], away))
     assert wide["high"].to_numpy() == pytest.approx(plain["asr"] + np.hypot(plain["high"] - plain["asr"], away))
-    change = success_change(rows, "source", 0, 2, by=()).iloc[0]
+    change = attack_success_change(rows, "source", 0, 2, by=()).iloc[0]
     assert change["change"] == pytest.approx(plain.loc[2, "asr"] - plain.loc[0, "asr"])
     assert change["high"] - change["change"] == pytest.approx(
         np.hypot(change["queries_high"] - change["change"], away * np.sqrt(2))
     )
     for call, said in (
-        (lambda: success(rows[rows["seed"] == 0], 10, ("source",), seeds="seed"), "no group of source has two"),
-        (lambda: success(rows, 10, (), seeds="seed"), "by must name what has seeds"),
-        (lambda: success_change(rows, "source", 0, 9), "source=9: allowed are 0, 1, 2"),
+        (lambda: attack_success(rows[rows["seed"] == 0], 10, ("source",), seeds="seed"), "no group of source has two"),
+        (lambda: attack_success(rows, 10, (), seeds="seed"), "by must name what has seeds"),
+        (lambda: attack_success_change(rows, "source", 0, 9), "source=9: allowed are 0, 1, 2"),
     ):
         with pytest.raises(ValueError, match=said):
             call()
@@ -331,7 +331,7 @@ def test_the_luck_of_seeds_widens_intervals_by_hand():
 def test_intervals_over_seeds_and_queries_hold_the_truth_and_those_over_queries_do_not():
     hits = {"both": 0, "queries": 0}
     for seed in range(60):
-        found = success_change(lucky(seed), "source", 0, 7).iloc[0]
+        found = attack_success_change(lucky(seed), "source", 0, 7).iloc[0]
         hits["both"] += found["low"] <= 0.4 <= found["high"]
         hits["queries"] += found["queries_low"] <= 0.4 <= found["queries_high"]
     assert hits["both"] >= 54, hits  # 57 expected, fewer than 54 by chance once in 40
@@ -349,16 +349,16 @@ def test_a_list_that_ended_has_no_more_passages_to_beat():
         return np.full((len(texts), 1), 1.0)
 
     short = Retriever("short", rank, negative, lambda texts: np.full((len(texts), 1), -0.5))
-    rows = exposed(short, tiny().test, ["x"])
+    rows = poison_ranks(short, tiny().test, ["x"])
     assert (rows["rank"] == 1).all()
     assert np.allclose(rows["margin"], 0.5)
     worse = Retriever("worse", rank, negative, lambda texts: np.full((len(texts), 1), -2.0))
-    assert (exposed(worse, tiny().test, ["x"])["rank"] == 2).all()
+    assert (poison_ranks(worse, tiny().test, ["x"])["rank"] == 2).all()
 
 
 def test_where_nothing_is_found_there_is_no_margin():
     pairs = [("a", "alpha", "alpha beta"), ("b", "unheard", "beta gamma"), ("c", "delta", "delta")]
-    rows = exposed("bm25", from_pairs("c", pairs), ["unheard of", "alpha beta"], depth=3).set_index("query")
+    rows = poison_ranks("bm25", from_pairs("c", pairs), ["unheard of", "alpha beta"], depth=3).set_index("query")
     assert rows["rank"].notna().tolist() == [True, True, False]
     assert rows["passage"].tolist() == [1, 0, -1]
     assert np.isfinite(rows["margin"].iloc[0])
@@ -366,16 +366,16 @@ def test_where_nothing_is_found_there_is_no_margin():
 
 
 def test_no_rate_is_told_of_ranks_that_nobody_looked_at():
-    rows = exposed(encoder(), tiny().test, ["x"], depth=20)
-    assert success(rows, k=20)["k"].tolist() == [20]
+    rows = poison_ranks(encoder(), tiny().test, ["x"], depth=20)
+    assert attack_success(rows, k=20)["k"].tolist() == [20]
     with pytest.raises(ValueError, match=r"k=50: lists were looked at down to rank 20 only"):
-        success(rows)
+        attack_success(rows)
     stored = rows.drop(columns="depth")  # as in a file
     with pytest.raises(ValueError, match=r"k=100: .* rank 50"):
-        success(stored, k=(10, 100))
-    assert len(success(stored, k=100, depth=100)) == 1
+        attack_success(stored, k=(10, 100))
+    assert len(attack_success(stored, k=100, depth=100)) == 1
     with pytest.raises(ValueError, match="rank 20 only"):
-        success(pd.concat([stored, rows]), k=30, depth=100)
+        attack_success(pd.concat([stored, rows]), k=30, depth=100)
 
 
 def test_values_that_belong_together_are_worth_fewer():
@@ -460,12 +460,12 @@ def test_a_defence_is_set_beside_no_defence():
 
 def test_what_a_guard_lets_through_is_listed_as_if_it_were_all():
     texts = texts_of(poisoned())
-    rows = exposed(encoder(), tiny().test, texts, depth=7, limit=50)
+    rows = poison_ranks(encoder(), tiny().test, texts, depth=7, limit=50)
     loud = guard("norm", encoder(), tiny().train.passages["text"].to_pylist(), rate=0.01)
     first_out = replace(loud, suspicion=lambda given: np.array([t == texts[0] for t in given], float), threshold=0.5)
     left, out = guarded(encoder(), first_out, tiny().test, texts, rows)
     assert out.tolist() == [True, False, False]
-    pd.testing.assert_frame_equal(left, exposed(encoder(), tiny().test, texts[1:], depth=7, limit=50))
+    pd.testing.assert_frame_equal(left, poison_ranks(encoder(), tiny().test, texts[1:], depth=7, limit=50))
     none, out = guarded(encoder(), replace(loud, threshold=-1.0), tiny().test, texts, rows)
     assert out.all()
     assert none["rank"].isna().all()
@@ -563,20 +563,20 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="queries"):
         poison(encoder(), [], SMALL)
     with pytest.raises(ValueError, match="passages"):
-        exposed(encoder(), tiny().test, [])
+        poison_ranks(encoder(), tiny().test, [])
     with pytest.raises(ValueError, match="depth=0"):
-        exposed(encoder(), tiny().test, ["x"], depth=0)
+        poison_ranks(encoder(), tiny().test, ["x"], depth=0)
     with pytest.raises(ValueError, match="rank"):
-        success(pd.DataFrame({"query": ["a"]}))
+        attack_success(pd.DataFrame({"query": ["a"]}))
     rows = pd.DataFrame({"model": ["m", None], "dataset": "d", "query": ["a", "b"], "rank": [1.0, np.nan]})
     with pytest.raises(ValueError, match="rows: the table is empty"):
-        success(rows.iloc[:0])
+        attack_success(rows.iloc[:0])
     with pytest.raises(ValueError, match="'model' is missing in 1 of 2 rows"):
-        success(rows)
+        attack_success(rows)
     with pytest.raises(ValueError, match="level=95"):
-        success(rows, by="dataset", level=95)
+        attack_success(rows, by="dataset", level=95)
     with pytest.raises(ValueError, match="k=0"):
-        success(rows, k=0, by="dataset")
+        attack_success(rows, k=0, by="dataset")
     with pytest.raises(ValueError, match="hits: a list of zeros and ones"):
         rate_interval([])
     with pytest.raises(ValueError, match="hits: a list of zeros and ones"):

@@ -35,7 +35,10 @@ def test_lines_are_the_laws_and_bands_their_rounding():
 
 
 def test_a_law_without_a_range_is_dashed_throughout():
-    panel = {"known": published.curve("size/msmarco/ood"), "unknown": published.curve("size/t2ranking/ood")}
+    panel = {
+        "known": published.published_curve("size/msmarco/ood"),
+        "unknown": published.published_curve("size/t2ranking/ood"),
+    }
     fig = printed.curves_figure({"Size": panel}, dark=True)
     assert not [t for t in fig.data if t.name == "unknown, fitted"]
     dashed = named(fig, "unknown, extrapolated")
@@ -48,10 +51,10 @@ def test_a_law_without_a_range_is_dashed_throughout():
 def test_panels_share_the_colour_of_a_name():
     panels = {
         "Size": {
-            "Effectiveness": published.curve("size/msmarco/effectiveness"),
-            "OOD": published.curve("size/msmarco/ood"),
+            "Effectiveness": published.published_curve("size/msmarco/effectiveness"),
+            "OOD": published.published_curve("size/msmarco/ood"),
         },
-        "Data": {"OOD": published.curve("data/msmarco/ood")},
+        "Data": {"OOD": published.published_curve("data/msmarco/ood")},
     }
     fig = printed.curves_figure(panels)
     assert {t.line.color for t in fig.data if t.name == "OOD, fitted"} == {style.SERIES[1]}
@@ -61,11 +64,11 @@ def test_panels_share_the_colour_of_a_name():
 
 
 def test_panels_that_cannot_be_drawn_are_refused():
-    size, data = published.curve("size/msmarco/ood"), published.curve("data/msmarco/ood")
+    size, data = published.published_curve("size/msmarco/ood"), published.published_curve("data/msmarco/ood")
     with pytest.raises(ValueError, match="laws of one and the same argument"):
         printed.curves_figure({"Both": {"a": size, "b": data}})
     with pytest.raises(ValueError, match="laws of one and the same argument"):
-        printed.curves_figure({"Joint": {"a": published.curve("joint/pareto/robustness")}})
+        printed.curves_figure({"Joint": {"a": published.published_curve("joint/pareto/robustness")}})
     with pytest.raises(ValueError, match="no law there says over which N it was fitted"):
         printed.curves_figure({"Size": {"a": replace(size, box={})}})
     with pytest.raises(ValueError, match="at least a panel, and a law in each"):

@@ -36,7 +36,7 @@ def verdict(frame: pd.DataFrame, claim: str, case: str) -> str:
 
 
 def test_all_tables_are_there():
-    table = published.laws()
+    table = published.published_laws()
     liu = table[table["source"].str.startswith("Liu")]
     assert liu.groupby("table").size().to_dict() == {"1": 4, "2": 4, "3": 4, "4": 9}
     assert table[table["source"].str.startswith("Fang")].groupby("seen").size().to_dict() == {
@@ -71,7 +71,7 @@ def test_all_tables_are_there():
     ],
 )
 def test_a_published_law_is_a_curve(name, values):
-    curve = published.curve(name)
+    curve = published.published_curve(name)
     assert curve.values == values
     assert curve.law is {3: laws.size_law if "M" in values else laws.data_law, 5: laws.joint_law}[len(values)]
     assert curve.draws is None
@@ -79,41 +79,43 @@ def test_a_published_law_is_a_curve(name, values):
 
 
 def test_the_boxes_are_those_of_the_setting():
-    assert published.curve("joint/pareto/robustness").box == {"N": (5e5, 8.2e7), "D": (3e4, 4.8e5)}
-    assert published.curve("size/msmarco/ood").box == {"N": (5e5, 8.2e7)}
-    assert published.curve("data/t2ranking/ood").box == {"D": (3e4, 4.8e5)}
-    assert published.curve("size/t2ranking/ood").box == {}
+    assert published.published_curve("joint/pareto/robustness").box == {"N": (5e5, 8.2e7), "D": (3e4, 4.8e5)}
+    assert published.published_curve("size/msmarco/ood").box == {"N": (5e5, 8.2e7)}
+    assert published.published_curve("data/t2ranking/ood").box == {"D": (3e4, 4.8e5)}
+    assert published.published_curve("size/t2ranking/ood").box == {}
 
 
 def test_laws_agree_with_what_the_papers_figures_need():
     """Values worked out by hand at the ends of the ranges."""
-    assert published.curve("data/msmarco/ood")(D=[3e4, 4.8e5]) == pytest.approx([0.281, 0.100], abs=5e-4)
-    assert published.curve("data/msmarco/effectiveness")(D=[3e4, 4.8e5]) == pytest.approx([0.148, 0.0545], abs=5e-4)
-    assert published.curve("size/msmarco/ood")(N=8.2e7) == pytest.approx(0.064, abs=5e-4)
-    assert published.curve("size/t2ranking/ood")(N=8.6e7) == pytest.approx(1.21, abs=5e-3)
+    assert published.published_curve("data/msmarco/ood")(D=[3e4, 4.8e5]) == pytest.approx([0.281, 0.100], abs=5e-4)
+    assert published.published_curve("data/msmarco/effectiveness")(D=[3e4, 4.8e5]) == pytest.approx(
+        [0.148, 0.0545], abs=5e-4
+    )
+    assert published.published_curve("size/msmarco/ood")(N=8.2e7) == pytest.approx(0.064, abs=5e-4)
+    assert published.published_curve("size/t2ranking/ood")(N=8.6e7) == pytest.approx(1.21, abs=5e-3)
 
 
 def test_the_damaged_row_is_never_chosen_silently():
     name = "joint/standard/effectiveness"
     with pytest.raises(ValueError, match=rf"is damaged and can be read as {', '.join(READINGS)}; say which"):
-        published.curve(name)
+        published.published_curve(name)
     with pytest.raises(ValueError, match=r"reading='3.47e4': the printed row"):
-        published.curve(name, "3.47e4")
-    assert [published.curve(name, r).values["M"] for r in READINGS] == [float(r[2:]) for r in READINGS]
-    others = [{k: v for k, v in published.curve(name, r).values.items() if k != "M"} for r in READINGS]
+        published.published_curve(name, "3.47e4")
+    assert [published.published_curve(name, r).values["M"] for r in READINGS] == [float(r[2:]) for r in READINGS]
+    others = [{k: v for k, v in published.published_curve(name, r).values.items() if k != "M"} for r in READINGS]
     assert others == [{"mu": 0.58, "B": 2.14e3, "eta": 1.10, "delta": 0.04}] * 6
-    assert published.curve(name, READINGS[0]).name == "joint/standard/effectiveness (M=1.47e4)"
+    assert published.published_curve(name, READINGS[0]).name == "joint/standard/effectiveness (M=1.47e4)"
 
 
 def test_wrong_names_and_folders_are_named(tmp_path):
     with pytest.raises(ValueError, match="name='joint': no such published law; there are size/msmarco/ood"):
-        published.curve("joint")
+        published.published_curve("joint")
     with pytest.raises(ValueError, match="reading='M=1': size/msmarco/ood has one reading"):
-        published.curve("size/msmarco/ood", "M=1")
+        published.published_curve("size/msmarco/ood", "M=1")
     with pytest.raises(ValueError, match="its delta is not known to us, see its note: SECONDARY"):
-        published.curve("fang-v2/data/msmarco")
+        published.published_curve("fang-v2/data/msmarco")
     with pytest.raises(ValueError, match=r"no tables_1_2.csv there; the published tables are in data/published"):
-        published.laws(tmp_path)
+        published.published_laws(tmp_path)
     with pytest.raises(ValueError, match="table=6: allowed are 2, 3, 4, 5, 8, 9, 10, 11"):
         published.dragon(6)
 
@@ -161,7 +163,7 @@ def test_a_range_covers_what_made_the_print():
     truth = laws.data_law(x, 4.34e3, 0.83, 0.08)
     for _ in range(20):
         y = truth + 0.0046 * rng.standard_normal(5)
-        fit = laws.fit(pd.DataFrame({"D": x, "y": y}), laws.data_law, "D", "y", space="linear", warn=False)
+        fit = laws.fit_law(pd.DataFrame({"D": x, "y": y}), laws.data_law, "D", "y", space="linear", warn=False)
         r2 = 1 - ((fit.best_fit - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()
         printed = {p: f"{fit.best_values[p]:.6e}" for p in ("B", "eta", "delta")} | {"r2": f"{r2:.7f}"}
         low, high = published._draws(pd.Series({**row, **printed}))["delta"].quantile([0.025, 0.975])
@@ -481,7 +483,7 @@ def test_a_claim_without_a_test_is_an_error(tmp_path):
 
 
 def test_the_budgets_optimum_agrees_with_the_verdicts(verdicts):
-    plan = budget.allocate(published.curve("joint/pareto/effectiveness"), 5e3, claims.FREE)
+    plan = budget.allocate(published.published_curve("joint/pareto/effectiveness"), 5e3, claims.FREE)
     row = verdicts[(verdicts["claim"] == "in-range") & (verdicts["case"] == "$5,000, Pareto, effectiveness")].iloc[0]
     size, loss = claims._best((published.uncertain("joint/pareto/effectiveness"),), 5e3)
     assert (size.value, loss.value) == (pytest.approx(plan.N, rel=2e-3), pytest.approx(plan.loss, rel=1e-4))

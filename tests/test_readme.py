@@ -82,7 +82,7 @@ def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(blocks("toml")[0])
     study = sweep.load_study(tmp_path / "study.toml")
     assert len(study.recipes) == 8
-    assert "8 to do" in str(sweep.plan(study.recipes, study.store))
+    assert "8 to do" in str(sweep.plan_study(study.recipes, study.store))
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -7,9 +7,9 @@ import pytest
 from tiny import WORDS, bag, tiny, tiny_collection
 
 from drscale.encoder import build
+from drscale.evaluate.entropy import score
 from drscale.evaluate.ranking import METRICS, bm25_index, bm25_rank, bm25_tokens, ranking_metrics, search
-from drscale.evaluate.retriever import Retriever, asked, metrics_of, rank_scores, retriever
-from drscale.evaluate.score import score
+from drscale.evaluate.retrievers import Retriever, measured_queries, metrics_of, rank_scores, retriever
 from drscale.recipe import Recipe
 from drscale.texts.collection import from_pairs
 
@@ -118,7 +118,7 @@ def test_passages_are_encoded_once_for_each_collection_and_forgotten_with_it():
 
 def test_queries_in_other_words_and_twice():
     test = tiny().test
-    rows = asked(test, 5)
+    rows = measured_queries(test, 5)
     texts = test.queries["text"].take(rows).to_pylist()
     once = metrics_of(retriever(bag), test, rows, texts)
     twice = metrics_of(retriever(bag), test, np.r_[rows, rows], texts + ["nothing known"] * 5)

@@ -52,21 +52,21 @@ def store(tmp_path: Path) -> RunStore:
 
 
 def test_rows_of_runs(store: RunStore) -> None:
-    rows = scores.from_runs(store)
+    rows = scores.scores_from_runs(store)
     assert list(rows)[:5] == ["model", "dataset", "query", "rung", "seed"]
     assert len(rows) == 3 * 3  # clean, in-domain and out of it
     assert set(rows["dataset"]) == {"in_domain", "ood:numpy"}
     one = rows.query("model == 'L2H48' and dataset == 'ood:numpy'")
     assert one["ndcg10"].tolist() == pytest.approx([0.4])
     assert rows.query("model == 'L2H12'")["seed"].value_counts().to_dict() == {0: 3, 1: 3}
-    assert set(scores.from_runs(store, ["rung", "seed"])["model"]) == {"L2H12, 0", "L2H12, 1", "L2H48, 0"}
-    attacked = scores.from_runs(store.path, scopes=["adversarial"], condition="attacked")
+    assert set(scores.scores_from_runs(store, ["rung", "seed"])["model"]) == {"L2H12, 0", "L2H12, 1", "L2H48, 0"}
+    attacked = scores.scores_from_runs(store.path, scopes=["adversarial"], condition="attacked")
     assert set(attacked["dataset"]) == {"adversarial"}
-    assert set(scores.from_runs(store, where="seed == 1")["model"]) == {"L2H12"}
+    assert set(scores.scores_from_runs(store, where="seed == 1")["model"]) == {"L2H12"}
 
 
 def test_a_dataset_is_split_by_package(store: RunStore) -> None:
-    rows = scores.by_package(scores.from_runs(store))
+    rows = scores.by_package(scores.scores_from_runs(store))
     assert set(rows["dataset"]) == {"in_domain:scipy", "in_domain:torch", "ood:numpy"}
     with pytest.raises(ValueError, match="dataset='home': the rows have"):
         scores.by_package(rows, "home")
@@ -83,25 +83,27 @@ def test_a_dataset_is_split_by_package(store: RunStore) -> None:
 )
 def test_what_a_store_has_not_is_said(store: RunStore, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        scores.from_runs(store, **options)
+        scores.scores_from_runs(store, **options)
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_one_model(store: RunStore) -> None:
     store.save(a_run("L2H48", pairs=500), some_queries(0.3))
     with pytest.raises(ValueError, match="called 'L2H48' and differ in pairs"):
-        scores.from_runs(store)
-    assert "L2H48, 500" in set(scores.from_runs(store, ["rung", "pairs"])["model"])
+        scores.scores_from_runs(store)
+    assert "L2H48, 500" in set(scores.scores_from_runs(store, ["rung", "pairs"])["model"])
     empty = RunStore(store.path / "empty")
     empty.save(a_run("L2H12"))
     with pytest.warns(Warning, match="skipped"), pytest.raises(ValueError, match="no rows of single queries"):
-        scores.from_runs(empty)
+        scores.scores_from_runs(empty)
 
 
 def test_measured_rows_can_be_fitted() -> None:
-    rows = scores.from_runs(ROOT / "data" / "runs" / "docs-strategies", where="strategy == 'standard' and pairs == 0")
+    rows = scores.scores_from_runs(
+        ROOT / "data" / "runs" / "docs-strategies", where="strategy == 'standard' and pairs == 0"
+    )
     rows = scores.by_package(rows)
     home = {d: "home" if d.startswith("in_domain") else "foreign" for d in rows["dataset"].unique()}
-    fit = mixed.fit(scores.with_factor(rows, "where", home), factor="where")
+    fit = mixed.fit_mixed(scores.with_factor(rows, "where", home), factor="where")
     assert fit.datasets == 16
     assert margins.marginal_means(fit)["mean"].between(0, 1).all()
 
@@ -113,7 +115,7 @@ def test_rows_of_trec_files(trec: tuple[Path, Path]) -> None:
     with pytest.warns(
         scores.ScoreWarning, match=r"2 of 4 queries .* score 0; 1 queries of the run are not in the qrels"
     ):
-        rows = scores.from_trec(*trec, measures=["nDCG@10", "RR@10", "R@100"])
+        rows = scores.scores_from_trec(*trec, measures=["nDCG@10", "RR@10", "R@100"])
     assert list(rows) == ["model", "dataset", "query", "ndcg10", "mrr10", "recall100", "positives", "answered"]
     assert rows["model"].unique().tolist() == ["bm25"]
     assert rows["dataset"].unique().tolist() == ["tiny"]
@@ -129,12 +131,12 @@ def test_several_runs_are_told_apart(trec: tuple[Path, Path]) -> None:
     run, qrels = trec
     other = run.with_name("other.run")
     other.write_text("".join(f"q{i} Q0 {d} 1 1.0 x\n" for i, d in ((1, "a"), (2, "c"), (3, "e"), (4, "f"))))
-    rows = scores.from_trec({"other": other}, qrels, dataset="toy")
+    rows = scores.scores_from_trec({"other": other}, qrels, dataset="toy")
     assert rows["model"].unique().tolist() == ["other"]
     assert rows["dataset"].unique().tolist() == ["toy"]
     assert rows["answered"].all()
     with pytest.warns(scores.ScoreWarning):
-        both = scores.from_trec({"bm25": run, "other": other}, qrels)
+        both = scores.scores_from_trec({"bm25": run, "other": other}, qrels)
     assert both.groupby("model").size().to_dict() == {"bm25": 4, "other": 4}
 
 
@@ -154,18 +156,18 @@ def test_broken_trec_files_are_named(trec: tuple[Path, Path], run: str, qrels: s
     trec[0].write_text(run)
     trec[1].write_text(qrels)
     with pytest.raises(ValueError, match=said):
-        scores.from_trec(*trec)
+        scores.scores_from_trec(*trec)
 
 
 def test_a_missing_trec_file_is_named(trec: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match=r"none\.run: no such file"):
-        scores.from_trec(trec[0].with_name("none.run"), trec[1])
+        scores.scores_from_trec(trec[0].with_name("none.run"), trec[1])
 
 
 def test_what_trec_files_need_is_said(trec: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ir_measures", None)
     with pytest.raises(ValueError, match="pip install ir-measures"):
-        scores.from_trec(*trec)
+        scores.scores_from_trec(*trec)
 
 
 # ---------------------------------------------------------------------------------------------------------------- MTEB
@@ -194,8 +196,8 @@ def test_rows_of_mteb_files_are_means_without_queries(results: Path) -> None:
     assert set(rows["model"]) == {"lab/small", "lab/large"}
     assert len(rows) == 8
     with pytest.raises(ValueError, match="pass query=None"):
-        mixed.fit(rows)
-    fit = mixed.fit(rows, query=None)
+        mixed.fit_mixed(rows)
+    fit = mixed.fit_mixed(rows, query=None)
     assert fit.queries is None
     assert margins.contrasts(fit)["difference"].abs().tolist() == pytest.approx([0.115])
 
@@ -205,15 +207,15 @@ def test_trec_files_that_do_not_belong_together(trec: tuple[Path, Path], tmp_pat
     other = tmp_path / "other.run"
     other.write_text("z9 Q0 a 1 1 bm25\n")
     with pytest.raises(ValueError, match=r"no query in common.*'z9' is a query of the run, 'q1' one of"):
-        scores.from_trec(other, qrels)
+        scores.scores_from_trec(other, qrels)
     with pytest.warns(scores.ScoreWarning, match="2 of 4 queries"):
-        assert {"ndcg10", "ndcg5"} <= set(scores.from_trec({"mine": run}, qrels, ["ndcg10", "nDCG@5"]))
+        assert {"ndcg10", "ndcg5"} <= set(scores.scores_from_trec({"mine": run}, qrels, ["ndcg10", "nDCG@5"]))
     with pytest.raises(ValueError, match="measures='nDGC@10'"):
-        scores.from_trec(run, qrels, ["nDGC@10"])
+        scores.scores_from_trec(run, qrels, ["nDGC@10"])
     with pytest.raises(ValueError, match="runs=list"):
-        scores.from_trec([run], qrels)  # type: ignore[arg-type]
+        scores.scores_from_trec([run], qrels)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"tiny\.qrels:1: more than the 4 columns|bm25\.run:1: more than the 4"):
-        scores.from_trec(run, run)
+        scores.scores_from_trec(run, run)
     for text, said in (
         ("q1 0 a 0.7\n", "grade 0.7 is no whole"),
         ("q1 0 a 1\nq1 0 a 0\n", ":2: query 'q1' has 'a' twice"),
@@ -221,7 +223,7 @@ def test_trec_files_that_do_not_belong_together(trec: tuple[Path, Path], tmp_pat
         bad = tmp_path / "bad.qrels"
         bad.write_text(text)
         with pytest.raises(ValueError, match=said):
-            scores.from_trec(run, bad)
+            scores.scores_from_trec(run, bad)
 
 
 def test_a_split_is_chosen_where_there_are_several() -> None:
@@ -310,7 +312,7 @@ def test_forms_of_queries(text: str, form: str) -> None:
 def test_planted_rows_say_so_and_are_recovered() -> None:
     rows = scores.planted(datasets=60, seed=3)
     assert rows["synthetic"].all()
-    fit = mixed.fit(rows, factor="where")
+    fit = mixed.fit_mixed(rows, factor="where")
     found = margins.marginal_means(fit, ["model", "where"]).set_index(["model", "where"])
     truth = {("generalist", "home"): 0.45, ("generalist", "abroad"): 0.4, ("specialist", "home"): 0.6}
     for cell, mean in truth.items():

@@ -79,7 +79,7 @@ def test_size_figure_draws_means_runs_and_the_fitted_curve(sizes):
     assert drawn.error_y.array == pytest.approx((high - means).to_numpy())
     assert sorted(named(fig, "ood runs").y) == pytest.approx(sorted(sizes[column]))
     curve = named(fig, "ood fit")
-    result = laws.fit(sizes, laws.size_law, y=column, warn=False)
+    result = laws.fit_law(sizes, laws.size_law, y=column, warn=False)
     inside = ~np.isnan(np.array(curve.y))
     expected = laws.size_law(np.array(curve.x)[inside], **result.best_values)
     assert np.array(curve.y)[inside] == pytest.approx(expected)
@@ -347,7 +347,7 @@ def test_print_size_keeps_the_figure_and_shrinks_a_copy(sizes):
 
 def test_html_csv_and_tex_need_no_browser(sizes, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "browser", lambda: None)
-    fig, result = figures.size_figure(sizes), laws.fit(sizes, laws.size_law, warn=False)
+    fig, result = figures.size_figure(sizes), laws.fit_law(sizes, laws.size_law, warn=False)
     page = export.export(fig, tmp_path / "new" / "a.html").read_text()
     assert "plotly" in page
     assert "Out-of-domain" in page
@@ -412,8 +412,8 @@ def test_browser_path_that_is_no_program_is_no_browser(tmp_path, monkeypatch):
 
 
 def test_latex_joins_intervals_escapes_and_speaks_greek(sizes):
-    result = laws.fit(sizes, laws.size_law, warn=False)
-    text = export.latex(trust.parameters(result))
+    result = laws.fit_law(sizes, laws.size_law, warn=False)
+    text = export.latex(trust.parameter_table(result))
     lines = text.splitlines()
     assert lines[1] == r"\begin{tabular}{lrrl}"
     assert lines[2:4] == [r"\toprule", r"name & value & stderr & unit \\"]

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from tiny import bag, tiny, tiny_collection
 
 from drscale.evaluate.ranking import METRICS
-from drscale.evaluate.retriever import Retriever, rank_scores, retriever
+from drscale.evaluate.retrievers import Retriever, rank_scores, retriever
 from drscale.plotting.export import drawn
 from drscale.recipe import Recipe
 from drscale.runs import Found, Run, RunStore
 from drscale.stability import plot as view
-from drscale.stability.measure import drop_rates, seed_drops, stability, stability_found
+from drscale.stability.measure import drop_rates, measure_stability, seed_drops, stability_of_records
 
 
 def first_words(texts, seed):
@@ -28,7 +28,7 @@ VARY = {
 
 @pytest.fixture(scope="module")
 def rows():
-    return stability(retriever(bag), tiny().test, VARY, seeds=3, limit=60)
+    return measure_stability(retriever(bag), tiny().test, VARY, seeds=3, limit=60)
 
 
 def test_clean_beside_varied_a_row_a_query_family_and_seed(rows):
@@ -67,13 +67,13 @@ def test_everything_is_ranked_in_one_call_and_no_wording_twice():
         calls.append(queries)
         return inner.rank(queries, collection, depth)
 
-    stability(Retriever("counting", rank), tiny().test, VARY, seeds=3, limit=20)
+    measure_stability(Retriever("counting", rank), tiny().test, VARY, seeds=3, limit=20)
     assert len(calls) == 1
     assert len(calls[0]) <= 20 * (1 + 1 + 3 + 1)  # as it is, the first word, one to three words, nowhere
 
 
 def test_bm25_and_seeds_of_ones_own():
-    got = stability(retriever("bm25"), tiny().test, {"first": first_words}, seeds=(1999, 5), limit=10)
+    got = measure_stability(retriever("bm25"), tiny().test, {"first": first_words}, seeds=(1999, 5), limit=10)
     assert list(got["seed"].unique()) == [1999, 5]
 
 
@@ -159,7 +159,7 @@ def test_models_and_data_sets_apart_or_together(rows):
 
 
 def test_found_is_what_a_record_keeps(rows):
-    found = stability_found(retriever(bag), tiny().test, VARY, seeds=3, limit=60, note="planted")
+    found = stability_of_records(retriever(bag), tiny().test, VARY, seeds=3, limit=60, note="planted")
     assert isinstance(found, Found)
     assert list(found.measures) == ["stability:clean", *(f"stability:{f}" for f in VARY)]
     rates = drop_rates(rows).set_index("family")
@@ -180,7 +180,7 @@ def test_found_is_what_a_record_keeps(rows):
 def test_where_nothing_is_found_clean_no_drop_is_known():
     blind = retriever(lambda texts: np.zeros((len(texts), 2)), encode_passages=lambda t: -np.eye(len(t))[:, :2])
     few = tiny_collection("few", 30, 4)
-    rows = stability(blind, few, {"same": VARY["same"]}, seeds=1).assign(ndcg10=0.0, ndcg10_clean=0.0)
+    rows = measure_stability(blind, few, {"same": VARY["same"]}, seeds=1).assign(ndcg10=0.0, ndcg10_clean=0.0)
     (rate,) = drop_rates(rows).to_dict("records")
     assert np.isnan([rate["drop"], rate["low"], rate["high"]]).all()
 
@@ -217,12 +217,12 @@ def test_the_leaderboard_puts_the_most_stable_model_first(rows):
 
 
 def test_records_give_the_same_drops(rows, tmp_path):
-    found = stability_found(retriever(bag), tiny().test, VARY, seeds=3, limit=60)
+    found = stability_of_records(retriever(bag), tiny().test, VARY, seeds=3, limit=60)
     store = RunStore(tmp_path)
     run = Run(Recipe(), "done")
     store.save(run, pd.DataFrame({"query": ["a"], "scope": ["in_domain"]}))
     store.add(run, "stability", found)
-    rates = view.recorded(store.domains(), {run.key: "ours"})
+    rates = view.rates_from_records(store.domains(), {run.key: "ours"})
     wanted = drop_rates(rows)
     assert set(rates["model"]) == {"ours"}
     for column in ("clean", "varied", "drop", "low", "high", "changed"):
@@ -267,14 +267,14 @@ def test_records_stand_beside_other_rates_only_with_their_dataset(rows):
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda: stability(bag, tiny(), VARY), "collection=Benchmark: a Collection is needed"),
-        (lambda: stability(retriever(bag), tiny().test, {}), "at least one family"),
-        (lambda: stability(retriever(bag), tiny().test, VARY, seeds=0), "seeds=0"),
-        (lambda: stability(retriever(bag), tiny().test, VARY, seeds=(1, 1)), "each only once"),
-        (lambda: stability(retriever(bag), tiny().test, {"x": lambda t, s: ["a"]}), "'x'.*1 texts for 270"),
+        (lambda: measure_stability(bag, tiny(), VARY), "collection=Benchmark: a Collection is needed"),
+        (lambda: measure_stability(retriever(bag), tiny().test, {}), "at least one family"),
+        (lambda: measure_stability(retriever(bag), tiny().test, VARY, seeds=0), "seeds=0"),
+        (lambda: measure_stability(retriever(bag), tiny().test, VARY, seeds=(1, 1)), "each only once"),
+        (lambda: measure_stability(retriever(bag), tiny().test, {"x": lambda t, s: ["a"]}), "'x'.*1 texts for 270"),
         (lambda: view.stability_card(pd.DataFrame({"model": []})), "rates: family, metric"),
         (lambda: view.drops_by_size(pd.DataFrame({"params_layers": [1]}), ["x"]), "no column 'stability:x_drop'"),
-        (lambda: view.recorded(pd.DataFrame({"scope": ["ood"]})), "no record"),
+        (lambda: view.rates_from_records(pd.DataFrame({"scope": ["ood"]})), "no record"),
         (lambda: drop_rates(pd.DataFrame({"model": []})), "rows: dataset, family, query.*missing"),
     ],
 )

@@ -15,7 +15,7 @@ from tiny import WORDS, tiny
 
 from drscale import sweep
 from drscale.attacks import entropy as measure
-from drscale.evaluate.score import NotFiniteError
+from drscale.evaluate.entropy import NotFiniteError
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore
 from drscale.training import loop
@@ -51,18 +51,18 @@ def test_equal_seeds_give_equal_records(small, tmp_path):
 
 def test_plan_run_and_plan_again(small, tmp_path, capsys):
     store, recipes = RunStore(tmp_path), sweep.grid(BASE, rung=["L2H12", "L2H16"], rate=[3e-3, 1e30])
-    before = sweep.plan(recipes, store)
+    before = sweep.plan_study(recipes, store)
     assert before.table["status"].tolist() == ["todo"] * 4
     assert "guess" in str(before)
-    made = sweep.run(before)
+    made = sweep.run_study(before)
     assert [r.status for r in made] == ["done", "failed", "done", "failed"]
-    after = sweep.plan(recipes, store)
+    after = sweep.plan_study(recipes, store)
     assert after.table["status"].tolist() == ["done", "failed", "done", "failed"]
     assert "diverged" in store.table().set_index("key").loc[str(recipes[1]), "reason"]
-    assert sweep.run(after) == []
+    assert sweep.run_study(after) == []
     assert len(after.todo(retry_failed=True)) == 2
     assert "[4/4]" in capsys.readouterr().out
-    more = sweep.plan([*recipes, BASE.but(seed=9)], store)
+    more = sweep.plan_study([*recipes, BASE.but(seed=9)], store)
     assert "learnt from 2" in str(more)
     assert more.table["seconds"].iloc[-1] > 0
     assert not list(tmp_path.glob(".checkpoints/*"))
@@ -71,22 +71,23 @@ def test_plan_run_and_plan_again(small, tmp_path, capsys):
 def test_a_plan_says_where_a_data_law_would_mix_pairs_with_the_pool(tmp_path):
     few = Recipe(texts="folder:tiny", rung="L2H12", pairs=60)
     told = {
-        str(few.but(**changes)): "corpus='whole' draws" in str(sweep.plan([few.but(**changes)], RunStore(tmp_path)))
+        str(few.but(**changes)): "corpus='whole' draws"
+        in str(sweep.plan_study([few.but(**changes)], RunStore(tmp_path)))
         for changes in ({}, {"pool": "shared"}, {"strategy": "hard_negative"}, {"pool": "shared", "corpus": "whole"})
     }
     assert list(told.values()) == [False, True, True, False]
-    assert "corpus='whole'" not in str(sweep.plan([few.but(pairs=0, pool="shared")], RunStore(tmp_path)))
+    assert "corpus='whole'" not in str(sweep.plan_study([few.but(pairs=0, pool="shared")], RunStore(tmp_path)))
 
 
 def test_a_plan_refuses_what_a_strategy_has_no_use_for(tmp_path):
     recipes = [BASE, BASE.but(strategy="hard_negative", synonyms="wordnet")]
     with pytest.raises(ValueError, match="synonyms=wordnet: strategy='hard_negative' makes no use of it"):
-        sweep.plan(recipes, RunStore(tmp_path))
+        sweep.plan_study(recipes, RunStore(tmp_path))
 
 
 def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
     run = sweep.run_one(BASE, RunStore(tmp_path))
-    predicted = sweep.plan([BASE.but(seed=5)], RunStore(tmp_path)).table["flops"].iloc[0]
+    predicted = sweep.plan_study([BASE.but(seed=5)], RunStore(tmp_path)).table["flops"].iloc[0]
     assert 0.2 * predicted < run.cost["flops"] <= predicted
 
 
@@ -94,9 +95,9 @@ def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
 def test_processes_and_threads_give_what_this_process_gives(tmp_path):
     recipes = sweep.grid(BASE, seed=[0, 1])
     stores = [RunStore(tmp_path / n) for n in ("inline", "processes")]
-    sweep.run(sweep.plan(recipes, stores[0]), progress=False)
+    sweep.run_study(sweep.plan_study(recipes, stores[0]), progress=False)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        sweep.run(sweep.plan(recipes, stores[1]), pool, progress=False)
+        sweep.run_study(sweep.plan_study(recipes, stores[1]), pool, progress=False)
     a, b = (s.table().set_index("key") for s in stores)
     assert list(a.index) == list(b.index)
     assert abs(a["ood_entropy"] - b["ood_entropy"]).max() < 1e-4
@@ -108,7 +109,7 @@ def test_a_dask_cluster_runs_a_sweep(tmp_path):
 
     store = RunStore(tmp_path / "dask")
     with Client(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as client:
-        made = sweep.run(sweep.plan([BASE], store), client.get_executor(), progress=False)
+        made = sweep.run_study(sweep.plan_study([BASE], store), client.get_executor(), progress=False)
     assert [r.status for r in made] == ["done"]
     assert len(store.runs()) == 1
 
@@ -134,7 +135,7 @@ def test_executors_whose_jobs_are_no_futures_serve_too(small, tmp_path, monkeypa
 
     monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
     store, recipes = RunStore(tmp_path), sweep.grid(BASE, seed=[0, 1])
-    made = sweep.run(sweep.plan(recipes, store), Cluster(), progress=False)
+    made = sweep.run_study(sweep.plan_study(recipes, store), Cluster(), progress=False)
     assert sorted(r.recipe.seed for r in made) == [0, 1]
     assert len(store.runs()) == 2
 
@@ -149,10 +150,10 @@ def test_a_broken_run_does_not_take_the_finished_ones_along(small, tmp_path, mon
 
     monkeypatch.setattr(sweep, "run_one", breaks)
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(sweep.plan(recipes, store), progress=False)
-    assert sweep.plan(recipes, store).table["status"].tolist() == ["done", "todo", "todo"]
+        sweep.run_study(sweep.plan_study(recipes, store), progress=False)
+    assert sweep.plan_study(recipes, store).table["status"].tolist() == ["done", "todo", "todo"]
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
-        sweep.run(sweep.plan(recipes, store), pool, progress=False)
+        sweep.run_study(sweep.plan_study(recipes, store), pool, progress=False)
 
 
 KILLED = """
@@ -216,7 +217,7 @@ def test_a_run_that_breaks_is_a_failed_record_and_the_others_go_on(small, tmp_pa
 
     monkeypatch.setattr(loop, "train", breaks)
     store = RunStore(tmp_path)
-    made = sweep.run(sweep.plan(sweep.grid(BASE, seed=[0, 1]), store), progress=False)
+    made = sweep.run_study(sweep.plan_study(sweep.grid(BASE, seed=[0, 1]), store), progress=False)
     assert [r.status for r in made] == ["failed", "done"]
     assert "no room" in store.table().set_index("seed").loc[0, "reason"]
     with pytest.raises(torch.OutOfMemoryError):
@@ -226,9 +227,9 @@ def test_a_run_that_breaks_is_a_failed_record_and_the_others_go_on(small, tmp_pa
 def test_threads_of_one_process_train_what_it_trains_alone(small, tmp_path):
     recipes = sweep.grid(BASE, seed=[0, 1, 2, 3])
     alone, threads = RunStore(tmp_path / "alone"), RunStore(tmp_path / "threads")
-    sweep.run(sweep.plan(recipes, alone), progress=False)
+    sweep.run_study(sweep.plan_study(recipes, alone), progress=False)
     with ThreadPoolExecutor(4) as pool:
-        sweep.run(sweep.plan(recipes, threads), pool, progress=False)
+        sweep.run_study(sweep.plan_study(recipes, threads), pool, progress=False)
     assert alone.table()["ood_entropy"].tolist() == pytest.approx(threads.table()["ood_entropy"].tolist(), abs=1e-5)
 
 
@@ -347,4 +348,4 @@ def test_what_fails_under_attack_keeps_what_was_measured_before(small, tmp_path,
 def test_a_recipe_that_nobody_can_read_is_refused_with_its_name_before_any_is_run(tmp_path, field, spelt):
     wrong = BASE.but(**{"attacked": 20, field: spelt})
     with pytest.raises(ValueError, match=re.escape(f"{wrong}: ") + f".*{spelt}"):
-        sweep.plan([BASE, wrong], RunStore(tmp_path))
+        sweep.plan_study([BASE, wrong], RunStore(tmp_path))

@@ -679,7 +679,7 @@ def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:
     recipes = sweep.grid(base, strategy=list(VARIANTS), seed=[0])
     recipes += [BALANCED.but(steps=6, balance="pareto", share=0.5)]
     store = RunStore(tmp_path)
-    made = sweep.run(sweep.plan(recipes, store), progress=False)
+    made = sweep.run_study(sweep.plan_study(recipes, store), progress=False)
     assert [r.status for r in made] == ["done"] * 5
     standard, hard, denoising, adversarial, balanced = made
     assert "bm25s" in hard.versions

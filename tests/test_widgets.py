@@ -21,7 +21,7 @@ from synthetic import size_table, study
 from drscale.budget import plan as budget
 from drscale.budget.explore import budget_explorer, budget_view
 from drscale.budget.prices import Prices, paper
-from drscale.frontier import front as frontier
+from drscale.frontier import dominance as frontier
 from drscale.frontier.explore import draw, frontier_explorer, frontier_view
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
@@ -241,12 +241,12 @@ def test_a_law_of_both_counts_is_fitted_to_all_and_shown_at_one(law):
     view = law_view(crossed, law, scope="in_domain", above=cut, at=4e3)
     same(box, view)
     same(box, reproduced(box, table=crossed))
-    result = laws.fit(crossed[n <= cut], law, y="in_domain_entropy", warn=False)
+    result = laws.fit_law(crossed[n <= cut], law, y="in_domain_entropy", warn=False)
     curve = named(view.figure, "in_domain fit")
     inside = ~np.isnan(np.array(curve.y))
     expected = law(np.array(curve.x)[inside], 4e3, **result.best_values)
     assert np.array(curve.y)[inside] == pytest.approx(expected, rel=1e-6)
-    missed = trust.holdout(crossed, law, y="in_domain_entropy", above={"N": cut}, warn=False)
+    missed = trust.hold_out(crossed, law, y="in_domain_entropy", above={"N": cut}, warn=False)
     assert len(missed) == 8
     worst = missed.loc[missed["error"].abs().idxmax(), "error"]
     assert f"off by {100 * worst:+.1f}% at most" in view.sentence
@@ -266,7 +266,7 @@ def test_the_broken_law_takes_the_column_of_the_first_law(sizes):
 def test_the_sentence_tells_the_error_beyond(sizes):
     levels = sorted(set(sizes["params_layers"]))
     words = law_view(sizes, above=levels[5]).sentence
-    missed = trust.holdout(sizes, laws.size_law, y="ood_entropy", above=levels[5], warn=False)
+    missed = trust.hold_out(sizes, laws.size_law, y="ood_entropy", above=levels[5], warn=False)
     worst = missed.loc[missed["error"].abs().idxmax(), "error"]
     assert f"off by {100 * worst:+.1f}% at most" in words
     assert f"{missed['inside'].sum()} of 4 levels inside" in words
@@ -631,8 +631,13 @@ def test_watch_says_when_it_has_waited_long_enough():
 
 
 def test_a_budget_explorer_asks_for_curves_by_name():
-    fit = laws.fit(size_table(), laws.size_law, warn=False)
-    for given, said in ((fit, "ModelResult"), ({"mine": fit}, "ModelResult"), (trust.curve(fit), "Curve"), ({}, "{}")):
+    fit = laws.fit_law(size_table(), laws.size_law, warn=False)
+    for given, said in (
+        (fit, "ModelResult"),
+        ({"mine": fit}, "ModelResult"),
+        (trust.law_curve(fit), "Curve"),
+        ({}, "{}"),
+    ):
         with pytest.raises(ValueError, match=rf"curves={said}: laws of N and D by name are needed, as in"):
             budget_explorer(given)
 

@@ -22,7 +22,7 @@ COLUMNS = {
 
 def main() -> None:
     store = RunStore(HERE.parent / "runs" / "docs-standard")
-    runs = duration.settled(store.table(), store.curves())
+    runs = duration.converged_runs(store.table(), store.curves())
     table = runs[list(COLUMNS)].rename(columns=COLUMNS).sort_values(["parameters", "pairs", "seed"])
     write_atomic(HERE / "runs.csv", table.to_csv(index=False, float_format="%.5g"))
     print(f"wrote data/examples/runs.csv, {len(table)} runs")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drscale.laws.diagnostics import settled
+from drscale.laws.diagnostics import converged_runs
 from drscale.laws.plot import data_figure, size_figure
 from drscale.plotting.export import export_all
 from drscale.runs import RunStore
@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     store = RunStore(HERE.parent / "runs" / "docs-standard")
-    runs = settled(store.table(), store.curves())
+    runs = converged_runs(store.table(), store.curves())
     sizes, data = runs[runs["pairs"] == 0], runs[runs["rung"] == "L2H128"]
     figures = {
         "fig2a.svg": size_figure(sizes, above=sorted(sizes["params_layers"].unique())[-2]),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from drscale.evaluate.ranking import METRICS
-from drscale.evaluate.retriever import rank_scores, retriever
+from drscale.evaluate.retrievers import rank_scores, retriever
 from drscale.runs import write_atomic
 from drscale.texts import benchmark
 

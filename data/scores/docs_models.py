@@ -10,11 +10,11 @@ not there. Interrupt it as you like, it goes on where it was.
 import sys
 from pathlib import Path
 
-from drscale.evaluate.retriever import retriever
-from drscale.geometry.measure import geometry_found
+from drscale.evaluate.retrievers import retriever
+from drscale.geometry.measure import geometry_of_records
 from drscale.models import kept_recipes, measure
 from drscale.runs import RunStore
-from drscale.stability.measure import stability_found
+from drscale.stability.measure import stability_of_records
 from drscale.stability.variations import families
 
 VARY = {"synonyms": "wordnet"}
@@ -22,13 +22,15 @@ VARY = {"synonyms": "wordnet"}
 
 def stable(encoder, texts, run):
     """What five families of other words do to a model."""
-    return stability_found(retriever(encoder, run.recipe.rung), texts.test, families(**VARY), note=f"families {VARY}")
+    return stability_of_records(
+        retriever(encoder, run.recipe.rung), texts.test, families(**VARY), note=f"families {VARY}"
+    )
 
 
 def main(folder):
     store = RunStore(folder)
     recipes = kept_recipes(store)
-    for name, function in (("stability", stable), ("geometry", geometry_found)):
+    for name, function in (("stability", stable), ("geometry", geometry_of_records)):
         measure(store, recipes, name, function)
 
 

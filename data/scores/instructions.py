@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from drscale.encoder import build
-from drscale.evaluate.retriever import retriever
+from drscale.evaluate.retrievers import retriever
 from drscale.instructions.measure import following, found
 from drscale.instructions.texts import TEMPLATES, UNSEEN, instructed
 from drscale.instructions.train import OBJECTIVES, train_instructed

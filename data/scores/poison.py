@@ -22,9 +22,9 @@ import torch
 from tqdm import tqdm
 
 from drscale.encoder import BiEncoder
-from drscale.evaluate.retriever import Retriever, retriever
+from drscale.evaluate.retrievers import Retriever, retriever
 from drscale.models import load_model, model_path, texts_of
-from drscale.poisoning.exposure import exposed
+from drscale.poisoning.exposure import poison_ranks
 from drscale.poisoning.guards import Kind, guard, guarded
 from drscale.poisoning.make import Poison, poison
 from drscale.recipe import Recipe
@@ -94,7 +94,7 @@ def attack(
         made = poison(encoder, asked, how)
         key: dict[str, Any] = {"source": recipe.rung, "seed": recipe.seed, "variant": name, "passages": how.passages}
         told = made.drop(columns="ids").assign(**key, recipe=str(recipe))
-        open_to = exposed(source, texts.test, made["text"].tolist())
+        open_to = poison_ranks(source, texts.test, made["text"].tolist())
         rows = [tidy(open_to), rows_of(source, made["text"].tolist(), {n: texts.ood[n] for n in FOREIGN})]
         rows = [r.assign(guard="none") for r in rows]
         for one in guards if name == "standard" else []:
@@ -106,7 +106,7 @@ def attack(
 
 def rows_of(model: Retriever, passages: list[str], parts: Mapping[str, Collection]) -> pd.DataFrame:
     """The rank of the best passage for each query of some collections."""
-    return pd.concat([tidy(exposed(model, c, passages), name) for name, c in parts.items()], ignore_index=True)
+    return pd.concat([tidy(poison_ranks(model, c, passages), name) for name, c in parts.items()], ignore_index=True)
 
 
 def tidy(rows: pd.DataFrame, dataset: str = TEST) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drscale.evaluate.retriever import asked, retriever
+from drscale.evaluate.retrievers import measured_queries, retriever
 from drscale.geometry.measure import occurrences
 from drscale.models import kept_recipes, load_model
 from drscale.runs import RunStore, write_atomic
@@ -23,7 +23,7 @@ rows = []
 for name, model in models.items():
     found = retriever(model)
     for scope, collection, limit in parts:
-        queries = asked(collection, limit)
+        queries = measured_queries(collection, limit)
         _, places = found.rank(collection.queries["text"].take(queries).to_pylist(), collection, DEPTH)
         relevant = np.zeros(len(collection.passages), dtype=bool)
         every, passages = collection.pairs

@@ -25,8 +25,7 @@ from drscale.attacks.protocol import (
 from drscale.attacks.substitutes import Synonyms, synonyms
 from drscale.attacks.words import STANDARD, Attack, Method
 from drscale.encoder import BiEncoder
-from drscale.evaluate.ranking import METRICS, ranking_metrics, spare
-from drscale.evaluate.score import (
+from drscale.evaluate.entropy import (
     COLUMNS,
     NEGATIVES,
     REPEATS,
@@ -37,6 +36,7 @@ from drscale.evaluate.score import (
     negative_scores,
     negative_table,
 )
+from drscale.evaluate.ranking import METRICS, ranking_metrics, spare
 from drscale.runs import Found, Measure
 from drscale.texts import Collection
 

@@ -21,8 +21,8 @@ from drscale.attacks.substitutes import Synonyms, swapped
 from drscale.attacks.target import target
 from drscale.attacks.words import STANDARD, Attack, attack_texts
 from drscale.encoder import BiEncoder, Tokens, build, seed_for
+from drscale.evaluate.entropy import Encode, checked, interval, relevant_rows
 from drscale.evaluate.ranking import search, spare, without_own
-from drscale.evaluate.score import Encode, checked, interval, relevant_rows
 from drscale.recipe import Recipe
 from drscale.runs import Measure
 from drscale.texts import Collection

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from drscale.attacks.substitutes import Spot
 from drscale.encoder import BiEncoder, TableEmbedding, minilm
-from drscale.evaluate.score import Encode, checked, unit
+from drscale.evaluate.entropy import Encode, checked, normalised
 
 SPACES = re.compile(r"[ \t\n\r]+")  # white space to every tokenizer
 LONG = 64  # characters: what is longer, as a Chinese sentence, hardly comes again and is not remembered
@@ -146,7 +146,7 @@ def judge(similarity: Encode | Literal["minilm"] | None) -> Callable[[list[str]]
     """A function from texts to vectors of length 1, so that products are cosines; None stays None."""
     if similarity is None:
         return None
-    return unit(minilm().encode_passages if similarity == "minilm" else similarity, "similarity")
+    return normalised(minilm().encode_passages if similarity == "minilm" else similarity, "similarity")
 
 
 MARGIN, CHUNK = 1.0, 64

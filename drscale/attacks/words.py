@@ -21,7 +21,7 @@ from drscale.attacks import target as importance
 from drscale.attacks.substitutes import Spot, Synonyms, check_words, count, spots, swapped, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
-from drscale.evaluate.score import Encode, checked
+from drscale.evaluate.entropy import Encode, checked
 
 Method = Literal["gradient", "hinge", "swap", "deletion", "surrogate", "random"]
 Rule = Literal["all", "nearest"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.frontier import front as frontier
+from drscale.frontier import dominance as frontier
 from drscale.frontier import plot as fronts
 from drscale.plotting import live, plane, style
 from drscale.plotting.live import Explorer, Settings, View

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.frontier import contours
-from drscale.frontier import front as frontier
-from drscale.frontier.front import X, Y
+from drscale.frontier import contour_lines as contours
+from drscale.frontier import dominance as frontier
+from drscale.frontier.dominance import X, Y
 from drscale.ladder import parse_rung
 from drscale.plotting import parts as traces
 from drscale.plotting import plane, style
@@ -43,13 +43,13 @@ def joint_figure(
 
     A marker is the mean of the runs of one strategy (``by``, a column or several) at one level of ``contour`` ("rung"
     or "train_pairs"), with its 95% intervals over queries. What the contour is not (pairs or size) is held at ``at``,
-    by default the level with the most runs. Contours are :func:`drscale.frontier.contours.contours`, dotted from run to
-    run where none could be fitted or its bend is not certain, as the legend then says. The dashed line joins their
-    Pareto-efficient points (our reading of the paper's, which Pareto training follows as size and data grow), of those
-    contours that determine one (:func:`drscale.frontier.contours.determined`). Where fewer than two do, no fitted front
-    is drawn and the figure says that it is not determined; the dashed line is then the edge of the runs as measured.
-    ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two robustnesses, is a column
-    that :func:`drscale.frontier.front.robustness` makes.
+    by default the level with the most runs. Contours are :func:`drscale.frontier.contour_lines.contours`, dotted from
+    run to run where none could be fitted or its bend is not certain, as the legend then says. The dashed line joins
+    their Pareto-efficient points (our reading of the paper's, which Pareto training follows as size and data grow), of
+    those contours that determine one (:func:`drscale.frontier.contour_lines.determined`). Where fewer than two do, no
+    fitted front is drawn and the figure says that it is not determined; the dashed line is then the edge of the runs as
+    measured. ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two robustnesses, is a
+    column that :func:`drscale.frontier.dominance.robustness` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
     for c in (*columns, contour):
@@ -96,7 +96,7 @@ def frontier_figure(
     """Draw runs by x and y: the larger and fuller a marker, the likelier its run is on the front; the dashed line is
     the edge of the front as measured.
 
-    ``queries`` and ``pool`` as in :func:`drscale.frontier.front.probability_on_front`, or give a table that has its
+    ``queries`` and ``pool`` as in :func:`drscale.frontier.dominance.probability_on_front`, or give a table that has its
     ``probability``. ``by`` colours the runs by a column's values: default is the strategy where there are several, else
     the parameters, on a scale. Runs on the front are named, by what they do not all share (that stands in the legend);
     with ``names="all"`` every run is, by its value of ``by`` where that is its own, and the legend is left out.

@@ -13,9 +13,9 @@ from scipy.stats import skew, t
 from torch import nn
 
 from drscale.encoder import BiEncoder
+from drscale.evaluate.entropy import Encode, checked, unit_rows
 from drscale.evaluate.ranking import search
-from drscale.evaluate.retriever import asked, retriever
-from drscale.evaluate.score import Encode, checked, unit_rows
+from drscale.evaluate.retrievers import measured_queries, retriever
 from drscale.runs import Found, Measure, Run
 from drscale.stats.tables import Array
 from drscale.texts import Benchmark, Collection
@@ -189,12 +189,12 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 # --------------------------------------------------------------------------------------------------- all in one table
 
 
-def geometry(
+def measure_geometry(
     model: Any, collection: Collection, *, points: int = POINTS, seeds: int = SEEDS, k: int = K
 ) -> pd.DataFrame:
     """Measure the geometry of any retriever on a collection; a row a metric, with an interval over draws.
 
-    ``model`` is what :func:`drscale.evaluate.retriever.retriever` takes; what has no vectors, as BM25, has hubness
+    ``model`` is what :func:`drscale.evaluate.retrievers.retriever` takes; what has no vectors, as BM25, has hubness
     only, and a model whose Linear layers can be seen has a spectral norm. Each of ``seeds`` draws takes ``points``
     passages, pairs or queries without replacement, but at most half of those there are, so that draws differ; ``n``
     says how many. ``low`` and ``high`` tell where one further draw of that many would fall, with 95% (mean +- t s
@@ -204,7 +204,7 @@ def geometry(
     """
     if points < 4 or seeds < 2 or k < 1:
         raise ValueError(f"geometry: points={points}, seeds={seeds}, k={k}: at least 4 points, 2 seeds and k=1")
-    rows_asked, count = asked(collection), len(collection.passages)
+    rows_asked, count = measured_queries(collection), len(collection.passages)
     if len(rows_asked) < 4 or count < max(8, k):
         raise ValueError(
             f"{collection.name}: {len(rows_asked)} queries and {count} passages are too few to have a geometry"
@@ -254,14 +254,14 @@ def cloud_measures(vectors: npt.ArrayLike) -> dict[str, float]:
     }
 
 
-def geometry_found(encoder: Any, texts: Benchmark, run: Run | None = None) -> Found:
+def geometry_of_records(encoder: Any, texts: Benchmark, run: Run | None = None) -> Found:
     """Measure the geometry on a benchmark's test set as the scope ``geometry``, for :func:`drscale.models.measure`.
 
     ``isoscore_width`` judges the points by the dimensions that the encoder's width leaves them, where the projection
     is wider: there ``isoscore`` grows with the width, whatever the points do. Of a retriever that is no BiEncoder the
     two are one, and one without vectors has neither.
     """
-    frame = geometry(encoder, texts.test)
+    frame = measure_geometry(encoder, texts.test)
     rows = frame[COLUMNS[:-1]].to_numpy().tolist()
     measures = {metric: Measure(mean, low, high, n) for metric, mean, low, high, n in rows}
     if m := measures.get("isoscore"):

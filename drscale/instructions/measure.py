@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from drscale.evaluate.ranking import ranking_metrics
-from drscale.evaluate.retriever import DEPTH, Retriever
+from drscale.evaluate.retrievers import DEPTH, Retriever
 from drscale.instructions.texts import TEMPLATES, Instructed, asked, collection, questions, triplets
 
 Change = Callable[[list[str]], Sequence[str]]

@@ -29,7 +29,7 @@ COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "lack_p", "aicc
 CLEAR, SLIGHT = 10.0, 2.0  # differences of AICc that decide, and that decide nothing (Burnham and Anderson, 2002)
 
 
-def compare(
+def compare_laws(
     table: pd.DataFrame,
     candidates: Iterable[LawFunction] | Mapping[str, LawFunction],
     x: Columns | None = None,
@@ -73,7 +73,7 @@ def compare(
         parts: dict[str, pd.DataFrame] = {}
         try:
             columns = _columns_for(law, x, list(named.values()))
-            told = _told(laws.fit(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
+            told = _told(laws.fit_law(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
         except ValueError as e:
             told = {"note": f"not fitted: {e}"}
         else:
@@ -109,7 +109,7 @@ def compare(
 class Choice:
     """Which of several laws a table speaks for: the better ``law``, whether that is ``decided``, and why, in words.
 
-    ``compared`` is what :func:`compare` said. An undecided choice names the law with the lower AICc all the same.
+    ``compared`` is what :func:`compare_laws` said. An undecided choice names the law with the lower AICc all the same.
     """
 
     law: LawFunction
@@ -133,7 +133,7 @@ def _sentence(reason: str) -> str:
     return f"{reason[0].upper()}{reason[1:]}."
 
 
-def choose(
+def choose_law(
     table: pd.DataFrame,
     y: str = "in_domain_entropy",
     *,
@@ -146,10 +146,10 @@ def choose(
     By default the candidates are :func:`laws.candidates`. A difference of AICc on level means of at least ten decides,
     of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond rolling cuts must
     agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws of two part.
-    ``options`` go to :func:`compare`, which leaves no level out here.
+    ``options`` go to :func:`compare_laws`, which leaves no level out here.
     """
-    offered = list(laws.candidates(table) if candidates is None else candidates)
-    found = compare(table, offered, x, y, leave_out=False, **options)
+    offered = list(laws.laws_for(table) if candidates is None else candidates)
+    found = compare_laws(table, offered, x, y, leave_out=False, **options)
     able = found.dropna(subset=["aicc"])
     if able.empty:  # too few levels for AICc, or for any law
         able = found.dropna(subset=["r2"]).sort_values("r2", ascending=False)
@@ -260,7 +260,7 @@ def _missed(
     frame = rest.groupby(by)[y].agg(["size", "mean"]).reset_index()
     frame = frame.rename(columns={"size": "runs", "mean": "measured"}).assign(predicted=np.nan, error=np.nan, note="")
     try:
-        result = laws.fit(within, law, columns, y, warn=False, **options)
+        result = laws.fit_law(within, law, columns, y, warn=False, **options)
     except ValueError as e:
         return frame.assign(note=str(e))
     at = {a: frame[c].to_numpy(dtype=float) for a, c in columns.items()}
@@ -350,9 +350,9 @@ def _only(law: LawFunction) -> str:
     return columns[0] if len(columns) == 1 else ""
 
 
-def suited(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
-    """The law that fits a table best, of those its columns suit; :func:`choose` also says how clearly."""
-    return choose(table, y).law
+def suited_law(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
+    """The law that fits a table best, of those its columns suit; :func:`choose_law` also says how clearly."""
+    return choose_law(table, y).law
 
 
 COUNTS = {
@@ -373,14 +373,14 @@ def by_count(
 ) -> pd.DataFrame:
     """Fit a law of size under each count of the parameters; a row a count, by its words.
 
-    Columns: ``least`` and ``most`` N, those of :func:`drscale.laws.intervals.summary`, and those of
-    :func:`drscale.laws.intervals.holdout` for the largest size. ``counts`` names columns in words; ``options`` go to
-    :func:`drscale.laws.fit.fit`.
+    Columns: ``least`` and ``most`` N, those of :func:`drscale.laws.intervals.law_table`, and those of
+    :func:`drscale.laws.intervals.hold_out` for the largest size. ``counts`` names columns in words; ``options`` go to
+    :func:`drscale.laws.fit.fit_law`.
     """
     rows = laws.done(table)
-    fits = {words: laws.fit(table, law, c, y, warn=False, **options) for c, words in counts.items()}
-    held = [trust.holdout(table, law, c, y, warn=False, **options).drop(columns=c) for c in counts]
-    found = trust.summary(fits).rename(columns={"name": "counted"})
+    fits = {words: laws.fit_law(table, law, c, y, warn=False, **options) for c, words in counts.items()}
+    held = [trust.hold_out(table, law, c, y, warn=False, **options).drop(columns=c) for c in counts]
+    found = trust.law_table(fits).rename(columns={"name": "counted"})
     found[["least", "most"]] = [(rows[c].min(), rows[c].max()) for c in counts]
     return pd.concat([found, pd.concat(held, ignore_index=True)], axis=1).set_index("counted")
 

@@ -92,7 +92,7 @@ def compute_law(
     rows["on_envelope"] = best
     if best.sum() < FEWEST:
         raise TooFewLevels(f"the envelope of {len(rows)} sizes and lengths has {best.sum()} points: 4 are needed")
-    fit = laws.fit(rows[best], laws.size_law, "flops", y, warn=False)
+    fit = laws.fit_law(rows[best], laws.size_law, "flops", y, warn=False)
     rng, every = np.random.default_rng(seed), []
     noisy = _noisy(rows, y, scatter(table, y, size), draws, rng)
     flops = rows["flops"].to_numpy()

@@ -135,7 +135,7 @@ def _rivals(f: Fitted) -> str:
     for law in laws.rivals(f.law):
         columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
         try:
-            result = laws.fit(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
+            result = laws.fit_law(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
         except TooFewLevels:
             told.append(f"its rival {name_of(law)} needs more levels to be tried")
             continue
@@ -212,7 +212,9 @@ def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, val
     return rows.drop(columns="_same").reset_index(drop=True)
 
 
-def settled(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value: str = "validation") -> pd.DataFrame:
+def converged_runs(
+    table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value: str = "validation"
+) -> pd.DataFrame:
     """The chosen run of each recipe (:func:`durations`): each trained for as long as it paid.
 
     The column ``steps`` is left out, as it is no longer set but found, by one rule for all; ``steps_done`` says it.

@@ -61,7 +61,7 @@ def law_view(
     ``without`` are labels of the table's index: these runs are drawn as crosses and count nowhere. A law of size or of
     data is fitted to the runs at one level ``at`` of the other count; a law of both is fitted to all runs, x being its
     first argument, and drawn at that level. Intervals are profiles for laws of size or data, and standard errors for
-    the others, for which profiles take too long to drag. ``options`` go to :func:`drscale.laws.fit.fit`.
+    the others, for which profiles take too long to drag. ``options`` go to :func:`drscale.laws.fit.fit_law`.
     """
     column, columns, dropped = f"{scope}_{measure}", laws.columns_of(law, x), list(without)
     name, *more = columns.values()
@@ -75,7 +75,7 @@ def law_view(
     limit = None if above is None else {name: float(above)}
     part, rest = trust.parted(taken[~taken.index.isin(dropped)], columns, column, limit)
     cut, largest = float(part[name].max()), float(rest[name].max())
-    result = laws.fit(part, law, x, column, warn=False, **options)
+    result = laws.fit_law(part, law, x, column, warn=False, **options)
     reach = (float(shown[name].min()), float(shown[name].max()) * 1.6)
     curve, missed = _predicted(result, rest, reach, at)
     worst = missed.iloc[missed["error"].abs().argmax()]
@@ -87,7 +87,7 @@ def law_view(
     )
     said = " ".join([sentence, *(f"Beware: {words}." for words in laws.diagnose(result))])
     fig = _figure(shown, shown.index.isin(dropped), result, curve, at, measure, scope, cut, dark)
-    numbers = trust.parameters(result, method=_method(law))
+    numbers = trust.parameter_table(result, method=_method(law))
     return View(fig, said, numbers if numbers["note"].any() else numbers.drop(columns="note"))
 
 
@@ -263,7 +263,7 @@ def _predicted(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The curve over the reach, and what was measured beyond the cut against it, a row a level; from one prediction.
 
-    The second part is what :func:`drscale.laws.intervals.holdout` finds, which would fit once more.
+    The second part is what :func:`drscale.laws.intervals.hold_out` finds, which would fit once more.
     """
     f, grid = laws.fitted(result), figures.points_along(result, reach, POINTS)
     columns = list(f.columns.values())
@@ -271,7 +271,7 @@ def _predicted(
     drawn = pd.DataFrame({columns[0]: grid} | dict.fromkeys(columns[1:], at))
     points = pd.concat([drawn, beyond[columns]]).astype(float)
     many = np.concatenate([np.ones(len(grid)), beyond["size"].to_numpy(dtype=float)])
-    p = trust.predict(result, points, runs=many, warn=False, method=_method(f.law))
+    p = trust.predict_law(result, points, runs=many, warn=False, method=_method(f.law))
     found, mean = p.iloc[len(grid) :].reset_index(drop=True), beyond["mean"].to_numpy()
     inside = (found["low"] <= mean) & (mean <= found["high"])
     return p.iloc[: len(grid)], pd.DataFrame({"error": found["fit"] / mean - 1, "inside": inside})

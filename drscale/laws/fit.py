@@ -45,16 +45,16 @@ __all__ = [
     "LawWarning",
     "additive_law",
     "broken_law",
-    "candidates",
     "data_law",
     "default_x",
     "diagnose",
     "done",
-    "fit",
+    "fit_law",
     "fitted",
     "goodness",
     "joint_law",
     "lack_of_fit",
+    "laws_for",
     "numbers",
     "parameter_names",
     "rivals",
@@ -153,7 +153,7 @@ class _LawModel(lmfit.Model):
         return super()._residual(params, data, weights, **kwargs)
 
 
-def fit(
+def fit_law(
     table: pd.DataFrame,
     law: Callable[..., Any],
     x: Columns | None = None,
@@ -278,7 +278,7 @@ def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
     return dict(zip(wanted, given, strict=True))
 
 
-def candidates(table: pd.DataFrame) -> list[Callable[..., Any]]:
+def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
     """The laws that a table has levels for: those of both counts, or that of whichever count takes more values."""
     rows = done(table)
     levels = {law: rows[default_x(law)].nunique() for law in (size_law, data_law) if default_x(law) in rows}

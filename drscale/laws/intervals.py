@@ -34,7 +34,9 @@ FEWEST = 10
 ROUNDS = 30
 
 
-def draws(result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "level", seed: int = 0) -> pd.DataFrame:
+def bootstrap_runs(
+    result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "level", seed: int = 0
+) -> pd.DataFrame:
     """Refit to runs drawn with replacement; a row a draw, a column a parameter.
 
     ``unit="level"`` draws whole levels of x (for a law of two, its distinct points), right when runs at one x share an
@@ -48,7 +50,7 @@ def draws(result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "leve
     return _frame(result, p, _refit(f, p, found, counts, None), unit)
 
 
-def query_draws(
+def bootstrap_queries(
     result: lmfit.model.ModelResult,
     queries: pd.DataFrame,
     draws: int = 4000,
@@ -78,7 +80,7 @@ def query_draws(
     return _frame(result, p, _refit(f, p, found, counts, y), unit if runs else "query")
 
 
-def curve(
+def law_curve(
     result: lmfit.model.ModelResult,
     draws: int | pd.DataFrame = 0,
     *,
@@ -88,18 +90,15 @@ def curve(
 ) -> Curve:
     """The fitted law with its numbers and the box it was fitted in, as planners and figures take it.
 
-    ``draws`` says how many bootstrap draws go with it, or are draws already made, as by :func:`query_draws`. The
+    ``draws`` says how many bootstrap draws go with it, or are draws already made, as by :func:`bootstrap_queries`. The
     curve's ``doubts`` say where they are known to be too narrow.
     """
     f = fitted(result)
     box = {argument: (float(v.min()), float(v.max())) for argument, v in f.points.items()}
-    sample = draws if isinstance(draws, pd.DataFrame) else _draws(result, draws, unit, seed) if draws else None
+    sample = draws if isinstance(draws, pd.DataFrame) else bootstrap_runs(result, draws, unit, seed) if draws else None
     values = {n: float(v) for n, v in result.best_values.items()}
     said = () if sample is None else tuple(doubts.of_draws(result, sample, sample.attrs.get("unit", unit)))
     return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs", said)
-
-
-_draws = draws
 
 
 def _refit(f: Fitted, p: Separable, found: Found, counts: Array, y: Array | None) -> Found:
@@ -165,25 +164,25 @@ def _counts(f: Fitted, draws: int, unit: str, rng: np.random.Generator) -> Array
 
 
 __all__ = [
-    "basis",
-    "curve",
-    "draws",
-    "holdout",
-    "intervals",
+    "bootstrap_queries",
+    "bootstrap_runs",
+    "hold_out",
+    "interval_basis",
+    "law_curve",
+    "law_intervals",
+    "law_table",
     "local_exponents",
-    "parameters",
+    "parameter_table",
     "plateau",
-    "predict",
-    "query_draws",
+    "predict_law",
     "reach",
     "stderr",
-    "summary",
 ]
 Method = Literal["profile", "bootstrap", "stderr"]
 Above = float | Mapping[str, float] | None
 
 
-def intervals(
+def law_intervals(
     result: lmfit.model.ModelResult,
     method: Method = "profile",
     level: float = 0.95,
@@ -195,10 +194,10 @@ def intervals(
     """An interval for each parameter: name, value, low, high, note.
 
     "profile" is where the refitted sum of squares rises too far (F test), "stderr" the symmetric one, "bootstrap" the
-    middle of what :func:`draws` gives. ``unit="level"`` fits the means of the runs at each x, so that an error which
-    they share is counted, and takes the wider interval where levels scatter unequally or miss the curve together
-    (:mod:`drscale.laws.levels`); "run" takes all runs as independent. An interval that ends at a parameter's bound
-    says so in ``note``.
+    middle of what :func:`bootstrap_runs` gives. ``unit="level"`` fits the means of the runs at each x, so that an
+    error which they share is counted, and takes the wider interval where levels scatter unequally or miss the curve
+    together (:mod:`drscale.laws.levels`); "run" takes all runs as independent. An interval that ends at a parameter's
+    bound says so in ``note``.
     """
     f, names = laws.fitted(result), list(result.params)
     check_level(level)
@@ -209,7 +208,7 @@ def intervals(
         known = ", ".join(name_of(law) for law in laws.LAWS)
         raise ValueError(f"method='bootstrap': only for {known}; use 'profile' or 'stderr'")
     if method == "bootstrap":
-        sample = _draws(result, draws, unit, seed).to_numpy()
+        sample = bootstrap_runs(result, draws, unit, seed).to_numpy()
         low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         pairs = list(zip(low.tolist(), high.tolist(), strict=True))
     else:
@@ -259,7 +258,7 @@ def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) ->
     return found
 
 
-def basis(result: lmfit.model.ModelResult) -> str:
+def interval_basis(result: lmfit.model.ModelResult) -> str:
     """What intervals by level rest on, in a sentence: levels, runs, degrees of freedom, and what so few cannot show."""
     return str(levels.by_level(result))
 
@@ -277,7 +276,7 @@ def _bound_note(f: Fitted, name: str, low: float, high: float) -> str:
     return f"ends at the bound {' and '.join(ends)}" if ends else ""
 
 
-def predict(
+def predict_law(
     result: lmfit.model.ModelResult,
     x: npt.ArrayLike | Mapping[str, npt.ArrayLike] | pd.DataFrame,
     level: float = 0.95,
@@ -293,7 +292,7 @@ def predict(
     measured value is the mean of ``runs`` new runs, a number or one a point. ``extrapolated`` marks points outside the
     fitted range, of a law of two of either, and ``outside`` says of which; there the intervals hold only as far as the
     law itself does. ``method="stderr"`` takes the band from the standard errors: symmetric, and at once. ``unit`` is as
-    for :func:`intervals`; by level a measured value has the error that the runs of its level share, too.
+    for :func:`law_intervals`; by level a measured value has the error that the runs of its level share, too.
     """
     f = laws.fitted(result)
     at = _points(f, x)
@@ -381,7 +380,7 @@ def _beyond(f: Fitted, at: dict[str, Array], beyond: dict[str, Array], extrapola
     return f"{some} {verb} outside the fitted range of {' or of '.join(ranges)}: extrapolated"
 
 
-def holdout(
+def hold_out(
     table: pd.DataFrame,
     law: Callable[..., Any],
     x: Columns | None = None,
@@ -397,18 +396,19 @@ def holdout(
     ``above=None`` holds out the largest level of the first x. For a law of two arguments ``above`` says by name where
     to cut, as in ``{"D": 8448}``; a run beyond any cut is held out. ``error`` is (predicted - measured) / measured,
     ``inside`` says whether the mean of the measured runs lies in its prediction interval, by ``unit`` as
-    :func:`predict` has it. ``naive`` is the mean of the nearest level that was fitted, repeated, and ``naive_error``
-    its error: what needs no law. ``options`` go to :func:`laws.fit`, as ``start`` for a law of your own.
+    :func:`predict_law` has it. ``naive`` is the mean of the nearest level that was fitted, repeated, and
+    ``naive_error`` its error: what needs no law. ``options`` go to :func:`laws.fit`, as ``start`` for a law of your
+    own.
     """
     columns = laws.columns_of(law, x)
     within, rest = parted(table, columns, y, above)
     names = list(columns.values())
     try:
-        result = laws.fit(within, law, columns, y, **options)
+        result = laws.fit_law(within, law, columns, y, **options)
     except TooFewLevels as e:
         raise TooFewLevels(f"without what is held out, {e}") from e
     found = rest.groupby(names)[y].agg(["size", "mean"]).reset_index()
-    p, measured = predict(result, found, level, runs=found["size"], warn=False, unit=unit), found["mean"]
+    p, measured = predict_law(result, found, level, runs=found["size"], warn=False, unit=unit), found["mean"]
     naive = _nearest(within, found, names, y)
     told = {"runs": found["size"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
     told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}
@@ -439,7 +439,7 @@ def reach(
     Holding out the largest level alone tests little where the one before it is close. For a law of one argument;
     ``shares`` of the largest x are where to cut, 1 for the largest level alone. Where too few levels are left, the cut
     is the least that the law can be fitted below. Columns: cut (the largest x fitted), beyond (how many times farther
-    the largest is), and those of :func:`holdout`.
+    the largest is), and those of :func:`hold_out`.
     """
     column = laws.default_x(law) if x is None else x
     sizes = np.unique(laws.numbers(table, column, y)[0])
@@ -454,7 +454,7 @@ def reach(
         )
         for cut in cuts:
             try:
-                last = holdout(table, law, column, y, above=float(cut), level=level, warn=False, **options).tail(1)
+                last = hold_out(table, law, column, y, above=float(cut), level=level, warn=False, **options).tail(1)
             except TooFewLevels:
                 if cut == cuts[-1]:
                     raise
@@ -490,7 +490,7 @@ def local_exponents(table: pd.DataFrame, x: str, y: str, level: float = 0.95) ->
 
 
 def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs within all cuts and those beyond any; see :func:`holdout` for ``above``."""
+    """The runs within all cuts and those beyond any; see :func:`hold_out` for ``above``."""
     *xs, _ = laws.values(table, *columns.values(), y)
     rows, first = laws.done(table), next(iter(columns))
     if isinstance(above, Mapping):
@@ -515,14 +515,14 @@ def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above
     return rows[~out], rows[out]
 
 
-def parameters(
+def parameter_table(
     result: lmfit.model.ModelResult, level: float = 0.95, method: Method = "profile", *, unit: Unit = "level"
 ) -> pd.DataFrame:
     """The parameters as a table for a paper: name, value, stderr, low, high, unit, note, and R² as the last row.
 
-    ``unit`` is as for :func:`intervals`, whose intervals these are; ``stderr`` takes runs as independent.
+    ``unit`` is as for :func:`law_intervals`, whose intervals these are; ``stderr`` takes runs as independent.
     """
-    f, frame = laws.fitted(result), intervals(result, method, level, unit=unit)
+    f, frame = laws.fitted(result), law_intervals(result, method, level, unit=unit)
     frame.insert(2, "stderr", [stderr(p) for p in result.params.values()])
     frame.insert(5, "unit", [_unit_of_parameter(f, n) for n in frame["name"]])
     r2 = {"name": "R2", "value": laws.goodness(result)["R2"], "unit": "", "note": ""}
@@ -541,7 +541,7 @@ def _unit_of_parameter(f: Fitted, name: str) -> str:
     return "parameters" if column.startswith("params_") else "pairs" if column == "train_pairs" else column
 
 
-def summary(
+def law_table(
     results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95, *, unit: Unit = "level"
 ) -> pd.DataFrame:
     """Several fitted laws, a row each, in the columns of the papers' tables, with profile intervals by ``unit``.
@@ -555,7 +555,7 @@ def summary(
         f = laws.fitted(result)
         if f.problem is None:
             raise ValueError(f"results[{name!r}]: not a fit of {', '.join(name_of(law) for law in laws.LAWS)}")
-        frame = intervals(result, level=level, unit=unit)
+        frame = law_intervals(result, level=level, unit=unit)
         columns = ["coefficient", "exponent", "delta"] if isinstance(f.problem, Power) else list(frame["name"])
         for column, (value, low, high) in zip(columns, frame[["value", "low", "high"]].to_numpy(), strict=True):
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}

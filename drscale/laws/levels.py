@@ -133,7 +133,7 @@ def by_level(result: lmfit.model.ModelResult) -> ByLevel:
     limits = {n: ends for n, ends in f.limits.items() if f.entry is None or n in f.entry.bounds}
     start = {"start": dict(result.best_values)} if f.entry is None else {}
     options: dict[str, Any] = {"space": f.space, "robust": f.robust, "bounds": limits, **start}
-    fit = laws.fit(means, f.law, {a: a for a in f.points}, "y", warn=False, **options)
+    fit = laws.fit_law(means, f.law, {a: a for a in f.points}, "y", warn=False, **options)
     own, curve = fitted(fit), np.asarray(fit.best_fit, dtype=float)
     spread = residuals(f.y, own.y[place], f.space)
     result.by_level = ByLevel(

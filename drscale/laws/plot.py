@@ -59,7 +59,7 @@ def law_figure(
     A marker is the mean of the runs at one x with its 95% interval over queries, a short stroke a single run. Runs at
     x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. ``measure`` is
     "entropy" or "calibrated"; of a table without such columns ``y`` names the one to draw, with ``y_title`` on its
-    axis (else its name). ``options`` go to :func:`drscale.laws.fit.fit`. Per scope, or for y, there are always six
+    axis (else its name). ``options`` go to :func:`drscale.laws.fit.fit_law`. Per scope, or for y, there are always six
     traces: band, curve, dashed curve, runs, means, held-out means.
     """
     laws.done(table)  # refuses what is no table
@@ -72,7 +72,7 @@ def law_figure(
         result = None
         if fitted:
             part = done if above is None else done[done[name] <= above]
-            result = laws.fit(part, law, name, series.column, warn=warn, **options)
+            result = laws.fit_law(part, law, name, series.column, warn=warn, **options)
         fig.add_traces(law_traces(result, series, reach, level, "" if result is None else equation(result)))
         fig.add_traces(point_traces(done, name, series, above, result))
     if above is not None:
@@ -163,7 +163,7 @@ def series_figure(
     ``by="texts"`` is Figure 3 (annotations side by side), ``by="strategy"`` Figure 4. ``y`` is a column, or several
     with words for the legend: ``{"in_domain_entropy": "effectiveness", "ood_entropy": "robustness"}``. ``names`` gives
     words for the values of ``by``. A series that :func:`unfit` finds no law in is a thin line from mean to mean, and
-    the legend says why. ``options`` go to :func:`drscale.laws.fit.fit`.
+    the legend says why. ``options`` go to :func:`drscale.laws.fit.fit_law`.
     """
     name = laws.default_x(law) if x is None else x
     columns = {y: ""} if isinstance(y, str) else dict(y)
@@ -227,7 +227,7 @@ def _fitted(
     needed = len(laws.parameter_names(law)) + 1
     if levels < needed:
         return None, f"{levels} of {needed} levels"
-    result = laws.fit(part, law, x, y, warn=warn, **options)
+    result = laws.fit_law(part, law, x, y, warn=warn, **options)
     why = unfit(result, least)
     return (None, why) if why else (result, "")
 
@@ -312,13 +312,13 @@ def law_traces(
 ) -> list[dict[str, Any]]:
     """Band, curve and dashed curve of a fit, or empty ones; ``text``, its equation, goes to the hover.
 
-    ``curve`` is what :func:`drscale.laws.intervals.predict` says at :func:`points_along`, if that is known already.
+    ``curve`` is what :func:`drscale.laws.intervals.predict_law` says at :func:`points_along`, if that is known already.
     """
     colour = series.colour
     grid = low = high = fit = np.array([])
     inside = np.array([], dtype=bool)
     if result is not None:
-        p = trust.predict(result, points_along(result, reach), level, warn=False) if curve is None else curve
+        p = trust.predict_law(result, points_along(result, reach), level, warn=False) if curve is None else curve
         grid = p[laws.fitted(result).x_name].to_numpy()
         low, high, fit, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
         inside = ~inside

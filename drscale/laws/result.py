@@ -148,12 +148,13 @@ class LawFit(lmfit.model.ModelResult):
         return goodness(self)
 
     def intervals(self, method: str = "profile", level: float = 0.95, **options: Any) -> pd.DataFrame:
-        """An interval for each parameter: name, value, low, high, note (:func:`drscale.laws.intervals.intervals`)."""
+        """An interval for each parameter: name, value, low, high, note
+        (:func:`drscale.laws.intervals.law_intervals`)."""
         frame: pd.DataFrame = _open("intervals").intervals(self, method, level, **options)
         return frame
 
     def predict(self, x: Any, level: float = 0.95, **options: Any) -> pd.DataFrame:
-        """The curve and a measured value at each x, with intervals (:func:`drscale.laws.intervals.predict`)."""
+        """The curve and a measured value at each x, with intervals (:func:`drscale.laws.intervals.predict_law`)."""
         frame: pd.DataFrame = _open("intervals").predict(self, x, level, **options)
         return frame
 

@@ -2,7 +2,7 @@
 
 The model of the generalisability study (arXiv 2604.16576): a score depends on the retriever, on a factor such as the
 kind of query or of corpus, and on the dataset and the query, which are easy or hard for all retrievers alike.
-:func:`fit` takes rows as :mod:`drscale.mixed.scores` makes them; what a fit says is read with
+:func:`fit_mixed` takes rows as :mod:`drscale.mixed.scores` makes them; what a fit says is read with
 :mod:`drscale.mixed.margins` (marginal means, contrasts, tests) and :mod:`drscale.mixed.margins` (shares of
 variance, the datasets' own effects).
 """
@@ -95,7 +95,7 @@ class Mixed:
         return list(pd.unique(self.grid[self.factor])) if self.factor else []
 
 
-def fit(
+def fit_mixed(
     rows: pd.DataFrame,
     metric: str = "ndcg10",
     factor: str | None = None,
@@ -182,7 +182,7 @@ def crosscheck(fit: Mixed, slopes: bool = False) -> pd.DataFrame:
     ``what`` is "effect" (in treatment coding: the first model and level are the reference), "se" of each of them,
     "variance" or "criterion" (-2 log likelihood). ``slopes=True`` lets every model lead by another amount in each
     dataset: theirs then has one variance more, ``model in dataset``, and standard errors that know of it, so that the
-    difference of an "se" is what the model of :func:`fit` leaves out. Its standard errors come from the observed
+    difference of an "se" is what the model of :func:`fit_mixed` leaves out. Its standard errors come from the observed
     information, so they differ a little in small tables that are not balanced. MixedLM builds matrices of every
     dataset, so at most 20,000 rows are taken; fit a part of larger tables, or the means of datasets. It searches where
     a variance is zero, too, and may not come to rest there, which a MixedWarning tells.

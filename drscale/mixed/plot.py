@@ -124,7 +124,7 @@ def contrasts_figure(
     return fig
 
 
-def said(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+def format_intervals(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     """Means, contrasts or tests as words to read: ``0.018 [0.008, 0.027]``, and p-values, the small ones as < 0.001.
 
     Intervals join the number that stands before them (``mean``, ``difference``, ``estimate``, ``effect`` or

@@ -2,7 +2,7 @@
 
 Every function gives a row for each model and query with the columns ``model``, ``dataset``, ``query`` and the metrics
 under the names of the records (``ndcg10``, ``mrr10``, ``recall100`` ...); :func:`with_factor` adds a factor. Frames of
-several sources are put together with ``pandas.concat``, and :func:`drscale.mixed.fit.fit` takes them.
+several sources are put together with ``pandas.concat``, and :func:`drscale.mixed.fit.fit_mixed` takes them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ScoreWarning(UserWarning):
     """Queries that a run did not answer, or that nobody asked for."""
 
 
-def from_runs(
+def scores_from_runs(
     store: RunStore | Source,
     model: str | Sequence[str] = "rung",
     where: str = "",
@@ -101,7 +101,7 @@ def by_package(rows: pd.DataFrame, dataset: str = "in_domain") -> pd.DataFrame:
     return rows.assign(dataset=rows["dataset"].where(~mine, package))
 
 
-def from_trec(
+def scores_from_trec(
     runs: Source | Mapping[str, Source],
     qrels: Source,
     measures: Sequence[str] = ("nDCG@10",),

@@ -46,7 +46,7 @@ DRAWS = 1000
 DRAGON = (2, 3, 4, 5, 8, 9, 10, 11)
 
 
-def laws(folder: str | Path | None = None) -> pd.DataFrame:
+def published_laws(folder: str | Path | None = None) -> pd.DataFrame:
     """Every published law, a row each; a row that can be read in several ways has a row for each ``reading``.
 
     M and mu belong to the size, B and eta to the pairs (the papers' D and eta, or B and beta); ``n_low`` to ``d_high``
@@ -57,8 +57,8 @@ def laws(folder: str | Path | None = None) -> pd.DataFrame:
     return pd.concat([table[["name"]], numbers, table[[t for t in TEXTS if t != "name"]]], axis=1)
 
 
-def curve(name: str, reading: str | None = None, folder: str | Path | None = None) -> Curve:
-    """A published law as a Curve, by the name it has in :func:`laws`; a damaged row needs a ``reading``."""
+def published_curve(name: str, reading: str | None = None, folder: str | Path | None = None) -> Curve:
+    """A published law as a Curve, by the name it has in :func:`published_laws`; a damaged row needs a ``reading``."""
     return _curve(_row(name, reading, folder))
 
 
@@ -189,7 +189,7 @@ def _drawn(items: tuple[tuple[str, str], ...], r2: float | None) -> pd.DataFrame
     noisy = curves + sigma[:, None] * rng.standard_normal(curves.shape)
     exact = law(**points, **{n: float(row[n]) for n in names})
     table = pd.DataFrame({**points, "y": exact})
-    fit = formulas.fit(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False)
+    fit = formulas.fit_law(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False)
     problem, found = solved(formulas.fitted(fit))
     refits = separable.refit(problem, np.ones_like(noisy), noisy, found)
     return pd.DataFrame(separable.parameters(problem, refits), columns=list(names))

@@ -10,14 +10,14 @@ import pandas as pd
 import pyarrow as pa
 from scipy.stats import beta, t
 
-from drscale.evaluate.retriever import Retriever, asked, retriever
-from drscale.evaluate.score import interval
+from drscale.evaluate.entropy import interval
+from drscale.evaluate.retrievers import Retriever, measured_queries, retriever
 from drscale.texts import Collection
 
 CUTS = (1, 5, 10, 20, 50)
 
 
-def exposed(
+def poison_ranks(
     model: Any,
     collection: Collection,
     passages: Sequence[str],
@@ -28,7 +28,7 @@ def exposed(
 ) -> pd.DataFrame:
     """Put passages into a collection and say where the best of them is listed, a row a query.
 
-    ``model`` is whatever :func:`drscale.evaluate.retriever.retriever` takes, the encoder that the passages were made
+    ``model`` is whatever :func:`drscale.evaluate.retrievers.retriever` takes, the encoder that the passages were made
     against or another one. The collection is not encoded or indexed anew: the passages' scores are set against those of
     the real list; only a retriever without vectors (BM25) indexes everything once more. ``limit`` draws so many queries
     at random, the same ones for every model.
@@ -42,7 +42,7 @@ def exposed(
         raise ValueError("passages: a non-empty list of texts is needed")
     if depth < 1:
         raise ValueError(f"depth={depth}: at least 1")
-    rows = asked(collection, limit)
+    rows = measured_queries(collection, limit)
     texts = collection.queries["text"].take(rows).to_pylist()
     if found.encode is None or found.encode_passages is None:
         real, best, which = _indexed(found, collection, list(passages), texts, depth)
@@ -88,7 +88,7 @@ def _indexed(
     return -np.sort(-real, axis=1), best, np.where(place >= 0, rows[at] - count, -1)
 
 
-def success(
+def attack_success(
     rows: pd.DataFrame,
     k: int | Sequence[int] = CUTS,
     by: str | Sequence[str] = ("model", "dataset"),
@@ -99,12 +99,12 @@ def success(
 ) -> pd.DataFrame:
     """The attack success rate ASR@k: the share of queries with a poisoned passage in the top k; a row a group and k.
 
-    ``rows`` are those of :func:`exposed`, several tables of them put together if you like, told apart by the columns
-    ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high`` are a
-    bootstrap interval over queries; where all queries agree a bootstrap knows no doubt, and the interval is Clopper and
-    Pearson's. ``seeds`` names the column of training seeds, whose luck then widens the intervals, too: its variance is
-    pooled over the groups that differ in the first of ``by`` only (two seeds of one size tell next to nothing), t's
-    quantile allows for how few there are, and the two half-widths are added in squares.
+    ``rows`` are those of :func:`poison_ranks`, several tables of them put together if you like, told apart by the
+    columns ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high``
+    are a bootstrap interval over queries; where all queries agree a bootstrap knows no doubt, and the interval is
+    Clopper and Pearson's. ``seeds`` names the column of training seeds, whose luck then widens the intervals, too: its
+    variance is pooled over the groups that differ in the first of ``by`` only (two seeds of one size tell next to
+    nothing), t's quantile allows for how few there are, and the two half-widths are added in squares.
 
     No ``k`` may exceed the depth to which lists were looked at, as deeper ranks are missing: the column ``depth`` says
     it or, for rows without that column, the argument (None: the usual one, 50).
@@ -145,7 +145,7 @@ def success(
     return pd.DataFrame(found)
 
 
-def success_change(
+def attack_success_change(
     rows: pd.DataFrame,
     of: str,
     before: Any,
@@ -160,7 +160,7 @@ def success_change(
 
     A row a group of ``by`` with ``before``, ``after``, ``change`` and its interval, over queries (each against itself)
     and over training seeds, whose variance is pooled over all values of ``of`` that have several, as in
-    :func:`success`; ``queries_low`` and ``queries_high`` are the interval over queries alone.
+    :func:`attack_success`; ``queries_low`` and ``queries_high`` are the interval over queries alone.
     """
     by = [by] if isinstance(by, str) else list(by)
     if missing := {before, after} - set(rows[of]):

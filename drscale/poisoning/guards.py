@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from drscale.encoder import BiEncoder
-from drscale.evaluate.score import unit_rows
-from drscale.poisoning.exposure import CUTS, exposed, rate_interval, success
+from drscale.evaluate.entropy import unit_rows
+from drscale.poisoning.exposure import CUTS, attack_success, poison_ranks, rate_interval
 from drscale.poisoning.make import kmeans
 from drscale.texts import Collection
 
@@ -151,7 +151,8 @@ def _neighbours(ids: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nda
 def guarded(
     model: object, one: Guard, collection: Collection, passages: Sequence[str], rows: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rows of :func:`drscale.poisoning.exposure.exposed` with what a guard lets through, and which passages it refuses.
+    """Rows of :func:`drscale.poisoning.exposure.poison_ranks` with what a guard lets through, and which passages it
+    refuses.
 
     ``rows`` are those without it, of the same passages; they say how deep to look. The real passages that the guard
     refuses stay in the list, which is a little kind to it: without them what got through would stand higher.
@@ -160,7 +161,7 @@ def guarded(
     through = [text for text, out in zip(passages, refused, strict=True) if not out]
     if not through:
         return rows.assign(rank=np.float32(np.nan), passage=np.int32(-1), margin=np.float32(np.nan)), refused
-    return exposed(model, collection, through, depth=int(rows["depth"].iloc[0]), limit=len(rows)), refused
+    return poison_ranks(model, collection, through, depth=int(rows["depth"].iloc[0]), limit=len(rows)), refused
 
 
 def defended(
@@ -178,19 +179,21 @@ def defended(
     Pearson's for independent ones; of several attacks see ``exposure.rate_interval``), ``refused``
     (share of the collection's real passages, beside the ``rate`` that was asked for), ``lost`` (share of queries with
     no relevant passage left), then ``k``, ``asr``, ``low``, ``high``, ``queries`` of the attack with what got through,
-    as :func:`drscale.poisoning.exposure.success`. The real passages that were refused stay in the list when ranks are
-    counted, so a guard that refuses many of them looks better than it is.
+    as :func:`drscale.poisoning.exposure.attack_success`. The real passages that were refused stay in the list when
+    ranks are counted, so a guard that refuses many of them looks better than it is.
     """
     poisoned, real = list(passages), collection.passages["text"].to_pylist()
-    rows = exposed(model, collection, poisoned, depth=max(k), limit=limit)
-    shown = [success(rows, k).assign(guard="none", caught=0.0, refused=0.0, lost=0.0, rate=0.0)]
+    rows = poison_ranks(model, collection, poisoned, depth=max(k), limit=limit)
+    shown = [attack_success(rows, k).assign(guard="none", caught=0.0, refused=0.0, lost=0.0, rate=0.0)]
     pair_query, pair_passage = collection.pairs
     for one in guards:
         left, caught = guarded(model, one, collection, poisoned, rows)
         refused = one.refuses(real)
         alive = np.bincount(pair_query, ~refused[pair_passage])[np.unique(pair_query)] > 0
         share, low, high = rate_interval(caught.astype(float))
-        part = success(left, k).assign(guard=one.kind, rate=one.rate, caught=share, caught_low=low, caught_high=high)
+        part = attack_success(left, k).assign(
+            guard=one.kind, rate=one.rate, caught=share, caught_low=low, caught_high=high
+        )
         shown.append(part.assign(refused=float(refused.mean()), lost=float(1 - alive.mean())))
     table = pd.concat(shown, ignore_index=True)
     first = ["model", "dataset", "guard", "caught", "caught_low", "caught_high", "rate", "refused", "lost"]

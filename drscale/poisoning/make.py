@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from drscale.attacks.target import gradients, mapped
 from drscale.encoder import BiEncoder
-from drscale.evaluate.score import checked
+from drscale.evaluate.entropy import checked
 from drscale.texts import Collection
 
 HELD, HELD_SHARE = 1000, 0.3  # held-out queries of a cluster: at most so many, and this share

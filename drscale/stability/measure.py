@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from drscale.evaluate.entropy import interval
 from drscale.evaluate.ranking import METRICS
-from drscale.evaluate.retriever import asked, metrics_of, retriever
-from drscale.evaluate.score import interval
+from drscale.evaluate.retrievers import measured_queries, metrics_of, retriever
 from drscale.runs import Found, Measure
 from drscale.texts import Collection
 
@@ -23,7 +23,7 @@ SCOPE, SAMPLES = "stability", 2000
 BY = ("model", "dataset", "family")
 
 
-def stability(
+def measure_stability(
     model: Any,
     collection: Collection,
     vary: Mapping[str, Vary],
@@ -32,7 +32,7 @@ def stability(
 ) -> pd.DataFrame:
     """Ask every query as it stands and in other words, a row a query, family and seed.
 
-    ``model`` is what :func:`drscale.evaluate.retriever.retriever` takes, ``vary`` maps a family to a function
+    ``model`` is what :func:`drscale.evaluate.retrievers.retriever` takes, ``vary`` maps a family to a function
     (texts, seed) -> texts. Columns: model, dataset, query, family, seed, changed, and each metric after the change
     (``ndcg10`` ...) beside the one before (``ndcg10_clean`` ...). A query that a family left as it was is a row that
     says so, with the metric it had. ``limit`` draws so many queries, the same ones for every retriever. Passages are
@@ -43,7 +43,7 @@ def stability(
         raise ValueError(f"seeds={seeds!r}: at least one, and each only once")
     if not vary:
         raise ValueError("vary={}: at least one family is needed")
-    ranker, rows = retriever(model), asked(collection, limit)
+    ranker, rows = retriever(model), measured_queries(collection, limit)
     texts: list[str] = collection.queries["text"].take(rows).to_pylist()
     parts = [
         pd.DataFrame(
@@ -166,7 +166,7 @@ def _bounds(clean: np.ndarray, varied: np.ndarray, level: float) -> tuple[float,
     return float(low), float(high)
 
 
-def stability_found(
+def stability_of_records(
     model: Any,
     collection: Collection,
     vary: Mapping[str, Vary],
@@ -180,7 +180,7 @@ def stability_found(
     ``drop`` (of nDCG@10, see :func:`drop_rates`) and ``changed`` beside the metrics. ``note`` says how the
     families were made.
     """
-    rows = stability(model, collection, vary, seeds, limit)
+    rows = measure_stability(model, collection, vary, seeds, limit)
     rates = {str(r["family"]): r for r in drop_rates(rows).to_dict("records")}
     first = rows[(rows["family"] == rows["family"].iloc[0]) & (rows["seed"] == rows["seed"].iloc[0])]
     plain = first[["query"]].assign(**{m: first[f"{m}_clean"] for m in METRICS})

@@ -1,7 +1,7 @@
 """Stability to look at: the card of one model, a leaderboard of many. Never imports torch.
 
-They draw the table of drop rates that :func:`drscale.stability.measure.drop_rates` makes, or that :func:`recorded`
-reads out of run records.
+They draw the table of drop rates that :func:`drscale.stability.measure.drop_rates` makes, or that
+:func:`rates_from_records` reads out of run records.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def drops_by_size(
     return fig.add_hline(0, line={"dash": "dot", "color": style.colours(dark)["faint"], "width": 1.5})
 
 
-def recorded(domains: pd.DataFrame, names: Mapping[str, str] | None = None, dataset: str = "") -> pd.DataFrame:
+def rates_from_records(
+    domains: pd.DataFrame, names: Mapping[str, str] | None = None, dataset: str = ""
+) -> pd.DataFrame:
     """Drop rates out of run records: ``domains`` is ``RunStore.domains()``, ``names`` says which keys and their names.
 
     A record holds drops of nDCG@10, intervals included, but no single seeds. ``dataset`` says where they were measured

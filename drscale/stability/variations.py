@@ -20,8 +20,8 @@ from drscale.attacks.noise import ROWS
 from drscale.attacks.substitutes import STOP_WORDS, WORD, Synonyms, like
 from drscale.attacks.substitutes import synonyms as open_synonyms
 from drscale.attacks.target import judge
+from drscale.evaluate.entropy import Encode
 from drscale.evaluate.ranking import HAN, SOUTHEAST
-from drscale.evaluate.score import Encode
 from drscale.stability import paraphrase
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def variations(
 
 
 def families(names: Iterable[str] = tuple(FAMILIES), **options: Any) -> dict[str, Vary]:
-    """Functions (texts, seed) -> texts by family, as :func:`drscale.stability.measure.stability` takes them.
+    """Functions (texts, seed) -> texts by family, as :func:`drscale.stability.measure.measure_stability` takes them.
 
     ``options`` go to :func:`variations`, a mapping from family to value where they shall differ:
     ``families(strength={"misspelling": 0.5})``. A source of synonyms is opened once.

@@ -26,7 +26,7 @@ COLUMNS = ["mean", "low", "high", "n", "clusters", "seeds"]
 ASKED = ("model", "seed", "phrasing", "wording", "query", "cluster", "need", "home", "package")
 
 
-def crossed(
+def two_way(
     rows: pd.DataFrame,
     value: str,
     by: str | Sequence[str] = (),
@@ -184,7 +184,7 @@ def resampled(
     return values if pool is None else _pooled(values, labels, rng)
 
 
-def differences(
+def paired_change(
     table: pd.DataFrame,
     queries: pd.DataFrame,
     before: str,
@@ -211,7 +211,7 @@ def differences(
     return pd.DataFrame(told, index=table.index)
 
 
-def against(
+def compare_with(
     table: pd.DataFrame,
     queries: pd.DataFrame,
     columns: Sequence[str],
@@ -253,7 +253,8 @@ def against(
 
 
 def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int = 3) -> pd.DataFrame:
-    """What :func:`against` found as a table to read: a row by ``index``, a column a measure, "change [low, high]"."""
+    """What :func:`compare_with` found as a table to read: a row by ``index``, a column a measure, "change [low,
+    high]"."""
     rows = changes[["change", "low", "high"]].to_numpy()
     text = [f"{a:+.{digits}f} [{b:+.{digits}f}, {c:+.{digits}f}]" for a, b, c in rows]
     names = [index] if isinstance(index, str) else list(index)
@@ -264,7 +265,7 @@ def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int 
     return wide.rename_axis(columns=None)
 
 
-def together(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def mean_of_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The table with the unweighted mean of columns as one more, ``a+b``, and its interval if all have one.
 
     The papers' joint robustness is ``together(table, ("ood_entropy", "adversarial_entropy"))``. The interval takes the

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from drscale.encoder import BiEncoder, Tokens, seed_for
+from drscale.evaluate.entropy import relevant_rows
 from drscale.evaluate.ranking import bm25_index, bm25_tokens
 from drscale.evaluate.ranking import bm25_version as version
-from drscale.evaluate.score import relevant_rows
 from drscale.recipe import Recipe
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of

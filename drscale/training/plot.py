@@ -120,7 +120,7 @@ def line_figure(
     return fig
 
 
-def label(recipe: Recipe, omega: Sequence[float] = ()) -> str:
+def weight_label(recipe: Recipe, omega: Sequence[float] = ()) -> str:
     """How a recipe weighs its two losses, in a few words: enough to tell apart runs that differ in nothing else.
 
     The controller's step is what the paper calls eta, a letter that its laws need for another number. ``omega`` is

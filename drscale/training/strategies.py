@@ -24,7 +24,7 @@ How two losses become one: a plain sum, fixed weights, Pareto training's control
 Equation numbers are those of Liu et al. (SIGIR 2025). Their omega_0 is both the first weight and, inverted, the ratio
 of losses that the controller steers to. Read as a weight it lies between 0 and 1 and steers to an effectiveness loss
 above the robustness loss; read as the ratio of robustness to effectiveness at the front it may exceed 1, and the first
-weight is clipped. The formula is the same, so ``Recipe.omega`` takes either: :func:`drscale.frontier.front.
+weight is clipped. The formula is the same, so ``Recipe.omega`` takes either: :func:`drscale.frontier.dominance.
 ratio_at_front` gives both.
 """
 

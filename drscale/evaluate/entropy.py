@@ -78,7 +78,7 @@ def negative_blocks(
     draw = _draw_dense if dense else _draw_sparse
     step = max(1, AT_ONCE // (repeats * max(count if dense else negatives, 1)))
 
-    def drawn(rng: np.random.Generator, some: np.ndarray) -> np.ndarray:
+    def negatives_of(rng: np.random.Generator, some: np.ndarray) -> np.ndarray:
         out = _padded(starts, banned, query_rows[some])  # (pairs, most), padded with -1
         if inside is None:
             return draw(rng, out, repeats, negatives, count)
@@ -86,7 +86,7 @@ def negative_blocks(
         return inside[draw(rng, np.where(inside[place] == out, place, -1), repeats, negatives, count)]
 
     def alone(pair: int) -> np.ndarray:
-        return drawn(np.random.default_rng([seed, pair]), np.array([pair]))
+        return negatives_of(np.random.default_rng([seed, pair]), np.array([pair]))
 
     rng, ordered = np.random.default_rng(seed), len(query_rows) <= ORDERED
     every, done = np.arange(len(query_rows)) if ordered else wanted, 0
@@ -95,7 +95,7 @@ def negative_blocks(
             return
         some = every[at : at + step]
         if ordered:
-            table = drawn(rng, some)[np.isin(some, wanted)]
+            table = negatives_of(rng, some)[np.isin(some, wanted)]
         else:
             table = np.concatenate([alone(int(pair)) for pair in some])
         yield slice(done, done + len(table)), table.astype(np.int32)
@@ -271,7 +271,7 @@ def _encode(
     rank_all: bool = True,
 ) -> _Vectors:
     asked, answers = collection.pairs
-    query_rows = drawn(np.unique(asked), limit)
+    query_rows = sample_queries(np.unique(asked), limit)
     rows = None if rank_all else pool_rows(len(collection.passages), pool)
     if rows is not None:
         rows = np.union1d(rows, answers)
@@ -301,7 +301,7 @@ def encoded(encode_passages: Encode, collection: Collection, rows: np.ndarray | 
     return found
 
 
-def drawn(rows: np.ndarray, limit: int | None) -> np.ndarray:
+def sample_queries(rows: np.ndarray, limit: int | None) -> np.ndarray:
     """At most ``limit`` of the queries, the same for every model; a smaller draw is part of a larger one."""
     if limit is None or limit >= len(rows):
         return rows
@@ -321,7 +321,7 @@ def checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
     return vectors
 
 
-def unit(encode: Encode, what: str = "encode") -> Encode:
+def normalised(encode: Encode, what: str = "encode") -> Encode:
     """The same encoder with vectors of length 1, so that inner products are cosines; a null vector stays null."""
 
     def encode_unit(texts: list[str]) -> np.ndarray:

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from drscale.encoder import BiEncoder, minilm
+from drscale.evaluate.entropy import Encode, checked, normalised, sample_queries
 from drscale.evaluate.ranking import bm25_index, bm25_rank, depth_of, measures_of, ranking_metrics, search, spare
-from drscale.evaluate.score import Encode, checked, drawn, unit
 from drscale.texts import Collection
 
 Rank = Callable[[list[str], Collection, int], tuple[np.ndarray, np.ndarray]]
@@ -77,11 +77,11 @@ def rank_scores(
     """Rank and measure, a row a query: model, dataset, query, nDCG@10, MRR@10, recall@10 and recall@100.
 
     ``queries`` are texts to ask in place of the collection's own, one for each query that is measured (see
-    :func:`asked`); ``limit`` draws so many queries at random, the same ones for every retriever. ``metrics`` adds
-    columns by ir-measures' names (R@1000, Success@5, AP, P@10). A passage with the query's own id is left out of its
-    ranking unless it is relevant (BEIR's rule).
+    :func:`measured_queries`); ``limit`` draws so many queries at random, the same ones for every retriever.
+    ``metrics`` adds columns by ir-measures' names (R@1000, Success@5, AP, P@10). A passage with the query's own id is
+    left out of its ranking unless it is relevant (BEIR's rule).
     """
-    rows = asked(collection, limit)
+    rows = measured_queries(collection, limit)
     texts = collection.queries["text"].take(rows).to_pylist() if queries is None else list(queries)
     if len(texts) != len(rows):
         raise ValueError(f"queries: {len(texts)} texts for the {len(rows)} queries measured of {collection.name}")
@@ -92,11 +92,11 @@ def rank_scores(
     return frame
 
 
-def asked(collection: Collection, limit: int | None = None) -> np.ndarray:
+def measured_queries(collection: Collection, limit: int | None = None) -> np.ndarray:
     """The rows of the queries that are measured: those with a relevant passage, at most ``limit`` of them."""
     if not isinstance(collection, Collection):
         raise ValueError(f"collection={type(collection).__name__}: a Collection is needed, as a benchmark's .test is")
-    return drawn(np.unique(collection.pairs[0]), limit)
+    return sample_queries(np.unique(collection.pairs[0]), limit)
 
 
 def metrics_of(
@@ -128,7 +128,7 @@ def _named(spec: str, name: str) -> Retriever:
     if spec == "bm25":
         return _bm25(name)
     if spec == "minilm":
-        return _dense(name, unit(minilm().encode), unit(minilm().encode_passages), minilm())
+        return _dense(name, normalised(minilm().encode), normalised(minilm().encode_passages), minilm())
     if kind == "hub" and argument:
         model = _hub(argument)
         return _dense(name, *_sides(model), model)
@@ -168,7 +168,7 @@ def _sides(model: Any) -> tuple[Encode, Encode]:
     query = getattr(model, "encode_query", None) or model.encode
     passage = getattr(model, "encode_passages", None) or getattr(model, "encode_document", None) or model.encode
     if getattr(model, "similarity_fn_name", None) == "cosine":
-        return unit(query), unit(passage)
+        return normalised(query), normalised(passage)
     return query, passage
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from drscale.laws import fit as laws
-from drscale.stats.bootstrap import Pool, pooled, resampled, together
+from drscale.stats.bootstrap import Pool, mean_of_columns, pooled, resampled
 from drscale.stats.tables import Array, Better, non_dominated, signs, warn_if_mixed
 
 Unit = Literal["log", "range", "raw"]
@@ -50,7 +50,7 @@ def robustness(table: pd.DataFrame, metric: str = "entropy") -> tuple[pd.DataFra
         if c not in table:
             how = "RunStore.table((*SCOPES, 'adversarial:alone')) has it of runs that were attacked"
             raise ValueError(f"metric={metric!r}: joint robustness needs the column {c!r}, which is missing; {how}")
-    return together(table, parts), "+".join(parts)
+    return mean_of_columns(table, parts), "+".join(parts)
 
 
 def probability_on_front(
@@ -165,8 +165,8 @@ def ratio_at_front(
 
     Both axes must be losses: ``x`` effectiveness, ``y`` robustness. Efficient is the run with the least ``(1 - weight)
     log x + weight log y``; with weight 0.5 there, a percent of the one is worth a percent of the other. (A front of
-    several recipes at one size and amount of data: :func:`drscale.frontier.contours.contours` gives the ratio where
-    their curve is best.) The paper leaves open what omega_0 is, so there is a row a reading:
+    several recipes at one size and amount of data: :func:`drscale.frontier.contour_lines.contours` gives the ratio
+    where their curve is best.) The paper leaves open what omega_0 is, so there is a row a reading:
 
     - "ratio": omega_0 = R / E. Then l_E / l_R is driven to E / R, as it is at the front; a ratio above 1 starts at 1.
     - "weight": omega_0 = R / (R + E), a weight in (0, 1) as Eq. 9 takes it. l_E / l_R is driven to 1 + E / R.

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from drscale.frontier.front import X, Y, checked
+from drscale.frontier.dominance import X, Y, checked
 from drscale.stats.tables import Array, Better, signs, warn_if_mixed
 
 LEAST = 4  # strategies of different lean: three numbers and one degree of freedom
