@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from drscale.budget.explore import budget_explorer
-from drscale.budget.prices import paper
+from drscale.budget.prices import paper_prices
 from drscale.frontier.explore import draw, frontier_explorer
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
@@ -82,7 +82,7 @@ def main() -> int:
     table = study(rng)
     sample = draw(table, pool=("rung", "train_pairs"))
     law = law_explorer(table)
-    budget = budget_explorer(curves(rng), paper(), 1e6)
+    budget = budget_explorer(curves(rng), paper_prices(), 1e6)
     frontier = frontier_explorer(sample)
     moves: dict[str, Callable[[], list[float]]] = {
         "law explorer, hold-out cut": lambda: steps(

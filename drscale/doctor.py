@@ -118,7 +118,7 @@ def _compute() -> list[Finding]:
 
 
 def _browser() -> list[Finding]:
-    from drscale.plotting.export import browser
+    from drscale.plotting.files import browser
 
     how = "apt-get install chromium, or plotly_get_chrome, or set BROWSER_PATH to a Chrome"
     return [Finding("Figures", "browser for PDF, SVG, PNG", browser() or "", how)]

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from drscale.recipe import Recipe
+from drscale.results import Result
 
 FORMAT = "drscale-run/1"
 SCOPES = ("in_domain", "ood", "adversarial")
@@ -56,6 +57,12 @@ def as_columns(measures: Mapping[str, Mapping[str, Measure]]) -> dict[str, float
     return {k: v for name, m in every for k, v in ((name, m.mean), (f"{name}_low", m.low), (f"{name}_high", m.high))}
 
 
+def measure_table(measures: Mapping[str, Mapping[str, Measure]]) -> pd.DataFrame:
+    """Measures by scope and metric as rows: scope, metric, mean, low, high, n."""
+    rows = [(s, name, m.mean, m.low, m.high, m.n) for s, ms in measures.items() for name, m in ms.items()]
+    return pd.DataFrame(rows, columns=["scope", "metric", "mean", "low", "high", "n"])
+
+
 def divisors(scopes: Iterable[str]) -> dict[str, int]:
     """What each domain's mean is divided by in a mean over data sets; parts (before a slash: their set) count once."""
     sets = {scope: scope.partition("/")[0] for scope in scopes}
@@ -64,7 +71,7 @@ def divisors(scopes: Iterable[str]) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Result):
     """A recipe plus what was measured; a failed run is a record too, with its reason.
 
     ``parameters`` holds the count under every convention, ``cost`` the FLOPs, tokens, seconds, peak_mb and steps,
@@ -92,6 +99,17 @@ class Run:
     @property
     def key(self) -> str:
         return str(self.recipe)
+
+    def table(self) -> pd.DataFrame:
+        """What was measured, a row a scope and metric: mean, low, high (95% over queries) and the number of queries."""
+        return measure_table(self.measures)
+
+    def __str__(self) -> str:
+        text = f"{self.key}: {self.status}"
+        if self.status == "failed":
+            return f"{text}, {self.reason}"
+        losses = [(s, ms["entropy"].mean) for s, ms in self.measures.items() if "entropy" in ms and ":" not in s]
+        return ", ".join([text, *(f"{scope.replace('_', ' ')} {value:.3f} nats" for scope, value in losses)])
 
     def to_json(self) -> str:
         body = {"format": FORMAT, "key": self.key, **{k: v for k, v in asdict(self).items() if v or k != "omega"}}
@@ -272,3 +290,15 @@ def _read(path: Path) -> Run:
     if path.stem != run.recipe.file_stem:
         raise ValueError(f"{path}: the file is named otherwise than its recipe, {run.key}")
     return run
+
+
+def example_runs() -> pd.DataFrame:
+    """Thirty measured runs as a table: two-layer encoders of eight sizes and six amounts of pairs, on Python's docs.
+
+    They are the runs of data/runs/docs-standard that are done, with the columns that laws and figures need.
+
+    >>> import drscale as ds
+    >>> ds.example_runs()["rung"].nunique()
+    8
+    """
+    return pd.read_csv(Path(__file__).with_name("example_runs.csv"))

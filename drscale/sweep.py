@@ -33,6 +33,7 @@ from tqdm import tqdm
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, model_path, texts_of, trained_on
 from drscale.recipe import Recipe, check
+from drscale.results import Result
 from drscale.runs import Run, RunStore
 from drscale.texts import Benchmark, Source
 
@@ -41,33 +42,37 @@ SAID = {"in_domain": "in-domain", "ood": "ood"}  # what the line of a finished r
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Result):
     """What a store still lacks of some recipes; prints as a table with predicted FLOPs and time.
 
-    ``table`` has a row a recipe: ``status`` is done, todo, failed, or unkept where models are to be kept and a finished
+    ``rows`` has a row a recipe: ``status`` is done, todo, failed, or unkept where models are to be kept and a finished
     run has none; ``flops`` and ``seconds`` of training are ``predicted`` or what a run took.
     """
 
     recipes: list[Recipe]
     store: RunStore
-    table: pd.DataFrame
+    rows: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """A row a recipe, done or to do."""
+        return self.rows
 
     def __str__(self) -> str:
-        if self.table.empty:
+        if self.rows.empty:
             return "no recipes"
-        shown = self.table.assign(
-            flops=[f"{v:.1e}" if v == v else "unknown" for v in self.table["flops"]],
-            seconds=[f"{v:.0f}" if v == v else "unknown" for v in self.table["seconds"]],
+        shown = self.rows.assign(
+            flops=[f"{v:.1e}" if v == v else "unknown" for v in self.rows["flops"]],
+            seconds=[f"{v:.0f}" if v == v else "unknown" for v in self.rows["seconds"]],
         )
-        n = self.table["status"].value_counts()
-        left = self.table.loc[self.table["status"].isin(["todo", "unkept"]), "seconds"]
+        n = self.rows["status"].value_counts()
+        left = self.rows.loc[self.rows["status"].isin(["todo", "unkept"]), "seconds"]
         total = f"{left.sum() / 60:.1f} min of one worker" if left.notna().all() else "an unknown time"
         said = ", ".join(
             f"{int(n.get(s, 0))} {w}"
             for s, w in (("done", "done"), ("todo", "to do"), ("unkept", "without a model"), ("failed", "failed"))
             if s != "unkept" or s in n
         )
-        how = self.table.attrs.get("how", "")
+        how = self.rows.attrs.get("how", "")
         text = f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
         drawn = ("hard_negative", "adversarial")
         fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
@@ -80,7 +85,7 @@ class Plan:
 
     def todo(self, retry_failed: bool = False) -> list[Recipe]:
         wanted = ("todo", "unkept", "failed") if retry_failed else ("todo", "unkept")
-        return [r for r, s in zip(self.recipes, self.table["status"], strict=True) if s in wanted]
+        return [r for r, s in zip(self.recipes, self.rows["status"], strict=True) if s in wanted]
 
 
 def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False) -> Plan:

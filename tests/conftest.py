@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from drscale.plotting.export import browser
+from drscale.plotting.files import browser
 
 ROOT = Path(__file__).resolve().parent.parent
 # Code for a fresh interpreter that shall find nothing of the torch side.

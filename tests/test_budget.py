@@ -16,14 +16,16 @@ from scipy.optimize import minimize_scalar
 from drscale.budget import plan as budget
 from drscale.budget import plan as tangent
 from drscale.budget.plan import allocate, allocate_both, cost_of
-from drscale.budget.prices import Prices, paper
+from drscale.budget.prices import Prices, paper_prices
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
-from drscale.plotting import export
+from drscale.plotting import files as export
 from drscale.stats.tables import count_text
 
 BOX = {"N": (5e5, 8.2e7), "D": (3e4, 4.8e5)}
-FREE = replace(paper(documents=0), steps=10_000 * 3.22 / paper().training * 1e-8)  # Z_train as printed, 3.22e-8
+FREE = replace(
+    paper_prices(documents=0), steps=10_000 * 3.22 / paper_prices().training * 1e-8
+)  # Z_train as printed, 3.22e-8
 ROBUST = {"M": 1.96e4, "mu": 0.25, "B": 2.57e3, "eta": 0.80, "delta": 0.02}
 EFFECT = {"M": 8.34e5, "mu": 0.57, "B": 2.17e3, "eta": 1.38, "delta": 0.03}
 
@@ -41,7 +43,7 @@ def near(found: float, wanted: float, rel: float = 1e-6) -> bool:
 
 
 def prices(pair: float = 0.6, gpu_hour: float = 3.93, **more: float) -> Prices:
-    return replace(paper(documents=0), pair=pair, gpu_hour=gpu_hour, **more)
+    return replace(paper_prices(documents=0), pair=pair, gpu_hour=gpu_hour, **more)
 
 
 # Curves
@@ -115,31 +117,31 @@ def test_counts_in_words(value, text):
 
 
 def test_the_papers_constants_come_from_their_sources():
-    p = paper()
+    p = paper_prices()
     assert (p.per_pair, f"{p.training:.2e}", f"{p.encoding:.2f}") == (0.6, "3.22e-08", "0.43")
     assert p.per_flop == pytest.approx(1.3996e-17, rel=1e-3)
     assert p.per_parameter == p.training + p.encoding
-    assert paper(documents=0).encoding == 0
+    assert paper_prices(documents=0).encoding == 0
 
 
 def test_a_collections_price_is_proportional_to_its_documents():
     """MS MARCO's passages with BERT-base: 1.28 $, and 30 trillion pages of 512 tokens: 37.1 million."""
     base = 86_235_648
-    assert paper(8_841_823, 60).encoding * base == pytest.approx(1.28, abs=0.005)
-    assert paper().encoding * base == pytest.approx(37.1e6, rel=1e-3)
-    assert paper().training * base == pytest.approx(2.78, abs=0.005)
-    assert paper(2e6).encoding == pytest.approx(2 * paper(1e6).encoding)
+    assert paper_prices(8_841_823, 60).encoding * base == pytest.approx(1.28, abs=0.005)
+    assert paper_prices().encoding * base == pytest.approx(37.1e6, rel=1e-3)
+    assert paper_prices().training * base == pytest.approx(2.78, abs=0.005)
+    assert paper_prices(2e6).encoding == pytest.approx(2 * paper_prices(1e6).encoding)
 
 
 def test_the_arithmetic_is_shown():
-    lines = paper().explain().splitlines()
+    lines = paper_prices().explain().splitlines()
     assert lines[0].endswith("$0.6")
     assert "3.93 an hour / (3600 s x 3.12e+14 FLOP/s x 25%) = $1.4e-17" in lines[1]
     assert "10,000 steps x 38,400 tokens x 6 FLOPs x $1.4e-17 = $3.22e-08 a parameter" in lines[2]
     assert "30T documents x 512 tokens x 2 FLOPs x $1.4e-17 = $0.43 a parameter" in lines[3]
     assert "$0.6 x D + $0.43 x N" in lines[4]
-    assert "no documents, so nothing" in paper(documents=0).explain()
-    assert "2.5 CHF" in replace(paper(), currency="CHF", pair=2.5).explain()
+    assert "no documents, so nothing" in paper_prices(documents=0).explain()
+    assert "2.5 CHF" in replace(paper_prices(), currency="CHF", pair=2.5).explain()
 
 
 @pytest.mark.parametrize(
@@ -147,8 +149,8 @@ def test_the_arithmetic_is_shown():
     [(18_000, "$18,000"), (37.1e6, "$37.1M"), (0.43, "$0.43"), (999.4, "$999"), (3.22e-8, "$3.22e-08")],
 )
 def test_money_in_words(value, text):
-    assert paper().money(value) == text
-    assert replace(paper(), currency="CHF").money(value) == f"{text[1:]} CHF"
+    assert paper_prices().money(value) == text
+    assert replace(paper_prices(), currency="CHF").money(value) == f"{text[1:]} CHF"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_money_in_words(value, text):
 )
 def test_wrong_prices_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
-        replace(paper(), **change)
+        replace(paper_prices(), **change)
 
 
 # The optimum
@@ -198,7 +200,7 @@ def test_the_published_optima_with_encoding():
     """Thirty trillion pages make models of millions of parameters out of models of billions."""
     curve = joint({"M": 8.2e5, "mu": 0.57, "B": 5.2e3, "eta": 1.39, "delta": 0.03})
     for money, N, D in ((1e6, 2.09e6, 167e3), (1e7, 2.20e7, 879e3), (1e8, 2.26e8, 4.54e6)):
-        plan = allocate(curve, money, paper())
+        plan = allocate(curve, money, paper_prices())
         assert near(plan.N, N, 3e-3)
         assert near(plan.D, D, 3e-3)
 

@@ -19,7 +19,8 @@ from drscale.laws import plot as figures
 from drscale.laws import plot as series
 from drscale.laws.result import LawWarning
 from drscale.papers import published
-from drscale.plotting import export, plane, style
+from drscale.plotting import files as export
+from drscale.plotting import plane, style
 from drscale.runs import RunStore
 from drscale.stats.tables import non_dominated
 

@@ -18,7 +18,7 @@ from drscale.papers import published
 from drscale.plotting import parts as lines
 from drscale.plotting import style
 
-FREE = prices.paper(documents=0)
+FREE = prices.paper_prices(documents=0)
 READINGS = ("M=3.47e4", "M=3.47e5", "M=5.47e5")
 
 
@@ -103,11 +103,11 @@ def test_trainings_keep_their_colour_in_every_panel(standard, pareto):
 
 def test_with_encoding_no_fitted_size_is_affordable_and_chance_is_shown():
     laws_ = {"Pareto": published.published_curve("joint/pareto/effectiveness")}
-    fig = plans.budget_figure({"": laws_}, [5e3, 1e4], prices.paper())
+    fig = plans.budget_figure({"": laws_}, [5e3, 1e4], prices.paper_prices())
     assert fig.layout.xaxis.range[1] == pytest.approx(np.log10(23_259), abs=1e-4)
     assert "chance, ln 257" in [a.text for a in fig.layout.annotations]
     assert max(b for _, b in shaded(fig)) - min(a for a, _ in shaded(fig)) == pytest.approx(23_259 - 116.3, rel=1e-3)
-    other = plans.budget_figure({"": laws_}, [5e3], prices.paper(), y_title="loss of mine")
+    other = plans.budget_figure({"": laws_}, [5e3], prices.paper_prices(), y_title="loss of mine")
     assert "chance, ln 257" not in [a.text for a in other.layout.annotations]
     assert other.layout.yaxis.title.text == "loss of mine"
 

@@ -21,7 +21,8 @@ from drscale.evaluate.plot import domain_figure
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
-from drscale.plotting import export, style
+from drscale.plotting import files as export
+from drscale.plotting import style
 from drscale.runs import RunStore
 from drscale.training.plot import curve_figure
 

@@ -7,7 +7,7 @@ from tiny import bag, tiny, tiny_collection
 
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import Retriever, rank_scores, retriever
-from drscale.plotting.export import drawn
+from drscale.plotting.files import drawn
 from drscale.recipe import Recipe
 from drscale.runs import Found, Run, RunStore
 from drscale.stability import plot as view

@@ -52,19 +52,19 @@ def test_equal_seeds_give_equal_records(small, tmp_path):
 def test_plan_run_and_plan_again(small, tmp_path, capsys):
     store, recipes = RunStore(tmp_path), sweep.grid(BASE, rung=["L2H12", "L2H16"], rate=[3e-3, 1e30])
     before = sweep.plan_study(recipes, store)
-    assert before.table["status"].tolist() == ["todo"] * 4
+    assert before.rows["status"].tolist() == ["todo"] * 4
     assert "guess" in str(before)
     made = sweep.run_study(before)
     assert [r.status for r in made] == ["done", "failed", "done", "failed"]
     after = sweep.plan_study(recipes, store)
-    assert after.table["status"].tolist() == ["done", "failed", "done", "failed"]
+    assert after.rows["status"].tolist() == ["done", "failed", "done", "failed"]
     assert "diverged" in store.table().set_index("key").loc[str(recipes[1]), "reason"]
     assert sweep.run_study(after) == []
     assert len(after.todo(retry_failed=True)) == 2
     assert "[4/4]" in capsys.readouterr().out
     more = sweep.plan_study([*recipes, BASE.but(seed=9)], store)
     assert "learnt from 2" in str(more)
-    assert more.table["seconds"].iloc[-1] > 0
+    assert more.rows["seconds"].iloc[-1] > 0
     assert not list(tmp_path.glob(".checkpoints/*"))
 
 
@@ -87,7 +87,7 @@ def test_a_plan_refuses_what_a_strategy_has_no_use_for(tmp_path):
 
 def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
     run = sweep.run_one(BASE, RunStore(tmp_path))
-    predicted = sweep.plan_study([BASE.but(seed=5)], RunStore(tmp_path)).table["flops"].iloc[0]
+    predicted = sweep.plan_study([BASE.but(seed=5)], RunStore(tmp_path)).rows["flops"].iloc[0]
     assert 0.2 * predicted < run.cost["flops"] <= predicted
 
 
@@ -151,7 +151,7 @@ def test_a_broken_run_does_not_take_the_finished_ones_along(small, tmp_path, mon
     monkeypatch.setattr(sweep, "run_one", breaks)
     with pytest.raises(KeyboardInterrupt):
         sweep.run_study(sweep.plan_study(recipes, store), progress=False)
-    assert sweep.plan_study(recipes, store).table["status"].tolist() == ["done", "todo", "todo"]
+    assert sweep.plan_study(recipes, store).rows["status"].tolist() == ["done", "todo", "todo"]
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
         sweep.run_study(sweep.plan_study(recipes, store), pool, progress=False)
 

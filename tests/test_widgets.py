@@ -20,7 +20,7 @@ from synthetic import size_table, study
 
 from drscale.budget import plan as budget
 from drscale.budget.explore import budget_explorer, budget_view
-from drscale.budget.prices import Prices, paper
+from drscale.budget.prices import Prices, paper_prices
 from drscale.frontier import dominance as frontier
 from drscale.frontier.explore import draw, frontier_explorer, frontier_view
 from drscale.laws import fit as laws
@@ -28,8 +28,9 @@ from drscale.laws import intervals as trust
 from drscale.laws.compare import COUNTS
 from drscale.laws.curve import Curve
 from drscale.laws.explore import law_explorer, law_view
-from drscale.plotting import export, live, style
-from drscale.plotting import export as numbers
+from drscale.plotting import files as export
+from drscale.plotting import files as numbers
+from drscale.plotting import live, style
 from drscale.plotting.live import Explorer, LiveFigure, View
 from drscale.runs import RunStore
 from drscale.training.plot import watch
@@ -326,9 +327,9 @@ def curves() -> dict[str, Curve]:
 
 
 def test_the_budget_view_shows_both_optima_with_their_intervals(curves):
-    fig, sentence, table = budget_view(curves, 1e6, paper())
+    fig, sentence, table = budget_view(curves, 1e6, paper_prices())
     assert [a.text for a in fig.layout.annotations if a.text.startswith("<b>")] == ["<b>Standard</b>", "<b>Pareto</b>"]
-    plans = {name: budget.allocate(c, 1e6, paper()) for name, c in curves.items()}
+    plans = {name: budget.allocate(c, 1e6, paper_prices()) for name, c in curves.items()}
     shown = [t for t in fig.data if t.name == "best plan"]
     for trace, plan in zip(shown, plans.values(), strict=True):
         assert [trace.x[0], trace.y[0]] == pytest.approx([plan.N, plan.D], rel=1e-5)
@@ -337,23 +338,23 @@ def test_the_budget_view_shows_both_optima_with_their_intervals(curves):
         assert [trace.x[0] - bars.arrayminus[0], trace.x[0] + bars.array[0]] == pytest.approx([low, high], rel=1e-5)
     assert sentence == " ".join(f"{name}: {plan}" for name, plan in plans.items())
     assert list(table["training"]) == list(plans)
-    assert table["for encoding"].tolist() == [paper().money(plan.costs["encoding"]) for plan in plans.values()]
+    assert table["for encoding"].tolist() == [paper_prices().money(plan.costs["encoding"]) for plan in plans.values()]
     assert [t.showlegend for t in fig.data if t.name == "best for other budgets"] == [True, False]
     assert {t.xaxis for t in fig.data} == {"x", "x2"}
     assert {s.xref for s in fig.layout.shapes} == {"x", "x2"}, "what is extrapolated is shaded in both"
 
 
 def test_the_budget_explorer_agrees_with_the_pure_function(curves):
-    box = budget_explorer(curves, paper(), 1e6)
+    box = budget_explorer(curves, paper_prices(), 1e6)
     assert box.settings["budget"] == 1e6
-    same(box, budget_view(curves, 1e6, paper()))
+    same(box, budget_view(curves, 1e6, paper_prices()))
     moved = {"pair": 1.0, "documents": 0.0, "utilisation": 0.4, "steps": 20_000.0}
     for name, value in moved.items():
         box.controls[name].value = value
     box.controls["budget"].value = 2e6
-    same(box, budget_view(curves, 2e6, replace(paper(), **moved)))
+    same(box, budget_view(curves, 2e6, replace(paper_prices(), **moved)))
     box.controls["within"].value = True
-    same(box, budget_view(curves, 2e6, replace(paper(), **moved), within="box"))
+    same(box, budget_view(curves, 2e6, replace(paper_prices(), **moved), within="box"))
     same(box, reproduced(box, curves=curves))
     assert "Prices(pair=1.0" in box.code.value
 
@@ -372,13 +373,13 @@ def test_every_price_has_a_slider_that_starts_where_it_was_given(curves):
 
 def test_the_budget_explorer_chooses_among_more_laws(curves):
     more = {**curves, "a third": planted("a third", M=1e5)}
-    box = budget_explorer(more, paper(), 1e6, names=("Pareto",))
-    same(box, budget_view(more, 1e6, paper(), names=("Pareto",)))
+    box = budget_explorer(more, paper_prices(), 1e6, names=("Pareto",))
+    same(box, budget_view(more, 1e6, paper_prices(), names=("Pareto",)))
     assert "xaxis2" not in box.figure.to_plotly_json()["layout"]
     box.controls["right"].value = "a third"
-    same(box, budget_view(more, 1e6, paper(), names=("Pareto", "a third")))
+    same(box, budget_view(more, 1e6, paper_prices(), names=("Pareto", "a third")))
     with pytest.raises(ValueError, match=r"names=\['x'\]: allowed are 'Standard', 'Pareto'"):
-        budget_view(curves, 1e6, paper(), names=["x"])
+        budget_view(curves, 1e6, paper_prices(), names=["x"])
     with pytest.raises(ValueError, match=r"curves=\{\}: laws of N and D by name"):
         budget_explorer({})
     bare = Curve(laws.joint_law, VALUES)
@@ -388,15 +389,15 @@ def test_the_budget_explorer_chooses_among_more_laws(curves):
 
 
 def test_the_budget_view_says_that_laws_are_synthetic(curves):
-    assert not budget_view(curves, 1e6, paper()).figure.layout.title.text
+    assert not budget_view(curves, 1e6, paper_prices()).figure.layout.title.text
     made_up = replace(curves["Standard"], source="fitted to 24 synthetic runs")
-    assert "SYNTHETIC" in budget_view({"a": made_up}, 1e6, paper()).figure.layout.title.text
+    assert "SYNTHETIC" in budget_view({"a": made_up}, 1e6, paper_prices()).figure.layout.title.text
 
 
 def test_a_slider_seldom_moves_the_window(curves):
-    windows = [budget_view(curves, b, paper()).figure.layout.xaxis.range for b in (1e6, 1.25e6, 1.5e6, 2e6, 3e6)]
+    windows = [budget_view(curves, b, paper_prices()).figure.layout.xaxis.range for b in (1e6, 1.25e6, 1.5e6, 2e6, 3e6)]
     assert len(set(windows)) == 1
-    wide = budget_view(curves, 1e12, paper()).figure
+    wide = budget_view(curves, 1e12, paper_prices()).figure
     assert wide.layout.xaxis.range[1] > windows[0][1]
     assert all(t.x[0] < 10 ** wide.layout.xaxis.range[1] for t in wide.data if t.name == "best plan")
 

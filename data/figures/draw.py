@@ -4,7 +4,7 @@ from pathlib import Path
 
 from drscale.laws.diagnostics import converged_runs
 from drscale.laws.plot import data_figure, size_figure
-from drscale.plotting.export import export_all
+from drscale.plotting.files import export_all
 from drscale.runs import RunStore
 
 HERE = Path(__file__).resolve().parent

@@ -14,7 +14,7 @@ import pandas as pd
 from drscale.budget import plan as planning
 from drscale.budget import plot as plans
 from drscale.budget.plan import Allocation
-from drscale.budget.prices import Prices, paper
+from drscale.budget.prices import Prices, paper_prices
 from drscale.laws.curve import Curve
 from drscale.plotting import live
 from drscale.plotting import parts as traces
@@ -90,7 +90,7 @@ def budget_explorer(
     code.
     """
     _check(curves)
-    base = paper(documents=0, tokens_per_document=60) if prices is None else prices
+    base = paper_prices(documents=0, tokens_per_document=60) if prices is None else prices
     first = list(dict.fromkeys(names or list(curves)[:2]))
     start = _middle(curves[first[0]], base) if budget is None else float(budget)
     controls: dict[str, Any] = {

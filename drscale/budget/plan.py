@@ -11,6 +11,7 @@ What a budget buys: the best size and data under a price list, and the price of 
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -23,6 +24,7 @@ import pandas as pd
 from drscale.budget.prices import Prices
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
+from drscale.results import Result
 from drscale.stats.tables import Array, check_level, count_text
 
 
@@ -425,7 +427,7 @@ def _check_within(within: str | None, curve: Curve) -> None:
 
 
 @dataclass(frozen=True)
-class Allocation:
+class Allocation(Result):
     """A plan: N parameters trained on D pairs, the loss a law predicts for it, and what it costs; prints as a sentence.
 
     ``intervals`` holds (low, high) of N, D and loss, of cost for a target, and of each part, where the curve has draws:
@@ -472,6 +474,9 @@ class Allocation:
         frame.insert(3, "high", [high for _, high in ends])
         frame["note"] = ["; ".join(self.flags), *[""] * (len(frame) - 1)]
         return frame
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() if self.feasible else f"<p>{html.escape(str(self))}</p>"
 
     def __str__(self) -> str:
         if not self.feasible:

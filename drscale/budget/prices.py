@@ -106,7 +106,7 @@ class Prices:
         return "\n".join([*lines, f"in all:      {total}, for N parameters trained on D pairs"])
 
 
-def paper(documents: float = 30e12, tokens_per_document: float = 512) -> Prices:
+def paper_prices(documents: float = 30e12, tokens_per_document: float = 512) -> Prices:
     """The constants of the papers' Eq. 14, from their sources: $0.6, $3.22e-8 and, with encoding, $0.43.
 
     An A100 at $3.93 an hour reaches a quarter of 312 TFLOP/s; a step is 256 queries of 30 tokens, each with a positive

@@ -16,7 +16,8 @@ from scipy.optimize import minimize_scalar
 
 from drscale.evaluate.ranking import METRICS, depth_of, measures_of, ranking_metrics, search, spare
 from drscale.losses import contrastive_entropy
-from drscale.runs import Measure, divisors
+from drscale.results import Result
+from drscale.runs import Measure, divisors, measure_table
 from drscale.texts import Benchmark, Collection, rows_at
 from drscale.texts.collection import shuffled
 from drscale.texts.tables import BATCH
@@ -237,7 +238,7 @@ class NotFiniteError(ValueError):
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Result):
     """What a benchmark says of an encoder: means with intervals by scope, the rows behind them, its temperature.
 
     ``notes`` belong to a record's versions: which collections are larger than the pool of their negatives.
@@ -247,6 +248,15 @@ class Scored:
     queries: pd.DataFrame
     temperature: float
     notes: dict[str, str] = field(default_factory=dict)
+
+    def table(self) -> pd.DataFrame:
+        """The means with their intervals, a row a scope and metric."""
+        return measure_table(self.measures)
+
+    def __str__(self) -> str:
+        losses = [(s, ms["entropy"].mean) for s, ms in self.measures.items() if "entropy" in ms and ":" not in s]
+        said = ", ".join(f"{scope.replace('_', ' ')} {value:.3f} nats" for scope, value in losses)
+        return f"{said} (temperature {self.temperature:.3g})"
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,5 @@
 """Effectiveness against robustness: which runs are on the front, how surely, and its contours. Never imports torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -22,6 +22,7 @@ from drscale.laws.fit import Columns
 from drscale.laws.intervals import Unit, check_unit
 from drscale.laws.levels import by_level
 from drscale.laws.result import fitted, name_of
+from drscale.results import Result
 from drscale.stats.tables import done
 
 LawFunction = Callable[..., Any]
@@ -106,7 +107,7 @@ def compare_laws(
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Result):
     """Which of several laws a table speaks for: the better ``law``, whether that is ``decided``, and why, in words.
 
     ``compared`` is what :func:`compare_laws` said. An undecided choice names the law with the lower AICc all the same.
@@ -123,6 +124,10 @@ class Choice:
             return " ".join([f"{name}: the only law that suits the columns.", *map(_sentence, self.reasons)])
         said = f"{name}, decided" if self.decided else f"undecided, {name} has the lower AICc"
         return " ".join([f"{said}.", *map(_sentence, self.reasons)])
+
+    def table(self) -> pd.DataFrame:
+        """The laws that were compared, a row each."""
+        return self.compared
 
     def _repr_html_(self) -> str:
         shown = self.compared.drop(columns=[c for c in self.compared if self.compared[c].isna().all()])

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from drscale.stats.tables import Array
+from drscale.results import Result
+from drscale.stats.tables import Array, count_text
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(Result):
     """A law, the values of its parameters, and the box of its arguments in which they were fitted.
 
     ``values`` and ``box`` are keyed by the law's own argument names, ``box`` with (lowest, highest). ``draws`` is a
@@ -61,6 +62,20 @@ class Curve:
                         f"draws[{n!r}]: {wrong.sum()} of {len(wrong)} are not finite; a draw without end needs a large "
                         "number, as refits take e**690 for a coefficient"
                     )
+
+    def table(self) -> pd.DataFrame:
+        """The parameters: name, value and, where there are draws, the middle 95% of them as low and high."""
+        rows = pd.DataFrame({"name": list(self.values), "value": [float(v) for v in self.values.values()]})
+        if self.draws is not None:
+            ends = np.quantile(self.draws[list(self.values)].to_numpy(dtype=float), [0.025, 0.975], axis=0)
+            rows = rows.assign(low=ends[0], high=ends[1])
+        return rows
+
+    def __str__(self) -> str:
+        numbers = ", ".join(f"{n} = {count_text(float(v))}" for n, v in self.values.items())
+        text = f"{self.name or _label(self.law)}: {_label(self.law)} with {numbers}"
+        text += f" ({self.source})" if self.source else ""
+        return " ".join([text, *(f"Beware: {doubt}." for doubt in self.doubts)])
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -150,27 +150,27 @@ class LawFit(lmfit.model.ModelResult):
     def intervals(self, method: str = "profile", level: float = 0.95, **options: Any) -> pd.DataFrame:
         """An interval for each parameter: name, value, low, high, note
         (:func:`drscale.laws.intervals.law_intervals`)."""
-        frame: pd.DataFrame = _open("intervals").intervals(self, method, level, **options)
+        frame: pd.DataFrame = _open("intervals").law_intervals(self, method, level, **options)
         return frame
 
     def predict(self, x: Any, level: float = 0.95, **options: Any) -> pd.DataFrame:
         """The curve and a measured value at each x, with intervals (:func:`drscale.laws.intervals.predict_law`)."""
-        frame: pd.DataFrame = _open("intervals").predict(self, x, level, **options)
+        frame: pd.DataFrame = _open("intervals").predict_law(self, x, level, **options)
         return frame
 
     def bootstrap(self, n_boot: int = 4000, by: str = "level", seed: int = 0) -> pd.DataFrame:
         """Refits to runs drawn with replacement, a row each; ``by`` is "level" or "run"."""
-        frame: pd.DataFrame = _open("intervals").draws(self, n_boot, by, seed)
+        frame: pd.DataFrame = _open("intervals").bootstrap_runs(self, n_boot, by, seed)
         return frame
 
     def curve(self, n_boot: int = 0, *, by: str = "level", seed: int = 0, name: str = "") -> Curve:
         """The law with its numbers and bootstrap draws, as planners and figures take it."""
-        curve: Curve = _open("intervals").curve(self, n_boot, unit=by, seed=seed, name=name)
+        curve: Curve = _open("intervals").law_curve(self, n_boot, unit=by, seed=seed, name=name)
         return curve
 
     def table(self, level: float = 0.95, **options: Any) -> pd.DataFrame:
         """The parameters as a table for a paper; ``ds.export(fit, "law.tex")`` writes it."""
-        frame: pd.DataFrame = _open("intervals").parameters(self, level, **options)
+        frame: pd.DataFrame = _open("intervals").parameter_table(self, level, **options)
         return frame
 
     def plot(self, *, dark: bool = False, level: float = 0.95, **options: Any) -> go.Figure:

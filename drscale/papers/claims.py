@@ -22,7 +22,7 @@ import pandas as pd
 
 from drscale.budget import plan as budget
 from drscale.budget.plan import cheapest, form_of
-from drscale.budget.prices import paper
+from drscale.budget.prices import paper_prices
 from drscale.ladder import counts, ladder
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
@@ -44,7 +44,7 @@ from drscale.papers._rounded import (
 )
 from drscale.stats.tables import Array, count_text
 
-FREE = paper(documents=0)  # Eq. 13 without encoding, the only way in which Figure 6 can have been drawn
+FREE = paper_prices(documents=0)  # Eq. 13 without encoding, the only way in which Figure 6 can have been drawn
 PART = "holds in part"
 CLAIM, CHECK = "claim", "check"
 VERBS = {HOLDS: ("holds", "hold"), PART: ("holds in part", "hold in part"), FAILS: ("does not hold", "do not hold")}
@@ -337,7 +337,7 @@ def _shared_towers(t: Tables) -> Iterator[Case]:
 
 
 def _price_constants(t: Tables) -> Iterator[Case]:
-    prices = paper()
+    prices = paper_prices()
     names = ("an annotated pair", "training, a parameter", "encoding, a parameter")
     for name, value, printed in zip(names, (prices.pair, prices.training, prices.encoding), t.printed, strict=True):
         close = abs(value - float(printed)) <= published.half_unit(printed)
@@ -346,7 +346,7 @@ def _price_constants(t: Tables) -> Iterator[Case]:
 
 
 def _affordable(t: Tables) -> Iterator[Case]:
-    prices, (least, _) = paper(), t.law("joint/standard/robustness").box["N"]
+    prices, (least, _) = paper_prices(), t.law("joint/standard/robustness").box["N"]
     for money in t.values:
         largest = money / prices.per_parameter
         numbers = f"largest model without any pair: {largest:,.0f} parameters; smallest fitted: {count_text(least)}"

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.plotting import export
-from drscale.plotting import export as numbers
+from drscale.plotting import files as export
+from drscale.plotting import files as numbers
 from drscale.stats.tables import count_text
 
 
@@ -209,7 +209,7 @@ class Saver(ipywidgets.VBox):
 
 
 def save(figure: go.Figure, path: Path, width: export.Width = "page") -> Path:
-    """Write a figure, or with .csv the numbers it draws; see :func:`drscale.plotting.export.export`."""
+    """Write a figure, or with .csv the numbers it draws; see :func:`drscale.plotting.files.export`."""
     plain = go.Figure(figure)
     return export.export(numbers.drawn(plain) if path.suffix == ".csv" else plain, path, width)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drscale.results import Result
 from drscale.runs import write_atomic
 from drscale.texts.tables import (
     BATCH,
@@ -35,7 +38,7 @@ VERIFY_BELOW = 1 << 28  # bytes; larger files are trusted by their size, or load
 
 
 @dataclass(frozen=True, eq=False)
-class Collection:
+class Collection(Result):
     """Hold queries, passages and qrels; a collection that exists is valid.
 
     ``queries`` and ``passages`` have the columns id and text, ``qrels`` has query, passage (ids) and relevance (int32;
@@ -71,6 +74,18 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.pairs[0])
+
+    def table(self) -> pd.DataFrame:
+        """Every relevant pair as text, a row each: query and passage."""
+        queries, passages = self.pairs
+        texts = {"query": self.queries["text"].take(queries), "passage": self.passages["text"].take(passages)}
+        return pd.DataFrame({name: column.to_pylist() for name, column in texts.items()})
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>"
 
     def __repr__(self) -> str:
         made = ", SYNTHETIC" if self.synthetic else ""
@@ -191,7 +206,7 @@ class Collection:
 
 
 @dataclass(frozen=True, eq=False)
-class Benchmark:
+class Benchmark(Result):
     """Train, validation and test of one domain, and the domains outside it; no pair is shared between them.
 
     Passages that are relevant to no query of a collection may stand in all of its parts.
@@ -207,6 +222,14 @@ class Benchmark:
         parts = ", ".join(f"{name} {len(c):,}" for name, c in self.parts().items())
         made = ", SYNTHETIC" if self.synthetic else ""
         return f"Benchmark({self.name!r}: {parts} pairs{made}, {self.fingerprint[:12]})"
+
+    def table(self) -> pd.DataFrame:
+        """The parts, a row each: how many queries, passages and pairs, and in which language."""
+        rows = [(n, len(c.queries), len(c.passages), len(c), c.language) for n, c in self.parts().items()]
+        return pd.DataFrame(rows, columns=["part", "queries", "passages", "pairs", "language"])
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def parts(self) -> dict[str, Collection]:
         """Every collection by the name it has in figures: train, validation, test, ood:<domain>."""

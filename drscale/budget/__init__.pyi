@@ -1,0 +1,11 @@
+from .explore import budget_explorer as budget_explorer
+from .plan import Allocation as Allocation
+from .plan import allocate as allocate
+from .plan import allocate_both as allocate_both
+from .plan import cost_of as cost_of
+from .plan import path as path
+from .plot import budget_figure as budget_figure
+from .plot import isocost_figure as isocost_figure
+from .plot import path_figure as path_figure
+from .prices import Prices as Prices
+from .prices import paper_prices as paper_prices

@@ -1,0 +1,14 @@
+from .entropy import Scored as Scored
+from .entropy import compare as compare
+from .entropy import entropies as entropies
+from .entropy import fit_temperature as fit_temperature
+from .entropy import normalised as normalised
+from .entropy import score as score
+from .entropy import score_benchmark as score_benchmark
+from .plot import domain_figure as domain_figure
+from .ranking import METRICS as METRICS
+from .ranking import search as search
+from .retrievers import Retriever as Retriever
+from .retrievers import measured_queries as measured_queries
+from .retrievers import rank_scores as rank_scores
+from .retrievers import retriever as retriever

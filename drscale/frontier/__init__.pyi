@@ -1,0 +1,15 @@
+from .contour_lines import contours as contours
+from .contour_lines import scaling_direction as scaling_direction
+from .dominance import X as X
+from .dominance import Y as Y
+from .dominance import front as front
+from .dominance import hypervolume as hypervolume
+from .dominance import probability_on_front as probability_on_front
+from .dominance import ratio_at_front as ratio_at_front
+from .dominance import robustness as robustness
+from .explore import draw as draw
+from .explore import frontier_explorer as frontier_explorer
+from .plot import dragon_figure as dragon_figure
+from .plot import dragon_points as dragon_points
+from .plot import frontier_figure as frontier_figure
+from .plot import joint_figure as joint_figure

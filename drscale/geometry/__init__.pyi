@@ -1,0 +1,9 @@
+from .measure import cloud_measures as cloud_measures
+from .measure import geometry_of_records as geometry_of_records
+from .measure import gini as gini
+from .measure import hubness as hubness
+from .measure import hubness_by_chance as hubness_by_chance
+from .measure import measure_geometry as measure_geometry
+from .measure import occurrences as occurrences
+from .plot import correlation_figure as correlation_figure
+from .plot import relation_figure as relation_figure

@@ -1,0 +1,10 @@
+from .measure import following as following
+from .measure import found as found
+from .measure import p_mrr as p_mrr
+from .texts import TEMPLATES as TEMPLATES
+from .texts import UNSEEN as UNSEEN
+from .texts import instructed as instructed
+from .texts import names_a_package as names_a_package
+from .texts import triplets as triplets
+from .train import OBJECTIVES as OBJECTIVES
+from .train import train_instructed as train_instructed

@@ -1,0 +1,11 @@
+from .claims import by_claim as by_claim
+from .claims import count as count
+from .claims import report as report
+from .claims import verdicts as verdicts
+from .plot import curves_figure as curves_figure
+from .plot import verdict_figure as verdict_figure
+from .published import dragon as dragon
+from .published import published_curve as published_curve
+from .published import published_laws as published_laws
+from .published import readings as readings
+from .published import uncertain as uncertain

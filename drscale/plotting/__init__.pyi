@@ -1,0 +1,15 @@
+from .files import NoBrowser as NoBrowser
+from .files import browser as browser
+from .files import export as export
+from .files import export_all as export_all
+from .parts import interval_figure as interval_figure
+from .parts import title as title
+from .style import AXES as AXES
+from .style import CHANCE as CHANCE
+from .style import MEASURES as MEASURES
+from .style import RAMP as RAMP
+from .style import SCOPES as SCOPES
+from .style import SERIES as SERIES
+from .style import colours as colours
+from .style import count_axis as count_axis
+from .style import template as template

@@ -1,0 +1,13 @@
+from .exposure import attack_success as attack_success
+from .exposure import attack_success_change as attack_success_change
+from .exposure import poison_ranks as poison_ranks
+from .exposure import rate_interval as rate_interval
+from .guards import Kind as Kind
+from .guards import guard as guard
+from .guards import guarded as guarded
+from .make import Poison as Poison
+from .make import poison as poison
+from .plot import guard_figure as guard_figure
+from .plot import rate_figure as rate_figure
+from .plot import score_figure as score_figure
+from .plot import transfer_figure as transfer_figure

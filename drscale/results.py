@@ -1,0 +1,32 @@
+"""Results that show themselves: a sentence, a table, and both on the last line of a notebook's cell."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 20  # of a table that a notebook shows
+
+
+class Result:
+    """Whatever a verb of drscale hands back: ``str(result)`` is a sentence, ``result.table()`` a DataFrame.
+
+    ``ds.export(result, "result.tex")`` writes the table. A subclass defines ``table``, and ``__str__`` where the
+    default, the class's name and the number of rows, says too little.
+    """
+
+    def table(self) -> pd.DataFrame:
+        """The result as a table."""
+        raise NotImplementedError(f"{type(self).__name__} has no table")
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}: {len(self.table())} rows"
+
+    def _repr_html_(self) -> str:
+        rows = self.table()
+        more = f"<p>... {len(rows) - ROWS:,} more rows</p>" if len(rows) > ROWS else ""
+        shown = rows.head(ROWS).to_html(index=False, float_format="{:.4g}".format, na_rep="")
+        return f"<p>{html.escape(str(self))}</p>{shown}{more}"

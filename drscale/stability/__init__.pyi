@@ -1,0 +1,13 @@
+from .measure import drop_rates as drop_rates
+from .measure import measure_stability as measure_stability
+from .measure import seed_drops as seed_drops
+from .measure import stability_of_records as stability_of_records
+from .plot import drops_by_size as drops_by_size
+from .plot import leaderboard as leaderboard
+from .plot import leaderboard_figure as leaderboard_figure
+from .plot import rates_from_records as rates_from_records
+from .plot import stability_card as stability_card
+from .plot import stability_table as stability_table
+from .variations import FAMILIES as FAMILIES
+from .variations import families as families
+from .variations import variations as variations

@@ -1,0 +1,16 @@
+from .bootstrap import by_question as by_question
+from .bootstrap import changes as changes
+from .bootstrap import compare_with as compare_with
+from .bootstrap import mean_of_columns as mean_of_columns
+from .bootstrap import paired_change as paired_change
+from .bootstrap import pooled as pooled
+from .bootstrap import ratio as ratio
+from .bootstrap import resampled as resampled
+from .bootstrap import side_by_side as side_by_side
+from .bootstrap import two_way as two_way
+from .correlations import adjusted as adjusted
+from .correlations import correlations as correlations
+from .correlations import critical_r as critical_r
+from .correlations import detectable_r as detectable_r
+from .seeds import seed_variance as seed_variance
+from .tables import count_text as count_text

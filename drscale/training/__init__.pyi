@@ -1,0 +1,13 @@
+from .batches import tokenised as tokenised
+from .loop import train as train
+from .plot import curve_figure as curve_figure
+from .plot import length_figure as length_figure
+from .plot import line_figure as line_figure
+from .plot import watch as watch
+from .plot import weight_explorer as weight_explorer
+from .plot import weight_figure as weight_figure
+from .plot import weight_label as weight_label
+from .weight import behaviour as behaviour
+from .weight import from_line as from_line
+from .weight import simulate as simulate
+from .weight import trajectories as trajectories

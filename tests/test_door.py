@@ -1,0 +1,127 @@
+"""The front door: few names, all of them there, typed by a stub, and nothing heavy behind an import."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from conftest import ROOT
+
+import drscale as ds
+from drscale.results import Result
+
+PACKAGES = sorted(p.parent.name for p in (ROOT / "drscale").glob("*/__init__.pyi"))
+MOST, MOST_IN_PACKAGES = 60, 250
+
+
+def test_the_door_is_small_and_every_name_is_there() -> None:
+    assert len(ds.__all__) <= MOST
+    assert [name for name in ds.__all__ if getattr(ds, name, None) is None] == []
+    assert set(ds.__all__) <= set(dir(ds))
+
+
+def test_every_name_of_a_package_is_there() -> None:
+    names = {package: importlib.import_module(f"drscale.{package}").__all__ for package in PACKAGES}
+    assert sum(map(len, names.values())) <= MOST_IN_PACKAGES
+    for package, own in names.items():
+        module = importlib.import_module(f"drscale.{package}")
+        for name in own:
+            # A function of its module's name would be overwritten by the module once that is imported.
+            assert not isinstance(getattr(module, name), type(ast)), f"{package}.{name} is a module"
+
+
+@pytest.mark.parametrize("space", [ds.plot, ds.explore])
+def test_figures_have_short_names(space: object) -> None:
+    for name in space.__all__:
+        assert callable(getattr(space, name))
+    with pytest.raises(AttributeError, match="has no 'lawn'; it has "):
+        space.lawn  # noqa: B018
+
+
+def test_the_import_is_light() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import drscale; print(time.perf_counter() - start, "
+        "*sorted({'torch', 'numpy', 'pandas', 'plotly', 'lmfit'} & sys.modules.keys()))"
+    )
+    taken = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        assert done[1:] == []
+        taken.append(float(done[0]))
+    assert min(taken) < 0.2
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="fit_lawn"):
+        ds.fit_lawn  # noqa: B018
+
+
+def test_six_lines_from_a_table_to_latex(tmp_path) -> None:
+    runs = ds.example_runs()
+    fit = ds.fit_law(runs, ds.additive_law, warn=False)
+    ends = fit.intervals()
+    plan = ds.allocate(fit.curve(100), budget=5000, prices=ds.paper_prices())
+    figure = ds.plot.laws(runs[runs["pairs"] == 0], ds.size_law, warn=False)
+    for thing, name in ((fit, "fit.tex"), (plan, "plan.tex"), (ends, "ends.csv"), (figure, "law.html")):
+        assert ds.export(thing, tmp_path / name).stat().st_size > 100
+
+
+def test_a_fit_answers_by_itself() -> None:
+    runs = ds.example_runs()
+    fit = ds.fit_law(runs[runs["pairs"] == 0], ds.size_law, warn=False)
+    assert isinstance(fit, ds.LawFit)
+    assert fit.law is ds.size_law
+    assert fit.equation.startswith("(")
+    assert list(fit.intervals()["name"]) == ["M", "mu", "delta"]
+    assert len(fit.bootstrap(50)) == 50
+    assert fit.predict([1e5], warn=False)["fit"].iloc[0] == pytest.approx(float(fit.eval(N=1e5)))
+    assert isinstance(fit.plot(), go.Figure)
+    assert all(isinstance(sentence, str) for sentence in fit.doubts)
+    html = fit._repr_html_()
+    assert "size_law of in_domain_entropy" in html
+    assert "95%" in repr(fit)
+    for sentence in fit.doubts:
+        assert sentence in repr(fit)
+
+
+def test_every_result_has_a_table(tmp_path) -> None:
+    runs = ds.example_runs()
+    results = [
+        ds.fit_law(runs, ds.additive_law, warn=False),
+        ds.fit_law(runs, ds.additive_law, warn=False).curve(50),
+        ds.choose_law(runs, y="in_domain_entropy"),
+        ds.plan_study([ds.Recipe()], ds.RunStore(tmp_path)),
+        ds.RunStore(ROOT / "data" / "runs" / "docs-standard"),
+    ]
+    for result in results:
+        assert isinstance(result.table(), pd.DataFrame)
+        assert len(result.table())
+        assert str(result)
+
+
+def test_a_result_shows_itself_and_escapes() -> None:
+    class Rows(Result):
+        def table(self) -> pd.DataFrame:
+            return pd.DataFrame({"text": ["<b>"] * 25})
+
+        def __str__(self) -> str:
+            return "<script>"
+
+    html = Rows()._repr_html_()
+    assert "&lt;script&gt;" in html
+    assert "&lt;b&gt;" in html
+    assert "5 more rows" in html
+    with pytest.raises(NotImplementedError, match="Result has no table"):
+        Result().table()
+
+
+def test_example_runs_are_the_study_s() -> None:
+    runs, table = ds.example_runs(), ds.RunStore(ROOT / "data" / "runs" / "docs-standard").table()
+    assert list(runs["key"]) == list(table["key"])
+    assert runs["in_domain_entropy"].to_numpy() == pytest.approx(table["in_domain_entropy"].to_numpy(), abs=1e-5)
+    assert not runs["synthetic"].any()
