@@ -479,7 +479,7 @@ def test_changes_pair_rows() -> None:
         changes(rows.iloc[1:], "v", "arm", "base")
     with pytest.raises(ValueError, match="the rows have base, new"):
         changes(rows, "v", "arm", "old")
-    with pytest.raises(ValueError, match="lack the columns w"):
+    with pytest.raises(ValueError, match="has no column 'w'"):
         two_way(rows, "w")
     with pytest.raises(ValueError, match="finite"):
         two_way(rows.assign(v=math.nan), "v")
@@ -506,7 +506,7 @@ def test_a_question_counts_once_however_many_packages_contradict_it() -> None:
     assert by_question(small)["pmrr"].tolist() == pytest.approx([0.2, 0.5, -1.0])
     assert two_way(each, "pmrr").iloc[0][["mean", "n"]].tolist() == pytest.approx([-0.1, 3])
     assert by_question(rows.drop(columns=["right", "swapped"]), ["pmrr"])["pmrr"].equals(each["pmrr"])
-    with pytest.raises(ValueError, match="by_question: the rows lack the columns swapped"):
+    with pytest.raises(ValueError, match="by_question: the table has no column 'swapped'"):
         by_question(rows.drop(columns="swapped"))
 
 
@@ -531,10 +531,10 @@ def test_every_need_s_questions_count_once_of_a_retriever() -> None:
         (lambda r: two_way(r, "v", level=95), "level=95"),
         (lambda r: two_way(r, "query"), "'query' holds .*, numbers are needed"),
         (lambda r: two_way(r.iloc[:0], "v"), "no rows"),
-        (lambda r: changes(r, "v", "nope", "base"), "changes: the rows lack the columns nope"),
-        (lambda r: changes(r.assign(arm="a"), "v", "arm", "a", ["pair"]), "changes: the rows lack the columns pair"),
+        (lambda r: changes(r, "v", "nope", "base"), "changes: the table has no column 'nope'"),
+        (lambda r: changes(r.assign(arm="a"), "v", "arm", "a", ["pair"]), "changes: the table has no column 'pair'"),
         (lambda r: changes(r.assign(arm="a", v=math.nan), "v", "arm", "a"), "'v' has 480 values that are missing"),
-        (lambda r: ratio(r, "v", "nope"), "ratio: the rows lack the columns nope"),
+        (lambda r: ratio(r, "v", "nope"), "ratio: the table has no column 'nope'"),
         (lambda r: ratio(r.iloc[:0], "v", "v"), "ratio: the table has no rows"),
         (lambda r: ratio(r.assign(g=[None] + ["a"] * 479), "v", "v", "g"), "'g' is missing in 1 of 480"),
     ],
@@ -578,5 +578,5 @@ def test_intervals_are_drawn_as_they_are() -> None:
     assert [t.name for t in interval_figure(table, "wording", names=["b"]).data] == ["b"]
     with pytest.raises(ValueError, match="model has a, b"):
         interval_figure(table, "wording", names=["c"])
-    with pytest.raises(ValueError, match="lacks the columns high"):
+    with pytest.raises(ValueError, match="no column 'high'"):
         interval_figure(table.drop(columns="high"), "wording")

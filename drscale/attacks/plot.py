@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 
 from drscale.plotting import style
 from drscale.runs import write_atomic
+from drscale.stats.tables import require
 
 NEEDED = ("original", "attacked", "swaps", "places")
 AROUND = 60  # characters shown behind the last swap of a longer text
@@ -146,8 +147,7 @@ def climb_figure(rows: pd.DataFrame, dark: bool = False) -> go.Figure:
     Ranks afterwards are on a logarithmic scale with the top of the list at the top. Documents that stayed where they
     were lie on the curve, as hollow marks where nothing was changed.
     """
-    if missing := [name for name in ("rank_before", "rank_after", "changed") if name not in rows]:
-        raise ValueError(f"rows: {', '.join(missing)} missing; the table of an attack on a collection has them")
+    require(rows, "rank_before", "rank_after", "changed", what="rows", hint="attack_collection(...) makes such a table")
     c = style.colours(dark)
     fig = go.Figure()
     last = float(rows[["rank_before", "rank_after"]].max().max()) if len(rows) else 1.0

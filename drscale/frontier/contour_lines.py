@@ -23,7 +23,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.frontier.dominance import X, Y, checked
-from drscale.stats.tables import Array, Better, signs, warn_if_mixed
+from drscale.stats.tables import Array, Better, require, signs, warn_if_mixed
 
 LEAST = 4  # strategies of different lean: three numbers and one degree of freedom
 SAME = 1e-9  # leans this close are one
@@ -72,9 +72,7 @@ def points(
     columns = [by] if isinstance(by, str) else list(by)
     also = [strategy] if isinstance(strategy, str) else list(strategy or ())
     rows = checked(table, x, y)
-    for c in [*columns, *also]:
-        if c not in rows:
-            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    require(rows, *columns, *also)
     if also:
         rows = rows.groupby([*columns, *also], as_index=False)[[x, y]].mean()
     g = -signs(better) * np.log(_positive(rows, x, y))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from drscale.laws import fit as laws
 from drscale.stats.bootstrap import Pool, mean_of_columns, pooled, resampled
-from drscale.stats.tables import Array, Better, non_dominated, signs, warn_if_mixed
+from drscale.stats.tables import Array, Better, non_dominated, require, signs, warn_if_mixed
 
 Unit = Literal["log", "range", "raw"]
 X, Y = "in_domain_entropy", "ood_entropy"
@@ -46,10 +46,8 @@ def robustness(table: pd.DataFrame, metric: str = "entropy") -> tuple[pd.DataFra
     passages as they are, which makes it the in-domain entropy over again: x would stand on the y axis.
     """
     parts = [f"ood_{metric}", f"adversarial:alone_{metric}"]
-    for c in parts:
-        if c not in table:
-            how = "RunStore.table((*SCOPES, 'adversarial:alone')) has it of runs that were attacked"
-            raise ValueError(f"metric={metric!r}: joint robustness needs the column {c!r}, which is missing; {how}")
+    how = "RunStore.table((*SCOPES, 'adversarial:alone')) has it of runs that were attacked"
+    require(table, *parts, what=f"metric={metric!r}: the table", hint=how)
     return mean_of_columns(table, parts), "+".join(parts)
 
 
@@ -204,8 +202,7 @@ def checked(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"the table has {len(table)} runs and none is done: there is no front")
     for name in (x, y):
-        if name not in rows:
-            raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, table.columns))}")
+        require(rows, name)
         if not pd.api.types.is_numeric_dtype(rows[name]):
             raise ValueError(f"column {name!r} holds {rows[name].dtype}, not numbers")
         wrong = ~np.isfinite(rows[name].to_numpy(dtype=float, na_value=np.nan))

@@ -17,7 +17,7 @@ from drscale.plotting import parts as traces
 from drscale.plotting import plane, style
 from drscale.plotting.plane import Axis
 from drscale.stats.bootstrap import Pool, pooled
-from drscale.stats.tables import Better, signs
+from drscale.stats.tables import Better, require, signs
 
 Named = Literal["front", "all"]
 NO_FRONT = "fitted front not determined:<br>its point is certain on"
@@ -52,9 +52,7 @@ def joint_figure(
     column that :func:`drscale.frontier.dominance.robustness` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
-    for c in (*columns, contour):
-        if c not in table:
-            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    require(table, *columns, contour)
     rows, held = _held(frontier.checked(table, x, y), contour, at)
     means = pooled(rows, (x, y), [*columns, contour])
     means = means.assign(series=[_label(v, columns) for v in means[columns].itertuples(index=False)])
@@ -173,9 +171,7 @@ def dragon_figure(
     ``table`` has ``name``, ``group`` (colour and marker), x and y; where ``comparable`` is False, the marker is open
     and the dashed line, the edge of the front, passes it over. :func:`dragon_points` makes such a table.
     """
-    for c in ("name", "group", x, y):
-        if c not in table:
-            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    require(table, "name", "group", x, y)
     rows = frontier.checked(table.dropna(subset=[x, y]), x, y)
     fair = rows.get("comparable", pd.Series(True, index=rows.index)).astype(bool)
     axes = [plane.axis(rows[c].to_numpy(), t, "none", True) for c, t in ((x, x_title), (y, y_title))]

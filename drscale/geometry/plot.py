@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from drscale.ladder import parse_rung
 from drscale.plotting import plane, style
+from drscale.stats.tables import require
 
 WORDS = {
     "isoscore": "IsoScore",
@@ -54,9 +55,7 @@ def relation_figure(
     the marker's shape tells. ``x_low`` and ``x_high`` beside ``x`` become bars, of y likewise. ``names`` gives words
     for columns on the axes. Rows without x or y are left out.
     """
-    for column in (x, y, by, *([symbol] if symbol else [])):
-        if column not in table:
-            raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+    require(table, x, y, by, *([symbol] if symbol else []))
     rows = table.dropna(subset=[x, y])
     if rows.empty:
         raise ValueError(f"x={x!r}, y={y!r}: no row has both")
@@ -107,9 +106,8 @@ def correlation_figure(
     ``joint`` shows the intervals that hold for all cells at once. A cell is coloured as far as its interval lies away
     from zero, so that one which may be zero stays pale whatever its r.
     """
-    for column in ("x", "y", "r", "joint_low", "joint_high", "p_adjusted"):
-        if column not in relations:
-            raise ValueError(f"relations: no column {column!r}; correlations(...) makes the table")
+    wanted = ("x", "y", "r", "joint_low", "joint_high", "p_adjusted")
+    require(relations, *wanted, what="relations", hint="correlations(...) makes such a table")
     if relations.duplicated(["x", "y"]).any():
         raise ValueError("relations: a pair of columns comes twice; one method and one control at a time")
     low, high = ("joint_low", "joint_high") if joint else ("low", "high")

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from drscale.plotting import parts as traces
 from drscale.plotting import plane, style
+from drscale.stats.tables import require
 
 ROW = 26  # pixels of a row, and of a further series in it
 MOST = 60  # rows that still have their names on the axis
@@ -246,7 +247,7 @@ def shares_figure(
     given = {"": shares} if isinstance(shares, pd.DataFrame) else dict(shares)
     if not given:
         raise ValueError("shares={}: at least one frame of shares")
-    rows = list(dict.fromkeys(str(v) for frame in given.values() for v in _with(frame, "source", "share")["source"]))
+    rows = list(dict.fromkeys(str(v) for frame in given.values() for v in require(frame, "source", "share")["source"]))
     fig = go.Figure()
     for i, (name, frame) in enumerate(given.items()):
         colour, _ = style.series(i, dark)
@@ -273,16 +274,9 @@ def shares_figure(
     return fig
 
 
-def _with(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    for c in columns:
-        if c not in frame:
-            raise ValueError(f"the frame has no column {c!r}; it has {', '.join(map(str, frame.columns))}")
-    return frame
-
-
 def _names(frame: pd.DataFrame, first: str) -> list[str]:
     """The columns before the numbers: what each row is of."""
-    names = list(_with(frame, first, "low", "high").columns[: list(frame.columns).index(first)])
+    names = list(require(frame, first, "low", "high").columns[: list(frame.columns).index(first)])
     if not names or frame.empty:
         raise ValueError(
             f"the frame has {'no rows' if frame.empty else f'no column before {first!r} to name its rows'}"

@@ -20,6 +20,7 @@ import pandas as pd
 
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
+from drscale.stats.tables import require
 
 Source = str | Path
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
@@ -64,9 +65,7 @@ def scores_from_runs(
     table = kept.table()
     runs = (table.query(where) if where else table).query("status == 'done'")
     fields = [model] if isinstance(model, str) else list(model)
-    for name in fields:
-        if name not in table:
-            raise ValueError(f"model={model!r}: the store's table has no column {name!r}")
+    require(table, *fields, what=f"model={model!r}: the store's table")
     if runs.empty:
         raise ValueError(f"where={where!r}: none of the {len(table)} runs in {kept} is done and fits it")
     label = runs[fields].astype(str).agg(", ".join, axis=1)
@@ -93,7 +92,7 @@ def by_package(rows: pd.DataFrame, dataset: str = "in_domain") -> pd.DataFrame:
     The test of the training packages is one collection in the records; ``in_domain:scipy`` then is a dataset of its
     own, though its queries were asked of the passages of all training packages.
     """
-    _has(rows, "dataset", "query")
+    require(rows, "dataset", "query")
     mine = rows["dataset"] == dataset
     if not mine.any():
         raise ValueError(f"dataset={dataset!r}: the rows have {', '.join(map(str, rows['dataset'].unique()))}")
@@ -192,7 +191,7 @@ def with_factor(
 
     ``by`` may be a CSV with the columns ``on`` and ``name``, or ``column`` where the level is called otherwise there.
     """
-    _has(rows, on)
+    require(rows, on)
     if name in rows:
         raise ValueError(f"name={name!r}: the rows have such a column already")
     if isinstance(by, Mapping):
@@ -249,12 +248,6 @@ def planted(
         where = np.array(["home", "abroad"])[place % 2]
         parts.append(pd.DataFrame(told).assign(where=where, synthetic=True)[kept])
     return pd.concat(parts, ignore_index=True)
-
-
-def _has(rows: pd.DataFrame, *names: str) -> None:
-    for name in names:
-        if name not in rows:
-            raise ValueError(f"the rows have no column {name!r}, only {', '.join(map(str, rows))}")
 
 
 def _inside(domain: str, scope: str) -> bool:

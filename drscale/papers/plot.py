@@ -17,7 +17,7 @@ from drscale.papers._rounded import FAILS, HOLDS, LEVEL, OPEN
 from drscale.papers.claims import by_claim
 from drscale.plotting import parts as lines
 from drscale.plotting import style
-from drscale.stats.tables import Array, count_text
+from drscale.stats.tables import Array, count_text, require
 
 TITLES = {"N": "Parameters N", "D": "Training pairs D"}
 # Okabe and Ito's blue, grey and vermilion, which differ in lightness, too.
@@ -84,9 +84,7 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
 
     ``verdicts`` is the table of :func:`drscale.papers.claims.verdicts` or rows of it; the hover has the numbers.
     """
-    for column in ("claim", "kind", "where", "says", "case", "verdict", "numbers"):
-        if column not in verdicts:
-            raise ValueError(f"verdicts has no column {column!r}; it has {', '.join(map(str, verdicts.columns))}")
+    require(verdicts, "claim", "kind", "where", "says", "case", "verdict", "numbers", what="verdicts")
     order, c = {v: i for i, v in enumerate(VERDICTS)}, style.colours(dark)
     table = verdicts.assign(rank=verdicts["verdict"].map(order)).sort_values("rank", kind="stable")
     table = table.assign(place=table.groupby("claim").cumcount() + 1)

@@ -20,7 +20,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.plotting import style
-from drscale.stats.tables import Array
+from drscale.stats.tables import Array, require
 
 Trace = dict[str, Any]
 DASH = "4px,3px"  # of what is extrapolated
@@ -261,9 +261,7 @@ def interval_figure(
     ``label`` is the axis' text, ``names`` the models in their order (all that are there, unless given), ``at`` a value
     that deserves a line across, such as no change at 0.
     """
-    lacking = [c for c in (of, by, "mean", "low", "high") if c not in table.columns]
-    if lacking:
-        raise ValueError(f"interval_figure: the table lacks the columns {', '.join(lacking)}")
+    require(table, of, by, "mean", "low", "high")
     chosen = list(names) or list(dict.fromkeys(table[by]))
     if unknown := [n for n in chosen if n not in set(table[by])]:
         raise ValueError(f"names={unknown}: {by} has {', '.join(map(str, table[by].unique()))}")

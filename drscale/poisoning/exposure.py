@@ -12,6 +12,7 @@ from scipy.stats import beta, t
 
 from drscale.evaluate.entropy import interval
 from drscale.evaluate.retrievers import Retriever, measured_queries, retriever
+from drscale.stats.tables import require
 from drscale.texts import Collection
 
 CUTS = (1, 5, 10, 20, 50)
@@ -112,8 +113,7 @@ def attack_success(
     _check_level(level)
     by = [by] if isinstance(by, str) else list(by)
     needed = ("query", "rank", "dataset", *by, *([seeds] if seeds else []))
-    if lacking := [name for name in dict.fromkeys(needed) if name not in rows]:
-        raise ValueError(f"rows: {', '.join(lacking)} missing; the table of exposed() has query, rank and dataset")
+    require(rows, *needed, what="rows", hint="poison_ranks(...) makes a table with query, rank and dataset")
     if rows.empty:
         raise ValueError("rows: the table is empty, which says nothing of any query")
     for name in by:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from drscale.plotting import parts as traces
 from drscale.plotting import style
+from drscale.stats.tables import require
 
 CUT_TITLE = "Depth of the list k"
 APART = 0.24  # between two numbers of passages on one line, of the space between lines
@@ -151,7 +152,6 @@ def score_figure(trail: Sequence[Mapping[str, float]] | pd.DataFrame, dark: bool
 
 
 def _check(table: pd.DataFrame, needed: tuple[str, ...]) -> None:
-    if lacking := [name for name in needed if name not in table]:
-        raise ValueError(f"table: {', '.join(lacking)} missing; it has {', '.join(map(str, table.columns))}")
+    require(table, *needed)
     if not len(table):
         raise ValueError("table: no rows to draw")

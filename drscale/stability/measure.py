@@ -16,6 +16,7 @@ from drscale.evaluate.entropy import interval
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import measured_queries, metrics_of, retriever
 from drscale.runs import Found, Measure
+from drscale.stats.tables import require
 from drscale.texts import Collection
 
 Vary = Callable[[list[str], int], list[str]]
@@ -129,9 +130,9 @@ def drop_rates(
 def seed_drops(rows: pd.DataFrame, metric: str = "ndcg10", *, by: Sequence[str] = BY) -> pd.DataFrame:
     """Drop rates of each seed alone: the columns of ``by``, seed, clean, varied and drop."""
     needed = dict.fromkeys((*by, "dataset", "query", "seed", metric, f"{metric}_clean"))
-    lacking = [c for c in needed if c not in rows]
-    if lacking or rows.empty:
-        raise ValueError(f"rows: {', '.join(lacking) or 'none at all'} missing; stability() makes them")
+    require(rows, *needed, what="rows", hint="measure_stability(...) makes such a table")
+    if rows.empty:
+        raise ValueError("rows: the table is empty")
     if unknown := int(rows[[metric, f"{metric}_clean", *by]].isna().any(axis=1).sum()):
         raise ValueError(
             f"rows: {unknown} of {len(rows)} lack {metric} or whose they are; no query silently leaves a mean"

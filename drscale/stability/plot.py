@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from drscale.plotting import parts as traces
 from drscale.plotting import style
 from drscale.plotting.parts import beside
+from drscale.stats.tables import require
 
 NEEDED = ("model", "family", "metric", "clean", "varied", "drop", "low", "high")
 SCOPE = "stability:"
@@ -127,10 +128,7 @@ def drops_by_size(
     ``table`` is ``RunStore.table()`` with the scopes ``stability:FAMILY``; runs that were not measured are left out.
     """
     columns = {f: f"{SCOPE}{f}_drop" for f in families}
-    if missing := [c for c in (x, *columns.values()) if c not in table]:
-        raise ValueError(
-            f"table: has no column {missing[0]!r}; RunStore.table() takes scopes such as 'stability:ordering'"
-        )
+    require(table, x, *columns.values(), hint="RunStore.table() takes scopes such as 'stability:ordering'")
     kept, fig = table.dropna(subset=[x, *columns.values()]), go.Figure()
     if kept.empty:
         raise ValueError("table: no run in it was measured for stability")

@@ -20,7 +20,7 @@ from scipy import stats
 
 from drscale.recipe import Recipe
 from drscale.runs import SCOPES, divisors
-from drscale.stats.tables import Array, check_level, done
+from drscale.stats.tables import Array, check_level, done, require
 
 COLUMNS = ["mean", "low", "high", "n", "clusters", "seeds"]
 ASKED = ("model", "seed", "phrasing", "wording", "query", "cluster", "need", "home", "package")
@@ -116,8 +116,7 @@ def by_question(rows: pd.DataFrame, values: Sequence[str] = ("pmrr", "right", "s
 def _check(what: str, rows: pd.DataFrame, numbers: Sequence[str], labels: Sequence[str]) -> None:
     """Refuse rows that would be lost, or counted for others, without a word."""
     wanted = dict.fromkeys((*labels, *numbers))
-    if missing := [c for c in wanted if c not in rows.columns]:
-        raise ValueError(f"{what}: the rows lack the columns {', '.join(missing)}")
+    require(rows, *wanted, what=f"{what}: the table")
     if rows.empty:
         raise ValueError(f"{what}: the table has no rows")
     for name in numbers:
@@ -200,7 +199,7 @@ def paired_change(
     so that the interval is the change's own. Rows stand as in ``table``.
     """
     check_level(level)
-    _has(table, before, after)
+    require(table, before, after)
     asked = [set(queries.loc[queries["scope"] == _scope_in(queries, c), "query"]) for c in (before, after)]
     if asked[0] != asked[1] or _collection(_scope_in(queries, before)) != _collection(_scope_in(queries, after)):
         raise ValueError(f"{before!r} and {after!r} are not measured on the same queries, so nothing can be paired")
@@ -229,7 +228,7 @@ def compare_with(
     are drawn once for all runs, so it is the change's own. It does not know what another seed would have given.
     """
     check_level(level)
-    _has(table, *columns, *on)
+    require(table, *columns, *on)
     first = done(table).reset_index(drop=True)
     plain = first.query(base)
     if plain.duplicated(list(on)).any():
@@ -258,7 +257,7 @@ def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int 
     rows = changes[["change", "low", "high"]].to_numpy()
     text = [f"{a:+.{digits}f} [{b:+.{digits}f}, {c:+.{digits}f}]" for a, b, c in rows]
     names = [index] if isinstance(index, str) else list(index)
-    _has(changes, *names, "column", "change", "low", "high")
+    require(changes, *names, "column", "change", "low", "high")
     if changes.duplicated([*names, "column"]).any():
         raise ValueError(f"index={index!r}: several runs have the same; name what tells them apart")
     wide = changes.assign(text=text).pivot_table("text", names, "column", aggfunc="first", sort=False)
@@ -271,7 +270,7 @@ def mean_of_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame
     The papers' joint robustness is ``together(table, ("ood_entropy", "adversarial_entropy"))``. The interval takes the
     columns' errors as independent; :func:`resampled` draws the parts of such a column together.
     """
-    _has(table, *columns)
+    require(table, *columns)
     name, made = "+".join(columns), table[list(columns)].mean(axis=1, skipna=False)
     found = table.assign(**{name: made})
     for end in ("low", "high"):
@@ -287,13 +286,10 @@ def groups(table: pd.DataFrame, pool: Pool = None) -> pd.Series:
     if pool is None:
         return pd.Series(np.arange(len(table)), index=table.index)
     if pool == "seed":
-        if "key" not in table:
-            raise ValueError("pool='seed': the table has no column 'key'; name the columns that tell recipes apart")
+        require(table, "key", what="pool='seed': the table", hint="Or name the columns that tell recipes apart")
         return table["key"].map(lambda key: str(Recipe.parse(key).but(seed=0)))
     columns = [pool] if isinstance(pool, str) else list(pool)
-    for name in columns:
-        if name not in table:
-            raise ValueError(f"pool={pool!r}: the table has no column {name!r}")
+    require(table, *columns, what=f"pool={pool!r}: the table")
     return table.groupby(columns, sort=False, dropna=False).ngroup()
 
 
@@ -399,12 +395,6 @@ def _collection(scope: str) -> str:
 
 def _scope_in(queries: pd.DataFrame, column: str) -> str:
     return scope_of(column, [*SCOPES, *map(str, queries["scope"].unique())])[0]
-
-
-def _has(table: pd.DataFrame, *columns: str) -> None:
-    for c in columns:
-        if c not in table:
-            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
 
 
 def _codes(column: pd.Series, names: pd.Series) -> npt.NDArray[np.intp]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
-from drscale.stats.tables import Array
+from drscale.stats.tables import Array, require
 
 Method = Literal["pearson", "spearman", "kendall"]
 Adjust = Literal["holm", "bh", "bonferroni", "none"]
@@ -316,8 +316,7 @@ def _names(columns: str | Sequence[str] | None) -> list[str]:
 def _check(
     table: pd.DataFrame, numbers: list[str], names: list[str], method: str, adjust: str, level: float, samples: int
 ) -> None:
-    if missing := [c for c in (*numbers, *names) if c not in table]:
-        raise ValueError(f"the table has no column {missing[0]!r}; it has {', '.join(map(str, table.columns))}")
+    require(table, *numbers, *names)
     if words := [c for c in numbers if not pd.api.types.is_numeric_dtype(table[c])]:
         raise ValueError(f"column {words[0]!r}: holds {table[words[0]].dtype}, numbers are needed")
     for name, value, allowed in (("method", method, get_args(Method)), ("adjust", adjust, get_args(Adjust))):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from drscale.stats.tables import Array, check_level, done
+from drscale.stats.tables import Array, check_level, done, require
 
 
 def seed_variance(
@@ -38,9 +38,7 @@ def seed_variance(
     """
     check_level(level)
     rows = done(table)
-    for name in (*by, "key"):
-        if name not in rows:
-            raise ValueError(f"by={tuple(by)!r}: the table has no column {name!r}")
+    require(rows, *by, "key", what=f"by={tuple(by)!r}: the table")
     some = queries[(queries["scope"] == scope) & queries["key"].isin(rows["key"])]
     if some.empty or metric not in some:
         raise ValueError(f"scope={scope!r}, metric={metric!r}: the queries have no such values of these runs")

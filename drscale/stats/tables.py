@@ -23,6 +23,15 @@ def done(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["status"] == "done"] if "status" in table else table
 
 
+def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: str = "") -> pd.DataFrame:
+    """Return the table; ValueError names the first column that it lacks, those that it has, and how to get it."""
+    for name in columns:
+        if name not in table:
+            known = ", ".join(map(str, table.columns))
+            raise ValueError(f"{what} has no column {name!r}; it has {known}{f'. {hint}' if hint else ''}")
+    return table
+
+
 def numbers(table: pd.DataFrame, x: str, y: str) -> tuple[Array, Array]:
     """x and y of the runs that are done; ValueError for what no law can be fitted to."""
     xs, ys = values(table, x, y)
@@ -36,8 +45,7 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
         said = f" (column 'status' says {', '.join(map(str, pd.unique(table['status'])))})" if len(table) else ""
         raise ValueError(f"the table has {len(table)} runs and none is done{said}: nothing to fit")
     for name in columns:
-        if name not in table:
-            raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, table.columns))}")
+        require(table, name)
         if not pd.api.types.is_numeric_dtype(rows[name]):
             raise ValueError(_text_in(name, rows[name]))
         got = rows[name].to_numpy(dtype=float, na_value=np.nan)

@@ -24,6 +24,7 @@ from drscale.plotting import live, style
 from drscale.plotting import parts as lines
 from drscale.plotting.live import Explorer, LiveFigure, Settings, View
 from drscale.recipe import FIRST_VARIANT, Recipe
+from drscale.stats.tables import require
 from drscale.training import weight as controller
 
 HEIGHT = 120  # pixels of a panel
@@ -350,9 +351,7 @@ def curve_figure(
     ``curves`` is ``RunStore.curves()``: key, step and what was noted. Runs with equal size and data share a colour and
     a legend entry. A flat end says that a run has plateaued.
     """
-    for needed in ("key", "step", value):
-        if needed not in curves:
-            raise ValueError(f"curves have no column {needed!r}; they have {', '.join(map(str, curves.columns))}")
+    require(curves, "key", "step", value, what="curves")
     labels = _curve_labels(sorted(set(curves["key"])))
     order = sorted(set(labels.values()))
     fig, shown = go.Figure(), set[str]()

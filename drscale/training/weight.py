@@ -19,7 +19,7 @@ from scipy import stats
 
 from drscale.runs import Run
 from drscale.stats.correlations import adjusted
-from drscale.stats.tables import Array
+from drscale.stats.tables import Array, require
 
 BOUND = 1e-9  # a weight this near to 0 or 1 is at the bound
 STANDARD, ALONE = "standard training", "robustness loss alone"  # what a run is whose weight sits at a bound
@@ -195,9 +195,7 @@ def from_line(
 
 def _square(runs: pd.DataFrame, by: str, unit: str, values: tuple[str, str]) -> pd.DataFrame:
     """A row a unit and a column a value and arm; ValueError where one is missing or there twice."""
-    for name in (by, unit, *values):
-        if name not in runs:
-            raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, runs.columns))}")
+    require(runs, by, unit, *values)
     if runs.duplicated([by, unit]).any():
         twice = runs[runs.duplicated([by, unit])].iloc[0]
         raise ValueError(f"{by}={twice[by]!r}, {unit}={twice[unit]!r}: there twice; one run each is needed")
