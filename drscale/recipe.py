@@ -1,7 +1,4 @@
-"""How a run is made: a recipe that prints as it parses, checked field by field. Never imports torch.
-
-Which strategies there are, and what a recipe may ask of each. Never imports torch: a plan is made in no time.
-"""
+"""How a run is made: a recipe that prints as it parses, checked field by field. Never imports torch."""
 
 from __future__ import annotations
 

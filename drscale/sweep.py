@@ -1,9 +1,4 @@
-"""From a grid to a plan (done, to do, failed, cost) to run records, on any concurrent.futures executor.
-
-A study: which recipes to run and where to keep what comes out; a grid of recipes, or a file that gives them.
-
-Where a measurement comes from: versions, the code's commit, the memory it took. No torch.
-"""
+"""From a grid to a plan (done, to do, failed, cost) to run records, on any concurrent.futures executor."""
 
 from __future__ import annotations
 

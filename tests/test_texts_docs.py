@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from drscale.texts import Benchmark, Collection, TextsWarning, benchmark, collection
-from drscale.texts.docs import OUTSIDE, TRAIN, clean, docs_collection, docstrings, pair_of, prose_of, split_summary
+from drscale.texts.docs import OUTSIDE, TRAIN, docs_collection
+from drscale.texts.docstrings import clean, docstrings, pair_of, prose_of, split_summary
 
 BODY = " ".join(f"word{i}" for i in range(20))
 

@@ -1,6 +1,6 @@
-"""A surrogate for black-box attacks: a small encoder taught to order passages as the target does.
+"""Attack a collection by the papers' protocol, a thousand queries and nine documents each, and say how it went.
 
-A thousand queries and nine documents each: attack a collection by the papers' protocol, and say how it went.
+A surrogate serves black-box attacks: a small encoder that is taught to order passages as the target does.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
     """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
 
     The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
-    an attack with that budget. Where no floor was asked for, nobody has judged the shorter texts and their similarity
+    an attack with that budget. Without a floor the shorter texts were not judged, and their similarity
     is missing.
     """
     asked = attacked.attrs["attack"]

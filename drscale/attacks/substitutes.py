@@ -1,9 +1,7 @@
-"""The words of a passage that an attack may swap, and what for: constraints, substitutes, spelling in place.
+"""Where substitutes for a word come from, and which words of a passage an attack may swap.
 
-Where substitutes for a word come from: one registry of sources, and the spelling that names them.
-
-``wordnet``, ``vectors:FILE``, ``glove`` and ``encoder``, each with options: ``vectors:counter-fitted.txt?least=0.7``.
-No torch until the source ``encoder`` is opened.
+One registry of sources: ``wordnet``, ``vectors:FILE``, ``glove`` and ``encoder``, each with options:
+``vectors:counter-fitted.txt?least=0.7``. Torch is loaded only when the source ``encoder`` is opened.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is attacked, and what judges meaning: an encoder of ours, read inside, or any function from texts to vectors.
-
-Which words of a passage its score hangs on: gradients with respect to the embeddings of its tokens.
-"""
+"""The encoder that is attacked, the judge of meaning, and the words of a passage that its score depends on most."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
     vectors, queries = aim.vectors(heads, tails), np.stack([p.query for p in plans])
     start = (vectors * queries).sum(1)
     ties = TIE * np.linalg.norm(vectors, axis=1) * np.linalg.norm(queries, axis=1)
-    same = math.nan if unit is None else 1.0  # where nobody judges, not even what was left alone has a similarity
+    same = math.nan if unit is None else 1.0  # no similarity model: NaN even for unchanged texts
     found = [Outcome(float(s), float(s), same, [], 1 + p.asked) for s, p in zip(start, plans, strict=True)]
     origin = None if unit is None else unit([p.head[: p.read] for p in plans])
     for turn in itertools.count():

@@ -1,12 +1,8 @@
-"""A plan for a budget, as numbers and as a sentence. Never imports torch.
-
-The closed-form condition of a plan: where the budget line touches a contour of the loss. Never imports torch.
+"""What a budget buys: the best size and data under a price list, and the price of a target. Never imports torch.
 
 Both laws are loss = (x + y)**k + delta with x = (M / N)**p and y = (B / D)**q, and the money is linear in N and D.
 With s the share of the money spent on parameters (or, for a target, the share x has in x + y), the optimum is where
 ``c = a log s - b log(1 - s)``: a falling curve with one root, which Newton's steps find for thousands of draws at once.
-
-What a budget buys: the best size and data under a price list, and the price of a target. Never imports torch.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def isocost_parts(
     series: int = 1,
     dark: bool = False,
 ) -> tuple[list[Trace], dict[str, Any]]:
-    """The traces and the layout of :func:`isocost_figure`, for who sets panels side by side."""
+    """The traces and the layout of :func:`isocost_figure`, for callers that combine several panels."""
     plan, bare = planning.allocate(curve, budget, prices, within=within, level=level), replace(curve, draws=None)
     free = planning.allocate(bare, budget, prices)
     c, money = style.colours(dark), prices.money(budget)

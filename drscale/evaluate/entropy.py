@@ -1,6 +1,6 @@
-"""Score any encoder on a collection or a whole benchmark: per-query rows first, means with intervals from them.
+"""Score an encoder on a collection or a benchmark: contrastive entropy, per query first, then means with intervals.
 
-Contrastive entropy as the papers measure it, on negatives that all models share, raw and calibrated.
+Negatives are drawn once and shared by all models, as in the papers; entropies are raw and calibrated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of evaluate.plot."""
+"""Retrievers side by side: a figure of domains. Never imports torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rank passages by inner product through FAISS and measure the ranking through ir-measures, per query first.
-
-BM25 through bm25s: the tokens, the index and the best passages, the same for mining as for measuring.
-"""
+"""Rank passages by inner product (FAISS) or BM25 (bm25s), and measure rankings through ir-measures, per query first."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Retriever:
 
 
 def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = None) -> Retriever:
-    """Make a retriever of whatever ranks or encodes.
+    """Make a retriever of anything that ranks or encodes.
 
     ``model`` is a BiEncoder (of :mod:`drscale.models`, for instance), a function from a list of texts to an array
     (texts, dimension), an object with ``encode`` (sentence-transformers' models; theirs are scored by cosine where they

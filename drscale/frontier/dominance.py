@@ -1,4 +1,4 @@
-"""Which runs nothing beats on both axes, how surely, and how far behind the others are. Never imports torch.
+"""Which runs no other run beats on both axes, how surely, and how far behind the others are. Never imports torch.
 
 A run is on the front if no other is at least as good on both axes and better on one. Lower is better unless told.
 """
@@ -22,7 +22,7 @@ X, Y = "in_domain_entropy", "ood_entropy"
 def front(
     table: pd.DataFrame, x: str = X, y: str = Y, *, better: Better = "lower", pool: Pool = None, warn: bool = True
 ) -> pd.DataFrame:
-    """The runs that are done with ``on_front`` and ``layer``: 1 is the front, 2 the front once it is taken away, ...
+    """The finished runs with ``on_front`` and ``layer``: 1 is the front, 2 the front once it is taken away, ...
 
     ``better`` is one word for both axes or a pair of them. ``pool="seed"`` makes the seeds of a recipe one row, their
     mean, with ``runs`` counting them; columns' names pool what is equal in them. Equal points share a layer.

@@ -123,7 +123,7 @@ def frontier_figure(
     edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
     by = ("strategy" if len(set(rows.get("strategy", ()))) > 1 else None) if by is None else by
     groups = [("runs", rows)] if by is None else [(str(n), g) for n, g in rows.groupby(by, sort=False)]
-    small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # what is named shall be seen
+    small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # draw labelled runs more opaque
     shown = rows if intervals else rows.drop(columns=[c for c in _ends(x, y) if c in rows])
     for i, (name, part) in enumerate(groups):
         colour, symbol = style.series(i, dark)

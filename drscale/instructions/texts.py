@@ -1,11 +1,9 @@
-"""Queries with an instruction: which package shall answer a need that several packages answer.
+"""Queries with an instruction: which package must answer a need that several packages answer.
 
-The needs, queries and passages are real text, docstrings of installed packages (:mod:`drscale.instructions.texts`). The
-instructions are made: a template, such as "answer from {}", filled with a package's name. Where one need is answered by
-two packages, the same query with the other instruction asks for the other passage, so the two are each other's
-negatives and nothing but the instruction tells them apart.
-
-The same need answered in several packages: functions of one name whose summaries say nearly the same.
+A need is a function of one name in several packages whose summaries say nearly the same. The needs, queries and
+passages are real text, docstrings of installed packages. The instructions are made: a template, such as "answer from
+{}", filled with a package's name. Where one need is answered by two packages, the same query with the other
+instruction asks for the other passage, so the two are each other's negatives and only the instruction tells them apart.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from drscale.texts.split import related
 from drscale.texts.tables import TextsWarning
 
 LEAST = 0.25  # summaries this similar, and a common name, are one need
-COPIED = 0.5  # bodies this similar are copies of each other, which nobody could tell apart by their package
+COPIED = 0.5  # bodies this similar are copies of each other: no reader could tell them apart by their package
 STEM = 5  # letters of a word that count, so that "array" is "arrays"
 WORD = re.compile(r"[a-z]+")
 
@@ -210,7 +208,7 @@ def instructed(progress: bool = True) -> Instructed:
 
 
 def instruction(package: str, template: str = TEMPLATES[0]) -> str:
-    """Say in words that a package shall answer."""
+    """Write the instruction that a package must answer."""
     return template.format(SPOKEN.get(package, package))
 
 

@@ -205,7 +205,7 @@ def contradictions(part: Instructed) -> Contradictions:
 def instructing(
     encoder: BiEncoder, part: Instructed, recipe: Recipe, objective: Objective, choices: int = 2
 ) -> Instructing:
-    """Make ready what a batch is and what is minimised, for an encoder and the training part of the texts."""
+    """Build the batch sampler and the loss, for an encoder and the training part of the texts."""
     if objective not in OBJECTIVES:
         raise ValueError(f"objective={objective!r}: allowed are {', '.join(map(repr, OBJECTIVES))}")
     if recipe.strategy != "standard" or recipe.pool != "in_batch" or recipe.pairs:

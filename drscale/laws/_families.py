@@ -30,7 +30,7 @@ EDGE = 100.0  # of the last entry of t: there one of the two terms is gone
 
 @dataclass(frozen=True)
 class Family:
-    """What the solver has to know of a law beside its bounds.
+    """Shape functions of a law and the mapping to its parameters.
 
     The natural t lists the law's parameters but delta in their order; ``unit`` says for each which argument's unit it
     has, or None. ``own`` are the places in it that ``shape`` takes too, followed by the shares where ``share`` is true.

@@ -2,9 +2,8 @@
 
 For a given t the fall b >= 0 and the floor delta have a closed form (variable projection), and t itself is found by
 Levenberg-Marquardt steps that all rows of a batch take together, inside their bounds. A coarse grid of t names the
-starts, so that the best of several valleys is found.
-
-Exact intervals of any registered law: where the refitted sum of squares has risen by a set amount.
+starts, so that the best of several valleys is found. ``profile`` gives exact intervals: where the refitted sum of
+squares has risen by a set amount.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Several laws held against the same runs: how well each fits, interpolates and extrapolates. Never imports torch.
-
-One law under several counts of the parameters, as its exponent depends on what is counted. Never imports torch.
-"""
+"""Compare several laws on the same runs, or one law under several counts of the parameters. Never imports torch."""
 
 from __future__ import annotations
 
@@ -186,7 +183,7 @@ def choose_law(
             empty = empty_corners(points, list(columns.values()))
             if any(corner.startswith("small ") and " and small " in corner for corner in empty):
                 against.append(
-                    "no run is near the corner where both are small, so how the two act together is hardly seen"
+                    "no run is near the corner where both are small, so their interaction is poorly determined"
                 )
     return Choice(best, not against, (*reasons, *against), found)
 

@@ -1,4 +1,4 @@
-"""A law with its numbers: what planners, published tables and figures take, whoever fitted it. Never imports torch."""
+"""A law with its numbers, fitted here or published, as planners and figures take it. Never imports torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""How long each run was trained, and whether longer would have paid. Never imports torch.
-
-Why a fit deserves caution, in plain sentences, and how well it fits. Never imports torch.
-
-The sentences that a fitted law is diagnosed with; they need other laws and the level means. Never imports torch.
-"""
+"""Why a fit deserves caution, in plain sentences; which runs were trained for long enough. Never imports torch."""
 
 from __future__ import annotations
 
@@ -91,7 +86,7 @@ def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     if corners and f.entry is not None:
         said.append(
             f"no run is near the corner of {' or of '.join(corners)}: the law is a guess there although each is in "
-            "range, and how the two act together is hardly seen"
+            "range, and their interaction is poorly determined"
         )
     return said
 
@@ -108,12 +103,12 @@ def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[s
 
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
-    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
+    """List in plain sentences why a fit deserves caution; empty if nothing speaks against it."""
     f, said = fitted(result), []
     gone = without(result, f)
     if gone == list(f.columns.values()):
         return [f"{f.y_name} does not fall with {' or '.join(gone)}: there is no power law to read off"]
-    said += [f"{f.y_name} does not fall with {column} beside the rest: its part of the law is nil" for column in gone]
+    said += [f"{f.y_name} does not fall with {column} beside the rest: the fitted term is zero" for column in gone]
     for name, at in at_bounds(result, f):
         said.append(
             f"{name} is at its bound {at:g}: the runs only say that it lies on that side, "

@@ -1,7 +1,4 @@
-"""The global optimum of a registered law on one table, before lmfit reports it. Never imports torch.
-
-The laws, their registry, and how one is fitted to a table of runs. Never imports torch.
-"""
+"""The laws, their registry, and how one is fitted to a table of runs. Never imports torch."""
 
 from __future__ import annotations
 
@@ -290,7 +287,7 @@ def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
 
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
-    """Say in plain sentences why a fit deserves caution; an empty list when nothing speaks against it."""
+    """List in plain sentences why a fit deserves caution; empty if nothing speaks against it."""
     # It fits rival laws and level means, and so stands above this module: opened when first asked.
     sentences: list[str] = importlib.import_module("drscale.laws.diagnostics").diagnose(result)
     return sentences

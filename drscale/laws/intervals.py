@@ -1,7 +1,4 @@
-"""How far a fitted law can be trusted: intervals, bands, prediction, extrapolation. Never imports torch.
-
-A fitted law again and again: what it would be with other runs and with other queries. Never imports torch.
-"""
+"""Intervals of a fitted law, its predictions, hold-outs and bootstraps. Never imports torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Figures of the compute law and of isoFLOP curves. Never imports torch.
-
-Figures of laws, curves and domains as functions of a table. Never imports torch.
-
-The laws of several series side by side, as Figures 3 and 4 draw them. Never imports torch.
-"""
+"""Figures of laws: one law, several series, the compute law and isoFLOP curves. Never imports torch."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Fitted:
 
     @property
     def parameters(self) -> int:
-        """How many parameters the runs had to tell."""
+        """Number of free parameters."""
         return len(self.limits) - len(self.fixed)
 
     @property

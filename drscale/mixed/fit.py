@@ -29,7 +29,7 @@ TINY = 1e-8  # relative to what it is compared with: a column that depends on ot
 
 
 class MixedWarning(UserWarning):
-    """A fit that did not come to rest, or that cannot say something it was asked for."""
+    """The optimiser did not converge, or that cannot say something it was asked for."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,7 +172,7 @@ def fit_mixed(
         centre=centre,
     )
     if not found.converged:
-        warnings.warn(f"{found.formula}: the search for the variances did not come to rest", MixedWarning, stacklevel=2)
+        warnings.warn(f"{found.formula}: the search for the variances did not converge", MixedWarning, stacklevel=2)
     return found
 
 
@@ -187,7 +187,7 @@ def crosscheck(fit: Mixed, slopes: bool = False) -> pd.DataFrame:
     dataset, so at most 20,000 rows are taken; fit a part of larger tables, or the means of datasets. It searches where
     a variance is zero, too, and may not come to rest there, which a MixedWarning tells.
     """
-    from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds, which no import of drscale shall
+    from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds: import it only here
 
     if fit.rows > MOST:
         raise ValueError(f"fit: {fit.rows:,} rows; statsmodels takes at most {MOST:,} within minutes")
@@ -209,7 +209,7 @@ def crosscheck(fit: Mixed, slopes: bool = False) -> pd.DataFrame:
         theirs = lm.fit(reml=fit.reml)
     if not theirs.converged:
         why = "; ".join(dict.fromkeys(str(w.message) for w in said))
-        warnings.warn(f"{fit.formula}: statsmodels did not come to rest ({why})", MixedWarning, stacklevel=2)
+        warnings.warn(f"{fit.formula}: statsmodels did not converge ({why})", MixedWarning, stacklevel=2)
     names, first = _coefficients(fit), np.eye(len(fit.beta))[0]
     free = fit.rows - (len(fit.beta) if fit.reml else 0)
     variances = {group: float(theirs.cov_re.iloc[0, 0])} | dict(zip(lm.exog_vc.names, theirs.vcomp, strict=True))

@@ -10,8 +10,6 @@ counts only the means that can be told, so that p came out up to .024 below that
 Standard errors take the queries and datasets as drawn at random and the difference between two models as alike in all
 datasets, as ``(1 | dataset/query)`` says. Where models differ from dataset to dataset beyond the factor, a fit to the
 means of the datasets (``query=None``) is the more careful one.
-
-Where a mixed model sees the variance: shares of models, datasets and queries, and their effects. No torch.
 """
 
 from __future__ import annotations
@@ -225,7 +223,8 @@ def anova(fit: Mixed) -> pd.DataFrame:
 def specialisation(
     fit: Mixed, models: Names, home: Names, abroad: Names, against: Names | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """The specialisation tax: by how much more some models lead at home than abroad, as a contrast of contrasts.
+    """The specialisation tax: by how much more some models lead in-domain than out-of-domain, as a contrast of
+    contrasts.
 
     ``models`` are compared with ``against`` (None: all others) over the levels ``home`` and ``abroad`` of the factor;
     several of one kind are averaged. The rows are the lead at home, the lead abroad and their difference, the ``tax``:

@@ -74,7 +74,7 @@ def means_figure(
 def contrasts_figure(
     contrasts: pd.DataFrame, by: str = "", *, metric: str = "ndcg10", title: str = "", dark: bool = False
 ) -> go.Figure:
-    """Draw differences with their intervals and a line at zero, a row each; full markers spare zero.
+    """Draw differences with their intervals and a line at zero, a row each; filled markers: the interval excludes zero.
 
     ``contrasts`` is the frame of :func:`drscale.mixed.margins.contrasts`, whose intervals are those of the method
     in its column ``adjust``; or rows of :func:`drscale.mixed.margins.specialisation` behind columns that name them.
@@ -198,7 +198,8 @@ def interaction_figure(
 def caterpillar_figure(
     effects: pd.DataFrame, *, metric: str = "ndcg10", title: str = "", dark: bool = False
 ) -> go.Figure:
-    """Draw each dataset's or query's own effect with its interval, the hardest at the bottom; full markers spare zero.
+    """Draw each dataset's or query's own effect with its interval, the hardest at the bottom; filled markers: the
+    interval excludes zero.
 
     More than 60 are drawn closer and without their names, which hovering still tells.
     """

@@ -45,7 +45,7 @@ _ORDER = frozenset(ORDER.split())
 
 
 class ScoreWarning(UserWarning):
-    """Queries that a run did not answer, or that nobody asked for."""
+    """A run lacks queries, or has queries that were not asked."""
 
 
 def scores_from_runs(
@@ -110,8 +110,8 @@ def scores_from_trec(
 
     ``runs`` is a file, whose tag names the model, or files by the models' names; ``measures`` are spelled as in
     ir-measures. Every query of the qrels has a row: one that a run leaves out scores 0, has False in ``answered``, and
-    is counted in a ScoreWarning. ``positives`` counts the relevant documents; where it is 0 nobody can score above 0.
-    ``dataset`` is the qrels' name if it is not given.
+    is counted in a ScoreWarning. ``positives`` counts the relevant documents; where it is 0 no retriever can score
+    above 0. ``dataset`` is the qrels' name if it is not given.
     """
     try:
         ir_measures = importlib.import_module("ir_measures")
@@ -233,8 +233,9 @@ def planted(
 ) -> pd.DataFrame:
     """Make up score rows with a known truth, for teaching and tests; ``synthetic`` says in every row that they are.
 
-    ``means`` gives each model's true mean at home and abroad, the levels of the factor ``where``; ``sd`` are the
-    standard deviations of datasets, queries and noise. Each model skips a share of the datasets, as on leaderboards.
+    ``means`` gives each model's true mean in-domain and out-of-domain, the levels of the factor ``where``; ``sd`` are
+    the standard deviations of datasets, queries and noise. Each model skips a share of the datasets, as on
+    leaderboards.
     """
     truth = {"generalist": (0.45, 0.4), "specialist": (0.6, 0.35)} if means is None else means
     rng, parts = np.random.default_rng(seed), []

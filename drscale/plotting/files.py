@@ -1,7 +1,4 @@
-"""Write figures, tables and fitted laws to files a paper can take in. Never imports torch.
-
-The numbers that a figure draws, as a table and as a link. Never imports torch.
-"""
+"""Write figures, tables and results to files that a paper can take in. Never imports torch."""
 
 from __future__ import annotations
 
@@ -198,7 +195,7 @@ class _Browser:
 
 
 def at_size(fig: go.Figure, width: Width = "column", height: float | None = None) -> go.Figure:
-    """A copy of a figure as it shall stand in print: its size in inches, its fonts and lines made to fit."""
+    """A copy of a figure for print: its size in inches, its fonts and lines scaled to fit."""
     inches = {"column": COLUMN, "page": PAGE}.get(width, width) if isinstance(width, str) else width
     if isinstance(inches, str) or not 1 <= inches <= 40:
         raise ValueError(f"width={width!r}: allowed are 'column', 'page' or inches between 1 and 40")

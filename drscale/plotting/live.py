@@ -1,7 +1,4 @@
-"""Figures that follow their controls: pure functions plus ranges, testable without a browser. Never imports torch.
-
-A plotly figure widget that takes a new figure by what differs from the old. Never imports torch.
-"""
+"""Figures that follow their controls: pure functions plus ranges, testable without a browser. Never imports torch."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""Means with their intervals, a line a condition and a colour a model: what instructions do. Never imports torch.
-
-Lines of laws that come without points: looks, bands, dashes, axes. Never imports torch.
-
-The parts that figures of laws are made of: curves with their band, points with their intervals, axes. No torch.
-
-Figures of one panel each, set side by side in one. Never imports torch.
-"""
+"""The parts of figures: points, curves with bands, rows of intervals, axes, panels. Never imports torch."""
 
 from __future__ import annotations
 

@@ -102,10 +102,11 @@ def attack_success(
 
     ``rows`` are those of :func:`poison_ranks`, several tables of them put together if you like, told apart by the
     columns ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high``
-    are a bootstrap interval over queries; where all queries agree a bootstrap knows no doubt, and the interval is
-    Clopper and Pearson's. ``seeds`` names the column of training seeds, whose luck then widens the intervals, too: its
-    variance is pooled over the groups that differ in the first of ``by`` only (two seeds of one size tell next to
-    nothing), t's quantile allows for how few there are, and the two half-widths are added in squares.
+    are a bootstrap interval over queries; if all values are equal the bootstrap interval has zero width, so
+    Clopper-Pearson is used, and the interval is Clopper and Pearson's. ``seeds`` names the column of training seeds,
+    whose luck then widens the intervals, too: its variance is pooled over the groups that differ in the first of
+    ``by`` only (two seeds of one size tell next to nothing), t's quantile allows for how few there are, and the two
+    half-widths are added in squares.
 
     No ``k`` may exceed the depth to which lists were looked at, as deeper ranks are missing: the column ``depth`` says
     it or, for rows without that column, the argument (None: the usual one, 50).

@@ -1,12 +1,10 @@
-"""Corpus poisoning: passages made so that a retriever lists them for queries nobody has asked yet.
+"""Corpus poisoning: passages made so that a retriever lists them for queries that it has not seen.
 
 HotFlip in two forms. Each passage belongs to a cluster of training queries, and a step looks at one of its tokens: the
 gradient of the score with respect to that token's embedding names the candidates, encoding them picks the best.
 ``queries`` (Zhong et al. 2023) scores against a fresh batch of the cluster's queries each time, ``centroid`` (Li et al.
 2025) against their mean. A mean of inner products is the inner product with the mean, so the two differ by the batch's
 noise and by what is accepted, not by what they aim at.
-
-Training queries in clusters: what a poisoned passage aims at, and who its gold passages are.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def variations(
 
     ``similarity``, a function from texts to vectors or ``"minilm"``, measures the cosine of both wordings. Synonyms and
     paraphrases below ``floor`` (0.7 unless given) are not taken; another family has a floor only where it is given.
-    Whatever changes nothing is a row that says so. How it was made stands in ``attrs["note"]``.
+    Unchanged queries keep their row, with changed=False. How it was made stands in ``attrs["note"]``.
     """
     share = _checked(family, method, strength, floor, similarity is None)
     ids = list(queries) if isinstance(queries, Mapping) else [str(i) for i in range(len(queries))]
@@ -103,7 +103,7 @@ def variations(
 def families(names: Iterable[str] = tuple(FAMILIES), **options: Any) -> dict[str, Vary]:
     """Functions (texts, seed) -> texts by family, as :func:`drscale.stability.measure.measure_stability` takes them.
 
-    ``options`` go to :func:`variations`, a mapping from family to value where they shall differ:
+    ``options`` go to :func:`variations`; a mapping from family to value sets an option by family:
     ``families(strength={"misspelling": 0.5})``. A source of synonyms is opened once.
     """
     chosen = list(names)
@@ -146,7 +146,7 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
 
 
 def _check_script(text: str, family: str, method: Any) -> None:
-    """Refuse what needs words between spaces where there are none."""
+    """Raise ValueError for scripts without spaces between words."""
     own = method not in (None, "rules") and not str(method).startswith("back:")  # that one translates from English
     other = SOUTHEAST.search(text)  # Thai and its neighbours: pairs of their characters are no words either
     if not (HAN.search(text) or other) or (family == "paraphrase" and own):

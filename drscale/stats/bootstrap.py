@@ -3,10 +3,7 @@
 Queries are drawn with replacement within their collection and the collections stay, as for the intervals in the
 records; every run and every scope answers the same draw of a collection, so what is common to all runs (hard queries)
 leaves their order alone, and a query that was attacked counts as often there as it does in the domain it is from.
-
-Means over rows that belong to two crossed factors, such as needs and seeds, with intervals that resample both.
-
-Never imports torch.
+``two_way`` resamples two crossed factors, such as needs and seeds.
 """
 
 from __future__ import annotations
@@ -389,7 +386,8 @@ def _by_query(
 
 
 def _collection(scope: str) -> str:
-    """What a scope's queries are of: a domain abroad is a collection of its own, all the rest asks at home."""
+    """The collection that a scope's queries belong to: an out-of-domain one has its own, all others share the test
+    set's."""
     return scope if scope.startswith("ood:") else SCOPES[0]
 
 

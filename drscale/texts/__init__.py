@@ -1,7 +1,7 @@
 """Texts: one shape of collection whatever the source, one spelling for every source, and benchmarks that share nothing.
 
-``collection("docs:numpy")`` reads queries, passages and who answers whom; ``benchmark("docs")`` splits several such
-collections into train, validation, test and the domains outside.
+``collection("docs:numpy")`` reads queries, passages and relevance judgements (qrels); ``benchmark("docs")`` splits
+several such collections into train, validation, test and the domains outside.
 """
 
 from drscale.texts.cache import CacheWarning, cache_folder

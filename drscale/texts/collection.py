@@ -1,4 +1,5 @@
-"""Collection and Benchmark, the one shape of text: queries, passages and who answers whom, in Arrow tables."""
+"""Collection and Benchmark, the one shape of text: queries, passages and relevance judgements (qrels), in Arrow
+tables."""
 
 from __future__ import annotations
 

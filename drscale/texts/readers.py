@@ -2,8 +2,6 @@
 
 Files are read as a stream and kept as Arrow, so that a corpus may be larger than memory. What is wrong is one sentence
 that names the file and the line, and nothing is kept of a source that is wrong.
-
-Rows of text files, one at a time, each with the place it came from; and a sink that writes them on to Arrow.
 """
 
 from __future__ import annotations

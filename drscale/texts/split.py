@@ -1,6 +1,6 @@
-"""Compose collections into a benchmark whose training pairs share nothing with what it is measured on.
+"""Compose collections into a benchmark whose training pairs share nothing with the parts it is measured on.
 
-Look at texts: pairs side by side, their lengths and how many words they share, as tables.
+``describe`` and ``pair_table`` show texts as tables: pairs side by side, their lengths, the words they share.
 """
 
 from __future__ import annotations

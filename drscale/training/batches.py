@@ -1,8 +1,7 @@
-"""What a batch is: pairs tokenised once, and a draw that depends on the seed and the step alone.
+"""A batch: pairs tokenised once, and a draw that depends on the seed and the step alone.
 
-One batch on several processes: each takes its part, and the pool they score against is gathered from all.
-
-Hard negatives and ranked candidates by BM25, through bm25s: mined once, kept in the cache.
+Several processes each take a part of a batch and gather the pool from all. Hard negatives are mined by BM25 once and
+kept in the cache.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Training watched live: its curve grows while a thread works, and a button stops it. Never imports torch.
-
-The weight of Pareto training over the steps: of runs, and of a toy to play with. Never imports torch.
-"""
+"""Training curves, live and stored, and the weight of Pareto training over the steps. Never imports torch."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     """Draw the weight of the robustness loss at every step, a panel a run, with how its second half behaves.
 
     ``courses`` maps a run's name to its weights, as ``Run.omega`` keeps them. A long course is thinned to its least
-    and largest values, so that what looks calm is calm.
+    and largest values, so that no swing is hidden.
     """
     if not courses:
         raise ValueError("courses={}: at least one run's weights")

@@ -1,6 +1,4 @@
-"""Get ready what a strategy needs: negatives mined, noise to draw, passages attacked, a teacher's vectors.
-
-What a strategy adds to a batch: mined passages, noise put into passages as they are drawn, or attacked passages.
+"""Build what a strategy needs: mined negatives, noise, attacked passages, a teacher's vectors.
 
 Attacked passages are made once, by a function that is passed in (queries and passages in, texts out), and cached by
 what they depend on; pairs are attacked in a fixed random order and in blocks, so that a larger share goes on where a
@@ -254,7 +252,7 @@ def prepare(
     source: Collection | None = None,
     refresh: bool = False,
 ) -> Strategy:
-    """Make the strategy a recipe names ready for training an encoder on a collection's tokenised pairs.
+    """Build the strategy that a recipe names, for an encoder and a collection's tokenised pairs.
 
     ``source`` is the whole collection that the pairs were taken from, where the recipe has ``corpus="whole"``.
     ``small()`` gives the surrogate, an encoder trained by :func:`surrogate_recipe`: it is the white box of the attack

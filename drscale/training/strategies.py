@@ -3,8 +3,7 @@
 Every pair has its natural loss: contrastive entropy as in standard training, or, in the variant ``pairwise``, a
 logistic loss over pairs of passages. Of the share of pairs that a strategy touches each brings a changed or a harder
 passage along and a robustness loss of its own; the number of pairs, and how often each is seen, is that of standard
-training. What makes one loss of the two stands in :mod:`drscale.training.strategies`.
-
+training.
 ==================  ==========  ==================================================================================
 strategy            variant     robustness loss of a touched pair
 ==================  ==========  ==================================================================================

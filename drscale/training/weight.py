@@ -1,10 +1,9 @@
-"""Is a way of weighing two losses better than a fixed weight could be? Its distance from the line of fixed weights.
-
-Pareto training's weight as a control loop: what it did in a run, and in a toy.
+"""The weight of the robustness loss: what Pareto training's controller did in a run, and in a toy. No torch.
 
 :func:`trajectory` and :func:`behaviour` judge a course of weights. The toy is Eq. 10 and 11 of Liu et al. (2025) on two
 made-up losses whose ratio rises with the robustness loss's weight, late and with noise. It shows what the step eta,
-smoothing and the target 1 / omega_0 do to the weight, and nothing about retrieval.
+smoothing and the target 1 / omega_0 do to the weight, and nothing about retrieval. :func:`from_line` measures how far a
+way of weighing lies from the line of fixed weights.
 """
 
 from __future__ import annotations
