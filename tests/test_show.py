@@ -286,7 +286,7 @@ def test_the_browser_closes_before_its_profile_is_deleted(tmp_path):
     """tempfile at the program's end took the profile of a browser that still wrote to it: OSError, 'Default'."""
     script = (
         "import tempfile, weakref, plotly.graph_objects as go\n"
-        "from drscale.show import export\n"
+        "from drscale.plotting import files as export\n"
         "remove = tempfile.TemporaryDirectory._cleanup.__func__\n"
         "late = classmethod(lambda *a, **k: (print('deleted late'), remove(*a, **k)))\n"
         "tempfile.TemporaryDirectory._cleanup = late\n"
@@ -376,7 +376,7 @@ def test_a_table_is_written_with_the_names_of_its_rows(tmp_path):
         (go.Figure(), "a.eps", r"a figure can be written as \.pdf, \.svg, \.png, \.html"),
         (go.Figure(), "a.csv", r"a figure can be written as"),
         (pd.DataFrame({"a": [1]}), "a.pdf", r"a table can be written as \.tex, \.csv"),
-        ([1, 2], "a.csv", "thing=list: a plotly figure, a DataFrame, a fit or a plan"),
+        ([1, 2], "a.csv", "thing=list: a plotly figure, a DataFrame, a fitted law, a plan"),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path, thing, name, said):

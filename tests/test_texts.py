@@ -15,8 +15,17 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from drscale.texts import Benchmark, Collection, compose, near_duplicates, normalised, pair_table, related, rows_at
-from drscale.texts import split as describe
+from drscale.texts import (
+    Benchmark,
+    Collection,
+    compose,
+    describe,
+    near_duplicates,
+    normalised,
+    pair_table,
+    related,
+    rows_at,
+)
 from drscale.texts.collection import from_pairs, joined, shuffled
 
 

@@ -30,7 +30,7 @@ def equivalent(
     fit: lmfit.model.ModelResult,
     along: str | None = None,
     *,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Find the standard run that measures what each way of training does; a row a training, cell and argument.
@@ -44,7 +44,7 @@ def equivalent(
     100 times the fitted range is 0 or infinite. ``extrapolated`` marks equivalents outside the fitted range.
     """
     check_level(level)
-    f = fitted(fit)
+    f, by = fitted(fit), [by] if isinstance(by, str) else list(by)
     if along is not None and along not in f.columns:
         raise ValueError(f"along={along!r}: allowed are {', '.join(f.columns)}, or None for all of them")
     cells = _cells(table, f.columns, f.y_name, by)
@@ -76,7 +76,7 @@ def worth(
     *,
     along: str | None = None,
     base: str = "strategy == 'standard'",
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Find the one factor that a way of training is worth over all its cells; a row a training and argument of the law.
@@ -89,6 +89,7 @@ def worth(
     is true or false where the interval lies on one side of 1, and missing elsewhere.
     """
     check_level(level)
+    by = [by] if isinstance(by, str) else list(by)
     if not isinstance(entry := laws.LAWS.get(law), Law) or not all(entry.columns.values()):
         raise ValueError(f"law={name_of(law)}: allowed are size_law, data_law, joint_law, additive_law")
     columns = laws.columns_of(law, x)
@@ -98,11 +99,11 @@ def worth(
     if (plain := done(table).query(base)).empty:
         raise ValueError(f"base={base!r}: no run of the table is one")
     of_base = _cells(plain, columns, y, by)
-    marked = cells.merge(of_base[list(by)].drop_duplicates(), on=list(by), how="left", indicator=True)
+    marked = cells.merge(of_base[by].drop_duplicates(), on=by, how="left", indicator=True)
     rest, found = marked[marked["_merge"] == "left_only"].drop(columns="_merge"), []
     if rest.empty:
         raise ValueError(f"base={base!r}: every run of the table is one, so there is nothing to compare")
-    for key, own in rest.groupby(list(by), sort=False):
+    for key, own in rest.groupby(by, sort=False):
         for argument in columns if along is None else [along]:
             both = pd.concat([of_base, own], ignore_index=True)
             k, low, high = _factor(both, len(of_base), law, columns, argument, y, level)

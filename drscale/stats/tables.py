@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from dataclasses import fields
 from typing import Literal
@@ -14,6 +15,7 @@ from drscale.recipe import Recipe
 from drscale.runs import StoreWarning
 
 Array = npt.NDArray[np.float64]
+MANY = 20  # columns: of a table with more, a message names those that are spelt alike
 
 
 def done(table: pd.DataFrame) -> pd.DataFrame:
@@ -27,8 +29,10 @@ def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: s
     """Return the table; ValueError names the first column that it lacks, those that it has, and how to get it."""
     for name in columns:
         if name not in table:
-            known = ", ".join(map(str, table.columns))
-            raise ValueError(f"{what} has no column {name!r}; it has {known}{f'. {hint}' if hint else ''}")
+            known = list(map(str, table.columns))
+            near = difflib.get_close_matches(str(name), known, 3) if len(known) > MANY else known
+            listed = ", ".join(near) if len(near) == len(known) else ", ".join([*near, f"... {len(known)} in all"])
+            raise ValueError(f"{what} has no column {name!r}; it has {listed}{f'. {hint}' if hint else ''}")
     return table
 
 
