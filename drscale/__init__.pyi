@@ -23,6 +23,7 @@ from .laws.fit import broken_law as broken_law
 from .laws.fit import data_law as data_law
 from .laws.fit import fit_law as fit_law
 from .laws.fit import joint_law as joint_law
+from .laws.fit import register_law as register_law
 from .laws.fit import size_law as size_law
 from .laws.result import LawFit as LawFit
 from .mixed.fit import fit_mixed as fit_mixed
@@ -42,6 +43,7 @@ from .runs import RunStore as RunStore
 from .runs import example_runs as example_runs
 from .stability.measure import drop_rates as drop_rates
 from .stability.measure import measure_stability as measure_stability
+from .stability.variations import register_variation as register_variation
 from .stability.variations import variations as variations
 from .stats.correlations import correlations as correlations
 from .sweep import grid as grid
