@@ -1,6 +1,7 @@
 from . import explore as explore
 from . import plot as plot
 from .attacks.protocol import attack_collection as attack_collection
+from .attacks.registry import register_attack as register_attack
 from .attacks.words import attack_texts as attack_texts
 from .budget.plan import allocate as allocate
 from .budget.plan import allocate_both as allocate_both
@@ -38,6 +39,7 @@ from .poisoning.exposure import poison_ranks as poison_ranks
 from .poisoning.guards import guard as guard
 from .poisoning.make import poison as poison
 from .recipe import Recipe as Recipe
+from .recipe import register_strategy as register_strategy
 from .runs import Run as Run
 from .runs import RunStore as RunStore
 from .runs import example_runs as example_runs
@@ -55,5 +57,6 @@ from .texts import benchmark as benchmark
 from .texts import collection as collection
 from .texts import compose as compose
 from .texts import describe as describe
+from .texts import register_source as register_source
 
 __version__: str

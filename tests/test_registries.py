@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from tiny import bag, tiny
+from tiny import bag, tiny, tiny_collection
 
 import drscale as ds
+from drscale import sweep
+from drscale.attacks import entropy
+from drscale.attacks.protocol import summary, within_budget
+from drscale.attacks.registry import ATTACKS
 from drscale.attacks.substitutes import Given
 from drscale.budget import plan as planning
+from drscale.ladder import predicted_flops
 from drscale.laws import diagnostics
 from drscale.laws._families import Family
 from drscale.laws._families import broken_shape as five
@@ -20,8 +26,14 @@ from drscale.laws.equivalent import worth
 from drscale.laws.fit import LAWS, additive_law
 from drscale.laws.intervals import law_intervals, law_table
 from drscale.laws.result import Law
+from drscale.recipe import STRATEGIES, Recipe, check
+from drscale.runs import Run, RunStore
 from drscale.stability.measure import seed_drops, stability_of_records
 from drscale.stability.variations import FAMILIES, families
+from drscale.texts.sources import KINDS, Source
+from drscale.training.strategies import Strategy
+
+BASE = Recipe(texts="planted", rung="L2H12", steps=3, batch=16, projection=24, rate=3e-3)
 
 # --------------------------------------------------------------------------------------------------------------- a law
 
@@ -217,3 +229,176 @@ def test_what_is_no_variation_is_said_in_a_sentence():
     with pytest.raises(ValueError, match="family='numbers': its function gave 1, a text for each query is needed"):
         ds.variations(["a"], "numbers")
     del FAMILIES["numbers"]
+
+
+# ----------------------------------------------------------------------------------------------------------- an attack
+
+
+def query_in_front(model, queries, passages, substitutes):
+    return [f"{query} {passage}" for query, passage in zip(queries, passages, strict=True)]
+
+
+@pytest.fixture
+def in_front() -> Iterator[str]:
+    ds.register_attack("query_in_front", query_in_front)
+    yield "query_in_front"
+    del ATTACKS["query_in_front"]
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DRSCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sweep, "texts_of", lambda spec: tiny())
+
+
+def test_an_own_attack_is_scored_and_recorded(in_front, own_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(entropy, "synonyms", lambda spec: Given({"badoba": ["dodoki"]}))
+    rows = ds.attack_collection(bag, tiny().test, Given({}), in_front, queries=20, similarity=bag)
+    assert set(rows["method"]) == {in_front}
+    assert rows["changed"].all()
+    assert (rows["words_changed"] == 5).all()
+    assert (rows["rank_after"] < rows["rank_before"]).mean() > 0.9
+    assert 0 < rows["similarity"].max() < 1
+    told = summary(rows).set_index("measure")["mean"]
+    assert told["success"] > 0.9
+    with pytest.raises(ValueError, match="is no attack by words"):
+        within_budget(rows, 1)
+    store, base = RunStore(tmp_path / "runs"), BASE.but(attacked=10)
+    plan = ds.plan_study([base.but(attack=in_front)], store)
+    (run,) = ds.run_study(plan, progress=False)
+    assert run.status == "done"
+    assert str(run.recipe).endswith(f"attacked=10,attack={in_front}")
+    assert Run.from_json(run.to_json()) == run
+    assert run.versions["attack"].startswith(f"{in_front}; substitutes")
+    assert store.table()["adversarial_success"].item() > 0.3
+    assert '"attack": "words"' not in replace(run, recipe=base).to_json()
+    assert str(base).endswith("attacked=10")
+
+
+def test_what_is_no_attack_is_said_in_a_sentence():
+    for arguments, said in (
+        (("a b", query_in_front), "a name of your own is needed"),
+        (("words", query_in_front), "'words' is built in"),
+        (("loud", "x"), "a function (model, queries, passages, substitutes) -> texts is needed"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            ds.register_attack(*arguments)
+    with pytest.raises(ValueError, match="attack='loud': allowed are 'words'"):
+        ds.attack_texts(bag, ["a"], ["b"], Given({}), "loud")
+    with pytest.raises(ValueError, match="attack='loud': allowed are 'words'"):
+        ds.plan_study([BASE.but(attacked=5, attack="loud")], RunStore("nowhere"))
+    with pytest.raises(ValueError, match="attack=loud: strategy='standard' makes no use of it"):
+        ds.plan_study([BASE.but(attack="loud")], RunStore("nowhere"))
+    ATTACKS["short"] = lambda model, queries, passages, substitutes: []
+    try:
+        with pytest.raises(ValueError, match="attack='short': gave 0 texts for 1 passages"):
+            ds.attack_texts(bag, ["a"], ["b"], Given({}), "short")
+    finally:
+        del ATTACKS["short"]
+
+
+# ---------------------------------------------------------------------------------------------------------- a strategy
+
+
+def far_ones(recipe, collection, pairs, encoder):
+    """Each touched query stays away from another query's passage; in the variant ``soft`` by a loss of its own."""
+
+    def touch(batch, step):
+        rng = np.random.default_rng([recipe.seed, step])
+        touched = np.flatnonzero(rng.random(len(batch.queries)) < recipe.share)
+        return replace(batch, touched=touched, others=batch.positives[(touched + 1) % len(batch.positives)])
+
+    def away(views):
+        return (views.queries[views.touched] * views.others).sum(-1).square()
+
+    return Strategy(recipe, pairs, touch, robust=away) if recipe.variant == "soft" else touch
+
+
+@pytest.fixture
+def far() -> Iterator[str]:
+    ds.register_strategy("far", far_ones, variants=["soft", "plain"], losses=["soft"])
+    yield "far"
+    STRATEGIES.pop("far", None)
+
+
+def test_an_own_strategy_is_planned_trained_recorded_and_drawn(far, own_cache, tmp_path):
+    base, store = BASE.but(share=0.5, strategy=far), RunStore(tmp_path / "runs")
+    recipes = [base, base.but(variant="plain"), base.but(balance="pareto"), BASE]
+    assert str(base).endswith("strategy=far,variant=soft,share=0.5")
+    plan = ds.plan_study(recipes, store)
+    assert plan.rows["flops"].iloc[0] > plan.rows["flops"].iloc[3]
+    soft, plain, pareto, standard = ds.run_study(plan, progress=False)
+    assert [r.status for r in (soft, plain, pareto, standard)] == ["done"] * 4
+    assert soft.cost["flops"] > standard.cost["flops"]
+    assert "robustness" in soft.curve[-1]
+    assert "robustness" not in plain.curve[-1]
+    assert len(pareto.omega) == BASE.steps
+    assert store.load(base) == soft
+    table = store.table()
+    assert set(table["strategy"]) == {"far", "standard"}
+    fig = ds.plot.front(table, x="ood_entropy", y="in_domain_entropy")
+    assert isinstance(fig, go.Figure)
+    del STRATEGIES[far]  # another process reads the records, and only cannot train by them
+    assert store.load(base) == soft
+    assert np.isnan(predicted_flops(base))
+    with pytest.raises(ValueError, match="strategy='far': allowed are 'standard', 'hard_negative'"):
+        ds.plan_study(recipes, store)
+
+
+def test_what_is_no_strategy_is_said_in_a_sentence(far, own_cache):
+    for arguments, options, said in (
+        (("standard", far_ones), {}, "are built in"),
+        (("a b", far_ones), {}, "a name of your own is needed"),
+        (("mine", "far_ones"), {}, "a function (recipe, collection, pairs, encoder) -> touch is needed"),
+        (("mine", far_ones), {"variants": "soft"}, "variants='soft': a list of names"),
+        (("mine", far_ones), {"losses": ["soft"]}, "losses=['soft']: some of the variants ''"),
+        (("mine", far_ones), {"options": ["rate"]}, "options=['rate']: allowed are 'share', 'synonyms'"),
+        (("mine", far_ones), {"texts": {"soft": 1}}, "texts={'soft': 1}: a number from 0, or one for each of ''"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            ds.register_strategy(*arguments, **options)
+    with pytest.raises(ValueError, match=re.escape("variant='pool' of strategy='far': allowed are 'soft', 'plain'")):
+        check(BASE.but(strategy=far).but(variant="pool"))
+
+
+# ------------------------------------------------------------------------------------------------------------ a source
+
+
+@pytest.fixture
+def faq() -> Iterator[str]:
+    def read(source, progress):
+        return tiny_collection(source.argument, source.number("pairs", 900), 7)
+
+    ds.register_source("faq", read, argument="PRODUCT", options=["pairs"])
+    yield "faq"
+    del KINDS["faq", True]
+
+
+def test_an_own_source_is_spelled_split_and_planned(faq, own_cache, tmp_path, monkeypatch):
+    assert len(ds.collection("faq:lamp?pairs=30")) == 30
+    texts = ds.benchmark("faq:lamp", progress=False)
+    assert len(texts.test) == 300
+    assert str(Source.parse("faq:lamp?pairs=30")) == "faq:lamp?pairs=30"
+    monkeypatch.setattr(sweep, "texts_of", ds.benchmark)
+    store, recipe = RunStore(tmp_path / "runs"), BASE.but(texts="faq:lamp", steps=2)
+    (run,) = ds.run_study(ds.plan_study([recipe], store), progress=False)
+    assert run.status == "done"
+    assert store.table()["texts"].item() == "faq:lamp"
+    with pytest.raises(ValueError, match="option 'size', allowed for faq are pairs"):
+        ds.plan_study([BASE.but(texts="faq:lamp?size=3")], store)
+
+
+def test_what_is_no_source_is_said_in_a_sentence():
+    def read(source, progress):
+        return tiny_collection("a", 3, 0)
+
+    for arguments, options, said in (
+        (("docs", read), {}, "docs, folder, pairs, hub, planted, compose are built in"),
+        (("A b", read), {}, "a name of small letters"),
+        (("mine",), {}, "'mine' needs a function that reads one of them"),
+        (("mine", "file"), {}, "collection='file': a function (source, progress) is needed"),
+        (("mine", read), {"options": "size"}, "options='size': a list of names is needed"),
+        (("mine", read), {"repeated": ["size"]}, "repeated=['size']: some of the options (none)"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            ds.register_source(*arguments, **options)
