@@ -1,6 +1,7 @@
 from . import explore as explore
 from . import plot as plot
 from .attacks.protocol import attack_collection as attack_collection
+from .attacks.registry import register_attack as register_attack
 from .attacks.words import attack_texts as attack_texts
 from .budget.plan import allocate as allocate
 from .budget.plan import allocate_both as allocate_both
@@ -23,6 +24,7 @@ from .laws.fit import broken_law as broken_law
 from .laws.fit import data_law as data_law
 from .laws.fit import fit_law as fit_law
 from .laws.fit import joint_law as joint_law
+from .laws.fit import register_law as register_law
 from .laws.fit import size_law as size_law
 from .laws.result import LawFit as LawFit
 from .mixed.fit import fit_mixed as fit_mixed
@@ -37,11 +39,13 @@ from .poisoning.exposure import poison_ranks as poison_ranks
 from .poisoning.guards import guard as guard
 from .poisoning.make import poison as poison
 from .recipe import Recipe as Recipe
+from .recipe import register_strategy as register_strategy
 from .runs import Run as Run
 from .runs import RunStore as RunStore
 from .runs import example_runs as example_runs
 from .stability.measure import drop_rates as drop_rates
 from .stability.measure import measure_stability as measure_stability
+from .stability.variations import register_variation as register_variation
 from .stability.variations import variations as variations
 from .stats.correlations import correlations as correlations
 from .sweep import grid as grid
@@ -53,5 +57,6 @@ from .texts import benchmark as benchmark
 from .texts import collection as collection
 from .texts import compose as compose
 from .texts import describe as describe
+from .texts import register_source as register_source
 
 __version__: str

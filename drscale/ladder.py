@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drscale.recipe import BY_GRADIENTS, Recipe
+from drscale.recipe import BY_GRADIENTS, STRATEGIES, Recipe
 
 VOCABULARY, POSITIONS, TYPES = 30_522, 512, 2
 TABLE_WIDTH = 384  # MiniLM's word-piece table
@@ -117,9 +117,10 @@ def flops_per_token(shape: Shape, length: int, start: str = "checkpoint", traini
 
 def texts_added(recipe: Recipe) -> int:
     """How many texts a strategy encodes for each pair it touches, beside the pair's own."""
-    if recipe.strategy == "adversarial" and recipe.variant == "kl":
-        return 2  # a passage before the attack and after it
-    return int(recipe.strategy != "standard")
+    row = STRATEGIES.get(recipe.strategy)
+    if row is None:
+        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {', '.join(map(repr, STRATEGIES))}")
+    return row.texts_of(recipe.variant)
 
 
 def training_factor(recipe: Recipe) -> float:
@@ -128,9 +129,12 @@ def training_factor(recipe: Recipe) -> float:
 
 
 def predicted_flops(recipe: Recipe) -> float:
-    """Training FLOPs of a recipe with texts as long as they may be; NaN where only a checkpoint knows the shape."""
+    """Training FLOPs of a recipe with texts as long as they may be; NaN where only a checkpoint knows the shape.
+
+    Nor are they known of a strategy that is registered elsewhere.
+    """
     shape = shape_for(recipe)
-    if not shape.layers:
+    if not shape.layers or recipe.strategy not in STRATEGIES:
         return float("nan")
     passages = recipe.batch + (recipe.negatives if recipe.pool != "in_batch" else 0)
     added = texts_added(recipe) * recipe.share * recipe.batch

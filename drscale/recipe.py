@@ -7,6 +7,7 @@ import math
 import numbers
 import typing
 import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -18,10 +19,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 Select = Literal["last", "validation", "test"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Corpus = Literal["chosen", "whole"]
-Variant = Literal["", "pool", "dynamic", "static", "kl", "pairwise"]
 Balance = Literal["none", "fixed", "pareto", "mgda", "pcgrad"]
 BY_GRADIENTS = ("mgda", "pcgrad")  # balances that need both losses' gradients, one by one
-FIRST_VARIANT: dict[str, Variant] = {"hard_negative": "pool", "denoising": "dynamic", "adversarial": "kl"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Recipe:
     ``share`` is the share of the pairs that ``strategy`` touches, ``weight`` the factor before its loss; ``balance``
     says what weighs the two losses in its stead, and ``omega``, ``eta`` and ``smooth`` belong to that (Eq. 9 and 10);
     ``synonyms`` names where the substitutes come from that noise and attacks put into passages. ``attacked`` queries of
-    the test set are attacked when the run is scored.
+    the test set are attacked when the run is scored, by ``attack``, a name of :data:`drscale.attacks.registry.ATTACKS`.
     """
 
     texts: str = "docs"
@@ -63,7 +62,7 @@ class Recipe:
     passage_tokens: int = 64
     select: Select = "last"
     strategy: str = "standard"
-    variant: Variant = ""
+    variant: str = ""
     share: float = 1.0
     weight: float = 1.0
     balance: Balance = "none"
@@ -72,6 +71,7 @@ class Recipe:
     smooth: float = 0.0
     synonyms: str = "encoder"
     attacked: int = 0
+    attack: str = "words"
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -80,6 +80,8 @@ class Recipe:
         for f in fields(self):
             value, kind = getattr(self, f.name), hints[f.name]
             allowed = get_args(kind)
+            if f.name == "variant" and self.strategy in STRATEGIES:  # another process may know more strategies
+                allowed = tuple(dict.fromkeys(v for row in STRATEGIES.values() for v in ("", *row.variants)))
             if allowed and value not in allowed:
                 raise ValueError(f"Recipe.{f.name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
             # A row of a table brings numpy's numbers, which would print as 'np.float64(0.001)'.
@@ -102,7 +104,7 @@ class Recipe:
                 f"eta={self.eta} > 0, smooth={self.smooth} in [0, 1)"
             )
         if not self.variant:
-            object.__setattr__(self, "variant", FIRST_VARIANT.get(self.strategy, ""))
+            object.__setattr__(self, "variant", first_variant(self.strategy))
         if not self.texts or not self.rung:
             raise ValueError(f"Recipe: texts={self.texts!r} and rung={self.rung!r} must not be empty")
 
@@ -147,24 +149,114 @@ def _quote(value: object) -> str:
     return urllib.parse.quote(text, safe=":/@+._- ") if isinstance(value, str) else text
 
 
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "standard": ("",),
-    "hard_negative": ("pool", "pairwise"),
-    "denoising": ("dynamic", "static", "pairwise"),
-    "adversarial": ("kl", "pool", "pairwise"),
+@dataclass(frozen=True)
+class StrategyRow:
+    """What others ask of a training strategy: its variants, its costs, what it uses of a recipe, how it gets ready.
+
+    ``losses`` are the variants with a robustness loss of their own. ``texts`` is how many texts are encoded for each
+    pair that is touched, beside the pair's own, a number or one a variant. ``options`` are the fields of a recipe that
+    the strategy uses and others do not. ``draws`` says that what it adds comes from the collection trained on.
+    ``prepare`` is a function or, so that torch stays unloaded, where one stands (``module:name``).
+    """
+
+    prepare: Callable[..., Any] | str
+    variants: tuple[str, ...] = ("",)
+    losses: tuple[str, ...] = ()
+    texts: int | Mapping[str, int] = 1
+    options: tuple[str, ...] = ("share",)
+    draws: bool = False
+
+    def texts_of(self, variant: str) -> int:
+        """The texts that a variant adds to a touched pair."""
+        return self.texts if isinstance(self.texts, int) else self.texts[variant]
+
+
+_READY = "drscale.training.prepare:"
+# The registry of training strategies. The first variant of each is the one that is meant where none is named.
+STRATEGIES: dict[str, StrategyRow] = {
+    "standard": StrategyRow(f"{_READY}standard", texts=0, options=()),
+    "hard_negative": StrategyRow(f"{_READY}hard_negative", ("pool", "pairwise"), ("pairwise",), draws=True),
+    "denoising": StrategyRow(
+        f"{_READY}denoising",
+        ("dynamic", "static", "pairwise"),
+        ("dynamic", "static", "pairwise"),
+        options=("share", "synonyms"),
+    ),
+    "adversarial": StrategyRow(
+        f"{_READY}adversarial",
+        ("kl", "pool", "pairwise"),
+        ("kl", "pool", "pairwise"),
+        {"kl": 2, "pool": 1, "pairwise": 1},  # kl: a passage before the attack and after it
+        ("share", "synonyms"),
+        draws=True,
+    ),
 }
-WITHOUT_LOSS = {("standard", ""), ("hard_negative", "pool")}  # strategies without a robustness loss of their own
+BUILT_IN = tuple(STRATEGIES)
+OPTIONS = ("share", "synonyms")  # what a strategy may use and another has no use for
+
+
+def first_variant(strategy: str) -> str:
+    """The variant that is meant where none is named; "" for a strategy that nobody registered here."""
+    return STRATEGIES[strategy].variants[0] if strategy in STRATEGIES else ""
+
+
+def register_strategy(
+    name: str,
+    prepare: Callable[..., Any],
+    *,
+    variants: Sequence[str] = ("",),
+    losses: Sequence[str] = (),
+    texts: int | Mapping[str, int] = 1,
+    options: Sequence[str] = ("share",),
+) -> Callable[..., Any]:
+    """Add a training strategy of your own: recipes name it, plans know its FLOPs, runs are trained and recorded by it.
+
+    ``prepare(recipe, collection, pairs, encoder)`` gets ready for one run and gives ``touch(batch, step)``, which adds
+    to a drawn batch (a :class:`drscale.training.batches.Batch`) what the strategy brings along, or a whole
+    :class:`drscale.training.strategies.Strategy`, whose ``robust`` may be a loss of your own. Import torch inside it.
+    ``losses`` are the variants that have such a loss; "pairwise" and "pool" mean as a variant what they mean elsewhere.
+    ``texts`` is the number of texts that are encoded for each touched pair, beside the pair's own, for the FLOPs.
+    ``options`` are "share" (of the pairs that are touched), "synonyms", or both. A worker process has to register it,
+    too. Registering a name again replaces it; ``del STRATEGIES[name]`` takes it out.
+
+    >>> import drscale as ds
+    >>> def more_passages(recipe, collection, pairs, encoder):
+    ...     def touch(batch, step):
+    ...         return replace(batch, others=batch.positives[::-1])
+    ...     return touch
+    >>> prepare = ds.register_strategy("doubled", more_passages)
+    >>> str(ds.Recipe(strategy="doubled", share=0.5))
+    'texts=docs,rung=L2H128,strategy=doubled,share=0.5'
+    >>> from drscale.recipe import STRATEGIES
+    >>> del STRATEGIES["doubled"]
+    """
+    if not isinstance(name, str) or not name.isidentifier() or name in BUILT_IN:
+        raise ValueError(f"name={name!r}: a name of your own is needed, letters, digits and _; {BUILT_IN} are built in")
+    if not callable(prepare):
+        raise ValueError(f"prepare={prepare!r}: a function (recipe, collection, pairs, encoder) -> touch is needed")
+    if isinstance(variants, str) or not variants or not all(isinstance(v, str) for v in variants):
+        raise ValueError(f"variants={variants!r}: a list of names, the first one the usual, or [''] for none")
+    if isinstance(losses, str) or not set(losses) <= set(variants):
+        raise ValueError(f"losses={losses!r}: some of the variants {', '.join(map(repr, variants))}")
+    if isinstance(options, str) or not set(options) <= set(OPTIONS):
+        raise ValueError(f"options={options!r}: allowed are {', '.join(map(repr, OPTIONS))}")
+    counts = dict.fromkeys(variants, texts) if isinstance(texts, int) else dict(texts)
+    if set(counts) != set(variants) or not all(isinstance(n, int) and n >= 0 for n in counts.values()):
+        raise ValueError(f"texts={texts!r}: a number from 0, or one for each of {', '.join(map(repr, variants))}")
+    STRATEGIES[name] = StrategyRow(prepare, tuple(variants), tuple(losses), counts, tuple(options))
+    return prepare
 
 
 def check(recipe: Recipe) -> None:
     """Refuse a recipe whose strategy is unknown, or that names what its strategy has no use for."""
-    if recipe.strategy not in VARIANTS:
-        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {', '.join(map(repr, VARIANTS))}")
-    allowed = VARIANTS[recipe.strategy]
+    if recipe.strategy not in STRATEGIES:
+        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {', '.join(map(repr, STRATEGIES))}")
+    row = STRATEGIES[recipe.strategy]
+    allowed = row.variants
     if recipe.variant not in allowed:
         known = f"allowed are {', '.join(map(repr, allowed))}" if allowed != ("",) else "it has no variants"
         raise ValueError(f"variant={recipe.variant!r} of strategy={recipe.strategy!r}: {known}")
-    robust = (recipe.strategy, recipe.variant) not in WITHOUT_LOSS
+    robust = recipe.variant in row.losses
     if recipe.balance != "none" and not robust:
         hint = "; variant='pairwise' has one" if recipe.variant == "pool" else ""
         raise ValueError(f"balance={recipe.balance!r}: {_named(recipe)} has no robustness loss to weigh{hint}")
@@ -177,12 +269,13 @@ def check(recipe: Recipe) -> None:
             f"balance={recipe.balance!r} compares gradients, which precision='fp16' scales: use 'fp32' or 'bf16'"
         )
     used = {
-        "share": recipe.strategy != "standard",
+        "share": "share" in row.options,
         "weight": robust and recipe.balance == "none",
         "omega": recipe.balance in ("fixed", "pareto"),
         "eta": recipe.balance == "pareto",
         "smooth": recipe.balance == "pareto",
-        "synonyms": recipe.strategy in ("denoising", "adversarial") or recipe.attacked > 0,
+        "synonyms": "synonyms" in row.options or recipe.attacked > 0,
+        "attack": recipe.attacked > 0,
     }
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:
@@ -190,6 +283,6 @@ def check(recipe: Recipe) -> None:
 
 
 def _named(recipe: Recipe) -> str:
-    variant = f" ({recipe.variant})" if recipe.variant != FIRST_VARIANT.get(recipe.strategy, "") else ""
+    variant = f" ({recipe.variant})" if recipe.variant != first_variant(recipe.strategy) else ""
     balance = f" with balance={recipe.balance!r}" if recipe.balance != "none" else ""
     return f"strategy={recipe.strategy!r}{variant}{balance}"

@@ -113,6 +113,8 @@ class Run(Result):
 
     def to_json(self) -> str:
         body = {"format": FORMAT, "key": self.key, **{k: v for k, v in asdict(self).items() if v or k != "omega"}}
+        if body["recipe"]["attack"] == Recipe.attack:  # a field younger than the format: named where it says something
+            del body["recipe"]["attack"]
         return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
     @classmethod

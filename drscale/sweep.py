@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, model_path, texts_of, trained_on
-from drscale.recipe import Recipe, check
+from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.results import Result
 from drscale.runs import Run, RunStore
 from drscale.texts import Benchmark, Source
@@ -69,7 +69,7 @@ class Plan(Result):
         )
         how = self.rows.attrs.get("how", "")
         text = f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
-        drawn = ("hard_negative", "adversarial")
+        drawn = [name for name, row in STRATEGIES.items() if row.draws]
         fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
         if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
             text += (
@@ -124,10 +124,12 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
 
 
 def _check(recipe: Recipe) -> None:
+    from drscale.attacks.registry import check_attack
     from drscale.attacks.substitutes import SynonymSource
 
     try:
         check(recipe)
+        check_attack(recipe.attack)
         Source.parse(recipe.texts)
         SynonymSource.parse(recipe.synonyms)
     except ValueError as e:
@@ -272,7 +274,7 @@ def _make(
         if most_negatives(part) < NEGATIVES:
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
     if recipe.attacked:
-        check_probe(texts.test, recipe.attacked, recipe.synonyms)
+        check_probe(texts.test, recipe.attacked, recipe.synonyms, recipe.attack)
     earlier = store.load(recipe) if store is not None and keep else None
     earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
     if earlier is not None and earlier.fingerprint != texts.fingerprint:
@@ -334,7 +336,8 @@ def _make(
             scored = score_benchmark(encoder.encode, texts, encode_passages=encoder.encode_passages)
             if recipe.attacked:
                 beside = (texts.train,) if recipe.corpus == "whole" else ()
-                probed = probe(encoder, texts.test, recipe.attacked, recipe.synonyms, scored.temperature, beside=beside)
+                asked = texts.test, recipe.attacked, recipe.synonyms, scored.temperature
+                probed = probe(encoder, *asked, beside=beside, attack=recipe.attack)
         except NotFiniteError as e:
             reason = f"diverged: {e}"
         except (RuntimeError, MemoryError, ValueError) as e:  # what was measured so far is kept

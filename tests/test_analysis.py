@@ -149,8 +149,12 @@ def test_a_law_of_your_own_needs_starts_and_gets_the_generic_intervals():
     assert ends.loc["b", "low"] < -0.2 < ends.loc["b", "high"]
     assert trust.predict_law(result, [5.0])["fit"].item() == pytest.approx(2.0, abs=0.02)
     assert list(trust.parameter_table(result)["name"]) == ["a", "b", "R2"]
-    with pytest.raises(ValueError, match="'bootstrap': only for size_law, data_law, joint_law, additive"):
-        trust.law_intervals(result, "bootstrap")
+    drawn = trust.law_intervals(result, "bootstrap", unit="run").set_index("name")
+    assert drawn.loc["b", "low"] < -0.2 < drawn.loc["b", "high"]
+    theirs = result.conf_interval(sigmas=[0.95])
+    mine = trust.law_intervals(result, unit="run").set_index("name")
+    for name in ("a", "b"):
+        assert [theirs[name][0][1], theirs[name][-1][1]] == pytest.approx(mine.loc[name, ["low", "high"]], rel=1e-4)
 
 
 def test_failed_runs_stay_out():

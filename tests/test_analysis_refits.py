@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from test_analysis_joint import BOTH, PLANTED, bent, grid, planted, quiet
 
 from drscale.laws import _solver as separable
-from drscale.laws import fit as laws
 from drscale.laws import intervals as refits
 from drscale.laws import intervals as trust
 from drscale.laws.curve import Curve
@@ -259,11 +258,9 @@ def test_wrong_values_are_named():
     result, table = quiet(sixty()), keyed(sixty())
     named = quiet(table)
     wrong = by_query(table.assign(in_domain_entropy=2 * table["in_domain_entropy"]))
-    own = laws.fit_law(sizes(), lambda n, a, b: a * n**-b, "params_layers", start={"a": 1.0, "b": 0.1}, warn=False)
     for call, said in (
         (lambda: trust.bootstrap_runs(result, 9), "draws=9: at least 10"),
         (lambda: trust.bootstrap_runs(result, unit="query"), "unit='query': allowed are 'run', 'level'"),
-        (lambda: trust.bootstrap_runs(own), "is not a registered law"),
         (lambda: trust.bootstrap_queries(result, by_query(table)), "no column 'key'"),
         (lambda: trust.bootstrap_queries(named, by_query(table).drop(columns="scope")), "no column scope"),
         (lambda: trust.bootstrap_queries(named, wrong), "queries: they give in_domain_entropy="),

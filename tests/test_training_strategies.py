@@ -20,7 +20,7 @@ from drscale.attacks.substitutes import Given
 from drscale.encoder import build, seed_for
 from drscale.ladder import predicted_flops
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
-from drscale.recipe import VARIANTS, WITHOUT_LOSS, Recipe, check
+from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.runs import RunStore
 from drscale.texts.collection import taken
 from drscale.training import batches as mining
@@ -31,6 +31,8 @@ from drscale.training.batches import draw, tokenised, touched_pairs
 from drscale.training.strategies import Strategy
 
 SMALL = Recipe(texts="folder:tiny", rung="L2H12", steps=40, batch=16, negatives=32, projection=24, rate=3e-3)
+VARIANTS = {name: row.variants for name, row in STRATEGIES.items()}
+WITHOUT_LOSS = {(s, v) for s, row in STRATEGIES.items() for v in row.variants if v not in row.losses}
 EVERY = [(s, v) for s, variants in VARIANTS.items() for v in variants if s != "standard"]
 ROBUST = [row for row in EVERY if row not in WITHOUT_LOSS]
 POOLS = ("in_batch", "shared", "both")

@@ -22,6 +22,7 @@ from drscale.attacks.protocol import (
     within,
     within_budget,
 )
+from drscale.attacks.registry import WORDS, check_attack
 from drscale.attacks.substitutes import Synonyms, synonyms
 from drscale.attacks.words import STANDARD, Attack, Method
 from drscale.encoder import BiEncoder
@@ -202,7 +203,7 @@ def under_attack(
     model: BiEncoder | Encode,
     collection: Collection,
     source: Synonyms | str,
-    attack: Attack = STANDARD,
+    attack: Attack | str = STANDARD,
     *,
     encode_passages: Encode | None = None,
     queries: int | None = 1000,
@@ -240,13 +241,14 @@ def measures(
     return {scope: means({scope: parts["attacked"]}) | went, f"{scope}:clean": means({scope: parts["clean"]})}
 
 
-def check_probe(collection: Collection, queries: int, source: str) -> None:
+def check_probe(collection: Collection, queries: int, source: str, attack: str = WORDS) -> None:
     """ValueError where :func:`probe` could not work, which is better known before a model is trained."""
     asked = len(np.unique(collection.pairs[0]))
     if queries > asked:
         raise ValueError(f"attacked={queries}: {collection.name} has {asked} queries")
     rank_ranges(len(collection.passages))
     synonyms(source)
+    check_attack(attack)
 
 
 def probe(
@@ -257,8 +259,11 @@ def probe(
     temperature: float = 1.0,
     *,
     beside: Sequence[Collection] = (),
+    attack: str = WORDS,
 ) -> Found:
     """Attack a trained model as every run of a study is attacked: white-box, by :data:`PROBE`, on so many queries.
+
+    ``attack`` names another registered attack.
 
     The same queries for every model; the documents are those that the model itself ranks in each range, among the
     passages of the collection and of those ``beside`` it. The scope ``adversarial:alone`` is the primary measure, the
@@ -268,14 +273,15 @@ def probe(
     substitutes = synonyms(source)
     collection = within(collection, *beside) if beside else collection
     held = encode_collection(model, collection, queries=queries)
-    attacked = attack_collection(model, collection, substitutes, PROBE, encoded=held, similarity=None)
+    by = PROBE if attack == WORDS else attack
+    attacked = attack_collection(model, collection, substitutes, by, encoded=held, similarity=None)
     found: dict[str, dict[str, Measure]] = {}
     parts = []
     for scope, reading in PROBED.items():
         rows = adversarial_entropy(attacked, collection, held, reading=reading, temperature=temperature)
         found |= measures(rows, attacked if scope == SCOPE else None, scope)
         parts.append(rows.assign(scope=rows["condition"].map({"attacked": scope, "clean": f"{scope}:clean"})))
-    note = f"{PROBE}; substitutes {substitutes.source}"
+    note = f"{by}; substitutes {substitutes.source}"
     note += f"; among the {len(collection.passages):,} passages of {collection.name}" if beside else ""
     return Found(found, pd.concat(parts, ignore_index=True), note)
 

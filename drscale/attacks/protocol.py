@@ -151,7 +151,7 @@ def attack_collection(
     model: BiEncoder | Encode,
     collection: Collection,
     source: Synonyms | str,
-    attack: Attack = STANDARD,
+    attack: Attack | str = STANDARD,
     *,
     encode_passages: Encode | None = None,
     queries: int | None = 1000,
@@ -165,11 +165,11 @@ def attack_collection(
     """Attack one document of each range of ranks for each of ``queries`` queries: a row a query and document.
 
     Columns: ``query``, ``passage`` (ids), ``range_low``, ``range_high``, ``rank_before``, ``rank_after`` (1 is best, in
-    the list of all passages, of which none but this one changes), then those of :func:`words.attack_texts`. The same
-    seed gives the same rows. ``encoded`` saves encoding the collection again; ``documents``, as
-    :func:`pick_documents` makes them, fixes what is attacked, for instance the same for several models. ``attrs`` say
-    what was asked for, how many queries there were, and the ranges, ``scaled`` where the collection was too small for
-    the papers' own.
+    the list of all passages, of which none but this one changes), then those of :func:`words.attack_texts`. ``attack``
+    may be the name of a registered one. The same seed gives the same rows. ``encoded`` saves encoding the collection
+    again; ``documents``, as :func:`pick_documents` makes them, fixes what is attacked, for instance the same for
+    several models. ``attrs`` say what was asked for, how many queries there were, and the ranges, ``scaled`` where the
+    collection was too small for the papers' own.
     """
     aim = target(model, encode_passages)
     held = encoded or encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
@@ -178,7 +178,7 @@ def attack_collection(
         raise ValueError(f"{collection.name}: there is no document to attack")
     places, own = held.of(chosen["query_row"].to_numpy()), chosen["passage_row"].to_numpy()
     rivals = None
-    if attack.method == "hinge":
+    if isinstance(attack, Attack) and attack.method == "hinge":
         rivals = search(held.queries, held.passages, TOP)[0][places]
     frame = attack_texts(
         aim.encoder or model,
@@ -227,6 +227,8 @@ def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
     is missing.
     """
     asked = attacked.attrs["attack"]
+    if "words" not in asked:
+        raise ValueError(f"attacked: {asked['name']!r} is no attack by words, so none of them can be left out")
     if not 1 <= words <= asked["words"]:
         raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
     rows = []

@@ -18,6 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from drscale.attacks import target as importance
+from drscale.attacks.registry import WORDS, own_texts
 from drscale.attacks.substitutes import Spot, Synonyms, check_words, count, spots, swapped, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
@@ -129,7 +130,7 @@ def attack_texts(
     queries: Sequence[str],
     passages: Sequence[str],
     source: Synonyms | str,
-    attack: Attack = STANDARD,
+    attack: Attack | str = STANDARD,
     *,
     encode_passages: Encode | None = None,
     similarity: Encode | Literal["minilm"] | None = "minilm",
@@ -143,7 +144,8 @@ def attack_texts(
     ``model`` is a BiEncoder, or any function from texts to vectors with ``encode_passages`` where that differs; scores
     are inner products. ``source`` is a spelling or anything that knows synonyms. ``similarity`` judges meaning (MiniLM
     unless said otherwise; None: nobody, and the column is empty), on as much of the passage as the model reads.
-    ``rivals`` (passages, k) are the scores of the top of each query's list, for ``hinge``.
+    ``rivals`` (passages, k) are the scores of the top of each query's list, for ``hinge``. ``attack`` may be the name
+    of a registered one (:func:`drscale.attacks.registry.register_attack`).
 
     Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
     each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
@@ -152,6 +154,11 @@ def attack_texts(
     a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once it was made; the later a
     swap, the more encodings (:func:`study.within_budget`). What was asked for stands in ``attrs``.
     """
+    if isinstance(attack, str) and attack != WORDS:
+        return own_texts(
+            attack, model, queries, passages, source, encode_passages=encode_passages, similarity=similarity
+        )
+    attack = STANDARD if isinstance(attack, str) else attack
     aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
         raise ValueError(f"attack: {len(queries)} queries and {len(passages)} passages; one query a passage is needed")

@@ -1,8 +1,9 @@
 """What a budget buys: the best size and data under a price list, and the price of a target. Never imports torch.
 
-Both laws are loss = (x + y)**k + delta with x = (M / N)**p and y = (B / D)**q, and the money is linear in N and D.
-With s the share of the money spent on parameters (or, for a target, the share x has in x + y), the optimum is where
-``c = a log s - b log(1 - s)``: a falling curve with one root, which Newton's steps find for thousands of draws at once.
+Both built-in laws are loss = (x + y)**k + delta with x = (M / N)**p and y = (B / D)**q, and the money is linear in N
+and D. With s the share of the money spent on parameters (or, for a target, the share x has in x + y), the optimum is
+where ``c = a log s - b log(1 - s)``: a falling curve with one root, which Newton's steps find for thousands of draws at
+once. Of any other law of N and D the optimum is looked for along the line (:mod:`drscale.budget.anywhere`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from drscale.budget.anywhere import Numerical, best_anywhere, cheapest_anywhere, enough, falling
 from drscale.budget.prices import Prices
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
@@ -42,19 +44,28 @@ class Form:
         )
 
 
-def form_of(curve: Curve, drawn: bool = False, rows: int | None = None) -> Form:
-    """The common form of the joint and the additive law, at the curve's values or over its (first ``rows``) draws."""
+def form_of(curve: Curve, drawn: bool = False, rows: int | None = None) -> Form | Numerical:
+    """The common form of the joint and the additive law, at the curve's values or over its (first ``rows``) draws.
+
+    A registered law of N and D that is neither is planned with numerically.
+    """
     if not isinstance(curve, Curve):
         raise ValueError(f"curve={type(curve).__name__}: expected a Curve, as trust.curve(result) makes of a fit")
-    if curve.law not in (laws.joint_law, laws.additive_law):
+    closed = curve.law in (laws.joint_law, laws.additive_law)
+    if not closed and not (curve.law in laws.LAWS and set(laws.LAWS[curve.law].columns) == {"N", "D"}):
         name = getattr(curve.law, "__name__", repr(curve.law))
-        raise ValueError(f"curve: its law is {name}; a plan needs joint_law or additive_law, which know both N and D")
-    if curve.arguments != ("N", "D"):
+        raise ValueError(
+            f"curve: its law is {name}; a plan needs joint_law or additive_law, which know both N and D, or a "
+            "registered law of N and D"
+        )
+    if set(curve.arguments) != {"N", "D"}:
         raise ValueError(f"curve: values are missing for {', '.join(a for a in curve.arguments if a not in 'ND')}")
     if drawn and curve.draws is not None:
         v = {name: curve.draws[name].to_numpy(dtype=float)[:rows] for name in curve.values}
     else:
         v = {name: np.array([float(value)]) for name, value in curve.values.items()}
+    if not closed:
+        return falling(Numerical(curve.law, v), curve, drawn)
     for name in ("M", "mu", "B", "eta"):
         if not drawn and not v[name][0] > 0:
             raise ValueError(f"curve: {name}={v[name][0]:g}; the loss must fall with N and with D for a plan to exist")
@@ -81,16 +92,20 @@ def _share(c: Array, a: Array, b: Array) -> tuple[Array, Array]:
     return np.exp(-np.logaddexp(0, -t)), np.exp(-np.logaddexp(0, t))
 
 
-def best(form: Form, budget: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
+def best(form: Form | Numerical, budget: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
     """The optimal N and D: the first-order condition p M^p N^(-p-1) / Zn = q B^q D^(-q-1) / Zd on the budget line."""
+    if isinstance(form, Numerical):
+        return best_anywhere(form, np.asarray(budget, dtype=float), prices)
     N, D = np.asarray(budget) / prices.per_parameter, np.asarray(budget) / prices.pair  # all money on one
     c = np.log(form.p) + form.p * np.log(form.M / N) - np.log(form.q) - form.q * np.log(form.B / D)
     s, rest = _share(c, form.p + 1, form.q + 1)
     return s * N, rest * D
 
 
-def cheapest(form: Form, target: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
+def cheapest(form: Form | Numerical, target: npt.ArrayLike, prices: Prices) -> tuple[Array, Array]:
     """The N and D that reach a loss at the least cost; infinite where the loss is at or below the floor."""
+    if isinstance(form, Numerical):
+        return cheapest_anywhere(form, np.asarray(target, dtype=float), prices)
     with np.errstate(invalid="ignore", divide="ignore"):
         reach = np.asarray(target) - form.delta
         g = np.where(reach > 0, reach, np.nan) ** (1 / form.k)
@@ -174,6 +189,9 @@ def contour(curve: Curve, loss: float, *, N: npt.ArrayLike | None = None, D: npt
     if (N is None) == (D is None):
         raise ValueError("contour: give either N or D, the other comes back")
     f = form_of(curve)
+    if isinstance(f, Numerical):
+        given = {"N": _positive("N", N)} if N is not None else {"D": _positive("D", D)}
+        return enough(f, loss, **given)
     if N is not None:
         own, power, known = f.B, f.q, (f.M / _positive("N", N)) ** f.p
     else:
@@ -328,7 +346,7 @@ def _together(losses: Mapping[str, Any], share: float, at_most: Mapping[str, flo
 
 
 def _between_optima(
-    forms: Mapping[str, Form],
+    forms: Mapping[str, Form | Numerical],
     budget: float,
     prices: Prices,
     share: float,

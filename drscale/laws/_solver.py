@@ -148,6 +148,8 @@ ROUNDS = 200
 PLAIN = 6  # rounds after which a row is slow
 FAR = 690.0  # the logarithm of a coefficient that is as good as infinite, or with a minus as 0
 PROMISING = 256  # points of the grid, the best for the whole table, that are starts for its resamples
+GRID = {1: (80,), 2: (12, 12), 3: (10, 10, 8), 4: (8, 10, 8, 4)}  # points along each axis of the built-in laws
+WHOLE = 2600  # points of the grid of a law with more axes
 CLOSE = 1e-17  # what moving one entry of t would take off the squares, as a share of them, when a row has arrived
 
 
@@ -280,7 +282,7 @@ def _better(one: Found, other: Found) -> Found:
 def candidates(p: Separable) -> Array:
     """A grid over the bounds of t, coarse enough to be scanned for every resample; (points, k)."""
     family = p.family
-    counts = {1: (80,), 2: (12, 12), 3: (10, 10, 8), 4: (8, 10, 8, 4)}[len(family.own)]
+    counts = GRID.get(k := len(family.own), (max(2, int(WHOLE ** (1 / k))),) * k)
     axes = [np.linspace(low, high, n) for low, high, n in zip(p.low, p.high, counts, strict=False)]
     if family.share:
         axes.append(np.array([-12.0, -5.0, -2.0, -0.7, 0.0, 0.7, 2.0, 5.0, 12.0]))

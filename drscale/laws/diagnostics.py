@@ -77,7 +77,7 @@ def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
                 f"only {len(levels)} levels of {column} for {many}: take at least {enough}; "
                 "intervals take the errors of so few as equal and independent"
             )
-        if f.entry is not None and levels[-1] < 10 * levels[0]:
+        if f.family is not None and levels[-1] < 10 * levels[0]:
             said.append(
                 f"{column} spans a factor of {levels[-1] / levels[0]:.1f}: "
                 "within less than a decade a power law looks like any other curve"
@@ -127,7 +127,7 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
 def _rivals(f: Fitted) -> str:
     """Whether the other laws of the same columns fit where this one does not, in words."""
     frame, told = pd.DataFrame({**f.points, "y": f.y}), []
-    for law in laws.rivals(f.law):
+    for law in laws.rivals(f.law, len(f.points)):
         columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
         try:
             result = laws.fit_law(frame, law, columns, "y", space=f.space, robust=f.robust, warn=False)
@@ -143,7 +143,7 @@ def _rivals(f: Fitted) -> str:
 def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     if result.covar is None:
         return ["standard errors cannot be estimated: some combination of parameters leaves the curve unchanged"]
-    if f.entry is None or f.problem is None:
+    if f.entry is None or f.family is None:
         return []
     said, means = [], levels.by_level(result)
     judged, names = means.result, list(result.params)

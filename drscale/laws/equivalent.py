@@ -90,7 +90,8 @@ def worth(
     """
     check_level(level)
     by = [by] if isinstance(by, str) else list(by)
-    if not isinstance(entry := laws.LAWS.get(law), Law) or not all(entry.columns.values()):
+    entry = laws.LAWS.get(law)
+    if not isinstance(entry, Law) or entry.family is None or not all(entry.columns.values()):
         raise ValueError(f"law={name_of(law)}: allowed are size_law, data_law, joint_law, additive_law")
     columns = laws.columns_of(law, x)
     if along is not None and along not in columns:

@@ -104,7 +104,8 @@ def law_explorer(
     """Controls for the hold-out cut, the runs that count, law, count, loss, scope and measure: the fit follows.
 
     The count says which weights N counts, of those in :data:`drscale.laws.compare.COUNTS` that the table has.
-    ``among`` are laws to choose from, by name; by default those of :data:`LAWS` that the table has levels enough for.
+    ``among`` are laws to choose from, by name; by default those of :data:`LAWS` and those that you registered,
+    as far as the table has levels enough for them.
     Where sizes and data sizes are crossed, ``at`` is the level of the one that a law holds fixed. Cuts that leave too
     few levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings as code.
     """
@@ -129,7 +130,7 @@ def law_explorer(
     usual = next((c for _, c in counts), None)
     if not offers(law, usual):
         raise ValueError(_too_few(runs, law, laws.columns_of(law, x)))
-    offered = {n: f for n, f in (LAWS if among is None else among).items() if offers(f, usual)}
+    offered = {n: f for n, f in (_known(runs) if among is None else among).items() if offers(f, usual)}
     if law not in offered.values():
         offered = {law.__name__.replace("_", " "): law, **offered}
 
@@ -185,6 +186,12 @@ def law_explorer(
         offer=offer,
         name="law",
     )
+
+
+def _known(runs: pd.DataFrame) -> dict[str, Law]:
+    """The built-in laws, and the registered ones whose columns the runs have, by name."""
+    own = [f for f, e in laws.LAWS.items() if f not in LAWS.values() and set(e.columns.values()) <= set(runs)]
+    return {**LAWS, **{name_of(f).replace("_", " "): f for f in own}}
 
 
 def _method(law: Law) -> Literal["profile", "stderr"]:

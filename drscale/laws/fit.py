@@ -13,6 +13,7 @@ import lmfit
 import numpy as np
 import pandas as pd
 
+from drscale.laws import _numerical as numerical
 from drscale.laws import _power as power
 from drscale.laws import _solver as separable
 from drscale.laws._families import ADDITIVE, BROKEN, EDGE, EXPONENT, JOINT, POWER, WIDTH, Family
@@ -25,6 +26,7 @@ from drscale.laws.result import (
     LawFit,
     LawWarning,
     Space,
+    Start,
     fitted,
     goodness,
     lack_of_fit,
@@ -54,6 +56,7 @@ __all__ = [
     "laws_for",
     "numbers",
     "parameter_names",
+    "register_law",
     "rivals",
     "size_law",
 ]
@@ -103,7 +106,7 @@ def _law_of_both(family: Family, equation: str) -> Law:
     )
 
 
-# The registry: every law whose optimum fit() finds by itself. K is bounded by the range of x.
+# The registry: every law that fit_law() needs no start values for. K is bounded by the range of x.
 LAWS: dict[Callable[..., Any], Law] = {
     size_law: Law(
         {"N": _SIZE[0]},
@@ -129,6 +132,70 @@ LAWS: dict[Callable[..., Any], Law] = {
         "({M} / x)^{mu}, turning to ^{nu} at {K}, + {delta}",
     ),
 }
+
+
+def register_law(
+    law: Callable[..., Any],
+    columns: Mapping[str, str],
+    *,
+    start: Start,
+    units: Mapping[str, str] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    equation: str = "",
+) -> Callable[..., Any]:
+    """Add a law of your own to the registry, so that it is fitted, compared, planned with and drawn like the others.
+
+    ``law`` is a plain function of its x first and its parameters after them, of arrays. ``columns`` says which column
+    of a run table each x is. ``start`` has a value for each parameter, or is a function that finds them from the runs,
+    ``start(N=..., y=...)``; the best of many starts around it is kept. ``units`` are "y", "x", the name of an x, or
+    words of your own; ``bounds`` are (lower, upper). ``equation`` is how the fit is printed, each parameter in braces.
+    Registering a function again replaces its entry. The law comes back, and ``del LAWS[law]`` takes it out.
+
+    >>> import drscale as ds
+    >>> def log_law(N, a, b):
+    ...     return a - b * np.log10(N)
+    >>> law = ds.register_law(log_law, {"N": "params_layers"}, start={"a": 5, "b": 1}, equation="{a} - {b} log10 N")
+    >>> ds.fit_law(ds.example_runs(), law, warn=False).equation
+    '4.21 - 0.339 log10 N'
+    >>> from drscale.laws.fit import LAWS
+    >>> del LAWS[log_law]
+    """
+    check_law(law)
+    kinds = inspect.signature(law).parameters
+    arguments = list(kinds)
+    if any(k.kind in (k.VAR_POSITIONAL, k.VAR_KEYWORD, k.POSITIONAL_ONLY) for k in kinds.values()):
+        raise ValueError(f"law={name_of(law)}: every argument needs a name; *, ** and / are not allowed")
+    if law in LAWS and LAWS[law].family is not None:
+        raise ValueError(f"law={name_of(law)}: it is built in; register a function of your own")
+    if not isinstance(columns, Mapping) or not columns or set(columns) != set(arguments[: len(columns)]):
+        raise ValueError(
+            f"columns={columns!r}: a column for each x of {name_of(law)}, its first arguments: {', '.join(arguments)}"
+        )
+    names = arguments[len(columns) :]
+    if not names:
+        raise ValueError(f"columns={columns!r}: they name all arguments of {name_of(law)}, so no parameter is left")
+    if not callable(start):
+        _start_for(law, start, names)
+    for name, ends in _checked("bounds", bounds, names).items():
+        if not ends[0] < ends[1]:
+            raise ValueError(f"bounds={bounds!r}: {name} needs (lower, upper), the lower one first")
+    try:
+        equation.format(**dict.fromkeys(names, ""))
+    except (LookupError, ValueError):
+        raise ValueError(f"equation={equation!r}: in braces are allowed {', '.join(names)}") from None
+    told = dict.fromkeys(names, "") | _checked("units", units, names)
+    LAWS[law] = Law({a: columns[a] for a in arguments if a in columns}, told, dict(bounds or {}), None, equation, start)
+    return law
+
+
+def _start_for(law: Callable[..., Any], given: Any, names: list[str]) -> dict[str, float]:
+    """Start values, one finite number for each parameter."""
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        raise ValueError(f"start={given!r}: {name_of(law)} needs a value for each of {', '.join(names)}")
+    found = {n: float(given[n]) for n in names}
+    if not np.isfinite(list(found.values())).all():
+        raise ValueError(f"start={given!r}: finite numbers are needed")
+    return found
 
 
 class _LawModel(lmfit.Model):
@@ -171,27 +238,33 @@ def fit_law(
     is the better choice. ``robust`` uses a soft L1 loss, so that single outlying runs pull less. ``bounds`` replaces
     the defaults of the registry: exponents in [0.01, 10], delta >= 0, a break within the range of x; equal ones hold a
     parameter still. The best of many starts is kept; a law of your own (a plain function, its x first) needs ``start``
-    values instead. :func:`diagnose` speaks up as LawWarning if ``warn``.
+    values instead, unless :func:`register_law` knows them. :func:`diagnose` speaks up as LawWarning if ``warn``.
     """
     if space not in SPACES:
         raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")
     columns = columns_of(law, x)
     names = list(inspect.signature(law).parameters)[len(columns) :]
     entry = LAWS.get(law)
-    if (start is None) == (entry is None):
+    family = entry.family if entry is not None else None
+    if (start is None and entry is None) or (start is not None and family is not None):
         raise ValueError(f"start={start!r}: {_start_rule(law, names)}")
     *xs, ys = values(table, *columns.values(), y)
     points = dict(zip(columns, xs, strict=True))
     limits = _limits(law, names, bounds, xs[0])
     unknown = [n for n in names if limits[n][0] < limits[n][1]]
-    _check_levels(columns, points, entry, unknown)
+    _check_levels(columns, points, family, unknown)
     if warn:
         warn_if_mixed(done(table), *columns.values(), stacklevel=outside() + 1)
     problem, found, scale, held = None, None, None, set[str]()
     at = {name: float(v) for name, v in _checked("start", start, names).items()}
-    if entry is not None:
+    if entry is not None and family is not None:
         problem, found, scale = problem_of(entry, xs, ys, space, robust, [limits[n] for n in names])
         at, held = best(problem, found, entry, limits)
+    elif entry is not None:
+        given = entry.start if start is None else start
+        given = _start_for(law, given(**points, y=ys) if callable(given) else given, names)
+        at, scale = _own_best(numerical.plain(law, points, ys, limits, given, space), given, robust)
+        held = {n for n in unknown if at[n] in limits[n]}
     elif robust:
         scale = 1.0
     model = _LawModel(law, columns, entry, space == "log")
@@ -218,6 +291,19 @@ def fit_law(
     return result
 
 
+def _own_best(
+    problem: numerical.Plain, start: Mapping[str, float], robust: bool
+) -> tuple[dict[str, float], float | None]:
+    """The optimum of a plain function from its start values, and the scale of the robust loss, which it settles."""
+    at = numerical.minimum(problem, start)
+    for _ in range(10 if robust else 0):
+        problem = replace(problem, scale=(scale := numerical.robust_scale(problem, at)))
+        at = numerical.minimum(problem, at)
+        if np.isclose(numerical.robust_scale(problem, at), scale, rtol=1e-4):
+            break
+    return at, problem.scale
+
+
 def _polish(
     model: lmfit.Model,
     parameters: lmfit.Parameters,
@@ -230,6 +316,8 @@ def _polish(
     options: dict[str, Any] = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
     if model.func in LAWS:  # coefficients may be tiny or huge: steps relative to them
         options |= {"jac": "3-point", "diff_step": 1e-6}
+        if LAWS[model.func].family is None:  # it stands at the optimum already, which may lie in a long flat valley
+            options |= {"xtol": 1e-5, "ftol": 1e-4, "gtol": 1e-6}
     if scale is not None:
         options |= {"loss": "soft_l1", "f_scale": scale}
     with np.errstate(all="ignore"):  # runs without scatter: lmfit's correlations are 0 / 0
@@ -293,12 +381,11 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     return sentences
 
 
-def rivals(law: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The other registered laws that could stand in a law's place."""
-    both = [joint_law, additive_law]
-    return (
-        [other for other in both if other is not law] if law in both else [broken_law] if law is not broken_law else []
-    )
+def rivals(law: Callable[..., Any], arguments: int | None = None) -> list[Callable[..., Any]]:
+    """The built-in laws that could stand in the place of a law of so many arguments, by default its registered ones."""
+    count = arguments or (len(LAWS[law].columns) if law in LAWS else 1)
+    several: dict[int, list[Callable[..., Any]]] = {1: [broken_law], 2: [joint_law, additive_law]}
+    return [other for other in several.get(count, []) if other is not law]
 
 
 def default_x(law: Callable[..., Any]) -> str:
@@ -325,8 +412,9 @@ def _limits(
     for name, (low, high) in given.items():
         if not low <= high:
             raise ValueError(f"bounds={bounds!r}: {name} needs (lower, upper), the lower one first")
-    if entry is None:
-        return dict.fromkeys(names, (-np.inf, np.inf)) | given
+    if entry is None or entry.family is None:
+        known = entry.bounds if entry is not None else {}
+        return dict.fromkeys(names, (-np.inf, np.inf)) | dict(known) | given
     limits = {n: entry.bounds.get(n, (0.0, np.inf)) for n in names}
     if "K" in limits:
         limits["K"] = (float(x.min()), float(x.max()))
@@ -345,10 +433,10 @@ def _checked(what: str, given: Mapping[str, Any] | None, names: list[str]) -> di
     return dict(given or {})
 
 
-def _check_levels(columns: dict[str, str], points: dict[str, Array], entry: Law | None, unknown: list[str]) -> None:
+def _check_levels(columns: dict[str, str], points: dict[str, Array], family: Family | None, unknown: list[str]) -> None:
     """Refuse a table with too few different values of x for the parameters."""
     several = len(columns) > 1
-    if several and entry is not None:
+    if several and family is not None:
         for argument, column in columns.items():
             levels = len(np.unique(points[argument]))
             if levels < 3:
@@ -374,10 +462,12 @@ def problem_of(
     """
     weights, scale, found = weigh(y, None, space), None, None
     problem: Power | Separable
+    if entry.family is None:
+        raise TypeError("entry: a law without a family is fitted from its start values")
     if entry.family is POWER:
         problem = power.power(xs[0], y, weights, limits[1], limits[2])
     else:
-        problem = _separable(entry, np.log(np.array(xs)), y, weights, limits)
+        problem = _separable(entry.family, np.log(np.array(xs)), y, weights, limits)
     for _ in range(30 if robust or space == "log" else 1):
         if isinstance(problem, Power):
             _, a, m, d = power.minimum(problem)
@@ -398,9 +488,9 @@ def problem_of(
     return problem, found, scale
 
 
-def _separable(entry: Law, logs: Array, y: Array, weights: Array, limits: list[tuple[float, float]]) -> Separable:
+def _separable(family: Family, logs: Array, y: Array, weights: Array, limits: list[tuple[float, float]]) -> Separable:
     """The problem as the batched solver takes it, its reference point the least of each x."""
-    family, origin = entry.family, logs.min(axis=1)
+    origin = logs.min(axis=1)
     low, high = (
         np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else origin[d]) for i in family.own])
         for end in (0, 1)

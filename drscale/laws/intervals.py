@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from drscale.laws import _numerical as numerical
 from drscale.laws import _power as power
 from drscale.laws import _solver as profile
 from drscale.laws import _solver as separable
@@ -42,9 +43,7 @@ def bootstrap_runs(
     too narrow.
     """
     f = fitted(result)
-    p, found = solved(f)
-    counts = _counts(f, draws, unit, np.random.default_rng(seed))
-    return _frame(result, p, _refit(f, p, found, counts, None), unit)
+    return _drawn(result, f, _counts(f, draws, unit, np.random.default_rng(seed)), None, unit)
 
 
 def bootstrap_queries(
@@ -62,7 +61,6 @@ def bootstrap_queries(
     runs. That leaves out how much runs differ by their seeds; ``runs`` draws the runs anew as well, by ``unit``.
     """
     f = fitted(result)
-    p, found = solved(f)
     if f.keys is None:
         raise ValueError("queries: the table that was fitted has no column 'key' that says whose they are")
     _check_draws(draws)
@@ -74,7 +72,7 @@ def bootstrap_queries(
             f"queries: they give {f.y_name}={y[:, i].mean():.4g} where the table has {f.y[i]:.4g}, run {f.keys[i]!r}"
         )
     counts = np.ones_like(y) if not runs else _counts(f, draws, unit, np.random.default_rng([seed, 1]))
-    return _frame(result, p, _refit(f, p, found, counts, y), unit if runs else "query")
+    return _drawn(result, f, counts, y, unit if runs else "query")
 
 
 def law_curve(
@@ -119,8 +117,14 @@ def _refit(f: Fitted, p: Separable, found: Found, counts: Array, y: Array | None
     return refitted
 
 
-def _frame(result: lmfit.model.ModelResult, p: Separable, found: Found, unit: str) -> pd.DataFrame:
-    frame = pd.DataFrame(separable.parameters(p, found), columns=list(result.params))
+def _drawn(result: lmfit.model.ModelResult, f: Fitted, counts: Array, y: Array | None, unit: str) -> pd.DataFrame:
+    if f.problem is None:
+        values = result.best_values
+        found = numerical.refit(numerical.plain_of(f, values), values, counts, y)
+    else:
+        p, start = solved(f)
+        found = separable.parameters(p, _refit(f, p, start, counts, y))
+    frame = pd.DataFrame(found, columns=list(result.params))
     frame.attrs["unit"] = unit
     return frame
 
@@ -201,9 +205,6 @@ def law_intervals(
     check_unit(unit)
     if method not in get_args(Method):
         raise ValueError(f"method={method!r}: allowed are 'profile', 'bootstrap', 'stderr'")
-    if method == "bootstrap" and f.problem is None:
-        known = ", ".join(name_of(law) for law in laws.LAWS)
-        raise ValueError(f"method='bootstrap': only for {known}; use 'profile' or 'stderr'")
     if method == "bootstrap":
         sample = bootstrap_runs(result, draws, unit, seed).to_numpy()
         low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -224,9 +225,9 @@ def _ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list
     if method == "stderr":
         return [(p.value - t * stderr(p), p.value + t * stderr(p)) for p in values]
     if f.problem is None:
-        traced = result.conf_interval(sigmas=[level])
-        return [(traced[p.name][0][1], traced[p.name][-1][1]) for p in values]
-    if isinstance(f.problem, Power):
+        own = result.best_values
+        found = numerical.profile(numerical.plain_of(f, own), own, f.unit * t**2)
+    elif isinstance(f.problem, Power):
         found = list(power.profile(f.problem, f.unit * t**2).values())
     else:
         found = profile.profile(*solved(f), f.unit * t**2)
@@ -307,7 +308,7 @@ def predict_law(
         middle = np.asarray(means.result.eval(**at), dtype=float)
         factor = means.widened(levels.slopes_of(means.result, at), level)
         low, high = (middle + factor * (end - middle) for end in _band(means.result, at, level, method))
-        low = np.maximum(low, f.limits["delta"][0]) if f.entry is not None else low
+        low = np.maximum(low, f.limits["delta"][0]) if f.family is not None else low
         noise = means.times(level) * means.noise(at, many, level)
     low, high = np.minimum(low, height), np.maximum(high, height)
     noise = noise * (1.0 if f.space == "linear" else height)
@@ -533,8 +534,11 @@ def _unit_of_parameter(f: Fitted, name: str) -> str:
         return ""
     if unit == "y":
         return "nats" if f.y_name.endswith(("entropy", "calibrated")) else ""
-    places = dict(zip([n for n in f.entry.units if n != "delta"], f.entry.family.unit, strict=True))
-    column = list(f.columns.values())[places[name] or 0]
+    columns = list(f.columns.values())
+    if f.family is None:
+        column = f.columns.get(unit, columns[0] if unit == "x" else unit)
+    else:
+        column = columns[dict(zip([n for n in f.entry.units if n != "delta"], f.family.unit, strict=True))[name] or 0]
     return "parameters" if column.startswith("params_") else "pairs" if column == "train_pairs" else column
 
 
@@ -550,8 +554,6 @@ def law_table(
     for name, result in results.items():
         row: dict[str, Any] = {"name": name}
         f = laws.fitted(result)
-        if f.problem is None:
-            raise ValueError(f"results[{name!r}]: not a fit of {', '.join(name_of(law) for law in laws.LAWS)}")
         frame = law_intervals(result, level=level, unit=unit)
         columns = ["coefficient", "exponent", "delta"] if isinstance(f.problem, Power) else list(frame["name"])
         for column, (value, low, high) in zip(columns, frame[["value", "low", "high"]].to_numpy(), strict=True):

@@ -130,8 +130,8 @@ def by_level(result: lmfit.model.ModelResult) -> ByLevel:
     f = fitted(result)
     frame, place = pd.DataFrame({**f.points, "y": f.y}), f.levels
     means = frame.groupby(place).mean()
-    limits = {n: ends for n, ends in f.limits.items() if f.entry is None or n in f.entry.bounds}
-    start = {"start": dict(result.best_values)} if f.entry is None else {}
+    limits = {n: ends for n, ends in f.limits.items() if f.family is None or f.entry is None or n in f.entry.bounds}
+    start = {"start": dict(result.best_values)} if f.family is None else {}
     options: dict[str, Any] = {"space": f.space, "robust": f.robust, "bounds": limits, **start}
     fit = laws.fit_law(means, f.law, {a: a for a in f.points}, "y", warn=False, **options)
     own, curve = fitted(fit), np.asarray(fit.best_fit, dtype=float)
@@ -177,7 +177,7 @@ def curve_slopes(
 
 def logarithmic(f: Fitted, name: str) -> bool:
     """Whether intervals of a parameter are widened as ratios: coefficients and exponents, not floors."""
-    return f.entry is not None and name != "delta"
+    return f.family is not None and name != "delta"
 
 
 def _scaled(levels: Mapping[str, Array], points: Mapping[str, Array]) -> Array:

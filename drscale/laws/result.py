@@ -25,6 +25,7 @@ from drscale.stats.tables import Array, count_text
 
 Space = Literal["relative", "linear", "log"]
 SPACES = ("relative", "linear", "log")
+Start = Mapping[str, float] | Callable[..., Mapping[str, float]]
 
 
 class LawWarning(UserWarning):
@@ -36,18 +37,23 @@ class Law:
     """A registered law: the default column of each of its arguments, units and bounds of its parameters.
 
     A column that is empty has to be named by the caller. Every parameter has its unit, "" for a pure number, "x" for
-    that of the column; parameters without bounds are coefficients, from 0 to infinity.
+    that of the column, an argument's name for that of its column. With a ``family`` parameters without bounds are
+    coefficients, from 0 to infinity; without one the law is any plain function, fitted from its ``start`` values, and
+    parameters without bounds are any numbers.
     """
 
     columns: Mapping[str, str]
     units: Mapping[str, str]
     bounds: Mapping[str, tuple[float, float]]
-    family: Family
+    family: Family | None = None
     equation: str = ""  # how the fitted law is printed, each parameter in braces
+    start: Start | None = None
 
     @property
     def coefficients(self) -> list[tuple[str, str]]:
-        """Each coefficient with its exponent."""
+        """Each coefficient with its exponent; none of a plain function, of which nobody knows."""
+        if self.family is None:
+            return []
         names = list(self.units)
         return [(n, names[i + 1]) for i, n in enumerate(names) if n not in self.bounds]
 
@@ -70,8 +76,13 @@ class Fitted:
     free: int  # degrees of freedom: runs less parameters, also those that ended at a bound
     sigma: float  # spread of one run in the fit's space: a share of y unless the space is linear
     unit: float  # rise of the weighted squares that one standard error brings, squared
-    problem: Power | Separable | None = field(repr=False)  # None: not a registered law
+    problem: Power | Separable | None = field(repr=False)  # None: a plain function
     found: Found | None = field(repr=False)  # the optimum of a Separable problem
+
+    @property
+    def family(self) -> Family | None:
+        """What the solver knows of the law; None for a plain function."""
+        return None if self.entry is None else self.entry.family
 
     @property
     def fixed(self) -> list[str]:
@@ -219,7 +230,7 @@ def solved(f: Fitted) -> tuple[Separable, Found]:
         low, high = (np.array([float(np.log(end))]) for end in f.problem.mu)
         p = Separable(POWER, origin, log_x[None] - origin, f.y, f.problem.weights, low, high, f.problem.delta)
         return p, separable.minimum(p)
-    raise ValueError(f"{name_of(f.law)} is not a registered law, so it has neither draws nor exact intervals")
+    raise ValueError(f"{name_of(f.law)} is a plain function, which only laws._numerical can refit")
 
 
 def name_of(law: Callable[..., Any]) -> str:
@@ -300,6 +311,8 @@ def equation(result: lmfit.model.ModelResult) -> str:
     template = f.entry.equation if f.entry is not None else ""
     if not template:
         return ", ".join(f"{n} = {count_text(value)}" for n, value in v.items())
+    if f.family is None:
+        return template.format(**{n: count_text(a) for n, a in v.items()})
     coefficients = {c for c, _ in f.entry.coefficients} if f.entry is not None else set()
     words = {
         n: count_text(a) if n in (*coefficients, "K") else f"{a:.3g}" if n == "delta" else f"{a:.2f}"

@@ -11,6 +11,7 @@ import random
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -27,15 +28,6 @@ from drscale.stability import paraphrase
 T = TypeVar("T")
 Vary = Callable[[list[str], int], list[str]]
 
-# The families, with the strength each has where none is given: the share of what it may touch. Misspelling and synonyms
-# touch a tenth of the words, and at least one, which is TextAttack's usual; the others touch all.
-FAMILIES: Mapping[str, float] = {
-    "misspelling": 0.1,
-    "naturality": 1.0,
-    "ordering": 1.0,
-    "synonym": 0.1,
-    "paraphrase": 1.0,
-}
 TYPOS = ("swap", "random", "qwerty", "delete", "insert")
 HAN_TYPOS = ("swap", "delete")  # what can be done to characters without a dictionary of words or a table of shapes
 FLOORS: Mapping[str, float] = {"synonym": 0.7, "paraphrase": 0.7}  # the least similarity that keeps a meaning
@@ -71,6 +63,7 @@ def variations(
     - ``ordering``: words change places.
     - ``synonym``: words that are neither stop words nor code are swapped for substitutes out of ``synonyms``
       (:func:`drscale.attacks.substitutes.synonyms`).
+    - a family of your own: :func:`register_variation`.
     - ``paraphrase``: the strength is the share of the queries. Methods: ``rules`` (the default, of this module's own,
       for English; see :mod:`drscale.stability.paraphrase`), ``hub:ID`` (a seq2seq model), ``back:ID`` (a model that
       translates to German and back) or a function (texts, seed) -> texts.
@@ -100,13 +93,49 @@ def variations(
     return frame
 
 
-def families(names: Iterable[str] = tuple(FAMILIES), **options: Any) -> dict[str, Vary]:
+def register_variation(
+    name: str, function: Callable[[str, random.Random, float], str], share: float = 1.0
+) -> Callable[[str, random.Random, float], str]:
+    """Add a family of your own, which then stands beside the five others in every table and figure of stability.
+
+    ``function(text, rng, strength)`` gives the text in other words. All its luck comes from ``rng``, a
+    ``random.Random`` of the seed, the family and the text; ``strength`` lies above 0 and at most at 1, and is ``share``
+    where none is given. Registering a name again replaces its function; ``del FAMILIES[name]`` takes it out.
+
+    >>> import drscale as ds
+    >>> shout = ds.register_variation("shouting", lambda text, rng, strength: text.upper())
+    >>> ds.variations(["sort a list"], "shouting")["varied"].item()
+    'SORT A LIST'
+    >>> from drscale.stability.variations import FAMILIES
+    >>> del FAMILIES["shouting"]
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"name={name!r}: a name of small letters, digits and _ is needed, as 'dialect'")
+    if name in BUILT_IN or name in ("all", "clean"):
+        raise ValueError(f"name={name!r}: it is taken; give your family a name of its own")
+    if not callable(function):
+        raise ValueError(f"function={function!r}: a function (text, rng, strength) -> text is needed")
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ValueError(f"share={share!r}: above 0 and at most 1")
+
+    def made(texts: list[str], ask: Asked) -> Made:
+        found = [function(text, rng, ask.share) for text, rng in zip(texts, ask.luck, strict=True)]
+        if wrong := [f for f in found if not isinstance(f, str)]:
+            raise ValueError(f"family={name!r}: its function gave {wrong[0]!r}, a text for each query is needed")
+        return [[f] for f in found], [[name]] * len(texts), name
+
+    FAMILIES[name] = Family(float(share), made, spaces=False)
+    return function
+
+
+def families(names: Iterable[str] | None = None, **options: Any) -> dict[str, Vary]:
     """Functions (texts, seed) -> texts by family, as :func:`drscale.stability.measure.measure_stability` takes them.
 
     ``options`` go to :func:`variations`; a mapping from family to value sets an option by family:
-    ``families(strength={"misspelling": 0.5})``. A source of synonyms is opened once.
+    ``families(strength={"misspelling": 0.5})``. A source of synonyms is opened once. By default all families are made,
+    those of :func:`register_variation` too.
     """
-    chosen = list(names)
+    chosen = list(FAMILIES if names is None else names)
     for name in chosen:
         if name not in FAMILIES:
             raise ValueError(f"names: family {name!r}, allowed are {', '.join(FAMILIES)}")
@@ -129,7 +158,7 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
     """The strength to work with, after a look at what was asked for."""
     if family not in FAMILIES:
         raise ValueError(f"family={family!r}: allowed are {', '.join(FAMILIES)}")
-    share = FAMILIES[family] if strength is None else strength
+    share = FAMILIES[family].share if strength is None else strength
     if not 0 <= share <= 1:
         raise ValueError(f"strength={strength}: must lie between 0 and 1")
     if floor is not None and (blind or not -1 <= floor <= 1):
@@ -138,7 +167,7 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
         if method is None or method == "rules" or callable(method) or str(method).startswith(("hub:", "back:")):
             return share
         raise ValueError(f"method={method!r}: of paraphrase, allowed are 'rules', 'hub:ID', 'back:ID' or a function")
-    allowed = TYPOS if family == "misspelling" else ()
+    allowed = FAMILIES[family].methods
     if method is not None and method not in allowed:
         said = ", ".join(allowed) if allowed else "none to choose"
         raise ValueError(f"method={method!r}: of {family}, allowed are {said}")
@@ -151,6 +180,8 @@ def _check_script(text: str, family: str, method: Any) -> None:
     other = SOUTHEAST.search(text)  # Thai and its neighbours: pairs of their characters are no words either
     if not (HAN.search(text) or other) or (family == "paraphrase" and own):
         return
+    if not FAMILIES[family].spaces:
+        return
     if family != "misspelling" or other:
         hint = "; a paraphrase needs method='hub:ID' or a function" if family == "paraphrase" else ""
         raise ValueError(f"family={family!r}: needs spaces between words, and {text[:20]!r} has none{hint}")
@@ -158,48 +189,88 @@ def _check_script(text: str, family: str, method: Any) -> None:
         raise ValueError(f"method={method!r}: is for letters; of {text[:20]!r}, allowed are {', '.join(HAN_TYPOS)}")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a family is asked for: the method, the share, the seed, where synonyms come from, and each text's luck."""
+
+    family: str
+    method: Any
+    share: float
+    seed: int
+    source: str | Synonyms
+    luck: list[random.Random]
+
+
+# For each text one wording or several to choose from, the method of each, and a note of how they were made.
+Made = tuple[list[list[str]], list[list[str]], str]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of variations: its usual strength, how it is made, its methods, and whether it needs spaces."""
+
+    share: float
+    made: Callable[[list[str], Asked], Made]
+    methods: tuple[str, ...] = ()
+    spaces: bool = True  # whether words must stand between spaces
+
+
 def _made(
     texts: list[str], family: str, method: Any, share: float, seed: int, source: str | Synonyms
 ) -> tuple[list[list[str]], list[list[str]], str]:
-    """For each text one wording or several to choose from, the method of each, and a note of how they were made."""
-    kept = [[t] for t in texts]
     if share == 0:
-        return kept, [[""] for _ in texts], family
+        return [[t] for t in texts], [[""] for _ in texts], family
     luck = [random.Random(f"{seed}/{family}/{text}") for text in texts]
-    if family == "misspelling":
-        drawn = [_typo_of(text, method, rng) for text, rng in zip(texts, luck, strict=True)]
-        typed = [[_misspelt(t, m, share, rng)] for t, m, rng in zip(texts, drawn, luck, strict=True)]
-        return typed, [[m] for m in drawn], "misspelling"
-    if family == "naturality":
-        return (
-            [[_keywords(t, share, rng)] for t, rng in zip(texts, luck, strict=True)],
-            [["stop_words"]] * len(texts),
-            family,
-        )
-    if family == "ordering":
-        return (
-            [[_shuffled(t, share, rng)] for t, rng in zip(texts, luck, strict=True)],
-            [["shuffle"]] * len(texts),
-            family,
-        )
-    if family == "synonym":
-        words = open_synonyms(source) if isinstance(source, str) else source
-        known = words.of(sorted({w for t in texts for w in _content(t)}))
-        tried = [[_swapped(t, known, share, f"{seed}/{family}/{t}", k) for k in range(TRIES)] for t in texts]
-        return tried, [[words.source] * TRIES for _ in texts], f"synonyms {words.source}"
-    chosen = [rng.random() < share for rng in luck]
+    return FAMILIES[family].made(texts, Asked(family, method, share, seed, source, luck))
+
+
+def _misspelling(texts: list[str], ask: Asked) -> Made:
+    drawn = [_typo_of(text, ask.method, rng) for text, rng in zip(texts, ask.luck, strict=True)]
+    typed = [[_misspelt(t, m, ask.share, rng)] for t, m, rng in zip(texts, drawn, ask.luck, strict=True)]
+    return typed, [[m] for m in drawn], "misspelling"
+
+
+def _naturality(texts: list[str], ask: Asked) -> Made:
+    found = [[_keywords(t, ask.share, rng)] for t, rng in zip(texts, ask.luck, strict=True)]
+    return found, [["stop_words"]] * len(texts), ask.family
+
+
+def _ordering(texts: list[str], ask: Asked) -> Made:
+    found = [[_shuffled(t, ask.share, rng)] for t, rng in zip(texts, ask.luck, strict=True)]
+    return found, [["shuffle"]] * len(texts), ask.family
+
+
+def _synonym(texts: list[str], ask: Asked) -> Made:
+    words = open_synonyms(ask.source) if isinstance(ask.source, str) else ask.source
+    known = words.of(sorted({w for t in texts for w in _content(t)}))
+    tried = [[_swapped(t, known, ask.share, f"{ask.seed}/{ask.family}/{t}", k) for k in range(TRIES)] for t in texts]
+    return tried, [[words.source] * TRIES for _ in texts], f"synonyms {words.source}"
+
+
+def _paraphrase(texts: list[str], ask: Asked) -> Made:
+    chosen, method = [rng.random() < ask.share for rng in ask.luck], ask.method
     if callable(method) or (method or "rules") != "rules":
         write = method if callable(method) else _writer(str(method))
         name = method if isinstance(method, str) else "function"
         asked = [t for t, yes in zip(texts, chosen, strict=True) if yes]
-        written = iter(_rewritten(write, asked, seed))
-        return (
-            [[next(written) if yes else t] for t, yes in zip(texts, chosen, strict=True)],
-            [[name]] * len(texts),
-            name,
-        )
-    ruled = [paraphrase.rules(t, rng) if yes else (t, "") for t, rng, yes in zip(texts, luck, chosen, strict=True)]
+        written = iter(_rewritten(write, asked, ask.seed))
+        found = [[next(written) if yes else t] for t, yes in zip(texts, chosen, strict=True)]
+        return found, [[name]] * len(texts), name
+    luck = zip(texts, ask.luck, chosen, strict=True)
+    ruled = [paraphrase.rules(t, rng) if yes else (t, "") for t, rng, yes in luck]
     return [[r[0]] for r in ruled], [[r[1]] for r in ruled], paraphrase.NOTE
+
+
+# The registry. Misspelling and synonyms touch a tenth of the words, and at least one, which is TextAttack's usual; the
+# others touch all.
+FAMILIES: dict[str, Family] = {
+    "misspelling": Family(0.1, _misspelling, TYPOS),
+    "naturality": Family(1.0, _naturality),
+    "ordering": Family(1.0, _ordering),
+    "synonym": Family(0.1, _synonym),
+    "paraphrase": Family(1.0, _paraphrase),
+}
+BUILT_IN = tuple(FAMILIES)
 
 
 def _writer(method: str) -> Vary:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from drscale.recipe import Recipe
+from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import StoreWarning
 
 Array = npt.NDArray[np.float64]
@@ -98,7 +98,8 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
             said.append(f"{len(prints)} different text fingerprints ({some} ...): filter by 'fingerprint' first")
     if "synthetic" in table and len(set(table["synthetic"].dropna())) > 1:
         said.append("measured and synthetic runs: filter by 'synthetic' first")
-    attacks = "strategy" in table and set(table["strategy"]) <= {"standard", "hard_negative"}  # only when scored
+    free_of = {name for name, row in STRATEGIES.items() if "synonyms" not in row.options}
+    attacks = "strategy" in table and set(table["strategy"]) <= free_of  # only when scored
     scored = ("attacked", "synonyms") if attacks else ("attacked",)
     free = {"rung" if n.startswith("params_") else "pairs" for n in x if n.startswith("params_") or n == "train_pairs"}
     counts = {"rung": "params_layers", "pairs": "train_pairs"}  # of a table that is no record of ours

@@ -8,7 +8,7 @@ from drscale.texts.cache import CacheWarning, cache_folder
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.near import near_duplicates, normalised, shingled
 from drscale.texts.planted import World, oracle
-from drscale.texts.sources import Source, benchmark, collection, collections
+from drscale.texts.sources import Source, benchmark, collection, collections, register_source
 from drscale.texts.split import compose, describe, pair_table, related
 from drscale.texts.tables import TextsWarning, rows_at
 
@@ -29,6 +29,7 @@ __all__ = [
     "normalised",
     "oracle",
     "pair_table",
+    "register_source",
     "related",
     "rows_at",
     "shingled",

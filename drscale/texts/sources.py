@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -228,6 +229,49 @@ KINDS: dict[tuple[str, bool], Kind] = {
     ("planted", False): Kind("", (*vars(World()), "pairs", "domain"), _planted, _planted_benchmark),
     ("compose", False): Kind("", COMPOSED, None, _composed, repeated=("train", "ood")),
 }
+BUILT_IN = tuple(dict.fromkeys(name for name, _ in KINDS))
+
+
+def register_source(
+    name: str,
+    collection: Callable[[Source, bool], Collection] | None = None,
+    *,
+    benchmark: Callable[[Source, bool], Benchmark] | None = None,
+    argument: str = "",
+    options: Sequence[str] = (),
+    repeated: Sequence[str] = (),
+) -> None:
+    """Add a kind of texts of your own: its spelling then works in recipes, ``collection``, ``benchmark`` and the CLI.
+
+    ``collection(source, progress)`` reads a :class:`Collection`; ``source.argument`` is what stands behind the colon,
+    ``source.text("option")`` and ``source.number("option", 0)`` are its options. ``argument`` is what the part behind
+    the colon is called in messages, "" where there is none. With ``benchmark(source, progress)`` it has a split of its
+    own; a collection alone is split like any other. ``repeated`` are the options that may be given more than once.
+    Registering a name again replaces it; ``del KINDS[name, bool(argument)]`` takes it out.
+
+    >>> import drscale as ds
+    >>> from drscale.texts.collection import from_pairs
+    >>> def faq(source, progress):
+    ...     return from_pairs("faq", [("1", "how to sort", "use sorted()")])
+    >>> ds.register_source("faq", faq)
+    >>> ds.collection("faq").queries["text"].to_pylist()
+    ['how to sort']
+    >>> from drscale.texts.sources import KINDS
+    >>> del KINDS["faq", False]
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in BUILT_IN:
+        known = ", ".join(BUILT_IN)
+        raise ValueError(f"name={name!r}: a name of small letters, digits, _ and - is needed; {known} are built in")
+    if collection is None and benchmark is None:
+        raise ValueError(f"collection=None, benchmark=None: {name!r} needs a function that reads one of them")
+    for what, read in (("collection", collection), ("benchmark", benchmark)):
+        if read is not None and not callable(read):
+            raise ValueError(f"{what}={read!r}: a function (source, progress) is needed")
+    if isinstance(options, str) or not all(isinstance(o, str) and o.isidentifier() for o in options):
+        raise ValueError(f"options={options!r}: a list of names is needed")
+    if isinstance(repeated, str) or not set(repeated) <= set(options):
+        raise ValueError(f"repeated={repeated!r}: some of the options {', '.join(options) or '(none)'}")
+    KINDS[name, bool(argument)] = Kind(argument, tuple(options), collection, benchmark, tuple(repeated))
 
 
 def _name(option: tuple[str, str]) -> str:

@@ -20,7 +20,7 @@ from drscale.ladder import parse_rung
 from drscale.plotting import live, style
 from drscale.plotting import parts as lines
 from drscale.plotting.live import Explorer, LiveFigure, Settings, View
-from drscale.recipe import FIRST_VARIANT, Recipe
+from drscale.recipe import Recipe, first_variant
 from drscale.stats.tables import require
 from drscale.training import weight as controller
 
@@ -134,8 +134,7 @@ def weight_label(recipe: Recipe, omega: Sequence[float] = ()) -> str:
     }[recipe.balance]
     smooth = f", smoothed {recipe.smooth:g}" if recipe.smooth else ""
     share = f", share {recipe.share:g}" if recipe.strategy != "standard" and recipe.share != 0.5 else ""
-    first = FIRST_VARIANT.get(recipe.strategy, "")
-    variant = f", {recipe.variant}" if recipe.variant != first else ""
+    variant = f", {recipe.variant}" if recipe.variant != first_variant(recipe.strategy) else ""
     called = controller.trajectory(omega).called if len(omega) else ""
     return words + smooth + share + variant + (f" (is {called})" if called in CALLED else "")
 

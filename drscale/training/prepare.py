@@ -7,6 +7,7 @@ smaller one stopped, and so does an interrupted one.
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from drscale.attacks.noise import noisy
 from drscale.attacks.substitutes import Synonyms
 from drscale.encoder import BiEncoder, Tokens, build, seed_for
 from drscale.ladder import ladder
-from drscale.recipe import Recipe, check
+from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
 from drscale.texts.collection import shuffled, taken
@@ -260,33 +261,75 @@ def prepare(
     attacks anew.
     """
     check(recipe)
+    row = STRATEGIES[recipe.strategy]
+    if isinstance(row.prepare, str):
+        module, _, name = row.prepare.partition(":")
+        ready = Ready(recipe, collection, pairs, encoder, small, attack, source, refresh)
+        built_in: Strategy = getattr(importlib.import_module(module), name)(ready)
+        return built_in
+    own = row.prepare(recipe, collection, pairs, encoder)
+    own = own if isinstance(own, Strategy) else Strategy(recipe, pairs, own)
+    if (own.robust is not None) != (recipe.variant in row.losses):
+        raise ValueError(
+            f"strategy={recipe.strategy!r}: variant={recipe.variant!r} must give a Strategy with robust just where it "
+            f"is registered with losses={row.losses}"
+        )
+    return own
 
-    def tokenise(texts: Sequence[str]) -> Tokens:
-        return encoder.tokens(texts, "passage")
 
-    if recipe.strategy == "standard":
-        return Strategy(recipe, pairs)
-    if recipe.strategy == "hard_negative":
-        ranked = mining.hard_negatives(collection, refresh=refresh)
-        notes = {"bm25s": mining.version()}
-        return Strategy(recipe, pairs, with_hard_negatives(recipe, pairs, ranked), notes=notes)
-    substitutes = sources.synonyms(recipe.synonyms)
+@dataclass(frozen=True)
+class Ready:
+    """What the built-in strategies are made ready from; see :func:`prepare`."""
+
+    recipe: Recipe
+    collection: Collection
+    pairs: Pairs
+    encoder: BiEncoder
+    small: Callable[[], BiEncoder]
+    attack: Attack
+    source: Collection | None
+    refresh: bool
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Tokens of passages."""
+        return self.encoder.tokens(texts, "passage")
+
+
+def standard(r: Ready) -> Strategy:
+    """Pairs and nothing else."""
+    return Strategy(r.recipe, r.pairs)
+
+
+def hard_negative(r: Ready) -> Strategy:
+    """BM25 negatives, mined once."""
+    ranked = mining.hard_negatives(r.collection, refresh=r.refresh)
+    touch = with_hard_negatives(r.recipe, r.pairs, ranked)
+    return Strategy(r.recipe, r.pairs, touch, notes={"bm25s": mining.version()})
+
+
+def denoising(r: Ready) -> Strategy:
+    """Noisy passages, drawn anew at every step, and in the variant ``static`` a teacher's vectors."""
+    substitutes = sources.synonyms(r.recipe.synonyms)
     notes = {"synonyms": substitutes.source}
-    if recipe.strategy == "denoising":
-        passages = collection.passages["text"].to_pylist()
-        teacher: np.ndarray | None = None
-        if recipe.variant == "static":
-            teacher = small().encode_passages(passages)
-            notes["teacher"] = str(surrogate_recipe(recipe))
-        known = substitutes_of(_taken_from(recipe, collection, source), substitutes)
-        touch = with_noise(recipe, pairs, passages, tokenise, known)
-        return Strategy(recipe, pairs, touch, teacher, notes=notes)
-    made_by = f"{attack}; white box {surrogate_recipe(recipe)}; substitutes {substitutes.source}"
-    whole = _taken_from(recipe, collection, source)
-    examples = attacked(whole, recipe, lambda: attack(small(), substitutes), made_by, refresh=refresh)
-    touch = with_attacked(recipe, pairs, examples, tokenise)
+    passages = r.collection.passages["text"].to_pylist()
+    teacher: np.ndarray | None = None
+    if r.recipe.variant == "static":
+        teacher = r.small().encode_passages(passages)
+        notes["teacher"] = str(surrogate_recipe(r.recipe))
+    known = substitutes_of(_taken_from(r.recipe, r.collection, r.source), substitutes)
+    touch = with_noise(r.recipe, r.pairs, passages, r.tokenise, known)
+    return Strategy(r.recipe, r.pairs, touch, teacher, notes=notes)
+
+
+def adversarial(r: Ready) -> Strategy:
+    """Attacked passages, made once."""
+    substitutes = sources.synonyms(r.recipe.synonyms)
+    made_by = f"{r.attack}; white box {surrogate_recipe(r.recipe)}; substitutes {substitutes.source}"
+    whole = _taken_from(r.recipe, r.collection, r.source)
+    examples = attacked(whole, r.recipe, lambda: r.attack(r.small(), substitutes), made_by, refresh=r.refresh)
+    touch = with_attacked(r.recipe, r.pairs, examples, r.tokenise)
     cost = {"examples": len(examples.texts), "examples_changed": examples.changed, "examples_seconds": examples.seconds}
-    return Strategy(recipe, pairs, touch, mark=examples.mark, notes={"examples": made_by}, cost=cost)
+    return Strategy(r.recipe, r.pairs, touch, mark=examples.mark, notes={"examples": made_by}, cost=cost)
 
 
 def made_ready(

@@ -149,8 +149,8 @@ class Strategy:
     """What a batch is and what is minimised.
 
     ``touch(batch, step)`` adds to a drawn batch what the strategy brings along; ``teacher`` are a frozen encoder's
-    vectors of all passages. ``mark`` tells a checkpoint which examples it was trained on; ``notes`` (what made them)
-    and ``cost`` go into the record.
+    vectors of all passages. ``robust`` gives a loss for each touched pair, by default that of :data:`ROBUST`. ``mark``
+    tells a checkpoint which examples it was trained on; ``notes`` (what made them) and ``cost`` go into the record.
     """
 
     recipe: Recipe
@@ -160,6 +160,7 @@ class Strategy:
     mark: str = ""
     notes: dict[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    robust: Callable[[Views], Tensor] | None = None
 
     def __post_init__(self) -> None:
         check(self.recipe)
@@ -181,7 +182,7 @@ class Strategy:
             )
         views = _views(self, model, batch, accelerator)
         natural = pairwise_loss if self.recipe.variant == "pairwise" else contrastive_entropy
-        robust = ROBUST.get((self.recipe.strategy, self.recipe.variant))
+        robust = self.robust or ROBUST.get((self.recipe.strategy, self.recipe.variant))
         effectiveness = natural(views.scores, views.targets)
         return combine(self.recipe, effectiveness, robust(views) if robust else None, state, weights)
 
