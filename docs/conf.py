@@ -33,12 +33,13 @@ add_module_names = False
 autodoc_use_legacy_class_based = False
 
 html_theme = "sphinx_book_theme"
-html_theme_options = {"show_toc_level": 2, "use_download_button": True, "home_page_in_toc": True}
+html_theme_options = {"show_toc_level": 2, "use_download_button": False, "home_page_in_toc": True}
 html_static_path = ["static"]
 html_css_files = ["drscale.css"]
 html_extra_path = ["extra"]
+html_context = {"default_mode": "auto"}
 html_show_sphinx = False
-html_copy_source = False
+html_copy_source = False  # a notebook is downloaded from the repository, where its figures are inside
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 

@@ -308,12 +308,13 @@ def _read(path: Path) -> Run:
 
 
 def example_runs() -> pd.DataFrame:
-    """Thirty measured runs as a table: two-layer encoders of eight sizes and six amounts of pairs, on Python's docs.
+    """Forty measured runs as a table: two-layer encoders of ten sizes and six amounts of pairs, on Python's docs.
 
     They are the runs of data/runs/docs-standard that are done, with the columns that laws and figures need.
 
     >>> import drscale as ds
-    >>> ds.example_runs()["rung"].nunique()
-    8
+    >>> runs = ds.example_runs()
+    >>> len(runs), runs["rung"].nunique(), runs["pairs"].nunique()
+    (40, 10, 6)
     """
     return pd.read_csv(Path(__file__).with_name("example_runs.csv"))
