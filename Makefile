@@ -1,13 +1,11 @@
-# make lab   set up and open JupyterLab          make notebooks  execute every notebook in place, with static figures
-# make test  set up and run all tests            make book       execute every notebook into build/book/index.html
-# make lint  style and types                     make figures    draw the README's figures from data/runs
-# make app   the explorers as apps in a browser  make lowest     test the analysis side with the oldest versions allowed
+# make help lists what there is to make.
 # Tests draw the same examples every time; others: HYPOTHESIS_PROFILE=random .venv/bin/python -m pytest --hypothesis-seed=1
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.drscale-ready
 APP_READY = $(VENV)/.drscale-app-ready
+DOCS_READY = $(VENV)/.drscale-docs-ready
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # JupyterLab refuses to run as root unless told; and it shall not ask the network for news.
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
@@ -18,10 +16,13 @@ LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.N
 TABLES = $(addsuffix .py,$(addprefix tests/test_,analysis analysis_joint analysis_refits budget compare effects \
 	fronts mixed plans printed published relations scores show widgets))
 
-.PHONY: all setup lab app test lint lowest notebooks book figures clean
+.PHONY: all help setup lab app test lint lowest notebooks execute book figures clean
 all: test
 
-setup: $(READY)
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s%s\n", $$1, $$2 }'
+
+setup: $(READY) ## install everything into .venv, as lab and test do first
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "drscale needs Python 3.11 or newer and found: $$($(PYTHON) --version 2>&1); name another one, as in: make lab PYTHON=python3.12" >&2; exit 1; }
@@ -38,24 +39,29 @@ $(APP_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) -e '.[app]'
 	@touch $@
 
-lab: $(READY)
+# The site needs Sphinx beside the lab.
+$(DOCS_READY): pyproject.toml constraints.txt | $(READY)
+	@$(INSTALL) -e '.[docs]'
+	@touch $@
+
+lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks $(LAB_FLAGS)
 
 # Voila finds voila.json and the page's template here; it takes the next port where 8866 is in use.
-app: $(APP_READY)
+app: $(APP_READY) ## serve the explorers as apps in a browser
 	cd notebooks/apps && JUPYTER_PATH=. $(abspath $(BIN))/python -m voila .
 
 # A file's tests share what they set up, so files go to the two workers whole; one thread each, or they fight for cores.
-test: $(READY)
+test: $(READY) ## run all tests (the default)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY)
+lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # uv, as pip cannot resolve to the lowest versions. What old versions warn of each other is not what is tested here.
-lowest: build/lowest/.ready
+lowest: build/lowest/.ready ## test the analysis side with the oldest versions allowed
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q -W default -p no:cacheprovider $(TABLES)
 
 build/lowest/.ready: pyproject.toml
@@ -65,15 +71,18 @@ build/lowest/.ready: pyproject.toml
 	build/lowest/bin/uv pip install --python build/lowest/bin/python pytest hypothesis nbformat ir-measures
 	@touch $@
 
-notebooks: $(READY)
+notebooks: $(READY) ## execute every notebook in place, with static figures
 	$(BIN)/python notebooks/build.py store
 
-book: $(READY)
-	$(BIN)/python notebooks/build.py book build/book
+execute: $(READY) ## execute every notebook and leave it as it is: does every cell still run?
+	$(BIN)/python notebooks/build.py run
 
-figures: $(READY)
+book: $(DOCS_READY) ## build the site of notebooks, reference and pages into build/book/index.html
+	$(BIN)/python docs/make_site.py build/book
+
+figures: $(READY) ## draw the README's figures from data/runs
 	$(BIN)/python data/figures/draw.py
 
-clean:
+clean: ## delete what was built, but not .venv
 	rm -rf build dist drscale.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find drscale tests notebooks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

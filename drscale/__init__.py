@@ -4,7 +4,8 @@
 only by a name that needs it. A table of runs becomes a law, a law a plan, and everything prints, draws and exports:
 
 >>> import drscale as ds
->>> fit = ds.fit_law(ds.example_runs(), ds.size_law, warn=False)
+>>> runs = ds.example_runs()
+>>> fit = ds.fit_law(runs[runs["pairs"] == 0], ds.size_law, warn=False)  # 0: all pairs
 >>> round(fit.best_values["mu"], 2)
 0.45
 """

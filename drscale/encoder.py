@@ -209,7 +209,13 @@ def minilm_table() -> Tensor:
 
 @lru_cache(maxsize=2)
 def minilm(tokens: int = 128) -> BiEncoder:
-    """MiniLM from its wheel as an encoder, cut at ``tokens``: the usual judge of similarity."""
+    """MiniLM from its wheel as an encoder, cut at ``tokens``: the usual judge of similarity.
+
+    >>> import drscale as ds
+    >>> encoder = ds.minilm(tokens=16)
+    >>> encoder.encode(["open a file", "close it"]).shape
+    (2, 384)
+    """
     from safetensors.torch import load_file
     from transformers import AutoTokenizer, BertConfig, BertModel
 

@@ -38,6 +38,10 @@ def ladder(name: str) -> dict[str, Shape]:
 
     ``local``: two layers, widths 12 to 640, about 4e3 to 1e7 parameters in the layers; ``bert``: Google's 24
     miniatures; ``ernie``: the six ERNIE 3.0 sizes. One dial: the rung alone fixes the shape.
+
+    >>> import drscale as ds
+    >>> {name: shape.width for name, shape in list(ds.ladder("local").items())[:3]}
+    {'L2H12': 12, 'L2H16': 16, 'L2H24': 24}
     """
     if name == "local":
         widths = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640)

@@ -46,6 +46,13 @@ def load_model(recipe: Recipe | str, store: RunStore, texts: Benchmark | None = 
     """Build a recipe's encoder and put the trained weights into it; a recipe's key will do.
 
     ``texts`` are only needed by ``start="scratch"``, whose vocabulary is learnt from them once more.
+
+    >>> import drscale as ds
+    >>> recipe, store = ds.Recipe(texts="planted", rung="L2H12", steps=100), ds.RunStore("runs")
+    >>> run = ds.run_one(recipe, store, keep=True)  # doctest: +SKIP
+    >>> encoder = ds.load_model(recipe, store)  # doctest: +SKIP
+    >>> encoder.encode(["open a file"]).shape  # doctest: +SKIP
+    (1, 768)
     """
     from safetensors import SafetensorError, safe_open
 

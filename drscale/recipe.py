@@ -38,6 +38,15 @@ class Recipe:
     says what weighs the two losses in its stead, and ``omega``, ``eta`` and ``smooth`` belong to that (Eq. 9 and 10);
     ``synonyms`` names where the substitutes come from that noise and attacks put into passages. ``attacked`` queries of
     the test set are attacked when the run is scored, by ``attack``, a name of :data:`drscale.attacks.registry.ATTACKS`.
+
+    >>> import drscale as ds
+    >>> recipe = ds.Recipe(texts="planted", rung="L2H32", steps=200)
+    >>> print(recipe)
+    texts=planted,rung=L2H32,steps=200
+    >>> ds.Recipe.parse(str(recipe)) == recipe
+    True
+    >>> recipe.but(seed=1).seed
+    1
     """
 
     texts: str = "docs"

@@ -77,6 +77,13 @@ class Run(Result):
     ``parameters`` holds the count under every convention, ``cost`` the FLOPs, tokens, seconds, peak_mb and steps,
     ``measures`` maps a scope (``in_domain``, ``ood``, ``ood:numpy`` ...) to metrics, ``curve`` is what was noted along
     the way, ``omega`` the weight of the robustness loss at every step where a run moves it. What is missing is absent.
+
+    >>> import drscale as ds
+    >>> run = ds.Run(ds.Recipe(texts="planted"), "failed", reason="out of memory")
+    >>> print(run)
+    texts=planted,rung=L2H128: failed, out of memory
+    >>> ds.Run.from_json(run.to_json()).reason
+    'out of memory'
     """
 
     recipe: Recipe
@@ -192,7 +199,15 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 class RunStore:
-    """Keep runs in a folder: ``<recipe>.json`` for the record and ``<recipe>.parquet`` for its per-query rows."""
+    """Keep runs in a folder: ``<recipe>.json`` for the record and ``<recipe>.parquet`` for its per-query rows.
+
+    >>> import drscale as ds
+    >>> store = ds.RunStore("runs")
+    >>> store.save(ds.Run(ds.Recipe(texts="planted"), "failed", reason="out of memory")).suffix
+    '.json'
+    >>> store.table()["status"].tolist()
+    ['failed']
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -295,12 +310,13 @@ def _read(path: Path) -> Run:
 
 
 def example_runs() -> pd.DataFrame:
-    """Thirty measured runs as a table: two-layer encoders of eight sizes and six amounts of pairs, on Python's docs.
+    """Forty measured runs as a table: two-layer encoders of ten sizes and six amounts of pairs, on Python's docs.
 
     They are the runs of data/runs/docs-standard that are done, with the columns that laws and figures need.
 
     >>> import drscale as ds
-    >>> ds.example_runs()["rung"].nunique()
-    8
+    >>> runs = ds.example_runs()
+    >>> len(runs), runs["rung"].nunique(), runs["pairs"].nunique()
+    (40, 10, 6)
     """
     return pd.read_csv(Path(__file__).with_name("example_runs.csv"))

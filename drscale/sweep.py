@@ -92,6 +92,12 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
     made them, where there are at least two, else it is a guess, and ``table.attrs['how']`` says which. A recipe that
     spells its texts or synonyms as nobody reads them, or asks of its strategy what that has no use for, is refused
     here, before anything is trained.
+
+    >>> import drscale as ds
+    >>> recipes = ds.grid(ds.Recipe(texts="planted", steps=10), rung=["L2H12", "L2H16"])
+    >>> plan = ds.plan_study(recipes, ds.RunStore("runs"))
+    >>> plan.table()["status"].tolist()
+    ['todo', 'todo']
     """
     recipes = list(dict.fromkeys(recipes))
     for recipe in recipes:
@@ -151,6 +157,12 @@ def run_study(
     finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
     ``keep`` keeps the trained models beside their records, for :func:`drscale.models.load_model`; make the plan with
     it, too, to have the models of runs that were finished without.
+
+    >>> import drscale as ds
+    >>> recipes = ds.grid(ds.Recipe(texts="planted", steps=100), rung=["L2H12", "L2H16"])
+    >>> plan = ds.plan_study(recipes, ds.RunStore("runs"))
+    >>> [run.status for run in ds.run_study(plan)]  # doctest: +SKIP
+    ['done', 'done']
     """
     todo, made = plan.todo(retry_failed), []
     for done in _each(todo, plan.store, executor, keep):
@@ -230,6 +242,12 @@ def run_one(
     ``keep`` keeps the trained model beside the record; a finished record is left as it is. ``refresh`` mines and
     attacks anew what a strategy would take from the cache. What fails on the way (out of memory, say) is a failed
     record with its reason; without a store it is raised.
+
+    >>> import drscale as ds
+    >>> recipe = ds.Recipe(texts="planted?pairs=300", rung="L2H12", start="scratch", projection=8, steps=1, batch=8)
+    >>> run = ds.run_one(recipe)
+    >>> print(run)
+    texts=planted...: done, in domain 5.5... nats, ood 5.5... nats
     """
     texts = texts if texts is not None else texts_of(recipe.texts)
     try:
@@ -393,7 +411,15 @@ class Study:
 
 
 def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
-    """Every combination of the given fields on top of a base recipe, the last field varying fastest."""
+    """Every combination of the given fields on top of a base recipe, the last field varying fastest.
+
+    >>> import drscale as ds
+    >>> recipes = ds.grid(ds.Recipe(texts="planted"), rung=["L2H12", "L2H16"], seed=range(3))
+    >>> len(recipes)
+    6
+    >>> print(recipes[-1])
+    texts=planted,rung=L2H16,seed=2
+    """
     known = {f.name for f in fields(Recipe)}
     for name in lists:
         if name not in known:
@@ -407,6 +433,13 @@ def load_study(path: str | Path) -> Study:
 
     A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it;
     ``keep = true`` keeps the trained models, too.
+
+    >>> import drscale as ds
+    >>> lines = ["[base]", 'texts = "planted"', "[[grid]]", 'rung = ["L2H12", "L2H16"]']
+    >>> with open("study.toml", "w") as file:
+    ...     print(*lines, sep="\\n", file=file)
+    >>> len(ds.load_study("study.toml").recipes)
+    2
     """
     path = Path(path)
     if path.suffix not in (".py", ".toml"):

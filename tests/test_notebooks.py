@@ -1,8 +1,7 @@
-"""Committed notebooks: executed, light, in form; and the tool that stores them and binds them into a book."""
+"""Committed notebooks: executed, light, in form; the tool that stores them, and the one that makes the site of them."""
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import re
 import statistics
@@ -134,14 +133,23 @@ def test_storage_can_fail() -> None:
     assert len(faults_of_storage(made)) == 6
 
 
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_notebooks", ROOT / "notebooks" / "build.py")
+def program(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    return program("build_notebooks", ROOT / "notebooks" / "build.py")
+
+
+@pytest.fixture(scope="module")
+def site() -> ModuleType:
+    return program("make_site", ROOT / "docs" / "make_site.py")
 
 
 def test_equal_figures_are_stored_equal(build: ModuleType) -> None:
@@ -161,9 +169,57 @@ def test_what_draws_nothing_is_not_stored(build: ModuleType) -> None:
     assert build.lean(kept) == kept
 
 
-def test_the_title_and_the_question_are_read(build: ModuleType) -> None:
-    assert build.heading(notebook(question="*How big\nis it?*")) == ("A title", "How big is it?")
-    assert build.heading(notebook(question="none")) == ("A title", "")
+def test_the_title_and_the_question_are_read(site: ModuleType) -> None:
+    assert site.heading(notebook(question="*How big\nis it?*")) == ("A title", "How big is it?")
+    assert site.heading(notebook(question="none")) == ("A title", "")
+
+
+def test_a_figure_is_told_in_words(site: ModuleType) -> None:
+    layout = {"xaxis": {"title": {"text": "N, <i>parameters</i>"}}, "yaxis": {"title": {"text": "entropy"}}}
+    traces = [{"name": "in-domain"}, {"name": "in-domain"}, {"name": "fit", "showlegend": False}]
+    figure = {"data": traces, "layout": layout | {"title": {"text": "Figure 2"}}}
+    assert site.alt_text(figure) == "Figure 2. entropy against N, parameters. drawn: in-domain"
+    assert site.alt_text({"data": [{"type": "bar"}]}) == "A figure of bar"
+    assert len(site.alt_text({"data": [{"name": f"model {i}"} for i in range(99)]})) <= site.LONGEST_ALT
+
+
+def test_a_figure_becomes_a_file_with_its_numbers(site: ModuleType, tmp_path: Path) -> None:
+    made, data = notebook("figure"), {"x": [1, 2], "y": [3, 4], "type": "scatter", "name": 'the "fit"'}
+    both = {site.SVG: "<svg/>", site.FIGURE: {"data": [data], "layout": {}}}
+    made.cells[1].outputs = [nbformat.v4.new_output("display_data", both)]
+    (output,) = site.with_figures(made, "01", tmp_path / "figures").cells[1].outputs
+    assert 'src="../figures/01-1.svg" alt="drawn: the &quot;fit&quot;"' in output.data["text/html"]
+    assert (tmp_path / "figures" / "01-1.csv").read_text().splitlines()[1:] == ['the "fit",1,3', 'the "fit",2,4']
+    assert site.faults(output.data["text/html"], "page") == []
+    assert 'src="figures/01-1.svg"' in site.card(made, "01", tmp_path / "figures")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<link rel="stylesheet" href="//fonts.example/x.css">',
+        '<script type="module">import x from "https://esm.example/x.js"</script>',
+        "<style>@import url(https://fonts.example/x.css)</style>",
+        '<img src="x.svg">',
+    ],
+)
+def test_a_page_that_asks_another_host_is_a_fault(site: ModuleType, page: str) -> None:
+    assert len(site.faults(page, "page")) == 1
+
+
+def test_a_link_to_another_host_is_none(site: ModuleType) -> None:
+    assert (
+        site.faults('<a href="https://arxiv.org">x</a><img src="x.svg" alt=""><script src="x.js"></script>', "") == []
+    )
+
+
+def test_the_reference_has_every_public_name(site: ModuleType, tmp_path: Path) -> None:
+    site.reference(tmp_path)
+    pages = {page.stem: page.read_text() for page in tmp_path.iterdir()}
+    for module, names in site.public():
+        assert [name for name in names if f":: {module}.{name}\n" not in pages[module]] == []
+        assert f"   {module}\n" in pages["index"]
 
 
 LIVE = "from drscale.laws.explore import law_explorer\n"
@@ -175,7 +231,7 @@ WIDGET = "import ipywidgets\nipywidgets.IntSlider()"
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_store_and_book(build: ModuleType, chromium: str, tmp_path: Path) -> None:
+def test_store_and_run(build: ModuleType, chromium: str, tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.ipynb" for i in (1, 2)]
     for path in paths:
         nbformat.write(notebook(FIGURE, WIDGET, LIVE), path)
@@ -186,17 +242,8 @@ def test_store_and_book(build: ModuleType, chromium: str, tmp_path: Path) -> Non
     assert {"image/svg+xml", "application/vnd.plotly.v1+json"} < set(picture.data)
     assert "Beyond, up to" in words.data["text/markdown"]
     assert build.WIDGET_SAYS in words.data["text/markdown"]
-    build.book(paths, tmp_path / "book")
-    first, index = ((tmp_path / "book" / name).read_text() for name in ("1.html", "index.html"))
-    assert first.count('src="data:image/svg+xml;base64,') == 2
-    assert "Beyond, up to" in first
-    csv = [base64.b64decode(found).decode() for found in re.findall(r'href="data:text/csv;base64,([^"]*)"', first)]
-    assert csv[0] == "trace,x,y\nscatter 1,1,3\nscatter 1,2,4\n"
-    assert "in_domain fit" in csv[1]
-    assert first.count('<a href="2.html">A title &rarr;</a>') == 2
-    assert index.index('href="1.html"') < index.index('href="2.html"')
-    assert "How big is it?" in index
-    assert read(paths[1]).cells[1].outputs == [], "the book wrote into a notebook"
+    build.run(paths[1:])
+    assert read(paths[1]).cells[1].outputs == [], "the run wrote into a notebook"
 
 
 def test_a_failing_cell_fails_the_build(
@@ -205,9 +252,10 @@ def test_a_failing_cell_fails_the_build(
     path = tmp_path / "wrong.ipynb"
     nbformat.write(notebook("1 / 0"), path)
     before = path.read_bytes()
-    monkeypatch.setattr("sys.argv", ["build.py", "store", str(path)])
-    assert build.main() == 1
-    assert "ZeroDivisionError" in capsys.readouterr().err
+    for verb in ("store", "run"):
+        monkeypatch.setattr("sys.argv", ["build.py", verb, str(path)])
+        assert build.main() == 1
+        assert "ZeroDivisionError" in capsys.readouterr().err
     assert path.read_bytes() == before
     monkeypatch.setattr("sys.argv", ["build.py", "store", str(tmp_path / "none.ipynb")])
     assert build.main() == 2

@@ -170,6 +170,16 @@ def attack_collection(
     again; ``documents``, as :func:`pick_documents` makes them, fixes what is attacked, for instance the same for
     several models. ``attrs`` say what was asked for, how many queries there were, and the ranges, ``scaled`` where the
     collection was too small for the papers' own.
+
+    >>> import drscale as ds
+    >>> from drscale.attacks import Attack, Given
+    >>> from drscale.texts import oracle
+    >>> docs = ds.collection("planted?pairs=30")
+    >>> words = " ".join(docs.passages["text"].to_pylist()).split()
+    >>> source, how = Given({word: words[:3] for word in words}), Attack("random", words=2, floor=None)
+    >>> rows = ds.attack_collection(oracle(), docs, source, how, queries=2, similarity=None)
+    >>> bool((rows["score_after"] >= rows["score_before"]).all())
+    True
     """
     aim = target(model, encode_passages)
     held = encoded or encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)

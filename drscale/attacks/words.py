@@ -153,6 +153,16 @@ def attack_texts(
     and says so; a source that knows no substitute for any word is refused. ``step_scores``, ``step_similarities`` (with
     a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once it was made; the later a
     swap, the more encodings (:func:`study.within_budget`). What was asked for stands in ``attrs``.
+
+    >>> import numpy as np
+    >>> import drscale as ds
+    >>> from drscale.attacks import Attack, Given
+    >>> def model(texts):  # three words are all it knows
+    ...     return np.array([[text.count(word) for word in ("huge", "hub", "station")] for text in texts], float)
+    >>> source, how = Given({"big": ["huge", "large"]}), Attack("random", words=1, floor=None)
+    >>> rows = ds.attack_texts(model, ["a huge hub"], ["the big station"], source, how, similarity=None)
+    >>> rows["attacked"].item()
+    'the huge station'
     """
     if isinstance(attack, str) and attack != WORDS:
         return own_texts(

@@ -144,6 +144,13 @@ def allocate(
 
     ``within="box"`` keeps the plan inside the box the law was fitted in; without it a plan that leaves the box says so
     in its flags. Where the box cannot be afforded at all, the plan is not feasible and says from which budget on.
+
+    >>> import drscale as ds
+    >>> fit = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False)
+    >>> plan = ds.allocate(fit.curve(), budget=5000, prices=ds.paper_prices())
+    >>> print(plan)
+    $5,000 buys 6.14K parameters and 3.94K pairs: predicted loss 4.043 ($2,362 for annotation, $0.000198 for
+    training, $2,638 for encoding).
     """
     _check_budget(budget, prices)
     check_level(level)
@@ -240,6 +247,13 @@ def cost_of(
 
     ``improvement=-0.1`` with ``at=(N, D)`` means a loss a tenth below the predicted one there. A target at or below the
     law's floor has no plan, and the answer says so.
+
+    >>> import drscale as ds
+    >>> curve = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False).curve()
+    >>> plan = ds.cost_of(curve, ds.paper_prices(documents=0), target=3.0)
+    >>> print(plan)
+    $1,512 buys 227M parameters and 2.51K pairs: predicted loss 3.000 ($1,505 for annotation, $7.31 for
+    training). Beware: N = 227M lies above the fitted 3.77K to 1.58M.
     """
     check_level(level)
     form = form_of(curve)
@@ -288,6 +302,15 @@ def allocate_both(
     round. Draws of the two curves are paired by row: the intervals are right only if both were drawn from the same
     runs, with the same unit and seed. ``within="box"`` keeps the plan inside both fitted boxes; without it the flags
     say where it leaves whose.
+
+    >>> import drscale as ds
+    >>> runs = ds.example_runs()
+    >>> robust = ds.fit_law(runs, ds.additive_law, y="ood_entropy", warn=False).curve()
+    >>> effective = ds.fit_law(runs, ds.additive_law, y="in_domain_entropy", warn=False).curve()
+    >>> plan = ds.allocate_both(robust, effective, budget=5000, prices=ds.paper_prices())
+    >>> print(plan)
+    $5,000 buys 6.15K parameters and 3.93K pairs: predicted robustness 5.067 and effectiveness 4.043 ($2,357 for
+    annotation, $0.000198 for training, $2,643 for encoding).
     """
     _check_budget(budget, prices)
     check_level(level)

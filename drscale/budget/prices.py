@@ -20,6 +20,13 @@ class Prices:
     FLOP/s, of which the share ``utilisation`` is reached. Training runs ``steps`` steps of ``tokens_per_step`` tokens;
     afterwards ``documents`` documents of ``tokens_per_document`` tokens are encoded once. ``train_flops`` and
     ``encode_flops`` are FLOPs per token and parameter. Encoding queries and keeping an index are not priced.
+
+    >>> import drscale as ds
+    >>> prices = ds.Prices(pair=0.6, gpu_hour=3.93, peak_flops=312e12, utilisation=0.25, steps=1e4, tokens_per_step=4e4)
+    >>> ds.Prices(pair=-1, gpu_hour=3.93, peak_flops=312e12, utilisation=0.25, steps=1e4, tokens_per_step=4e4)
+    Traceback (most recent call last):
+        ...
+    ValueError: pair=-1: a finite number above zero is needed
     """
 
     pair: float
@@ -112,6 +119,10 @@ def paper_prices(documents: float = 30e12, tokens_per_document: float = 512) -> 
     An A100 at $3.93 an hour reaches a quarter of 312 TFLOP/s; a step is 256 queries of 30 tokens, each with a positive
     and a negative of 60; and the $0.43 are for 30 trillion pages, an estimate of a whole web index. ``documents=0``
     leaves encoding out; ``documents=8_841_823, tokens_per_document=60`` is near MS MARCO's passages.
+
+    >>> import drscale as ds
+    >>> ds.paper_prices().pair
+    0.6
     """
     return Prices(
         pair=0.6,

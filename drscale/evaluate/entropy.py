@@ -419,6 +419,12 @@ def score_benchmark(
     unweighted mean over domains. Domains that are parts of one data set, as ``cqadupstack/android`` and
     ``cqadupstack/english``, count as one together, which has a scope of its own (``ood:cqadupstack``). ``metrics``,
     ``pool`` and ``rank_all`` are those of :func:`score`; ``notes`` says where a pool was smaller than its collection.
+
+    >>> import drscale as ds
+    >>> from drscale.texts import oracle
+    >>> scored = ds.score_benchmark(oracle(), ds.benchmark("planted?pairs=300"), limit=20)
+    >>> sorted(scored.measures)
+    ['in_domain', 'ood', 'ood:shift1', 'ood:shift2', 'ood:shift3']
     """
     warm = temperature_of(encode, benchmark.validation, encode_passages=encode_passages)
     parts = [("in_domain", benchmark.test, None), *((f"ood:{n}", c, limit) for n, c in benchmark.ood.items())]

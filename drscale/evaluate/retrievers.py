@@ -46,6 +46,11 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
     say so, with their prompts), ``"bm25"``, ``"minilm"`` (MiniLM from its wheel, by cosine, texts cut at 128 tokens) or
     ``"hub:ID"``, which sentence-transformers loads. A retriever comes back as it is. ``encode_passages`` is for a
     function that encodes queries only. A collection's passages are encoded once, for as long as the collection lives.
+
+    >>> import drscale as ds
+    >>> from drscale.texts import oracle
+    >>> ds.retriever("bm25").name, ds.retriever(oracle(), "oracle").name
+    ('bm25', 'oracle')
     """
     if encode_passages is not None and (isinstance(model, str | Retriever | BiEncoder) or hasattr(model, "encode")):
         raise ValueError("encode_passages: only beside a function that encodes queries")

@@ -47,6 +47,17 @@ def contours(
     ``ratio_low`` and ``ratio_high`` (Fieller; infinite where the data leave it open), ``rms`` (of the level's
     residuals, per degree of freedom; 0.01 is a percent of the geometric mean), ``r2``, ``t_low`` and ``t_high`` (the
     leans seen), and ``note``, which says what is wrong.
+
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import drscale as ds
+    >>> lean = np.linspace(-0.4, 0.4, 5)  # log(ood / in-domain): five strategies, the one in the middle is best
+    >>> level = 0.1 - 0.5 * lean**2
+    >>> loss = {"in_domain_entropy": np.exp(-level - lean / 2), "ood_entropy": np.exp(-level + lean / 2)}
+    >>> table = ds.contours(pd.DataFrame({"rung": "L2H64"} | loss), "rung", "in_domain_entropy", "ood_entropy")
+    >>> table[["rung", "points", "curvature", "ratio"]].round(2)
+        rung  points  curvature  ratio
+    0  L2H64       5        0.5    1.0
     """
     columns = [by] if isinstance(by, str) else list(by)
     rows = points(table, columns, x, y, better=better, strategy=strategy)

@@ -26,6 +26,11 @@ def front(
 
     ``better`` is one word for both axes or a pair of them. ``pool="seed"`` makes the seeds of a recipe one row, their
     mean, with ``runs`` counting them; columns' names pool what is equal in them. Equal points share a layer.
+
+    >>> import drscale as ds
+    >>> runs = ds.front(ds.example_runs(), "params_layers", "ood_entropy")
+    >>> runs.loc[runs["on_front"], "rung"].tolist()
+    ['L2H12', 'L2H128', 'L2H16', 'L2H192', 'L2H24', 'L2H256', 'L2H32', 'L2H48', 'L2H64', 'L2H96']
     """
     rows = checked(table, x, y)
     if warn:

@@ -201,6 +201,12 @@ def measure_geometry(
     sqrt(1 + 1 / seeds)): the uncertainty of the sample of texts, not of another training seed. Spectral norms are
     exact. Most metrics depend on how many points there are: compare models on the same collection with the same
     ``points``.
+
+    >>> import drscale as ds
+    >>> from drscale.texts import oracle
+    >>> table = ds.measure_geometry(oracle(), ds.collection("planted?pairs=60"), points=20, k=3)
+    >>> table["metric"].tolist()[:3]
+    ['isoscore', 'effective_rank', 'mean_cosine']
     """
     if points < 4 or seeds < 2 or k < 1:
         raise ValueError(f"geometry: points={points}, seeds={seeds}, k={k}: at least 4 points, 2 seeds and k=1")

@@ -53,6 +53,13 @@ def compare_laws(
     compare; a law that has none of its own is left out of that.
     ``note`` says why a law, or part of this, could not be had. Leaving out takes a fit a level: ``leave_out=False`` is
     quick.
+
+    >>> import drscale as ds
+    >>> table = ds.compare_laws(ds.example_runs(), [ds.joint_law, ds.additive_law], leave_out=False)
+    >>> table[["law", "parameters", "levels"]]
+                law  parameters  levels
+    0     joint_law           5      20
+    1  additive_law           5      20
     """
     done(table)  # says so where it is no table
     check_unit(unit)
@@ -149,6 +156,11 @@ def choose_law(
     of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond rolling cuts must
     agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws of two part.
     ``options`` go to :func:`compare_laws`, which leaves no level out here.
+
+    >>> import drscale as ds
+    >>> choice = ds.choose_law(ds.example_runs())
+    >>> print(choice)
+    additive_law, decided. Lack of fit rejects additive_law (p=...), joint_law (p=...). ...
     """
     offered = list(laws.laws_for(table) if candidates is None else candidates)
     found = compare_laws(table, offered, x, y, leave_out=False, **options)

@@ -24,6 +24,13 @@ class Curve(Result):
     bootstrap sample, a column a parameter, all of them finite (a coefficient that a refit cannot bound is e**690, its
     largest); None where only the numbers are known, as for a published table. ``doubts`` say why the draws deserve
     caution; every plan made with the curve repeats them.
+
+    >>> import drscale as ds
+    >>> curve = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False).curve()
+    >>> sorted(curve.box)
+    ['D', 'N']
+    >>> curve.draws is None  # a bootstrap sample comes with .curve(100)
+    True
     """
 
     law: Callable[..., Any]

@@ -213,6 +213,14 @@ def converged_runs(
     """The chosen run of each recipe (:func:`durations`): each trained for as long as it paid.
 
     The column ``steps`` is left out, as it is no longer set but found, by one rule for all; ``steps_done`` says it.
+
+    >>> import drscale as ds
+    >>> store = ds.RunStore("runs")
+    >>> for steps, entropy in ((100, 3.0), (200, 2.5), (400, 2.49)):
+    ...     look = {"step": steps, "validation": entropy}
+    ...     _ = store.save(ds.Run(ds.Recipe(steps=steps), "done", cost={"steps_done": steps}, curve=[look]))
+    >>> ds.converged_runs(store.table(), store.curves())["steps_done"].tolist()
+    [200]
     """
     rows = durations(table, curves, gain, value)
     return rows[rows["chosen"]].drop(columns=["steps", "gained", "chosen"]).reset_index(drop=True)

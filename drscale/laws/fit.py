@@ -65,22 +65,43 @@ Columns = str | tuple[str, ...] | Mapping[str, str]
 
 
 def size_law(N: Any, M: Any, mu: Any, delta: Any) -> Any:
-    """Contrastive entropy of a model with N non-embedding parameters: (M / N)**mu + delta (Eq. 7)."""
+    """Contrastive entropy of a model with N non-embedding parameters: (M / N)**mu + delta (Eq. 7).
+
+    >>> import drscale as ds
+    >>> ds.size_law(N=4e6, M=1e6, mu=0.5, delta=1.0)
+    1.5
+    """
     return (M / N) ** mu + delta
 
 
 def data_law(D: Any, B: Any, eta: Any, delta: Any) -> Any:
-    """Contrastive entropy after training on D annotated pairs: (B / D)**eta + delta (Eq. 8)."""
+    """Contrastive entropy after training on D annotated pairs: (B / D)**eta + delta (Eq. 8).
+
+    >>> import drscale as ds
+    >>> ds.data_law(D=1e4, B=1e4, eta=0.5, delta=1.0)
+    2.0
+    """
     return (B / D) ** eta + delta
 
 
 def joint_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) -> Any:
-    """Contrastive entropy of N parameters trained on D pairs: ((M / N)**(mu / eta) + B / D)**eta + delta (Eq. 12)."""
+    """Contrastive entropy of N parameters trained on D pairs: ((M / N)**(mu / eta) + B / D)**eta + delta (Eq. 12).
+
+    >>> import drscale as ds
+    >>> round(ds.joint_law(N=1e6, D=1e4, M=1e6, mu=0.5, B=1e4, eta=0.5, delta=1.0), 3)
+    2.414
+    """
     return ((M / N) ** (mu / eta) + B / D) ** eta + delta
 
 
 def additive_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) -> Any:
-    """The sum of a size law and a data law, after Chinchilla: (M / N)**mu + (B / D)**eta + delta."""
+    """The sum of a size law and a data law, after Chinchilla: (M / N)**mu + (B / D)**eta + delta.
+
+    >>> import drscale as ds
+    >>> fit = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False)
+    >>> fit.equation
+    '(10.9K / N)^0.51 + (330K / D)^0.22 + 0'
+    """
     return (M / N) ** mu + (B / D) ** eta + delta
 
 
@@ -89,6 +110,12 @@ def broken_law(x: Any, M: Any, mu: Any, K: Any, nu: Any, width: Any, delta: Any)
 
     (M / x)**mu * (1 + (x / K)**(1 / width))**((mu - nu) * width) + delta, with M and K in the unit of x. That is the
     smoothly broken law of Caballero et al. (2023) with one break, c0 = mu, c1 = nu - mu, d1 = K and f1 = width.
+
+    >>> import numpy as np
+    >>> import drscale as ds
+    >>> x = np.geomspace(1e3, 1e6, 4)
+    >>> ds.broken_law(x, M=1e3, mu=0.5, K=3e4, nu=0.1, width=0.5, delta=1.0).round(2)
+    array([2.  , 1.32, 1.16, 1.13])
     """
     # Far beyond the break the bracket would overflow, its logarithm does not.
     bend = np.logaddexp(0.0, np.log(np.asarray(x, dtype=float) / K) / width)
@@ -239,6 +266,13 @@ def fit_law(
     the defaults of the registry: exponents in [0.01, 10], delta >= 0, a break within the range of x; equal ones hold a
     parameter still. The best of many starts is kept; a law of your own (a plain function, its x first) needs ``start``
     values instead, unless :func:`register_law` knows them. :func:`diagnose` speaks up as LawWarning if ``warn``.
+
+    >>> import drscale as ds
+    >>> fit = ds.fit_law(ds.example_runs(), ds.joint_law, warn=False)
+    >>> fit.equation
+    '((2.08M / N)^(0.20/0.24) + 291K / D)^0.24 + 0'
+    >>> fit.intervals()["name"].tolist()
+    ['M', 'mu', 'B', 'eta', 'delta']
     """
     if space not in SPACES:
         raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")

@@ -154,6 +154,14 @@ def marginal_means(fit: Mixed, by: Names = "model", level: float = 0.95) -> pd.D
 
     ``by`` names one column of the fit or two. ``raw`` is the plain mean of all the rows behind it, and ``rows`` their
     number. A mean that needs an empty cell is missing, and ``note`` says so.
+
+    >>> import drscale as ds
+    >>> from drscale.mixed import planted
+    >>> fit = ds.fit_mixed(planted(datasets=6, queries=10), factor="where")
+    >>> ds.marginal_means(fit, "where")[["where", "rows"]]
+        where  rows
+    0  abroad    58
+    1    home    46
     """
     check_level(level)
     names = _named(fit, by)

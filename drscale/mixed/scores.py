@@ -60,6 +60,18 @@ def scores_from_runs(
     ``where`` is a query of the store's table, as "pairs == 0". ``scopes`` are taken with all their domains, "ood" being
     every ``ood:NAME``; the dataset is the scope. Runs of one label may differ in their seed only, which then is several
     rows a query, told apart by ``seed``; fields of the label are columns too.
+
+    >>> import pandas as pd
+    >>> import drscale as ds
+    >>> from drscale.runs import Measure
+    >>> rows = pd.DataFrame({"scope": "in_domain", "condition": "clean", "query": ["q1", "q2"], "ndcg10": [1.0, 0.5]})
+    >>> measures = {"in_domain": {"ndcg10": Measure(0.75, 0.5, 1.0, 2)}}
+    >>> store = ds.RunStore("runs")
+    >>> path = store.save(ds.Run(ds.Recipe(texts="planted"), "done", measures=measures), rows)
+    >>> ds.scores_from_runs(store)[["model", "dataset", "query", "ndcg10"]]
+        model    dataset query  ndcg10
+    0  L2H128  in_domain    q1     1.0
+    1  L2H128  in_domain    q2     0.5
     """
     kept = RunStore(store) if isinstance(store, str | Path) else store
     table = kept.table()
@@ -112,6 +124,15 @@ def scores_from_trec(
     ir-measures. Every query of the qrels has a row: one that a run leaves out scores 0, has False in ``answered``, and
     is counted in a ScoreWarning. ``positives`` counts the relevant documents; where it is 0 no retriever can score
     above 0. ``dataset`` is the qrels' name if it is not given.
+
+    >>> from pathlib import Path
+    >>> import drscale as ds
+    >>> bytes_written = Path("qrels").write_text("q1 0 d1 1 \\nq2 0 d2 1")
+    >>> bytes_written = Path("mine.run").write_text("q1 Q0 d1 1 9 mine \\nq2 Q0 d1 1 9 mine \\nq2 Q0 d2 2 8 mine")
+    >>> ds.scores_from_trec("mine.run", "qrels")[["model", "query", "ndcg10"]].round(2)
+      model query  ndcg10
+    0  mine    q1    1.00
+    1  mine    q2    0.63
     """
     try:
         ir_measures = importlib.import_module("ir_measures")

@@ -102,6 +102,11 @@ def verdicts(folder: str | Path | None = None, r2: float | None = None) -> pd.Da
     ``says`` is the sentence in our words and ``where`` its place in the paper, both from prose.csv beside the tables;
     ``kind`` is "claim" or "check"; ``numbers`` are what the verdict rests on, in brackets their central 95% range.
     ``r2`` is assumed of the joint laws, for which none was printed; without it their range is that of rounding alone.
+
+    >>> import drscale as ds
+    >>> table = ds.verdicts()
+    >>> sorted(table["verdict"].unique())
+    ['cannot be decided', 'does not hold', 'holds']
     """
     prose = pd.read_csv(published.path("prose", folder), dtype=str, keep_default_na=False)
     unmatched = set(prose["claim"]) ^ set(TESTS)

@@ -51,6 +51,12 @@ def published_laws(folder: str | Path | None = None) -> pd.DataFrame:
 
     M and mu belong to the size, B and eta to the pairs (the papers' D and eta, or B and beta); ``n_low`` to ``d_high``
     is the box fitted in, as far as it was said. ``seen`` tells a paper's own text from a secondary source.
+
+    >>> import drscale as ds
+    >>> ds.published_laws()[["name", "M", "mu"]].head(2)
+                             name        M    mu
+    0            size/msmarco/ood  37000.0  0.55
+    1  size/msmarco/effectiveness  34800.0  0.55
     """
     table = _printed(folder)
     numbers = table[list(NUMBERS)].apply(pd.to_numeric)

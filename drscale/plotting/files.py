@@ -107,6 +107,11 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
 
     ``width`` is "column" (3.33 in), "page" (7 in) or inches, and ``height`` inches; fonts come out at 7 pt or more at
     that size. ``options`` go to :func:`latex`. The file appears whole or not at all.
+
+    >>> import drscale as ds
+    >>> fit = ds.fit_law(ds.example_runs(), ds.size_law, warn=False)
+    >>> ds.export(fit, "law.tex").read_text().count("tabular")
+    2
     """
     path = Path(path)
     figure = isinstance(thing, go.Figure) or hasattr(thing, "to_plotly_json")

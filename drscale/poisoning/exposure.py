@@ -37,6 +37,13 @@ def poison_ranks(
     Columns: ``model``, ``dataset``, ``query``, ``rank`` (1 is best; missing below ``depth``; a real passage of the same
     score goes first), ``passage`` (which of the passages; -1: none), ``margin`` (its score minus that of the best real
     passage; missing where one of the two was not found) and ``depth``.
+
+    >>> import drscale as ds
+    >>> docs = ds.collection("planted?pairs=40")
+    >>> copied = docs.queries["text"].to_pylist()[:1]  # a passage that is the first query, word for word
+    >>> ranks = ds.poison_ranks("bm25", docs, copied)
+    >>> int(ranks["rank"][0])
+    1
     """
     found = retriever(model, name)
     if isinstance(passages, str) or not len(passages):

@@ -55,6 +55,14 @@ def guard(
     half of ``real`` with the threshold from the other. ``centroids``: a vector whose direction is that of a cluster of
     ``queries``; cosine to the nearest of ``clusters`` centroids of the defender's own. ``twins``: a direction that
     another passage coming in, or a known one, shares; highest cosine.
+
+    >>> import drscale as ds
+    >>> from drscale.encoder import build
+    >>> texts = ds.collection("planted?pairs=60").passages["text"].to_pylist()
+    >>> encoder = build(ds.Recipe(rung="L2H12", start="scratch"), texts)
+    >>> norm = ds.guard("norm", encoder, texts, rate=0.1)
+    >>> int(norm.refuses(texts).sum())
+    6
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind={kind!r}: allowed are {', '.join(get_args(Kind))}")

@@ -194,6 +194,15 @@ def poison(
     with all queries of the cluster), ``score_text`` (that of the text as it is read back), ``accuracy`` (share of
     held-out queries whose gold passage still wins; form ``queries``), ``steps`` (until it was done),
     ``accepted``, ``seconds`` (the share of a passage; all are made side by side).
+
+    >>> import drscale as ds
+    >>> from drscale.encoder import build
+    >>> from drscale.poisoning import Poison
+    >>> docs = ds.collection("planted?pairs=60")
+    >>> encoder = build(ds.Recipe(rung="L2H12", start="scratch"), docs.passages["text"].to_pylist())
+    >>> made = ds.poison(encoder, docs.queries["text"].to_pylist(), Poison(passages=2, tokens=4, steps=3, candidates=5))
+    >>> bool((made["score_after"] >= made["score_before"]).all())
+    True
     """
     if not isinstance(encoder, BiEncoder):
         raise ValueError(

@@ -38,6 +38,12 @@ def measure_stability(
     (``ndcg10`` ...) beside the one before (``ndcg10_clean`` ...). A query that a family left as it was is a row that
     says so, with the metric it had. ``limit`` draws so many queries, the same ones for every retriever. Passages are
     encoded once, and all wordings, each once, in one batch.
+
+    >>> import drscale as ds
+    >>> vary = {"shorter": lambda texts, seed: [text[:-3] for text in texts]}
+    >>> rows = ds.measure_stability("bm25", ds.collection("planted?pairs=40"), vary, seeds=1, limit=10)
+    >>> rows["changed"].value_counts().to_dict()
+    {True: 10}
     """
     draws = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not draws or len(set(draws)) < len(draws):
@@ -98,6 +104,14 @@ def drop_rates(
     the share of queries that the family found something to change in. Where the clean mean is 0, no drop is known.
     ``by=("model", "family")`` throws the queries of several data sets together; ``total`` adds a row ``all`` for the
     families together, each with the same weight.
+
+    >>> import drscale as ds
+    >>> vary = {"shorter": lambda texts, seed: [text[:-3] for text in texts]}
+    >>> rows = ds.measure_stability("bm25", ds.collection("planted?pairs=40"), vary, seeds=2)
+    >>> drops = ds.drop_rates(rows, samples=200)
+    >>> drops[["model", "family", "changed"]]
+      model   family  changed
+    0  bm25  shorter      1.0
     """
     by = [by] if isinstance(by, str) else list(by)
     if not 0 < level < 1 or samples < 20:

@@ -71,6 +71,14 @@ def variations(
     ``similarity``, a function from texts to vectors or ``"minilm"``, measures the cosine of both wordings. Synonyms and
     paraphrases below ``floor`` (0.7 unless given) are not taken; another family has a floor only where it is given.
     Unchanged queries keep their row, with changed=False. How it was made stands in ``attrs["note"]``.
+
+    >>> import drscale as ds
+    >>> table = ds.variations(["how to open a large file"], "misspelling", strength=0.5)
+    >>> table[["family", "changed"]]
+            family  changed
+    0  misspelling     True
+    >>> table["varied"].item()
+    'how to open a largr fole'
     """
     share = _checked(family, method, strength, floor, similarity is None)
     ids = list(queries) if isinstance(queries, Mapping) else [str(i) for i in range(len(queries))]

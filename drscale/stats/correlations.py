@@ -59,6 +59,14 @@ def correlations(
     ``p_adjusted`` and the wider ``joint_low`` and ``joint_high`` (Bonferroni) allow for all the rows of this table:
     "holm" bounds the chance of any false finding, "bh" the expected share of false ones. Rows with a missing value
     leave the pair they are missing in.
+
+    >>> import drscale as ds
+    >>> y = ["in_domain_entropy", "ood_entropy"]
+    >>> table = ds.correlations(ds.example_runs(), "params_layers", y, method="spearman", cluster="rung", samples=200)
+    >>> table[["y", "r"]].round(2)
+                       y     r
+    0  in_domain_entropy -0.46
+    1        ood_entropy -0.50
     """
     xs, ys, held = _names(x_columns), _names(y_columns), _names(control)
     _check(table, [*xs, *ys, *held], [c for c in (cluster, within) if c], method, adjust, level, samples)

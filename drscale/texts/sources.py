@@ -80,7 +80,13 @@ class Source:
 
 
 def collection(spec: str | Source, progress: bool = True) -> Collection:
-    """Read the collection that a spelling names, from the cache where it was read before."""
+    """Read the collection that a spelling names, from the cache where it was read before.
+
+    >>> import drscale as ds
+    >>> docs = ds.collection("planted?pairs=50")
+    >>> len(docs), docs.synthetic
+    (50, True)
+    """
     source = spec if isinstance(spec, Source) else Source.parse(spec)
     read = KINDS[source.kind, bool(source.argument)].collection
     if read is None:
@@ -112,6 +118,11 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
     """Read the benchmark that a spelling names: ``docs``, ``planted``, ``compose?train=...&ood=...`` or a collection.
 
     A collection becomes a benchmark by holding out a test and a validation split, with no domain outside.
+
+    >>> import drscale as ds
+    >>> benchmark = ds.benchmark("planted?pairs=300")
+    >>> list(benchmark.ood)
+    ['shift1', 'shift2', 'shift3']
     """
     source = spec if isinstance(spec, Source) else Source.parse(spec)
     read = KINDS[source.kind, bool(source.argument)].benchmark

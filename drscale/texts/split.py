@@ -39,6 +39,12 @@ def compose(
     searched among, and where negatives come from. A given ``test`` and the domains ``ood`` are taken as they are.
     Training and validation lose every pair that is related to them (:func:`related`), and training those related to
     validation.
+
+    >>> import drscale as ds
+    >>> train, shifted = ds.collection("planted?pairs=300"), ds.collection("planted?pairs=50&domain=1")
+    >>> benchmark = ds.compose(train, {"shifted": shifted}, test_pairs=40, validation_pairs=40)
+    >>> len(benchmark.test), list(benchmark.ood)
+    (40, ['shifted'])
     """
     sources = [train] if isinstance(train, Collection) else list(train)
     pool, outside = joined(name, sources), dict(ood or {})
@@ -152,7 +158,13 @@ def pair_table(collection: Collection) -> pd.DataFrame:
 
 
 def describe(benchmark: Benchmark) -> pd.DataFrame:
-    """A row for each part: its scope, pairs, median words of queries and passages, mean overlaps."""
+    """A row for each part: its scope, pairs, median words of queries and passages, mean overlaps.
+
+    >>> import drscale as ds
+    >>> table = ds.describe(ds.benchmark("planted?pairs=300"))
+    >>> table["pairs"].to_dict()
+    {'train': 300, 'validation': 300, 'test': 300, 'shift1': 300, 'shift2': 300, 'shift3': 300}
+    """
     rows = []
     for name, part in benchmark.parts().items():
         pairs = pair_table(part)
