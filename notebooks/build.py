@@ -23,9 +23,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import HTMLExporter
 
-from drscale.runs import write_atomic
 from drscale.plotting import files as numbers
 from drscale.plotting.files import browser
+from drscale.runs import write_atomic
 
 HERE = Path(__file__).resolve().parent
 CELL_SECONDS = 240  # a slow machine trains for half of that in one cell

@@ -286,7 +286,7 @@ def test_the_browser_closes_before_its_profile_is_deleted(tmp_path):
     """tempfile at the program's end took the profile of a browser that still wrote to it: OSError, 'Default'."""
     script = (
         "import tempfile, weakref, plotly.graph_objects as go\n"
-        "from drscale.show import export\n"
+        "from drscale.plotting import files as export\n"
         "remove = tempfile.TemporaryDirectory._cleanup.__func__\n"
         "late = classmethod(lambda *a, **k: (print('deleted late'), remove(*a, **k)))\n"
         "tempfile.TemporaryDirectory._cleanup = late\n"

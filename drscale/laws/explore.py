@@ -174,7 +174,7 @@ def law_explorer(
         return said | ({"x": column} if column else {}) | ({"dark": True} if dark else {})
 
     def code(chosen: Settings) -> str:
-        lines = ["from drscale.analysis import laws", "from drscale.laws.explore import law_view", "", setup]
+        lines = ["from drscale import laws", "from drscale.laws.explore import law_view", "", setup]
         return "\n".join([*lines, "view = " + live.call(law_view, "table", **settings(chosen)), "view.figure"])
 
     return Explorer(
