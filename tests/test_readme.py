@@ -28,7 +28,7 @@ def blocks(language: str, holding: str = "") -> list[str]:
 
 
 def test_six_lines_lead_from_a_table_to_latex(tmp_path: Path) -> None:
-    (code,) = blocks("python", "ds.example_runs")
+    (code,) = blocks("python", "ds.allocate")
     tree = ast.parse(code)
     assert sum(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)) == 1
     assert len(tree.body) == 7
