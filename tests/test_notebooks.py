@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import statistics
@@ -15,8 +16,9 @@ import pytest
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+APPS = sorted((ROOT / "notebooks" / "apps").glob("*.ipynb"))
 HEAVIEST = 400_000  # bytes
-LONGEST_CELL, MEDIAN_CELL, WORDS_PER_LINE = 25, 5, 5
+LONGEST_CELL, MEDIAN_CELL, WORDS_PER_LINE, MOST_IMPORTS = 25, 5, 5, 4
 
 
 def read(path: Path) -> Any:
@@ -28,6 +30,14 @@ def read(path: Path) -> Any:
 def code_lines(source: str) -> list[str]:
     """The lines of a cell that are code, neither blank nor a comment."""
     return [line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def imports(notebook: Any) -> list[str]:
+    """The import statements of a notebook; ``import drscale as ds`` with a line of its packages is one."""
+    trees = [ast.parse(c.source) for c in notebook.cells if c.cell_type == "code"]
+    found = [ast.unparse(n) for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    door, packages = "import drscale as ds", [line for line in found if line.startswith("from drscale import ")]
+    return [line for line in found if line not in packages[:1]] if door in found else found
 
 
 def faults_of_form(notebook: Any) -> list[str]:
@@ -49,6 +59,8 @@ def faults_of_form(notebook: Any) -> list[str]:
         found.append(f"{words} words of prose for {sum(sizes)} lines of code")
     if any(line.lstrip().startswith("class ") for block in blocks for line in block):
         found.append("it defines a class, which wants a room")
+    if len(imports(notebook)) > MOST_IMPORTS:
+        found.append(f"it has {len(imports(notebook))} imports, at most {MOST_IMPORTS} are allowed")
     return found
 
 
@@ -82,6 +94,20 @@ def test_form(path: Path) -> None:
     assert faults_of_form(read(path)) == []
 
 
+@pytest.mark.parametrize("path", APPS, ids=lambda p: p.name)
+def test_apps_import_little_too(path: Path) -> None:
+    made = read(path)
+    assert len(imports(made)) <= MOST_IMPORTS
+    (setup,) = [
+        node.value.value
+        for cell in made.cells
+        if cell.cell_type == "code"
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETUP"
+    ]
+    assert len(imports(notebook(setup))) == 1
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_storage(path: Path) -> None:
     assert faults_of_storage(read(path)) == []
@@ -113,6 +139,15 @@ def notebook(*sources: str, question: str = "*How big is it?*") -> Any:
         (notebook("a = 1\n" * 6), ["the median code cell has 6 lines"]),
         (notebook(*["a = 1"] * 3, "a = 1\n" * 26), ["the longest code cell has 26 lines"]),
         (notebook(*["a = 1"] * 60), ["205 words of prose for 60 lines of code"]),
+        (
+            notebook("import a\nimport b\nimport c", "from d import e\nimport f"),
+            ["it has 5 imports, at most 4 are allowed"],
+        ),
+        (notebook("import a\nimport b\nimport c", "import drscale as ds\nfrom drscale import laws"), []),
+        (
+            notebook("import a\nimport b\nimport c\nfrom drscale import x", "from drscale import laws"),
+            ["it has 5 imports, at most 4 are allowed"],
+        ),
         (nbformat.v4.new_notebook(), ["it does not open with a title"]),
     ],
 )

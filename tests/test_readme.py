@@ -7,14 +7,17 @@ import importlib
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from conftest import NO_TORCH, ROOT
 
 from drscale import sweep
+from drscale.laws.result import LawWarning
 from drscale.texts import benchmark
 
 README = (ROOT / "README.md").read_text()
@@ -22,6 +25,30 @@ README = (ROOT / "README.md").read_text()
 
 def blocks(language: str, holding: str = "") -> list[str]:
     return [b for b in re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL) if holding in b]
+
+
+def test_six_lines_lead_from_a_table_to_latex(tmp_path: Path) -> None:
+    (code,) = blocks("python", "ds.allocate")
+    tree = ast.parse(code)
+    assert sum(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)) == 1
+    assert len(tree.body) == 7
+    given = f"import sys\n{NO_TORCH}\n{code.replace('.pdf', '.html')}"
+    done = subprocess.run([sys.executable, "-c", given], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tabular" in (tmp_path / "law.tex").read_text()
+    assert "tabular" in (tmp_path / "plan.tex").read_text()
+    assert "plotly" in (tmp_path / "plan.html").read_text()
+
+
+def test_the_records_of_a_study_need_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("python", "ds.converged_runs")
+    *body, last = code.strip().splitlines()
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LawWarning)
+        exec("\n".join(body), names)
+        assert isinstance(eval(last, names), go.Figure)
 
 
 def test_the_analyst_needs_three_lines_and_no_torch(tmp_path: Path) -> None:
