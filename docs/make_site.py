@@ -29,6 +29,8 @@ PAGES += ("docs/design.md", "docs/contributing.md", "data/figures/fig2a.svg", "d
 SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
 MARK = "NOTEBOOKS_HERE"
 LONGEST_ALT = 300
+# What a script or a style sheet would ask another host for.
+FAR = re.compile(r"""(?:@import|\bimport|\bfrom|\bfetch|\burl)\b?[\s(]*(?:["'](?:https?:)?//|https?://)[^"')\s]*""")
 
 
 # ------------------------------------------------------------------------------------------------- notebooks
@@ -178,7 +180,7 @@ def faults(page: str, name: str) -> list[str]:
     tags = re.findall(r"<(?:script|img|link|iframe|source|video|audio|embed|object|image|use)\b[^>]*>", page)
     far = [t for t in tags if re.search(r"""\b(?:src|href|data|srcset)\s*=\s*["']?(?:https?:)?//""", t)]
     code = "\n".join(re.findall(r"<(?:script|style)\b[^>]*>(.*?)</(?:script|style)>", page, flags=re.DOTALL))
-    far += re.findall(r"""(?:@import|\bimport\b|url\(|fetch\()\s*\(?["']?(?:https?:)?//[^"')\s]*""", code)
+    far += FAR.findall(code)
     blind = [t for t in tags if t.startswith("<img") and not re.search(r"\balt\s*=", t)]
     found = [f"{name}: asks another host: {t[:120]}" for t in far]
     return found + [f"{name}: has no alternative text: {t[:120]}" for t in blind]
@@ -205,7 +207,7 @@ def build(folder: Path) -> int:
 
 def far_styles(style: str) -> list[str]:
     """What a style sheet would ask another host for."""
-    return re.findall(r"""(?:@import\s*|url\()["']?(?:https?:)?//[^"')\s]*""", style)
+    return FAR.findall(style)
 
 
 def main() -> int:
