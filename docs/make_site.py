@@ -31,7 +31,9 @@ SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
 MARK = "NOTEBOOKS_HERE"
 LONGEST_ALT = 300
 # What a script or a style sheet would ask another host for.
-FAR = re.compile(r"""(?:@import|\bimport|\bfrom|\bfetch|\burl)[\s(]*(?:["'](?:https?:)?//|https?://)[^"')\s]*""")
+FAR = re.compile(
+    r"""(?:(?:@import|\bimport|\bfetch|\burl)[\s(]*(?:["'](?:https?:)?//|https?://)|\bfrom\s*["'](?:https?:)?//)[^"')\s]*"""
+)
 
 
 # ------------------------------------------------------------------------------------------------- notebooks
