@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nbformat
@@ -24,11 +25,15 @@ import drscale
 from drscale.plotting import files as numbers
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "LOG.md", "CHANGELOG.md", "data/README.md", "data/published/README.md")
-PAGES += ("docs/design.md", "docs/contributing.md", "data/figures/fig2a.svg", "data/figures/fig2b.svg")
+PAGES = ["README.md", "LOG.md", "CHANGELOG.md", "data/README.md", "data/published/README.md"]
+PAGES += ["docs/design.md", "docs/contributing.md", "data/figures/fig2a.svg", "data/figures/fig2b.svg"]
 SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
 MARK = "NOTEBOOKS_HERE"
 LONGEST_ALT = 300
+# What a script or a style sheet would ask another host for.
+FAR = re.compile(
+    r"""(?:(?:@import|\bimport|\bfetch|\burl)[\s(]*(?:["'](?:https?:)?//|https?://)|\bfrom\s*["'](?:https?:)?//)[^"')\s]*"""
+)
 
 
 # ------------------------------------------------------------------------------------------------- notebooks
@@ -103,14 +108,19 @@ def card(notebook: Any, name: str, folder: Path) -> str:
 # ------------------------------------------------------------------------------------------------- the reference
 
 
+def names_of(module: ModuleType) -> list[str]:
+    """A module's public names; of a lazy one mypy knows nothing."""
+    return list(vars(module)["__all__"])
+
+
 def public() -> Iterator[tuple[str, list[str]]]:
     """The front door and each package with the public names that are not the door's."""
-    door = [name for name in drscale.__all__ if not inspect.ismodule(getattr(drscale, name))]
+    door = [name for name in names_of(drscale) if not inspect.ismodule(getattr(drscale, name))]
     yield "drscale", door
     at_door = {id(getattr(drscale, name)) for name in door}
     for path in sorted((ROOT / "drscale").glob("*/__init__.py")):
         module = importlib.import_module(f"drscale.{path.parent.name}")
-        yield module.__name__, [n for n in module.__all__ if id(getattr(module, n)) not in at_door]
+        yield module.__name__, [n for n in names_of(module) if id(getattr(module, n)) not in at_door]
 
 
 def entry(module: str, name: str) -> str:
@@ -137,10 +147,10 @@ def reference(folder: Path) -> None:
         (folder / f"{module}.rst").write_text("\n".join(lines))
         pages.append(module)
     for space in ("plot", "explore"):
-        module = importlib.import_module(f"drscale.{space}")
+        short = importlib.import_module(f"drscale.{space}")
         title = f"ds.{space}"
-        lines = [title, "=" * len(title), "", (module.__doc__ or "").split("\n")[0], ""]
-        lines += [entry(f"drscale.{space}", name) for name in sorted(module.__all__)]
+        lines = [title, "=" * len(title), "", (short.__doc__ or "").split("\n")[0], ""]
+        lines += [entry(f"drscale.{space}", name) for name in sorted(names_of(short))]
         (folder / f"{space}.rst").write_text("\n".join(lines))
     order = ["drscale", "plot", "explore", *pages[1:]]
     index = (
@@ -178,7 +188,7 @@ def faults(page: str, name: str) -> list[str]:
     tags = re.findall(r"<(?:script|img|link|iframe|source|video|audio|embed|object|image|use)\b[^>]*>", page)
     far = [t for t in tags if re.search(r"""\b(?:src|href|data|srcset)\s*=\s*["']?(?:https?:)?//""", t)]
     code = "\n".join(re.findall(r"<(?:script|style)\b[^>]*>(.*?)</(?:script|style)>", page, flags=re.DOTALL))
-    far += re.findall(r"""(?:@import|\bimport\b|url\(|fetch\()\s*\(?["']?(?:https?:)?//[^"')\s]*""", code)
+    far += FAR.findall(code)
     blind = [t for t in tags if t.startswith("<img") and not re.search(r"\balt\s*=", t)]
     found = [f"{name}: asks another host: {t[:120]}" for t in far]
     return found + [f"{name}: has no alternative text: {t[:120]}" for t in blind]
@@ -205,7 +215,7 @@ def build(folder: Path) -> int:
 
 def far_styles(style: str) -> list[str]:
     """What a style sheet would ask another host for."""
-    return re.findall(r"""(?:@import\s*|url\()["']?(?:https?:)?//[^"')\s]*""", style)
+    return FAR.findall(style)
 
 
 def main() -> int:

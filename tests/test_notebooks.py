@@ -224,7 +224,8 @@ def test_a_figure_becomes_a_file_with_its_numbers(site: ModuleType, tmp_path: Pa
     made.cells[1].outputs = [nbformat.v4.new_output("display_data", both)]
     (output,) = site.with_figures(made, "01", tmp_path / "figures").cells[1].outputs
     assert 'src="../figures/01-1.svg" alt="drawn: the &quot;fit&quot;"' in output.data["text/html"]
-    assert (tmp_path / "figures" / "01-1.csv").read_text().splitlines()[1:] == ['the "fit",1,3', 'the "fit",2,4']
+    rows = (tmp_path / "figures" / "01-1.csv").read_text().splitlines()
+    assert rows[1:] == ['"the ""fit""",1,3', '"the ""fit""",2,4']
     assert site.faults(output.data["text/html"], "page") == []
     assert 'src="figures/01-1.svg"' in site.card(made, "01", tmp_path / "figures")
 
