@@ -634,8 +634,8 @@ def test_watch_says_when_it_has_waited_long_enough():
 def test_a_budget_explorer_asks_for_curves_by_name():
     fit = laws.fit_law(size_table(), laws.size_law, warn=False)
     for given, said in (
-        (fit, "ModelResult"),
-        ({"mine": fit}, "ModelResult"),
+        (fit, "LawFit"),
+        ({"mine": fit}, "LawFit"),
         (trust.law_curve(fit), "Curve"),
         ({}, "{}"),
     ):

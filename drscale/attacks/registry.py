@@ -15,17 +15,9 @@ Own = Callable[[Any, Sequence[str], Sequence[str], Synonyms], Sequence[str]]
 WORDS = "words"
 
 
-def _words(encoder: Any, queries: Sequence[str], passages: Sequence[str], substitutes: Synonyms) -> list[str]:
-    """The word swaps that every run of a study is attacked by."""
-    from drscale.attacks.entropy import PROBE
-    from drscale.attacks.words import attack_texts
-
-    rows = attack_texts(encoder, queries, passages, substitutes, PROBE, similarity=None)
-    return [str(text) for text in rows["attacked"]]
-
-
-# The registry: the model, queries, passages (one a query) and a source of substitutes in, texts out.
-ATTACKS: dict[str, Own] = {WORDS: _words}
+# The registry: the model, queries, passages (one a query) and a source of substitutes in, texts out. The word swaps
+# have options of their own and stand where their name says (``module:name``).
+ATTACKS: dict[str, Own | str] = {WORDS: "drscale.attacks.words:attack_texts"}
 
 
 def register_attack(name: str, function: Own) -> Own:
@@ -79,10 +71,13 @@ def own_texts(
     from drscale.evaluate.entropy import checked
 
     check_attack(name)
+    function = ATTACKS[name]
+    if isinstance(function, str):
+        raise ValueError(f"attack={name!r}: ask {function} for it")
     known = synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
         raise ValueError(f"attack: {len(queries)} queries and {len(passages)} passages; one query a passage is needed")
-    after = list(ATTACKS[name](model, list(queries), list(passages), known))
+    after = list(function(model, list(queries), list(passages), known))
     if len(after) != len(passages) or not all(isinstance(t, str) and t for t in after):
         raise ValueError(f"attack={name!r}: gave {len(after)} texts for {len(passages)} passages, one each is needed")
     aim = target(model, encode_passages)

@@ -133,7 +133,7 @@ def _check(curves: Any) -> None:
     given = list(curves.values()) if isinstance(curves, Mapping) else [curves]
     wrong = [type(c).__name__ for c in given if not isinstance(c, Curve) or not isinstance(curves, Mapping)]
     if wrong or not given:
-        example = "{'mine': trust.curve(fit, draws=1000)}"
+        example = "{'mine': fit.curve(1000)}"
         raise ValueError(f"curves={wrong[0] if wrong else {}}: laws of N and D by name are needed, as in {example}")
 
 

@@ -183,7 +183,7 @@ def register_law(
     ...     return a - b * np.log10(N)
     >>> law = ds.register_law(log_law, {"N": "params_layers"}, start={"a": 5, "b": 1}, equation="{a} - {b} log10 N")
     >>> ds.fit_law(ds.example_runs(), law, warn=False).equation
-    '4.21 - 0.339 log10 N'
+    '5.29 - 0.509 log10 N'
     >>> from drscale.laws.fit import LAWS
     >>> del LAWS[log_law]
     """
