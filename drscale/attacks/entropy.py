@@ -273,7 +273,7 @@ def probe(
     substitutes = synonyms(source)
     collection = within(collection, *beside) if beside else collection
     held = encode_collection(model, collection, queries=queries)
-    by = PROBE if attack == WORDS else attack
+    by: Attack | str = PROBE if attack == WORDS else attack
     attacked = attack_collection(model, collection, substitutes, by, encoded=held, similarity=None)
     found: dict[str, dict[str, Measure]] = {}
     parts = []
