@@ -231,11 +231,13 @@ def register_strategy(
     >>> import drscale as ds
     >>> def more_passages(recipe, collection, pairs, encoder):
     ...     def touch(batch, step):
-    ...         return replace(batch, others=batch.positives[::-1])
+    ...         places = np.arange(len(batch.chosen))  # of the pairs in the batch that are touched: all
+    ...         others = np.random.default_rng(step).integers(len(pairs.passages), size=len(places))
+    ...         return replace(batch, touched=places, others=others)
     ...     return touch
-    >>> prepare = ds.register_strategy("doubled", more_passages)
-    >>> str(ds.Recipe(strategy="doubled", share=0.5))
-    'texts=docs,rung=L2H128,strategy=doubled,share=0.5'
+    >>> prepare = ds.register_strategy("doubled", more_passages, variants=["pool"], texts=1)
+    >>> str(ds.Recipe(strategy="doubled", variant="pool", share=0.5))
+    'texts=docs,rung=L2H128,strategy=doubled,variant=pool,share=0.5'
     >>> from drscale.recipe import STRATEGIES
     >>> del STRATEGIES["doubled"]
     """

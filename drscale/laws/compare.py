@@ -152,10 +152,10 @@ def choose_law(
 ) -> Choice:
     """Fit the laws that the columns suit, hold them against each other, and take the better one.
 
-    By default the candidates are :func:`laws.candidates`. A difference of AICc on level means of at least ten decides,
-    of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond rolling cuts must
-    agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws of two part.
-    ``options`` go to :func:`compare_laws`, which leaves no level out here.
+    By default the candidates are :func:`drscale.laws.fit.laws_for`. A difference of AICc on level means of at least
+    ten decides, of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond
+    rolling cuts must agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws
+    of two part. ``options`` go to :func:`compare_laws`, which leaves no level out here.
 
     >>> import drscale as ds
     >>> choice = ds.choose_law(ds.example_runs())

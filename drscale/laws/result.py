@@ -195,7 +195,7 @@ class LawFit(lmfit.model.ModelResult):
 
     def __repr__(self) -> str:
         good = self.goodness()
-        head = f"{self}  (R2 {good['R2']:.4f}, {good['runs']} runs at {good['levels']} levels)"
+        head = f"{self}  (R2 {good['R2']:.4f}, {good['runs']:.0f} runs at {good['levels']:.0f} levels)"
         rows = [
             f"  {r.name:<6} {r.value:>11.5g}  95% {r.low:.4g} to {r.high:.4g}  {r.note}".rstrip()
             for r in self.intervals().set_index("name", drop=False).itertuples(index=False)

@@ -6,7 +6,7 @@ What the other words are is passed in as functions (texts, seed) -> texts, by fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from drscale.evaluate.entropy import interval
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import measured_queries, metrics_of, retriever
 from drscale.runs import Found, Measure
+from drscale.stability.variations import families
 from drscale.stats.tables import require
 from drscale.texts import Collection
 
@@ -27,17 +28,17 @@ BY = ("model", "dataset", "family")
 def measure_stability(
     model: Any,
     collection: Collection,
-    vary: Mapping[str, Vary],
+    vary: Mapping[str, Vary] | str | Iterable[str],
     seeds: int | Sequence[int] = 5,
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Ask every query as it stands and in other words, a row a query, family and seed.
 
-    ``model`` is what :func:`drscale.evaluate.retrievers.retriever` takes, ``vary`` maps a family to a function
-    (texts, seed) -> texts. Columns: model, dataset, query, family, seed, changed, and each metric after the change
-    (``ndcg10`` ...) beside the one before (``ndcg10_clean`` ...). A query that a family left as it was is a row that
-    says so, with the metric it had. ``limit`` draws so many queries, the same ones for every retriever. Passages are
-    encoded once, and all wordings, each once, in one batch.
+    ``model`` is what :func:`drscale.evaluate.retrievers.retriever` takes. ``vary`` maps a family to a function
+    (texts, seed) -> texts, or names registered families, as ``["misspelling"]``. Columns: model, dataset, query,
+    family, seed, changed, and each metric after the change (``ndcg10`` ...) beside the one before (``ndcg10_clean``
+    ...). A query that a family left as it was is a row that says so, with the metric it had. ``limit`` draws so many
+    queries, the same ones for every retriever. Passages are encoded once, and all wordings, each once, in one batch.
 
     >>> import drscale as ds
     >>> vary = {"shorter": lambda texts, seed: [text[:-3] for text in texts]}
@@ -45,6 +46,8 @@ def measure_stability(
     >>> rows["changed"].value_counts().to_dict()
     {True: 10}
     """
+    if not isinstance(vary, Mapping):
+        vary = families([vary] if isinstance(vary, str) else vary)
     draws = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not draws or len(set(draws)) < len(draws):
         raise ValueError(f"seeds={seeds!r}: at least one, and each only once")
