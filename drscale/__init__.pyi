@@ -45,9 +45,9 @@ from .runs import RunStore as RunStore
 from .runs import example_runs as example_runs
 from .stability.measure import drop_rates as drop_rates
 from .stability.measure import measure_stability as measure_stability
-from .stability.variations import register_variation as register_variation
-from .stability.variations import variations as variations
-from .stats.correlations import correlations as correlations
+from .stability.vary import register_variation as register_variation
+from .stability.vary import variations as variations
+from .stats.correlate import correlations as correlations
 from .sweep import grid as grid
 from .sweep import load_study as load_study
 from .sweep import plan_study as plan_study

@@ -125,3 +125,10 @@ def test_example_runs_are_the_study_s() -> None:
     assert list(runs["key"]) == list(table["key"])
     assert runs["in_domain_entropy"].to_numpy() == pytest.approx(table["in_domain_entropy"].to_numpy(), abs=1e-5)
     assert not runs["synthetic"].any()
+
+
+def test_no_public_name_is_that_of_a_module_beside_it() -> None:
+    """``from drscale.stats import correlations`` would give the function or the module, by what was imported first."""
+    for package in PACKAGES:
+        beside = {path.stem for path in (ROOT / "drscale" / package).glob("*.py")}
+        assert not beside & set(importlib.import_module(f"drscale.{package}").__all__)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from drscale.laws import fit as laws
-from drscale.laws.equivalent import equivalent, worth
+from drscale.laws.equivalents import equivalent, worth
 
 SIZES = np.array([4e3, 7e3, 15e3, 26e3, 60e3])
 PAIRS = np.array([1e3, 2e3, 4e3, 8e3])

@@ -139,7 +139,7 @@ def test_joint_robustness_has_no_effectiveness_in_it(table):
     assert y == "ood_entropy+adversarial:alone_entropy"
     assert made[y].to_numpy() == pytest.approx((table["ood_entropy"].to_numpy() + 2) / 2)
     assert plane.words(y) == "Mean of out-of-domain and adversarial-alone<br>entropy (nats)"
-    with pytest.raises(ValueError, match=r"joint robustness needs the column 'adversarial:alone_calibrated'"):
+    with pytest.raises(ValueError, match=r"the table has no column 'adversarial:alone_calibrated'"):
         frontier.robustness(attacked.assign(ood_calibrated=1.0), "calibrated")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drscale.attacks.substitutes import WORD, Given
 from drscale.stability import paraphrase
-from drscale.stability.variations import (
+from drscale.stability.vary import (
     FAMILIES,
     FUNCTION_WORDS,
     HAN_TYPOS,

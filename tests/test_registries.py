@@ -22,14 +22,14 @@ from drscale.ladder import predicted_flops
 from drscale.laws import diagnostics
 from drscale.laws._families import Family
 from drscale.laws._families import broken_shape as five
-from drscale.laws.equivalent import worth
+from drscale.laws.equivalents import worth
 from drscale.laws.fit import LAWS, additive_law
 from drscale.laws.intervals import law_intervals, law_table
 from drscale.laws.result import Law
 from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.runs import Run, RunStore
 from drscale.stability.measure import seed_drops, stability_of_records
-from drscale.stability.variations import FAMILIES, families
+from drscale.stability.vary import FAMILIES, families
 from drscale.texts.sources import KINDS, Source
 from drscale.training.strategies import Strategy
 

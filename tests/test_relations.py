@@ -15,8 +15,8 @@ from statsmodels.stats.multitest import multipletests
 
 from drscale.geometry.plot import correlation_figure, relation_figure, words
 from drscale.plotting import style
-from drscale.stats import correlations as relations
-from drscale.stats.correlations import adjusted, correlations, critical_r, detectable_r
+from drscale.stats import correlate as relations
+from drscale.stats.correlate import adjusted, correlations, critical_r, detectable_r
 
 SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(8, 30), st.booleans())

@@ -15,7 +15,7 @@ from drscale.geometry.measure import geometry_of_records
 from drscale.models import kept_recipes, measure
 from drscale.runs import RunStore
 from drscale.stability.measure import stability_of_records
-from drscale.stability.variations import families
+from drscale.stability.vary import families
 
 VARY = {"synonyms": "wordnet"}
 

@@ -23,7 +23,7 @@ from drscale.instructions.train import OBJECTIVES, train_instructed
 from drscale.models import keep_model, load_model, model_path
 from drscale.recipe import Recipe
 from drscale.runs import RunStore, write_atomic
-from drscale.stability.variations import FAMILIES, variations
+from drscale.stability.vary import FAMILIES, variations
 from drscale.texts.cache import cache_folder, cached_table, key_of
 
 SEEDS = (0, 1, 2)

@@ -101,7 +101,7 @@ def relation_figure(
 def correlation_figure(
     relations: pd.DataFrame, *, names: Mapping[str, str] | None = None, joint: bool = True, dark: bool = False
 ) -> go.Figure:
-    """Draw a table of :func:`drscale.stats.correlations.correlations` as a matrix: r, and its interval below.
+    """Draw a table of :func:`drscale.stats.correlate.correlations` as a matrix: r, and its interval below.
 
     ``joint`` shows the intervals that hold for all cells at once. A cell is coloured as far as its interval lies away
     from zero, so that one which may be zero stays pale whatever its r.

@@ -11,8 +11,8 @@ from .curve import Curve as Curve
 from .diagnostics import converged_runs as converged_runs
 from .diagnostics import durations as durations
 from .diagnostics import selected_in_warmup as selected_in_warmup
-from .equivalent import equivalent as equivalent
-from .equivalent import worth as worth
+from .equivalents import equivalent as equivalent
+from .equivalents import worth as worth
 from .explore import law_explorer as law_explorer
 from .fit import LAWS as LAWS
 from .fit import SPACES as SPACES

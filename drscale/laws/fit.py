@@ -178,6 +178,7 @@ def register_law(
     words of your own; ``bounds`` are (lower, upper). ``equation`` is how the fit is printed, each parameter in braces.
     Registering a function again replaces its entry. The law comes back, and ``del LAWS[law]`` takes it out.
 
+    >>> import numpy as np
     >>> import drscale as ds
     >>> def log_law(N, a, b):
     ...     return a - b * np.log10(N)

@@ -26,7 +26,7 @@ from scipy import interpolate, linalg, stats
 
 from drscale.mixed import _likelihood as nested
 from drscale.mixed.fit import TINY, Mixed
-from drscale.stats.correlations import adjusted
+from drscale.stats.correlate import adjusted
 from drscale.stats.tables import Array, check_level
 
 Group = Literal["dataset", "query"]

@@ -8,6 +8,6 @@ from .plot import leaderboard_figure as leaderboard_figure
 from .plot import rates_from_records as rates_from_records
 from .plot import stability_card as stability_card
 from .plot import stability_table as stability_table
-from .variations import FAMILIES as FAMILIES
-from .variations import families as families
-from .variations import variations as variations
+from .vary import FAMILIES as FAMILIES
+from .vary import families as families
+from .vary import variations as variations

@@ -1,7 +1,7 @@
 """Stability: how much of its effectiveness a retriever loses when queries are said in other words.
 
 What the other words are is passed in as functions (texts, seed) -> texts, by family:
-:func:`drscale.stability.variations.families` makes them.
+:func:`drscale.stability.vary.families` makes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from drscale.evaluate.entropy import interval
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import measured_queries, metrics_of, retriever
 from drscale.runs import Found, Measure
-from drscale.stability.variations import families
+from drscale.stability.vary import families
 from drscale.stats.tables import require
 from drscale.texts import Collection
 

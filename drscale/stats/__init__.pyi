@@ -8,9 +8,9 @@ from .bootstrap import ratio as ratio
 from .bootstrap import resampled as resampled
 from .bootstrap import side_by_side as side_by_side
 from .bootstrap import two_way as two_way
-from .correlations import adjusted as adjusted
-from .correlations import correlations as correlations
-from .correlations import critical_r as critical_r
-from .correlations import detectable_r as detectable_r
+from .correlate import adjusted as adjusted
+from .correlate import correlations as correlations
+from .correlate import critical_r as critical_r
+from .correlate import detectable_r as detectable_r
 from .seeds import seed_variance as seed_variance
 from .tables import count_text as count_text

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from drscale.runs import Run
-from drscale.stats.correlations import adjusted
+from drscale.stats.correlate import adjusted
 from drscale.stats.tables import Array, require
 
 BOUND = 1e-9  # a weight this near to 0 or 1 is at the bound

@@ -114,7 +114,7 @@ def register_variation(
     >>> shout = ds.register_variation("shouting", lambda text, rng, strength: text.upper())
     >>> ds.variations(["sort a list"], "shouting")["varied"].item()
     'SORT A LIST'
-    >>> from drscale.stability.variations import FAMILIES
+    >>> from drscale.stability.vary import FAMILIES
     >>> del FAMILIES["shouting"]
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
