@@ -460,7 +460,7 @@ def test_what_cannot_be_asked_is_said() -> None:
         (lambda: margins.marginal_means(fit, level=95), "between 0 and 1"),
         (lambda: margins.specialisation(plain, "m0", "f0", "f1"), "needs a factor"),
         (lambda: margins.specialisation(fit, "m9", "f0", "f1"), "allowed are m0, m1, m2"),
-        (lambda: margins.specialisation(fit, "m0", "f0", "f0"), "must name others"),
+        (lambda: margins.specialisation(fit, "m0", "f0", "f0"), "at least one name is needed, and none"),
         (lambda: margins.specialisation(fit, ["m0", "m1", "m2"], "f0", "f1"), "at least one"),
         (lambda: shares.effects(fit, "model"), "allowed are 'dataset', 'query'"),  # type: ignore[arg-type]
         (lambda: shares.variance_shares(fit, draws=3), "at least 20"),

@@ -261,7 +261,7 @@ def test_an_own_attack_is_scored_and_recorded(in_front, own_cache, tmp_path, mon
     assert 0 < rows["similarity"].max() < 1
     told = summary(rows).set_index("measure")["mean"]
     assert told["success"] > 0.9
-    with pytest.raises(ValueError, match="is no attack by words"):
+    with pytest.raises(ValueError, match="is not an attack by words"):
         within_budget(rows, 1)
     store, base = RunStore(tmp_path / "runs"), BASE.but(attacked=10)
     plan = ds.plan_study([base.but(attack=in_front)], store)

@@ -1,4 +1,4 @@
-"""Contrastive entropy and ranking under attack, clean beside attacked on the same documents, per query first."""
+"""Contrastive entropy and ranking under attack: clean and attacked on the same documents, first per query."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from drscale.texts import Collection
 
 Reading = Literal["filled", "alone", "replaced"]
 SCOPE, DEPTH = "adversarial", 100
-PROBE = Attack(floor=None)  # no floor: judging how similar texts are would take several times as long as the attack
+PROBE = Attack(floor=None)  # no floor: measuring how similar texts are would take several times as long as the attack
 PROBED: dict[str, Reading] = {SCOPE: "filled", f"{SCOPE}:alone": "alone"}
 # What a record keeps of study.summary.
 TOLD = ("success", "boosted", "top10", "top100", "changed", "words_changed", "encodings", "cost100")
@@ -61,7 +61,7 @@ def adversarial_entropy(
     repeats: int = REPEATS,
     seed: int = 1,
 ) -> pd.DataFrame:
-    """Score the queries of attacked documents, with the documents as they were and as they are: two rows a query.
+    """Score the queries of attacked documents, with the documents before and after the attack: two rows for each query.
 
     ``reading`` names the pool:
 
@@ -75,10 +75,10 @@ def adversarial_entropy(
     - ``replaced``: the negatives that are always used, an attacked document standing where its original was drawn. The
       larger the collection, the fewer are drawn, and the less an attack can show.
 
-    Both rows of a query share everything but the documents' texts, so their difference is the attack's. The ranking
-    metrics are of the whole collection in which the query's documents, and no others, are replaced. Columns are those
-    of a run's per-query rows: ``query``, ``positives``, ``entropy``, ``calibrated`` (nats), metrics, ``scope``
-    ("adversarial"), ``condition`` ("clean" or "attacked"). The reading stands in ``attrs``.
+    Both rows of a query differ only in the documents' texts, so their difference is the effect of the attack. The
+    ranking metrics are of the whole collection in which only the query's documents are replaced. Columns are those of a
+    run's per-query rows: ``query``, ``positives``, ``entropy``, ``calibrated`` (nats), metrics, ``scope``
+    ("adversarial"), ``condition`` ("clean" or "attacked"). The reading is in ``attrs``.
     """
     if reading not in get_args(Reading):
         raise ValueError(f"reading={reading!r}: allowed are {', '.join(get_args(Reading))}")
@@ -87,7 +87,7 @@ def adversarial_entropy(
     pair_query, pair_passage = collection.pairs
     kept = np.isin(pair_query, query_rows)
     pair_query, pair_passage = pair_query[kept], pair_passage[kept]
-    owner = np.searchsorted(query_rows, pair_query)  # the place of each pair's query among the attacked ones
+    owner = np.searchsorted(query_rows, pair_query)  # the position of each pair's query among the attacked ones
     most = documents.shape[1]
     if negatives < most:
         raise ValueError(f"negatives={negatives}: fewer than the {most} attacked documents of a query")
@@ -144,7 +144,7 @@ def _places(ids: pd.Series, collection: Collection, table: str) -> np.ndarray:
 
 
 def _columns(table: np.ndarray, documents: np.ndarray, reading: str, seed: int) -> np.ndarray:
-    """Where in each pool each document stands, -1 for nowhere: (pairs, repeats, documents)."""
+    """The position of each document in each pool, -1 if it is not there: (pairs, repeats, documents)."""
     pairs, repeats, negatives = table.shape
     found = np.full((pairs, repeats, documents.shape[1]), -1, dtype=np.int64)
     for i in range(pairs):
@@ -165,7 +165,7 @@ def _columns(table: np.ndarray, documents: np.ndarray, reading: str, seed: int) 
 
 
 def _pools(pools: torch.Tensor, columns: np.ndarray, scores: np.ndarray, reading: str) -> torch.Tensor:
-    """The pools with the documents' scores in their places; alone, everything else is taken out."""
+    """The pools with the documents' scores at their positions; with ``alone`` everything else is removed."""
     made = pools.clone()
     if reading == "alone":
         made[..., 1:] = -torch.inf
@@ -183,7 +183,7 @@ def _ranking(
     documents: np.ndarray,
     scores: np.ndarray,
 ) -> pd.DataFrame:
-    """The ranking metrics of each query where its documents have these scores."""
+    """The ranking metrics of each query if its documents have these scores."""
     depth = min(DEPTH + spare(collection), len(encoded.passages))
     best, rows = np.empty((len(places), depth), np.float32), np.empty((len(places), depth), np.int64)
     step = max(1, 20_000_000 // len(encoded.passages))
@@ -214,8 +214,8 @@ def under_attack(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Attack a collection and score it: the per-query rows, and the attacked documents; everything is encoded once.
 
-    ``options`` go to :func:`study.attack_collection`. For an attack among more passages than the collection's own give
-    ``study.within(collection, *others)``.
+    ``options`` go to :func:`attack_collection`. For an attack among more passages than the collection's own, use
+    ``within(collection, *others)``.
     """
     held = encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
     attacked = attack_collection(
@@ -227,10 +227,10 @@ def under_attack(
 def measures(
     rows: pd.DataFrame, attacked: pd.DataFrame | None = None, scope: str = SCOPE
 ) -> dict[str, dict[str, Measure]]:
-    """What a record keeps: a scope of the queries attacked and ``:clean`` of the same before, metrics with intervals.
+    """The part for a record: a scope of the attacked queries, ``:clean`` for the same before, metrics with intervals.
 
-    With the attacked documents themselves the first one tells, too, how the attack went (:func:`study.summary`). A
-    measure without a finite interval, as the cost of an attack that hardly lifts anything, is left out.
+    If the attacked documents are given, the first scope also has the summary of the attack (:func:`summary`). A
+    measure without a finite interval, such as the cost of an attack that lifts hardly any document, is left out.
     """
     parts = {c: rows[rows["condition"] == c].reset_index(drop=True) for c in ("attacked", "clean")}
     went = {}
@@ -242,7 +242,7 @@ def measures(
 
 
 def check_probe(collection: Collection, queries: int, source: str, attack: str = WORDS) -> None:
-    """ValueError where :func:`probe` could not work, which is better known before a model is trained."""
+    """Raise a ValueError if :func:`probe` cannot work, before a model is trained."""
     asked = len(np.unique(collection.pairs[0]))
     if queries > asked:
         raise ValueError(f"attacked={queries}: {collection.name} has {asked} queries")
@@ -261,14 +261,14 @@ def probe(
     beside: Sequence[Collection] = (),
     attack: str = WORDS,
 ) -> Found:
-    """Attack a trained model as every run of a study is attacked: white-box, by :data:`PROBE`, on so many queries.
+    """Attack a trained model like every run of a study: white-box, by :data:`PROBE`, on ``queries`` queries.
 
     ``attack`` names another registered attack.
 
-    The same queries for every model; the documents are those that the model itself ranks in each range, among the
-    passages of the collection and of those ``beside`` it. The scope ``adversarial:alone`` is the primary measure, the
-    entropy among the attacked documents only; ``adversarial`` reads it as ``filled`` and tells how the attack went. The
-    note says by which attack, with which substitutes and among how many passages.
+    The queries are the same for every model; the documents are those that the model itself ranks in each range, among
+    the passages of the collection and of the collections ``beside`` it. The scope ``adversarial:alone`` is the primary
+    measure, the entropy among the attacked documents only; ``adversarial`` has the reading ``filled`` and the summary
+    of the attack. The note names the attack, the substitutes and the number of passages.
     """
     substitutes = synonyms(source)
     collection = within(collection, *beside) if beside else collection
@@ -303,14 +303,14 @@ def budget_curve(
     documents: pd.DataFrame | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Attack the same documents with more and more words, floors and methods: what tells models apart.
+    """Attack the same documents with more and more words, and several floors and methods, to distinguish models.
 
-    One attack a method and floor, with the largest number of words, serves all smaller ones
-    (:func:`study.within_budget`). A row a method, floor ("none" or its number), number of words and measure, with
-    ``mean``, ``low``, ``high`` (95%, bootstrap over queries) and ``queries``. Measures are those of
-    :func:`study.summary` and the entropies of the positive among the attacked documents alone: ``entropy:clean``,
-    ``entropy`` (attacked) and ``damage``, their difference (nats; calibrated by ``temperature``). ``surrogate=`` goes
-    with the method ``surrogate``. ``similarity`` judges the floors and is not asked where there is none.
+    For each method and floor, one attack with the largest number of words gives the results for all smaller numbers
+    (:func:`within_budget`). There is one row for each method, floor ("none" or its number), number of words and
+    measure, with ``mean``, ``low``, ``high`` (95%, bootstrap over queries) and ``queries``. Measures are those of
+    :func:`summary` and the entropies of the positive among the attacked documents alone: ``entropy:clean``,
+    ``entropy`` (attacked) and ``damage``, their difference (nats; calibrated by ``temperature``). ``surrogate=`` is
+    needed for the method ``surrogate``. ``similarity`` is used for the floors only.
     """
     if not words or min(words) < 1:
         raise ValueError(f"words={tuple(words)}: at least one number, each at least 1")
@@ -353,7 +353,7 @@ def _damage(rows: pd.DataFrame, collection: Collection, encoded: Encoded, temper
 
 
 def paired(rows: pd.DataFrame) -> pd.DataFrame:
-    """Clean, attacked and their difference, query by query: a row a metric, with the difference's 95% interval."""
+    """Clean, attacked and their difference by query: one row for each metric, with the difference's 95% interval."""
     clean, attacked = (rows[rows["condition"] == c].set_index("query") for c in ("clean", "attacked"))
     if set(clean.index) != set(attacked.index) or clean.index.has_duplicates:
         raise ValueError("rows: every query needs one clean and one attacked row")

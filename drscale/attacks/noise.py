@@ -1,8 +1,9 @@
 """Textual noise on passages, ten kinds: text in, text out.
 
 The kinds and their numbers are those of De-Ranker (Chen et al. 2023); where it uses spaCy, TextFlint and a stemmer,
-plain rules stand in: sentences end at a full stop, a stem is a word's first five letters, and a typing error hits the
-key beside the right one or a letter that looks alike. They are made for languages that put spaces between words.
+this module uses simple rules: sentences end at a full stop, a stem is a word's first five letters, and a typing error
+hits the key beside the right one or a letter that looks alike. They are made for languages that put spaces between
+words.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ OVERLAP = 0.05  # an irrelevant passage shares fewer stems than this (Dice)
 TRIES = 20
 MARKS = ("..", "...", "-", "--", "/", "//", "|", "||", "@", "#", "*/", "/*")
 PAIRS = ('""', "{}", "[]", "()", "``", "''", "<>", "||")
-# Letters within reach of a key, and letters and digits that scanned print confuses.
+# Letters next to each key, and letters and digits that are confused in scanned print.
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 ALIKE = {"o": "0", "l": "1", "i": "l", "s": "5", "e": "c", "b": "6", "g": "9", "u": "v", "n": "h", "m": "n", "q": "9"}
 STOPS = re.compile(r"[.!?]+[\"')\]]*\s+|[。！？]+\s*")
@@ -57,12 +58,12 @@ def noisy(
     others: Sequence[str] = (),
     synonyms: Synonyms | None = None,
 ) -> list[str]:
-    """Put noise into passages: one kind, or ``random``, a kind drawn for each passage.
+    """Add noise to passages: one kind, or ``random``, a kind drawn for each passage.
 
-    ``strength`` between 0 (nothing changes) and 1 takes the place of the kind's own (see ``NOISES``). ``others`` are
-    the passages that irrelevant sentences come from, ``synonyms`` gives a word's substitutes; ``random`` draws no kind
-    that lacks what it needs. A passage that a kind finds nothing to change in comes back as it was. The noise follows
-    from the seed and the passage's place among the texts.
+    ``strength`` between 0 (nothing changes) and 1 replaces the kind's own (see ``NOISES``). ``others`` are the passages
+    for irrelevant sentences; ``synonyms`` gives a word's substitutes. ``random`` draws only kinds whose inputs are
+    given. A passage in which a kind finds nothing to change is returned unchanged. The noise depends only on the seed
+    and the passage's position among the texts.
     """
     kinds = _kinds(noise, bool(others), synonyms is not None)
     if strength is not None and not 0 <= strength <= 1:
@@ -88,7 +89,7 @@ def _touch(
     text: str, kind: str, strength: float, rng: random.Random, others: Sequence[str], synonyms: Synonyms | None
 ) -> str:
     if kind in SENTENCEWISE:
-        # Whitespace between sentences stays; a sentence is touched by the luck of its own draw.
+        # Whitespace between sentences stays; each sentence has its own random draw.
         pieces = [(piece, rng.random() < strength) for piece in sentences(text)]
         return "".join(_sentence(piece, kind, rng, synonyms) if hit else piece for piece, hit in pieces)
     if rng.random() >= strength:
@@ -124,7 +125,7 @@ def _with_irrelevant(text: str, where: str, rng: random.Random, others: Sequence
 
 
 def _irrelevant(text: str, rng: random.Random, others: Sequence[str]) -> str:
-    """A random passage with hardly a stem in common; the least alike of some draws where none is so far."""
+    """A random passage with hardly a stem in common, or else the least similar one of some draws."""
     mine, best, least = _stems(text), "", 2.0
     for _ in range(TRIES):
         other = _pick(rng, others)
@@ -143,7 +144,7 @@ def _stems(text: str) -> frozenset[str]:
 
 
 def _repeated(text: str, rng: random.Random) -> str:
-    """Say one sentence of 50 to 300 letters (or the longest) two or three times."""
+    """Repeat one sentence of 50 to 300 letters (or the longest), so that it is there two or three times."""
     own = sentences(text)
     fit = [i for i, s in enumerate(own) if 50 <= len(s.strip()) <= 300]
     at = _pick(rng, fit) if fit else max(range(len(own)), key=lambda i: len(own[i]), default=None)
@@ -163,7 +164,7 @@ def _rotated(text: str, rng: random.Random) -> str:
 
 
 def _without_punctuation(text: str) -> str:
-    """Take out every mark; a mark inside a word parts it."""
+    """Remove every punctuation mark; a mark inside a word splits it."""
     bare = re.sub(rf"[{re.escape(string.punctuation)}。，、；：！？“”‘’（）《》]+", " ", text)
     return " ".join(bare.split()) or text
 
@@ -221,7 +222,7 @@ def _changed(parts: list[str], change: Callable[[str, random.Random], str], rng:
 
 
 def _misspelt(word: str, rng: random.Random) -> str:
-    """Hit the key beside the right one, or take a letter for one that looks like it; short words stay."""
+    """Replace a letter by one of a neighbouring key, or by one that looks like it; short words stay."""
     places = [i for i, letter in enumerate(word) if letter.isascii() and letter.isalpha()]
     if len(places) < 4:
         return word
@@ -233,7 +234,7 @@ def _misspelt(word: str, rng: random.Random) -> str:
 
 
 def _substituted(word: str, rng: random.Random, synonyms: Synonyms | None) -> str:
-    """A synonym in place of the word, its capital and the marks around it kept."""
+    """A synonym in place of the word, with its capital letter and the marks around it."""
     found = re.fullmatch(r"(\W*)(\w[\w-]*?)(\W*)", word)
     if found is None or synonyms is None:
         return word

@@ -1,6 +1,6 @@
 """Look at attacked passages: original and attacked text side by side, swaps marked, ranks before and after.
 
-Takes rows of the table that an attack hands back, or of its Parquet file. Never imports torch.
+The input is rows of the table that an attack returns, or of its Parquet file. Never imports torch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from drscale.stats.tables import require
 
 NEEDED = ("original", "attacked", "swaps", "places")
 AROUND = 60  # characters shown behind the last swap of a longer text
-MOST_TOLD = 120  # characters of swaps that hovering over a point tells
-# Half-transparent marks stand on light and dark pages alike; struck out and underlined, they are told apart in grey.
+MOST_TOLD = 120  # characters of swaps that are shown when hovering over a point
+# Half-transparent marks are readable on light and dark pages; strike-out and underline distinguish them in grey.
 _GONE = f"background:{style.tint(style.SERIES[1], 0.25)};text-decoration:line-through"
 _PUT = f"background:{style.tint(style.SERIES[0], 0.25)};text-decoration:underline"
 _CARD = "border:1px solid rgba(128,128,128,.4);border-radius:4px;padding:.6em .8em;margin:.5em 0;max-width:76em"
@@ -57,7 +57,7 @@ def attack_view(
     """Show attacked passages, one card each: original left, attacked right, each swap marked in both.
 
     ``rows`` is a table of attacked passages or a row of it; ``queries`` gives the text of each query id, or the one
-    text. Of a text longer than ``most`` characters what follows the last swap is left out, and said to be.
+    text. In a text longer than ``most`` characters the part after the last swap is left out, with a note.
     """
     if most < 1:
         raise ValueError(f"most={most}: at least 1 character")
@@ -144,8 +144,8 @@ def _heading(row: pd.Series | Mapping[str, Any], queries: Mapping[str, str] | st
 def climb_figure(rows: pd.DataFrame, dark: bool = False) -> go.Figure:
     """Draw the rank of each attacked document before and after; above the dotted curve it climbed.
 
-    Ranks afterwards are on a logarithmic scale with the top of the list at the top. Documents that stayed where they
-    were lie on the curve, as hollow marks where nothing was changed.
+    Ranks afterwards are on a logarithmic scale with the top of the list at the top. Documents with an unchanged rank
+    lie on the curve, as hollow marks if their text was not changed.
     """
     require(rows, "rank_before", "rank_after", "changed", what="rows", hint="attack_collection(...) makes such a table")
     c = style.colours(dark)

@@ -1,6 +1,6 @@
-"""Attack a collection by the papers' protocol, a thousand queries and nine documents each, and say how it went.
+"""Attack a collection by the papers' protocol, a thousand queries and nine documents each, and summarise the result.
 
-A surrogate serves black-box attacks: a small encoder that is taught to order passages as the target does.
+Black-box attacks use a surrogate: a small encoder that is trained to order passages as the target does.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from drscale.texts.collection import shuffled
 from drscale.texts.tables import has_duplicates
 
 DEPTH, RANGES = 1000, 9
-TOP = 100  # the top of the list that hinges look at
-CLIMB = 100  # ranks, of which summary's cost100 is the price
+TOP = 100  # the length of the top of the list, which attacks with hinges use
+CLIMB = 100  # the climb in ranks for which summary gives the cost, cost100
 COLUMNS = ("query", "passage", "range_low", "range_high", "rank_before", "rank_after")
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Vectors of some of a collection's queries and of all its passages, made once and used again.
+    """Vectors of some of a collection's queries and of all its passages, computed once and used again.
 
-    ``selves`` is for each query the passage that is the query itself and counts in no list (``Collection.own_rows``).
+    ``selves`` gives for each query the passage that is the query itself; it counts in no list
+    (``Collection.own_rows``).
     """
 
     query_rows: np.ndarray
@@ -52,7 +53,7 @@ class Encoded:
         places = np.searchsorted(self.query_rows, rows)
         if len(rows) and (places.max() >= len(self.query_rows) or (self.query_rows[places] != rows).any()):
             raise ValueError(
-                "encoded: lacks some of the queries that were attacked; encode the same collection and seed"
+                "encoded: some of the attacked queries are missing; encode the same collection with the same seed"
             )
         return places
 
@@ -60,9 +61,10 @@ class Encoded:
 def within(collection: Collection, *others: Collection) -> Collection:
     """The same queries and judgements among more passages: a collection's own first, then those of ``others``.
 
-    An attack on ranks 101 to 1,000 means little where 1,000 passages are all there is; with a benchmark's training
-    passages beside its test set these ranks are the top of many thousands. A passage whose text is there already is
-    left out; where an id is taken, by a passage or a query, all get their collection's name in front.
+    An attack on ranks 101 to 1,000 means little if the collection has only 1,000 passages; if a benchmark's training
+    passages are added to its test set, these ranks are the top of many thousands. A passage whose text is already
+    present is left out. If an added id is already used by a passage or a query, all ids of the added collection get its
+    name in front.
     """
     passages = collection.passages
     for other in others:
@@ -74,7 +76,7 @@ def within(collection: Collection, *others: Collection) -> Collection:
         passages = pa.concat_tables([passages, more])
     if has_duplicates(passages["id"]):
         raise ValueError(
-            f"within({collection.name}): two of the collections beside it share a name and ids of passages"
+            f"within({collection.name}): two of the added collections have the same name and share passage ids"
         )
     every = (collection, *others)
     return Collection._trusted(
@@ -116,7 +118,7 @@ def encode_collection(
 def rank_ranges(passages: int) -> list[tuple[int, int]]:
     """The nine ranges of ranks from which documents are drawn, both ends included: 101 to 200 ... 901 to 1000.
 
-    A collection of fewer than 1,000 passages has its whole list cut into ten and the first tenth left out.
+    For a collection of fewer than 1,000 passages, the whole list is cut into ten parts and the first part is left out.
     """
     depth = min(DEPTH, passages)
     if depth < 2 * (RANGES + 1):
@@ -162,14 +164,14 @@ def attack_collection(
     documents: pd.DataFrame | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Attack one document of each range of ranks for each of ``queries`` queries: a row a query and document.
+    """Attack one document of each range of ranks for each of ``queries`` queries: one row for each query and document.
 
-    Columns: ``query``, ``passage`` (ids), ``range_low``, ``range_high``, ``rank_before``, ``rank_after`` (1 is best, in
-    the list of all passages, of which none but this one changes), then those of :func:`words.attack_texts`. ``attack``
-    may be the name of a registered one. The same seed gives the same rows. ``encoded`` saves encoding the collection
-    again; ``documents``, as :func:`pick_documents` makes them, fixes what is attacked, for instance the same for
-    several models. ``attrs`` say what was asked for, how many queries there were, and the ranges, ``scaled`` where the
-    collection was too small for the papers' own.
+    Columns: ``query``, ``passage`` (ids), ``range_low``, ``range_high``, ``rank_before``, ``rank_after`` (1 is best;
+    the list has all passages, and only this one changes), then those of :func:`words.attack_texts`. ``attack`` may be
+    the name of a registered one. The same seed gives the same rows. ``encoded`` saves encoding the collection again;
+    ``documents``, a table from :func:`pick_documents`, fixes which documents are attacked, for instance the same ones
+    for several models. ``attrs`` hold the settings, the number of queries and the ranges; ``scaled`` is true if the
+    collection was too small for the papers' own ranges.
 
     >>> import drscale as ds
     >>> from drscale.attacks import Attack, Given
@@ -230,7 +232,7 @@ def _ranked(encoded: Encoded, places: np.ndarray, own: np.ndarray, frame: pd.Dat
 
 
 def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
-    """What the same attack comes to when it may swap at most ``words`` words, without attacking again.
+    """The result of the same attack if it may swap at most ``words`` words, without attacking again.
 
     The search is greedy: a larger budget makes the same swaps first, with or without a floor, so the rows are those of
     an attack with that budget. Without a floor the shorter texts were not judged, and their similarity
@@ -238,9 +240,9 @@ def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
     """
     asked = attacked.attrs["attack"]
     if "words" not in asked:
-        raise ValueError(f"attacked: {asked['name']!r} is no attack by words, so none of them can be left out")
+        raise ValueError(f"attacked: {asked['name']!r} is not an attack by words, so no words can be left out")
     if not 1 <= words <= asked["words"]:
-        raise ValueError(f"words={words}: the attack swapped at most {asked['words']}, so allowed are 1 to that")
+        raise ValueError(f"words={words}: allowed are 1 to {asked['words']}, the most that the attack could swap")
     rows = []
     for row in attacked.to_dict("records"):
         kept = np.argsort(np.asarray(row["step_encodings"], dtype=np.int64), kind="stable")
@@ -262,7 +264,7 @@ def within_budget(attacked: pd.DataFrame, words: int) -> pd.DataFrame:
 
 
 def reranked(attacked: pd.DataFrame, collection: Collection, encoded: Encoded) -> pd.DataFrame:
-    """The same rows with their ranks counted anew, for scores that are others now (:func:`within_budget`)."""
+    """The same rows with their ranks counted again, for rows whose scores have changed (:func:`within_budget`)."""
     rows = [
         np.asarray(pc.index_in(pa.array(attacked[column]), value_set=table["id"].combine_chunks()))
         for column, table in (("query", collection.queries), ("passage", collection.passages))
@@ -271,7 +273,7 @@ def reranked(attacked: pd.DataFrame, collection: Collection, encoded: Encoded) -
 
 
 def ranks(encoded: Encoded, places: np.ndarray, own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rank of each passage in its query's list before, and with the score it has after; ties share the best."""
+    """The rank of each passage in its query's list, before the attack and with its score after; ties share the best."""
     old, new = np.empty(len(own), dtype=np.int64), np.empty(len(own), dtype=np.int64)
     step = max(1, 20_000_000 // len(encoded.passages))
     for at in range(0, len(own), step):
@@ -293,12 +295,12 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
     """How well an attack went: each measure's mean with its 95% bootstrap interval over queries.
 
     ``success``: the share of documents that climbed; ``boosted``: ranks climbed, on average over all; ``top10``: the
-    share that stands among the first ten afterwards (none did before, where the ranges begin lower), ``top100``: among
+    share that is among the first ten afterwards (before, none was there if the ranges begin lower), ``top100``: among
     the first hundred; ``changed``: the share that was changed at all; ``words_changed``, ``share_changed``: words
-    swapped, and their share of the words read; ``similarity``; ``encodings``: texts the model was asked about (a
-    gradient is not one); ``cost100``: encodings for a climb of 100 ranks, 100 x all encodings / all ranks climbed, left
-    out where nothing climbed. The documents of a query are drawn together. ``by`` names a column to tell apart, for
-    instance ``range_low``.
+    swapped, and their share of the words read; ``similarity``; ``encodings``: number of texts that the model was asked
+    about (a gradient does not count); ``cost100``: encodings for a climb of 100 ranks, 100 x all encodings / all ranks
+    climbed, left out where nothing climbed. The bootstrap draws the documents of a query together. ``by`` names a
+    column whose values are summarised separately, for instance ``range_low``.
     """
     if by is not None and by not in attacked:
         raise ValueError(f"by={by!r}: the rows have {', '.join(map(str, attacked.columns))}")
@@ -319,10 +321,10 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
 
 
 def _cost(part: pd.DataFrame) -> Measure | None:
-    """Encodings for a climb of 100 ranks; the interval is that of ranks an encoding, turned round."""
+    """Encodings for a climb of 100 ranks; its interval is the inverse of that of ranks per encoding."""
     climbed = (part["rank_before"] - part["rank_after"]).groupby(part["query"].to_numpy()).sum().to_numpy(float)
     asked = part["encodings"].groupby(part["query"].to_numpy()).sum().to_numpy(float)
-    rate = interval({"": climbed / asked}, {"": asked})  # ranks an encoding
+    rate = interval({"": climbed / asked}, {"": asked})  # ranks per encoding
     if rate.mean <= 0:
         return None
     return Measure(CLIMB / rate.mean, CLIMB / rate.high, CLIMB / rate.low if rate.low > 0 else math.inf, rate.n)
@@ -331,9 +333,9 @@ def _cost(part: pd.DataFrame) -> Measure | None:
 def side_by_side(
     attacks: Mapping[str, pd.DataFrame], measures: Sequence[str] = ("success", "boosted", "top10")
 ) -> pd.DataFrame:
-    """Several attacks in words: a row each, and in a column each measure of :func:`summary` as "mean (low to high)".
+    """Several attacks as text: one row each, one column for each measure of :func:`summary` as "mean (low to high)".
 
-    A measure that an attack lacks is left empty. For numbers to go on with take :func:`summary`.
+    A measure that an attack lacks is left empty. To calculate with the numbers, use :func:`summary`.
     """
     rows = {}
     for name, attacked in attacks.items():
@@ -366,7 +368,7 @@ MARGIN = 1.0
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The encoder, and how often it orders two passages as the target does, on queries it was not taught with."""
+    """The encoder, and how often it orders two passages as the target does, on queries that it was not trained on."""
 
     encoder: BiEncoder
     agreement: Measure
@@ -384,11 +386,12 @@ def train_surrogate(
     held_out: float = 0.1,
     seed: int = 0,
 ) -> Surrogate:
-    """Teach a small encoder the target's rankings of a collection's encoded queries, and nothing else of the target.
+    """Train a small encoder on the target's rankings for a collection's encoded queries, and on nothing else of it.
 
-    Each step draws ``batch`` queries and for each two passages: one of the target's first ``depth``, and one that it
-    ranks lower, half of the time in the same list, else anywhere. The loss is the margin ranking loss of the original
-    attack, max(0, 1 - s(higher) + s(lower)). Only the order of the target's list is used, never a score.
+    Each step draws ``batch`` queries and two passages for each: one of the target's first ``depth``, and one that it
+    ranks lower. Half of the time the second comes from the same list, otherwise from anywhere. The loss is the margin
+    ranking loss of the original attack, max(0, 1 - s(higher) + s(lower)). Only the order of the target's list is used,
+    never a score.
     """
     if steps < 1 or batch < 1 or not 0 < held_out < 1 or not 2 <= depth <= len(collection.passages):
         raise ValueError(
@@ -425,7 +428,7 @@ def train_surrogate(
 def _draw(
     rng: np.random.Generator, lists: np.ndarray, rows: np.ndarray, passages: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each query a passage of its list and one below it; a random one that stands in the list is redrawn there."""
+    """For each query a passage of its list and a lower one, from the list if the random passage is itself in it."""
     depth = lists.shape[1]
     place = np.sort(np.stack([rng.choice(depth, 2, replace=False) for _ in rows]), axis=1)
     high, low = lists[rows, place[:, 0]], lists[rows, place[:, 1]]

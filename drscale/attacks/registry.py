@@ -21,12 +21,12 @@ ATTACKS: dict[str, Own | str] = {WORDS: "drscale.attacks.words:attack_texts"}
 
 
 def register_attack(name: str, function: Own) -> Own:
-    """Add an attack of your own, which ``attack_texts``, ``attack_collection`` and the recipe's ``attack`` then name.
+    """Add an attack of your own, for use by name in ``attack_texts``, ``attack_collection`` and a recipe's ``attack``.
 
     ``function(model, queries, passages, substitutes)`` gives a text for each passage, which is to rank higher for its
     query; ``model`` is what is attacked, ``substitutes.of(words)`` knows substitutes. A text that does not lift the
-    score is not taken: the passage stays as it was. Recipes with ``attack=name`` are scored by it, in any process that
-    registers it. Registering a name again replaces its function; ``del ATTACKS[name]`` takes it out.
+    score is not used: the passage then stays unchanged. Recipes with ``attack=name`` are scored by it, in any process
+    that registers it. Registering a name again replaces its function; ``del ATTACKS[name]`` removes it.
 
     >>> import drscale as ds
     >>> def query_in_front(model, queries, passages, substitutes):
@@ -48,7 +48,7 @@ def register_attack(name: str, function: Own) -> Own:
 
 
 def check_attack(name: str) -> None:
-    """ValueError unless an attack of this name is registered here."""
+    """Raise a ValueError unless an attack of this name is registered here."""
     if name not in ATTACKS:
         raise ValueError(f"attack={name!r}: allowed are {', '.join(map(repr, ATTACKS))}")
 
@@ -63,9 +63,9 @@ def own_texts(
     encode_passages: Any = None,
     similarity: Any | Literal["minilm"] | None = "minilm",
 ) -> pd.DataFrame:
-    """What a registered attack makes of passages, in the columns of :func:`drscale.attacks.words.attack_texts`.
+    """Run a registered attack; the result has the columns of :func:`drscale.attacks.words.attack_texts`.
 
-    ``encodings`` counts the two texts that are scored here; what the attack itself asks the model is not known.
+    ``encodings`` counts the two texts that are scored here; the encodings inside the attack itself are not known.
     """
     from drscale.attacks.target import judge, target
     from drscale.evaluate.entropy import checked
@@ -112,7 +112,7 @@ def own_texts(
 
 
 def _changed(before: str, after: str) -> int:
-    """How many words are others, more or fewer."""
+    """How many words are changed, added or removed."""
     old, new = WORD.findall(before), WORD.findall(after)
     parts = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     return sum(max(b - a, d - c) for kind, a, b, c, d in parts if kind != "equal")

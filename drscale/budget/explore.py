@@ -1,4 +1,4 @@
-"""The budget explorer: what money buys at any prices, for two trainings side by side. Never imports torch."""
+"""The budget explorer: what a budget buys at any prices, for two trainings side by side. Never imports torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from drscale.plotting.live import Explorer, Settings, View
 from drscale.plotting.parts import beside
 from drscale.stats.tables import count_text
 
-DRAWS = 1000  # of a curve's bootstrap sample; enough for an interval that is looked at
+DRAWS = 1000  # of a curve's bootstrap sample; enough for an interval on the screen
 RANGE = 100.0  # a price's slider reaches from a hundredth to a hundred times its start
 CURVES = "# curves: the laws that budget_explorer was given"
 PRICES = {
@@ -49,8 +49,8 @@ def budget_view(
 ) -> View:
     """What a budget buys: isocost line, loss contours and best plan for one or two laws, as sentences and as a table.
 
-    ``names`` chooses among ``curves``, by default the first two; a name twice is one panel. Panels share their window,
-    which holds the fitted boxes and the best plans and ends at whole decades.
+    ``names`` chooses among ``curves``, by default the first two; a name given twice is one panel. Panels share their
+    window, which contains the fitted boxes and the best plans and ends at whole decades.
     """
     _check(curves)
     shown = list(dict.fromkeys(names or list(curves)[:2]))
@@ -83,10 +83,10 @@ def budget_explorer(
     dark: bool = False,
     setup: str = CURVES,
 ) -> Explorer:
-    """Sliders for the budget and for every price, over what they buy under one or two laws of N and D.
+    """Sliders for the budget and for every price, and what they buy under one or two laws of N and D.
 
-    Default prices are the papers' without encoding; the default budget is what the middle of the first law's box costs.
-    Each slider starts exactly at what it was given. ``setup`` is the code that makes ``curves``, for the settings as
+    Default prices are the papers' without encoding; the default budget is the cost of the middle of the first law's
+    box. Each slider starts exactly at the given value. ``setup`` is the code that makes ``curves``, for the settings as
     code.
     """
     _check(curves)
@@ -165,7 +165,7 @@ def _middle(curve: Curve, prices: Prices) -> float:
 
 
 def _decades(axis: str, curves: Any, plans_: Sequence[Allocation]) -> tuple[float, float]:
-    """A window that holds boxes and plans, in whole decades so that a slider seldom moves it."""
+    """A window that contains boxes and plans, in whole decades so that a slider rarely moves it."""
     ends = [v for c in curves for v in c.box.get(axis, ())] + [float(getattr(p, axis)) for p in plans_]
     return 10.0 ** math.floor(math.log10(min(ends) / 1.5)), 10.0 ** math.ceil(math.log10(max(ends) * 1.5))
 

@@ -3,7 +3,7 @@
 Both built-in laws are loss = (x + y)**k + delta with x = (M / N)**p and y = (B / D)**q, and the money is linear in N
 and D. With s the share of the money spent on parameters (or, for a target, the share x has in x + y), the optimum is
 where ``c = a log s - b log(1 - s)``: a falling curve with one root, which Newton's steps find for thousands of draws at
-once. Of any other law of N and D the optimum is looked for along the line (:mod:`drscale.budget.anywhere`).
+once. For any other law of N and D the optimum is searched along the line (:mod:`drscale.budget.anywhere`).
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Form:
 def form_of(curve: Curve, drawn: bool = False, rows: int | None = None) -> Form | Numerical:
     """The common form of the joint and the additive law, at the curve's values or over its (first ``rows``) draws.
 
-    A registered law of N and D that is neither is planned with numerically.
+    For any other registered law of N and D plans are found numerically.
     """
     if not isinstance(curve, Curve):
-        raise ValueError(f"curve={type(curve).__name__}: expected a Curve, as trust.curve(result) makes of a fit")
+        raise ValueError(f"curve={type(curve).__name__}: expected a Curve, as fit.curve() makes of a fit")
     closed = curve.law in (laws.joint_law, laws.additive_law)
     if not closed and not (curve.law in laws.LAWS and set(laws.LAWS[curve.law].columns) == {"N", "D"}):
         name = getattr(curve.law, "__name__", repr(curve.law))
@@ -70,7 +70,7 @@ def form_of(curve: Curve, drawn: bool = False, rows: int | None = None) -> Form 
         if not drawn and not v[name][0] > 0:
             raise ValueError(f"curve: {name}={v[name][0]:g}; the loss must fall with N and with D for a plan to exist")
     one = np.ones_like(v["M"])
-    M, B = (np.maximum(v[name], 1e-300) for name in ("M", "B"))  # a draw whose loss does not fall with N wants none
+    M, B = (np.maximum(v[name], 1e-300) for name in ("M", "B"))  # a draw whose loss does not fall with N needs no N
     if curve.law is laws.joint_law:
         return Form(M, v["mu"] / v["eta"], B, one, v["eta"], v["delta"])
     return Form(M, v["mu"], B, v["eta"], one, v["delta"])
@@ -79,7 +79,7 @@ def form_of(curve: Curve, drawn: bool = False, rows: int | None = None) -> Form 
 def _share(c: Array, a: Array, b: Array) -> tuple[Array, Array]:
     """The root s of ``c = a log s - b log(1 - s)``, a and b above 1, as (s, 1 - s), both exact near zero.
 
-    In the logit of s the curve is falling and bends one way only, so Newton's steps arrive from any start.
+    In the logit of s the curve falls and bends one way only, so Newton's steps converge from any start.
     """
     t = np.where(c < 0, c / a, c / b)
     for _ in range(100):
@@ -109,7 +109,7 @@ def cheapest(form: Form | Numerical, target: npt.ArrayLike, prices: Prices) -> t
     with np.errstate(invalid="ignore", divide="ignore"):
         reach = np.asarray(target) - form.delta
         g = np.where(reach > 0, reach, np.nan) ** (1 / form.k)
-        n, d = form.M * g ** (-1 / form.p), form.B * g ** (-1 / form.q)  # enough if the other were without limit
+        n, d = form.M * g ** (-1 / form.p), form.B * g ** (-1 / form.q)  # enough if the other were unlimited
         c = np.log(prices.per_parameter * n / form.p) - np.log(prices.pair * d / form.q)
     c = np.where(np.isfinite(c), c, 0.0)
     u, rest = _share(c, 1 / form.p + 1, 1 / form.q + 1)
@@ -122,7 +122,7 @@ SIDES = ("robustness", "effectiveness")
 
 
 def _into_box(N: Array, D: Array, curve: Curve, budget: float, prices: Prices) -> tuple[Array, Array]:
-    """Slide optima along the budget line into the fitted box; beyond its far corner money is left over."""
+    """Move optima along the budget line into the fitted box; beyond its far corner money is left over."""
     (n0, n1), (d0, d1) = curve.box["N"], curve.box["D"]
     if prices.cost(n1, d1) <= budget:
         return np.full_like(N, n1), np.full_like(D, d1)
@@ -142,8 +142,9 @@ def allocate(
 ) -> Allocation:
     """Split a budget between model size and annotated pairs so that the predicted loss is least.
 
-    ``within="box"`` keeps the plan inside the box the law was fitted in; without it a plan that leaves the box says so
-    in its flags. Where the box cannot be afforded at all, the plan is not feasible and says from which budget on.
+    ``within="box"`` keeps the plan inside the box in which the law was fitted; without it a plan that leaves the box
+    says so in its flags. If no point of the box is affordable, the plan is not feasible and says from which budget on
+    it would be.
 
     >>> import drscale as ds
     >>> fit = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False)
@@ -185,14 +186,14 @@ def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
 
 
 def isocost(budget: float, prices: Prices, N: npt.ArrayLike) -> Array:
-    """The pairs that can be annotated beside a model of N parameters; NaN where the model alone costs more."""
+    """The pairs that the budget leaves for a model of N parameters; NaN if the model alone costs more."""
     _check_budget(budget, prices)
     D = (budget - prices.per_parameter * _positive("N", N)) / prices.pair
     return np.where(D > 0, D, np.nan)
 
 
 def contour(curve: Curve, loss: float, *, N: npt.ArrayLike | None = None, D: npt.ArrayLike | None = None) -> Array:
-    """The pairs that bring models of N parameters to a loss, or the sizes that D pairs do; NaN where nothing does."""
+    """The pairs with which models of N parameters reach a loss, or the sizes for D pairs; NaN if none do."""
     if (N is None) == (D is None):
         raise ValueError("contour: give either N or D, the other comes back")
     f = form_of(curve)
@@ -210,7 +211,7 @@ def contour(curve: Curve, loss: float, *, N: npt.ArrayLike | None = None, D: npt
 def path(
     curve: Curve, budgets: Iterable[float], prices: Prices, *, within: Literal["box"] | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """The optimum for each budget, a row each: budget, N, D, loss, their intervals, costs, ``inside`` (the box)."""
+    """The optimum for each budget, one row each: budget, N, D, loss, their intervals, costs, ``inside`` (the box)."""
     given = list(budgets)
     if not given:
         raise ValueError("budgets=[]: at least one")
@@ -243,10 +244,10 @@ def cost_of(
     at: tuple[float, float] | None = None,
     level: float = 0.95,
 ) -> Allocation:
-    """Find the cheapest plan that reaches a target loss, or a change of it from where one stands.
+    """Find the cheapest plan that reaches a target loss, or a change of the loss from a given point.
 
-    ``improvement=-0.1`` with ``at=(N, D)`` means a loss a tenth below the predicted one there. A target at or below the
-    law's floor has no plan, and the answer says so.
+    ``improvement=-0.1`` with ``at=(N, D)`` means a loss a tenth below the predicted one there. For a target at or below
+    the law's floor there is no plan, and the result says so.
 
     >>> import drscale as ds
     >>> curve = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False).curve()
@@ -298,10 +299,10 @@ def allocate_both(
     """Plan for robustness and effectiveness at once: one model, one set of pairs, two losses.
 
     The loss is ``weight`` x robustness + (1 - weight) x effectiveness, by default their mean. Or one of them becomes a
-    constraint: ``at_most={"robustness": 0.3}`` makes effectiveness as good as it can be meanwhile, and the other way
-    round. Draws of the two curves are paired by row: the intervals are right only if both were drawn from the same
+    constraint: ``at_most={"robustness": 0.3}`` makes effectiveness as good as possible under this limit, and the other
+    way round. Draws of the two curves are paired by row: the intervals are right only if both were drawn from the same
     runs, with the same unit and seed. ``within="box"`` keeps the plan inside both fitted boxes; without it the flags
-    say where it leaves whose.
+    say where it leaves which box.
 
     >>> import drscale as ds
     >>> runs = ds.example_runs()
@@ -378,8 +379,9 @@ def _between_optima(
 ) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
     """The joint plan, N and D, and whether the limit can be met; it lies between the optima of the two losses.
 
-    ``reach`` is the part of the line that is allowed, as the logarithm of money for N over money for D. Either loss
-    falls up to its optimum and rises beyond, so the best allowed place lies between the optima moved into the reach.
+    ``reach`` is the part of the line that is allowed, as the logarithm of money for N over money for D. Each loss falls
+    up to its optimum and rises beyond it, so the best allowed place lies between the two optima, moved into the reach
+    if necessary.
     """
 
     everything = budget / prices.per_parameter, budget / prices.pair  # all money on one
@@ -396,7 +398,7 @@ def _between_optima(
         (side, limit), *_ = at_most.items()
         held, (near, far) = forms[side], ends if side == SIDES[0] else ends[::-1]
         met = held.loss(*line(near)) <= limit
-        good, bad = near, far  # the held loss rises all the way from near to far
+        good, bad = near, far  # the loss with the limit rises all the way from near to far
         reached = held.loss(*line(far)) <= limit
         for _ in range(60):
             middle = (good + bad) / 2
@@ -405,7 +407,7 @@ def _between_optima(
         return *line(np.where(reached, far, good)), met
     low, high = np.minimum(*ends), np.maximum(*ends)
     rounds, places = (6, np.linspace(0, 1, 65)) if np.size(low) == 1 else (3, np.linspace(0, 1, 33))
-    for _ in range(rounds):  # each looks at all places and keeps the two cells around the least
+    for _ in range(rounds):  # each evaluates all places and keeps the two cells around the least
         t = low + (high - low) * places[:, None]
         N, D = line(t)
         i = np.argmin(share * robust.loss(N, D) + (1 - share) * effective.loss(N, D), axis=0)
@@ -415,7 +417,7 @@ def _between_optima(
 
 
 def _reach(curve: Curve, budget: float, prices: Prices) -> tuple[float, float]:
-    """Where the line of a budget that the box can hold enters and leaves it: log(money for N / money for D)."""
+    """Where the line of a budget enters and leaves the box: log(money for N / money for D)."""
     (n0, n1), (d0, d1) = curve.box["N"], curve.box["D"]
     on_size = (
         max(prices.per_parameter * n0, budget - prices.pair * d1),
@@ -437,14 +439,14 @@ def _too_dear(curve: Curve, budget: float, prices: Prices) -> str:
 
 
 def _interval(sample: Array, level: float) -> tuple[float, float]:
-    # Of a sample with infinite members, an end is one of the members, never a mean of two.
+    # In a sample with infinite members, an end is one of the members, never a mean of two.
     low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
     return float(low), float(high)
 
 
 def _check_budget(budget: float, prices: Prices) -> None:
     if not isinstance(prices, Prices):
-        raise ValueError(f"prices={prices!r}: Prices are needed, as budget.Prices(pair=0.5, ...) or budget.paper()")
+        raise ValueError(f"prices={prices!r}: Prices are needed, as ds.Prices(pair=0.5, ...) or ds.paper_prices()")
     if not isinstance(budget, Real) or not np.isfinite(budget) or budget <= 0:
         raise ValueError(f"budget={budget!r}: a finite amount above zero is needed")
 
@@ -465,11 +467,11 @@ def _check_within(within: str | None, curve: Curve) -> None:
 
 @dataclass(frozen=True)
 class Allocation(Result):
-    """A plan: N parameters trained on D pairs, the loss a law predicts for it, and what it costs; prints as a sentence.
+    """A plan: N parameters trained on D pairs, the loss that a law predicts, and the cost; prints as a sentence.
 
-    ``intervals`` holds (low, high) of N, D and loss, of cost for a target, and of each part, where the curve has draws:
-    of N, D and cost over the draws' own optima, of losses at this plan. ``parts`` are the losses behind a joint plan.
-    ``flags`` say where the plan leaves what was fitted. N, D and loss are NaN where there is no plan at all.
+    If the curve has draws, ``intervals`` has (low, high) of N, D and loss, of cost for a target, and of each part;
+    those of N, D and cost are over the draws' own optima, those of losses are at this plan. ``parts`` are the losses of
+    a joint plan. ``flags`` say where the plan leaves the fitted range. N, D and loss are NaN if there is no plan.
     """
 
     N: float
@@ -494,11 +496,11 @@ class Allocation(Result):
 
     @property
     def cost(self) -> float:
-        """What the plan costs in all; less than the budget where the box ends before the money."""
+        """The total cost of the plan; less than the budget if the box ends before the money is spent."""
         return float(self.prices.cost(self.N, self.D))
 
     def table(self) -> pd.DataFrame:
-        """The plan as rows for a paper: name, value, low, high, unit, and what is to be said of it as ``note``."""
+        """The plan as rows for a paper: name, value, low, high, unit, and remarks as ``note``."""
         if not self.feasible:
             raise ValueError(f"there is no plan to write: {' '.join(self.flags)}")
         rows = [("N", self.N, "parameters"), ("D", self.D, "pairs"), ("loss", self.loss, "")]
@@ -538,7 +540,7 @@ def _three(value: float) -> str:
 
 
 def outside(N: float, D: float, curve: Curve) -> list[str]:
-    """Where a plan leaves the fitted box or may do so, a sentence for each argument, and what the curve says itself."""
+    """Where a plan leaves the fitted box or may do so, a sentence for each argument, and the curve's own doubts."""
     said = []
     for name, value in (("N", N), ("D", D)):
         if name not in curve.box:
@@ -552,7 +554,7 @@ def outside(N: float, D: float, curve: Curve) -> list[str]:
 
 
 def of_both(said: Mapping[str, list[str]]) -> list[str]:
-    """What is said of both losses once, and what of one with its name."""
+    """Remarks on both losses once, and remarks on one loss with its name."""
     both = set.intersection(*map(set, said.values()))
     flags = [f if f in both else f"for {side}, {f}" for side, own in said.items() for f in own]
     return list(dict.fromkeys(flags))

@@ -40,8 +40,8 @@ def budget_figure(
     """Draw the predicted loss against model size when the rest of a budget buys pairs, as Figure 6.
 
     ``panels`` maps a panel's title to its laws by name, as ``{"Robustness": {"Standard": ..., "Pareto": ...}}``. Each
-    law has a line a budget, thicker for more money, with its best size marked. Lines are dashed wherever size or pairs
-    leave the law's fitted box, and sizes outside it are shaded. Laws with draws have a band of that level.
+    law has one line for each budget, thicker for more money, with its best size marked. Lines are dashed where size or
+    pairs are outside the law's fitted box, and sizes outside it are shaded. Laws with draws have a band of that level.
     """
     money = sorted(float(b) for b in budgets)
     if not money or not panels or not all(panels.values()):
@@ -97,12 +97,12 @@ def isocost_figure(
     series: int = 1,
     dark: bool = False,
 ) -> go.Figure:
-    """Draw all that a budget can buy as a line over contours of the predicted loss, and the best plan on it.
+    """Draw everything that a budget can buy as a line over contours of the predicted loss, and the best plan on it.
 
-    Whatever lies outside the fitted box is shaded. A curve with draws has their best plans as a cloud around the plan,
-    and bars for the intervals of N and D. ``span`` fixes the window, as ``{"N": (1e4, 1e8), "D": (1e3, 1e6)}``, which a
-    slider wants; ``series`` chooses colour and marker. There are always six traces: contours, their values, the best
-    plans for other budgets, what this one buys, the cloud, the plan.
+    The area outside the fitted box is shaded. For a curve with draws, their best plans are a cloud around the plan, and
+    bars for the intervals of N and D. ``span`` fixes the window, as ``{"N": (1e4, 1e8), "D": (1e3, 1e6)}``, which is
+    useful with a slider; ``series`` chooses colour and marker. There are always six traces: contours, their values, the
+    best plans for other budgets, what this one buys, the cloud, the plan.
     """
     given: dict[str, Any] = {"within": within, "span": span, "level": level, "series": series, "dark": dark}
     return go.Figure(*isocost_parts(curve, budget, prices, **given))
@@ -176,13 +176,13 @@ def path_figure(
     y_title: str = LOSS,
     dark: bool = False,
 ) -> go.Figure:
-    """Draw how the best size, the best number of pairs and the loss move with the budget.
+    """Draw how the best size, the best number of pairs and the loss change with the budget.
 
     ``paths`` maps names to tables of :func:`drscale.budget.plan.path`; their intervals become bands, and plans
     outside the fitted box are dashed. ``box`` shades sizes and pairs that were not fitted.
     """
     if not paths:
-        raise ValueError("paths={}: at least one table of budget.path is needed")
+        raise ValueError("paths={}: at least one table of path() is needed")
     c, budgets = style.colours(dark), np.concatenate([t["budget"] for t in paths.values()])
     rows: dict[str, tuple[str, Callable[[float], str]]] = {"N": (SIZE, count_text), "D": (PAIRS, count_text)}
     rows["loss"] = (y_title, lines.short)
@@ -211,7 +211,7 @@ def path_figure(
 def _budget_line(
     curve: Curve, name: str, amount: float, prices: Prices, low: float, level: float, look: Mapping[str, Any]
 ) -> tuple[list[Trace], tuple[float, float], bool]:
-    """The traces of a law on a budget, its least loss and the smallest model's, and whether any of it is fitted."""
+    """The traces of a law on a budget, its least loss and the smallest model's, and whether any part is in the box."""
     plan, top = planning.allocate(curve, amount, prices, level=level), amount / prices.per_parameter
     edges = [x for x in (*curve.box.get("N", ()), plan.N) if low < x < 0.995 * top]
     N = np.unique(np.concatenate([_along(low, np.inf, top), edges]))
@@ -280,7 +280,7 @@ def _plan_trace(plan: Allocation, look: Mapping[str, Any]) -> Trace:
 
 
 def _along(low: float, high: float, top: float) -> Array:
-    """Sizes from ``low`` up to ``high`` or to nearly all of what a budget affords, dense where pairs run out."""
+    """Sizes from ``low`` up to ``high`` or to nearly the largest affordable, dense where pairs run out."""
     end = min(high, 0.995 * top)
     if not low < end:
         return np.array([])
@@ -296,7 +296,7 @@ def _window(curve: Curve, name: str, value: float, span: Box | None) -> tuple[fl
 
 
 def _veil(box: Box, n: tuple[float, float], d: tuple[float, float], c: Mapping[str, str]) -> list[Trace]:
-    """Rectangles over whatever lies outside a box in the window n by d: left, right, below, above."""
+    """Rectangles over the area outside a box in the window n by d: left, right, below, above."""
     (n0, n1), (d0, d1) = (np.clip(box.get(k, w), *w).tolist() for k, w in (("N", n), ("D", d)))
     sides = [(n[0], n0, *d), (n1, n[1], *d), (n0, n1, d[0], d0), (n0, n1, d1, d[1])]
     look = {"type": "rect", "layer": "below", "line": {"width": 0}, "fillcolor": style.tint(c["faint"], 0.14)}
@@ -304,7 +304,7 @@ def _veil(box: Box, n: tuple[float, float], d: tuple[float, float], c: Mapping[s
 
 
 def _chance(fig: go.Figure, place: str, c: Mapping[str, str]) -> None:
-    """A dotted line in a panel where a guess stands; annotations, unlike shapes, count in decades."""
+    """A dotted line in a panel at the value of a random guess; annotations, unlike shapes, count in decades."""
     line = {"type": "line", "line": {"dash": "dot", "color": c["faint"], "width": 1.5}}
     at = {"x0": 0, "x1": 1, "xref": f"x{place} domain", "y0": style.CHANCE, "y1": style.CHANCE, "yref": f"y{place}"}
     fig.add_shape(line | at)
@@ -313,7 +313,7 @@ def _chance(fig: go.Figure, place: str, c: Mapping[str, str]) -> None:
 
 
 def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], bought: float, c: Mapping[str, str]) -> Trace:
-    """Words inside a left corner of the fitted box, the one further from the D that a budget buys there."""
+    """A label inside a left corner of the fitted box, the one further from the D that a budget buys there."""
     x, (y0, y1) = max(box["N"][0], n[0]), (max(box["D"][0], d[0]), min(box["D"][1], d[1]))
     low = bought > math.sqrt(y0 * y1)
     note = lines.note("fitted box; shaded: extrapolated", c, math.log10(x), math.log10(y0 if low else y1), "x", "y")
@@ -321,6 +321,6 @@ def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], bought:
 
 
 def _boxless(n: tuple[float, float], d: tuple[float, float], c: Mapping[str, str]) -> Trace:
-    """Words in the upper left corner of a window n by d whose law comes without a box."""
+    """A label in the upper left corner of a window n by d, for a law without a box."""
     note = lines.note("the fitted range is not known: all is extrapolated", c, math.log10(n[0]), math.log10(d[1]))
     return note | {"xref": "x", "yref": "y", "yanchor": "top"}

@@ -14,7 +14,7 @@ SIGNS = "$€£¥₹₩"
 
 @dataclass(frozen=True)
 class Prices:
-    """What training a retriever and encoding a collection with it cost, in one currency.
+    """The cost of training a retriever and encoding a collection with it, in one currency.
 
     ``pair`` is the price of an annotated pair, ``gpu_hour`` that of a GPU for an hour; ``peak_flops`` are the GPU's
     FLOP/s, of which the share ``utilisation`` is reached. Training runs ``steps`` steps of ``tokens_per_step`` tokens;
@@ -65,7 +65,7 @@ class Prices:
 
     @property
     def per_flop(self) -> float:
-        """The price of a floating-point operation at the utilisation given."""
+        """The price of a floating-point operation at the given utilisation."""
         return self.gpu_hour / (3600 * self.peak_flops * self.utilisation)
 
     @property
@@ -84,7 +84,7 @@ class Prices:
         return self.training + self.encoding
 
     def cost(self, N: Any, D: Any) -> Any:
-        """What N parameters trained on D annotated pairs cost in all (Eq. 13)."""
+        """The total cost of N parameters trained on D annotated pairs (Eq. 13)."""
         return self.pair * D + self.per_parameter * N
 
     def money(self, value: float) -> str:
@@ -94,7 +94,7 @@ class Prices:
         return f"{self.currency}{text}" if self.currency in SIGNS else f"{text} {self.currency}"
 
     def explain(self) -> str:
-        """The arithmetic behind each price, a line each."""
+        """The arithmetic behind each price, one line each."""
         flop, hour = self.money(self.per_flop), self.money(self.gpu_hour)
         lines = [
             f"a pair:      {self.money(self.pair)}",

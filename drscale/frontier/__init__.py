@@ -1,4 +1,4 @@
-"""Effectiveness against robustness: which runs are on the front, how surely, and its contours. Never imports torch."""
+"""Effectiveness against robustness: runs on the front, their probability, and its contours. Never imports torch."""
 
 import lazy_loader
 

@@ -1,15 +1,16 @@
-"""What training strategies trace at one size and amount of data, and where they move when those grow. No torch.
+"""Contours of training strategies at one size and amount of data, and how they move as these grow. No torch.
 
-Effectiveness and robustness count on logarithmic axes turned so that higher is better: ``g = -log(loss)``, or log of
-a score. Two numbers then say where a run stands: its **level** ``s = (g_x + g_y) / 2``, the mean of the two, and its
-**lean** ``t = g_x - g_y``, positive towards x (effectiveness); of losses, ``t = log(R / E)``.
+Effectiveness and robustness are measured on logarithmic axes, turned so that higher is better: ``g = -log(loss)``, or
+log of a score. Two numbers then give the place of a run: its **level** ``s = (g_x + g_y) / 2``, the mean of the two,
+and its **lean** ``t = g_x - g_y``, positive towards x (effectiveness); of losses, ``t = log(R / E)``.
 
 A contour is ``s = s0 - k (t - t0)**2``. It has the shape that the paper describes: both are low where a strategy leans
-to one side, and best in between. It bends the right way for any k > 0. Linear in its coefficients, it has one best fit
-and, from four strategies on, Fieller intervals that take the leans as known. And unlike a superellipse about a worst
-corner, or a hyperbola with its asymptotes, it needs no reference point: a factor on all x or all y only shifts it. At
-``t0`` a percent of x is worth a percent of y: the Pareto-efficient point, and ``exp(t0)`` is R / E there. Within
-``1 / (4 k)`` of t0 the one can only be had for the other, which makes that part the front; further out both get worse.
+to one side, and best in between. It bends the right way for any k > 0. It is linear in its coefficients, so it has one
+best fit and, from four strategies on, Fieller intervals that treat the leans as known. Unlike a superellipse around a
+worst corner, or a hyperbola with its asymptotes, it needs no reference point: a factor on all x or all y only shifts
+it. At ``t0`` a percent of x is worth a percent of y: this is the Pareto-efficient point, and ``exp(t0)`` is R / E
+there. Within ``1 / (4 k)`` of t0 one of the two can only improve at the cost of the other, so that part is the front;
+further out both get worse.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from drscale.frontier.dominance import X, Y, checked
 from drscale.stats.tables import Array, Better, require, signs, warn_if_mixed
 
 LEAST = 4  # strategies of different lean: three numbers and one degree of freedom
-SAME = 1e-9  # leans this close are one
+SAME = 1e-9  # leans this close count as equal
 
 
 def contours(
@@ -39,14 +40,14 @@ def contours(
     strategy: str | Sequence[str] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Fit the contour through the runs at each size and amount of data; a row a contour, NaN where it can't be fitted.
+    """Fit the contour at each size and amount of data; one row for each contour, NaN if it cannot be fitted.
 
-    ``strategy`` names the columns whose combinations are averaged to one point (seeds of one strategy and share: give
-    ("strategy", "share")); else every run is a point. Columns: those of ``by``, ``points``, ``s0``, ``t0`` and
-    ``curvature`` (k), ``x`` and ``y`` of the efficient point, ``ratio`` (``exp(t0)``: R / E of losses, omega_0) with
-    ``ratio_low`` and ``ratio_high`` (Fieller; infinite where the data leave it open), ``rms`` (of the level's
-    residuals, per degree of freedom; 0.01 is a percent of the geometric mean), ``r2``, ``t_low`` and ``t_high`` (the
-    leans seen), and ``note``, which says what is wrong.
+    ``strategy`` names columns; the runs of each combination of their values are averaged to one point (for the seeds of
+    one strategy and share give ("strategy", "share")). Without it every run is a point. Columns: those of ``by``,
+    ``points``, ``s0``, ``t0`` and ``curvature`` (k), ``x`` and ``y`` of the efficient point, ``ratio`` (``exp(t0)``: R
+    / E of losses, omega_0) with ``ratio_low`` and ``ratio_high`` (Fieller; infinite if the data do not determine it),
+    ``rms`` (of the level's residuals, per degree of freedom; 0.01 is a percent of the geometric mean), ``r2``,
+    ``t_low`` and ``t_high`` (the leans in the data), and ``note``, which says what is wrong.
 
     >>> import numpy as np
     >>> import pandas as pd
@@ -91,20 +92,20 @@ def points(
 
 
 def certain(fitted: pd.DataFrame) -> pd.Series:
-    """Which contours bend for certain: the interval of their ratio ends on both sides."""
+    """Which contours certainly bend: the interval of their ratio has an end on both sides."""
     return (fitted["ratio_low"] > 0) & np.isfinite(fitted["ratio_high"])
 
 
 def determined(fitted: pd.DataFrame) -> pd.Series:
-    """Which contours determine their efficient point: they bend for certain, and it lies between the leans measured."""
+    """Which contours determine their efficient point: they certainly bend, and it lies between the measured leans."""
     return certain(fitted) & fitted["t0"].between(fitted["t_low"], fitted["t_high"])
 
 
 def trace(fitted: pd.DataFrame, count: int = 60, *, better: Better = "lower", widen: float = 0.0) -> pd.DataFrame:
     """Points along each fitted contour, for drawing: its columns, ``x``, ``y``, ``t``, ``front`` and ``extrapolated``.
 
-    From the lowest lean seen to the highest, both widened by a share ``widen`` of that range; ``front`` marks where
-    neither x nor y can be had for nothing.
+    They go from the lowest measured lean to the highest, with the range widened by its share ``widen`` at both ends;
+    ``front`` marks where x and y can each improve only at the cost of the other.
     """
     side, parts = signs(better), []
     own = [str(c) for c in fitted if c not in FIT]
@@ -130,7 +131,8 @@ def shortfall(
 ) -> pd.Series:
     """How far each run lies behind its contour's Pareto-efficient point: ``s0 - s``, in logarithms.
 
-    0.1 means that the efficient point is about 10% better in the geometric mean of the two. NaN where no contour fits.
+    0.1 means that the efficient point is about 10% better in the geometric mean of the two. NaN without a fitted
+    contour.
     """
     by = [str(c) for c in fitted if c not in FIT]
     rows = points(table, by, x, y, better=better)
@@ -150,15 +152,15 @@ def scaling_direction(
     level: float = 0.95,
     warn: bool = True,
 ) -> pd.DataFrame:
-    """Where each strategy moves as size or data (``along``) grows: an angle with an interval; a row a strategy.
+    """Where each strategy moves as size or data (``along``) grows: an angle with an interval; one row for each.
 
-    ``gain_x`` and ``gain_y`` are the slopes of g over log ``along``, by least squares (a mean over the range, as laws
-    with a floor bend): 0.3 is a loss that falls by about 0.3% for 1% more. ``angle`` is the direction of (gain_x,
-    gain_y) in degrees: 0 gains effectiveness only, 90 robustness only, 45 both alike. ``low`` and ``high`` are
-    Fieller's limits, NaN where the runs do not even say that anything moves. ``normal`` is the direction square to the
-    front where the strategy stands: 45 at the efficient point, else that of the contours in ``fitted``
-    (:func:`contours`) at its mean lean; ``off`` is angle - normal: above zero it drifts towards robustness. ``note``
-    says what is wrong.
+    ``gain_x`` and ``gain_y`` are the slopes of g over log ``along``, by least squares (a mean over the range, because
+    laws with a floor bend): 0.3 means a loss that falls by about 0.3% for 1% more. ``angle`` is the direction of
+    (gain_x, gain_y) in degrees: 0 gains effectiveness only, 90 robustness only, 45 both equally. ``low`` and ``high``
+    are Fieller's limits, NaN if the runs do not even show that anything moves. ``normal`` is the direction
+    perpendicular to the front at the place of the strategy: 45 at the efficient point, else that of the contours in
+    ``fitted`` (:func:`contours`) at its mean lean; ``off`` is angle - normal: above zero the strategy drifts towards
+    robustness. ``note`` says what is wrong.
     """
     columns = [by] if isinstance(by, str) else list(by)
     rows = points(table, [*columns, along], x, y, better=better)
@@ -218,7 +220,7 @@ def _fit(t: Array, s: Array, level: float, side: Array) -> dict[str, Any]:
 
 
 def _vertex(c: npt.NDArray[Any], covariance: npt.NDArray[Any], free: int, level: float) -> tuple[float, float]:
-    """Where the slope ``c1 + 2 c2 u`` may be zero (Fieller); everywhere unless the bend is certain."""
+    """Where the slope ``c1 + 2 c2 u`` may be zero (Fieller); everywhere if the bend is not certain."""
     t2 = float(stats.t.ppf(0.5 + level / 2, free)) ** 2
     a = 4 * (c[2] ** 2 - t2 * covariance[2, 2])
     b = 4 * (c[1] * c[2] - t2 * covariance[1, 2])
@@ -252,7 +254,7 @@ def _direction(u: Array, g: Array, level: float, normal: float) -> dict[str, Any
 
 
 def _normal(fitted: pd.DataFrame | None, lean: float) -> float:
-    """The mean direction square to the fitted contours at a lean, in degrees; 45 without any."""
+    """The mean direction perpendicular to the fitted contours at a lean, in degrees; 45 without contours."""
     known = None if fitted is None else fitted.dropna(subset=["s0"])
     if known is None or known.empty:
         return 45.0

@@ -1,6 +1,6 @@
-"""Which runs no other run beats on both axes, how surely, and how far behind the others are. Never imports torch.
+"""Which runs no other run beats on both axes, with what probability, and how far behind the others are. No torch.
 
-A run is on the front if no other is at least as good on both axes and better on one. Lower is better unless told.
+A run is on the front if no other is at least as good on both axes and better on one. By default lower is better.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ X, Y = "in_domain_entropy", "ood_entropy"
 def front(
     table: pd.DataFrame, x: str = X, y: str = Y, *, better: Better = "lower", pool: Pool = None, warn: bool = True
 ) -> pd.DataFrame:
-    """The finished runs with ``on_front`` and ``layer``: 1 is the front, 2 the front once it is taken away, ...
+    """The finished runs with ``on_front`` and ``layer``: 1 is the front, 2 the front without layer 1, ...
 
-    ``better`` is one word for both axes or a pair of them. ``pool="seed"`` makes the seeds of a recipe one row, their
-    mean, with ``runs`` counting them; columns' names pool what is equal in them. Equal points share a layer.
+    ``better`` is one word for both axes or a pair of them. ``pool="seed"`` replaces the seeds of a recipe by one row,
+    their mean, and ``runs`` counts them; names of columns pool the runs that are equal in these columns. Equal points
+    share a layer.
 
     >>> import drscale as ds
     >>> runs = ds.front(ds.example_runs(), "params_layers", "ood_entropy")
@@ -48,7 +49,7 @@ def robustness(table: pd.DataFrame, metric: str = "entropy") -> tuple[pd.DataFra
 
     The kinds are out-of-domain and adversarial, of ``metric`` "entropy" or "calibrated" (nats). The adversarial one is
     ``adversarial:alone``, the positive among its nine attacked passages. ``adversarial`` fills their list up with 247
-    passages as they are, which makes it the in-domain entropy over again: x would stand on the y axis.
+    unchanged passages, so it is nearly the in-domain entropy again, and the y axis would repeat x.
     """
     parts = [f"ood_{metric}", f"adversarial:alone_{metric}"]
     how = "RunStore.table((*SCOPES, 'adversarial:alone')) has it of runs that were attacked"
@@ -70,9 +71,9 @@ def probability_on_front(
 ) -> pd.DataFrame:
     """As :func:`front`, with ``probability``: the share of draws in which a run, or recipe, is on the front.
 
-    What is drawn anew (queries, or values within their intervals; seeds if pooled) says
-    :func:`drscale.stats.bootstrap.resampled`. The probabilities add up to the expected size of the front; each
-    carries a Monte Carlo error of at most ``0.5 / sqrt(draws)``.
+    :func:`drscale.stats.bootstrap.resampled` describes what is drawn (queries, or values within their intervals; seeds
+    if pooled). The probabilities add up to the expected size of the front; each carries a Monte Carlo error of at most
+    ``0.5 / sqrt(draws)``.
     """
     rows = front(table, x, y, better=better, pool=pool, warn=warn)
     values = resampled(checked(table, x, y), (x, y), queries, pool=pool, draws=draws, seed=seed)
@@ -82,8 +83,8 @@ def probability_on_front(
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike, *, better: Better = "lower") -> Array:
     """The area (volume) between points and a reference that is worse than they are; exact, on two or three axes.
 
-    ``points`` has shape (..., points, axes) and the answer (...): give draws to get its spread. A point that is not
-    better than the reference on every axis adds nothing; neither does a dominated one.
+    ``points`` has shape (..., points, axes) and the answer (...): with draws as points, it gives one area for each
+    draw. A point that is not better than the reference on every axis adds nothing; neither does a dominated one.
     """
     p, r = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
     if p.ndim < 2 or p.shape[-1] not in (2, 3) or r.shape != p.shape[-1:]:
@@ -93,7 +94,7 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike, *, better: Bett
     if not (np.isfinite(p).all() and np.isfinite(r).all()):
         raise ValueError("points, reference: every number must be finite")
     p, r = lower(p, better), lower(r, better)
-    p = np.minimum(p, r)  # one that does not reach the reference on some axis spans no volume
+    p = np.minimum(p, r)  # a point that does not reach the reference on some axis spans no volume
     if p.shape[-1] == 2:
         return _area(p, r)
     p = np.take_along_axis(p, np.argsort(p[..., 2], axis=-1)[..., None], axis=-2)
@@ -111,11 +112,11 @@ def distance(
     better: Better = "lower",
     unit: Unit = "log",
 ) -> pd.Series:
-    """How far each run lies behind the front of the runs ``to`` (default: of the table itself); below zero, beyond it.
+    """How far each run lies behind the front of the runs ``to`` (default: the table itself); below zero: beyond it.
 
-    It is the length of the shortest way to the edge of what the front dominates. ``unit`` says in which axes: "log"
-    (0.1 is about a tenth of the value; needs values above zero), "range" (each axis divided by the range of ``to``), or
-    "raw". Zero for a run of the front itself.
+    It is the length of the shortest way to the edge of the area that the front dominates. ``unit`` gives the axes:
+    "log" (0.1 is about a tenth of the value; needs values above zero), "range" (each axis divided by the range of
+    ``to``), or "raw". Zero for a run of the front itself.
     """
     rows, others = checked(table, x, y), checked(table if to is None else to, x, y)
     p, q = (r[[x, y]].to_numpy(dtype=float) for r in (rows, others))
@@ -132,7 +133,7 @@ def distance(
         raise ValueError(f"unit={unit!r}: allowed are 'log', 'range', 'raw'")
     p, q = lower(p, better), lower(q, better)
     corners = staircase(q)
-    # The edge: up from the first corner, step by step to the last, and off to the right from there.
+    # The edge: up from the first corner, step by step to the last, and from there to the right.
     far = np.ptp(np.vstack([p, q]), axis=0).sum() + 1.0
     corners = np.vstack([corners[0] + (0, far), corners, corners[-1] + (far, 0)])
     low, high = np.minimum(corners[:-1], corners[1:]), np.maximum(corners[:-1], corners[1:])
@@ -164,12 +165,13 @@ def ratio_at_front(
     seed: int = 0,
     warn: bool = True,
 ) -> pd.DataFrame:
-    """The ratio robustness / effectiveness at the Pareto-efficient run, as omega_0 of Pareto training (Eq. 10).
+    """The ratio robustness / effectiveness at the Pareto-efficient run: omega_0 of Pareto training (Eq. 10).
 
-    Both axes must be losses: ``x`` effectiveness, ``y`` robustness. Efficient is the run with the least ``(1 - weight)
-    log x + weight log y``; with weight 0.5 there, a percent of the one is worth a percent of the other. (A front of
-    several recipes at one size and amount of data: :func:`drscale.frontier.contour_lines.contours` gives the ratio
-    where their curve is best.) The paper leaves open what omega_0 is, so there is a row a reading:
+    Both axes must be losses: ``x`` effectiveness, ``y`` robustness. The efficient run is the one with the least ``(1 -
+    weight) log x + weight log y``; with weight 0.5, a percent of one loss is worth a percent of the other there. (A
+    front of several recipes at one size and amount of data: :func:`drscale.frontier.contour_lines.contours` gives the
+    ratio where their curve is best.) The paper leaves open what omega_0 is, so there is one row for each
+    interpretation:
 
     - "ratio": omega_0 = R / E. Then l_E / l_R is driven to E / R, as it is at the front; a ratio above 1 starts at 1.
     - "weight": omega_0 = R / (R + E), a weight in (0, 1) as Eq. 9 takes it. l_E / l_R is driven to 1 + E / R.
@@ -202,7 +204,7 @@ def ratio_at_front(
 
 
 def checked(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """The runs that are done, which have finite numbers in both columns; ValueError otherwise."""
+    """The finished runs; ValueError unless there are any and all have finite numbers in both columns."""
     rows = laws.done(table)
     if rows.empty:
         raise ValueError(f"the table has {len(table)} runs and none is done: there is no front")

@@ -1,4 +1,4 @@
-"""The frontier explorer: any two measures, which runs to show, and how surely each is on the front. No torch."""
+"""The frontier explorer: any two measures, any runs, and each run's probability to be on the front. No torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Contour = Literal["rung", "train_pairs"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Runs, or recipes, with what they would have measured on other queries and seeds: a (draws, rows) array a column.
+    """Runs, or recipes, with draws of their values on other queries and seeds: a (draws, rows) array for each column.
 
     Made by :func:`draw`; drawn once, so that a front over any two columns and any rows takes no time.
     """
@@ -49,7 +49,7 @@ def draw(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Sample:
-    """Draw what the runs of a table would have measured; arguments as :func:`drscale.stats.bootstrap.resampled`.
+    """Draw the values that the runs could have had; arguments as for :func:`drscale.stats.bootstrap.resampled`.
 
     ``columns`` are the measures to choose from, by default every one with an interval.
     """
@@ -83,11 +83,11 @@ def frontier_view(
     reference: tuple[float, float] | None = None,
     dark: bool = False,
 ) -> View:
-    """The front of chosen runs with each one's probability to be on it, the area it dominates, and who is on it.
+    """The front of chosen runs with each run's probability to be on it, the area it dominates, and its members.
 
-    ``rungs``, ``pairs`` and ``strategies`` choose rows, none meaning all. ``contour`` draws joint trends instead, a
-    contour a rung or a number of pairs. The area (hypervolume) reaches to ``reference``, by default the worst value on
-    each axis.
+    ``rungs``, ``pairs`` and ``strategies`` choose rows; empty means all. ``contour`` draws joint trends instead, one
+    contour for each rung or number of pairs. The area (hypervolume) reaches to ``reference``, by default the worst
+    value on each axis.
     """
     if x == y or not {x, y} <= set(sample.values):
         raise ValueError(f"x={x!r}, y={y!r}: two different ones of {', '.join(sample.values)} are needed")
@@ -125,10 +125,11 @@ def frontier_view(
 
 
 def frontier_explorer(runs: Sample | pd.DataFrame, *, dark: bool = False, setup: str = SAMPLE) -> Explorer:
-    """Choose axes, rungs, pairs, strategies, contours and the reference: the front and its probabilities follow.
+    """Choose axes, rungs, pairs, strategies, contours and the reference; each choice updates the front.
 
-    ``runs`` is a sample that :func:`draw` made, or a table, of which one is drawn from the intervals of its runs, the
-    seeds of a recipe pooled where it has keys. ``setup`` is the code that makes ``sample``, for the settings as code.
+    ``runs`` is a sample from :func:`draw`, or a table; from a table a sample is drawn by the intervals of its runs,
+    with the seeds of a recipe pooled if it has keys. ``setup`` is the code that makes ``sample``, for the settings as
+    code.
     """
     sample = runs if isinstance(runs, Sample) else draw(runs, pool="seed" if "key" in runs else None)
     axes = {plane.words(c).replace("<br>", " "): c for c in sample.values}
@@ -192,7 +193,7 @@ def _better(column: str) -> Literal["lower", "higher"]:
 
 
 def _kept(rows: pd.DataFrame, chosen: Mapping[str, Sequence[Any]]) -> np.ndarray[Any, Any]:
-    """Which rows have one of the chosen values in each column that something is chosen for."""
+    """Which rows have one of the chosen values, in each column with a choice."""
     kept = np.ones(len(rows), dtype=bool)
     for column, values in chosen.items():
         if not values:

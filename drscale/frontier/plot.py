@@ -39,17 +39,17 @@ def joint_figure(
     x_title: str = "",
     y_title: str = "",
 ) -> go.Figure:
-    """Draw joint scaling trends, as Figures 1 and 5: a line a strategy, from contour to contour of size or data.
+    """Draw joint scaling trends, as Figures 1 and 5: one line for each strategy, across contours of size or data.
 
     A marker is the mean of the runs of one strategy (``by``, a column or several) at one level of ``contour`` ("rung"
-    or "train_pairs"), with its 95% intervals over queries. What the contour is not (pairs or size) is held at ``at``,
-    by default the level with the most runs. Contours are :func:`drscale.frontier.contour_lines.contours`, dotted from
-    run to run where none could be fitted or its bend is not certain, as the legend then says. The dashed line joins
-    their Pareto-efficient points (our reading of the paper's, which Pareto training follows as size and data grow), of
-    those contours that determine one (:func:`drscale.frontier.contour_lines.determined`). Where fewer than two do, no
-    fitted front is drawn and the figure says that it is not determined; the dashed line is then the edge of the runs as
-    measured. ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two robustnesses, is a
-    column that :func:`drscale.frontier.dominance.robustness` makes.
+    or "train_pairs"), with its 95% intervals over queries. The other count (pairs or size) is held at ``at``, by
+    default the level with the most runs. Contours are :func:`drscale.frontier.contour_lines.contours`, dotted from run
+    to run if none could be fitted or its bend is not certain; the legend then says so. The dashed line joins the
+    Pareto-efficient points (our interpretation of the paper's line, which Pareto training follows as size and data
+    grow) of the contours that determine one (:func:`drscale.frontier.contour_lines.determined`). If fewer than two
+    contours do, no fitted front is drawn and the figure says that it is not determined; the dashed line is then the
+    edge of the runs as measured. ``inverse`` as in :func:`drscale.plotting.plane.axis`. The paper's y, the mean of two
+    robustnesses, is a column that :func:`drscale.frontier.dominance.robustness` makes.
     """
     columns = [by] if isinstance(by, str) else list(by)
     require(table, *columns, contour)
@@ -91,14 +91,13 @@ def frontier_figure(
     dark: bool = False,
     warn: bool = True,
 ) -> go.Figure:
-    """Draw runs by x and y: the larger and fuller a marker, the likelier its run is on the front; the dashed line is
-    the edge of the front as measured.
+    """Draw runs by x and y: larger, fuller markers are more likely on the front; a dashed line is its measured edge.
 
     ``queries`` and ``pool`` as in :func:`drscale.frontier.dominance.probability_on_front`, or give a table that has its
-    ``probability``. ``by`` colours the runs by a column's values: default is the strategy where there are several, else
-    the parameters, on a scale. Runs on the front are named, by what they do not all share (that stands in the legend);
-    with ``names="all"`` every run is, by its value of ``by`` where that is its own, and the legend is left out.
-    ``intervals`` are those of the table, over queries, for each run by itself.
+    ``probability``. ``by`` colours the runs by a column's values; the default is the strategy if there are several,
+    else the parameters, on a scale. Runs on the front are named by the properties that they do not all share (the
+    shared ones are in the legend). With ``names="all"`` every run is named, by its value of ``by`` if no other run has
+    it, and the legend is left out. ``intervals`` are those of the table, over queries, for each run by itself.
     """
     if names not in get_args(Named):
         raise ValueError(f"names={names!r}: allowed are {', '.join(map(repr, get_args(Named)))}")
@@ -169,7 +168,7 @@ def dragon_figure(
     """Draw supervised against zero-shot effectiveness of many retrievers, as DRAGON's Figure 1; higher is better.
 
     ``table`` has ``name``, ``group`` (colour and marker), x and y; where ``comparable`` is False, the marker is open
-    and the dashed line, the edge of the front, passes it over. :func:`dragon_points` makes such a table.
+    and not part of the dashed line, the edge of the front. :func:`dragon_points` makes such a table.
     """
     require(table, "name", "group", x, y)
     rows = frontier.checked(table.dropna(subset=[x, y]), x, y)
@@ -215,7 +214,7 @@ def _ends(*columns: str) -> list[str]:
 
 
 def _held(rows: pd.DataFrame, contour: str, at: Any) -> tuple[pd.DataFrame, str]:
-    """The runs at one level of what the contour is not, and a title that says so."""
+    """The runs at one level of the other count, and a title that says so."""
     other = "train_pairs" if contour in SIZES else next((c for c in SIZES if c in rows), None)
     if other is None or other not in rows or (at is None and len(set(rows[other])) < 2):
         return rows, ""
@@ -249,7 +248,7 @@ def _label(values: Sequence[Any], columns: Sequence[str]) -> str:
 
 
 def run_parts(rows: pd.DataFrame) -> list[list[str]]:
-    """What tells a run from the others: its rung, its pairs and strategy where these differ, its seed if not pooled."""
+    """What distinguishes a run: its rung, its pairs and strategy if these differ, its seed if not pooled."""
     many = {c for c in ("rung", "train_pairs", "strategy", "share", "seed") if len(set(rows.get(c, ()))) > 1}
     if not many:
         return [[str(v)] for v in rows.index]
@@ -275,7 +274,7 @@ def _contour_traces(
     better: Better,
     dark: bool,
 ) -> None:
-    """A thin line a contour, light for small, named clear of its runs."""
+    """A thin line for each contour, light for small, with its name away from its runs."""
     curves = contours.trace(fitted[contours.certain(fitted)], better=better)
     rows, ends = contours.points(means, contour, *columns, better=better).sort_values("t"), []
     for i, (level, text) in enumerate(levels.items()):
@@ -312,7 +311,7 @@ def _contour_traces(
 
 
 def _corner(part: pd.DataFrame, columns: tuple[str, str], axes: list[plane.Axis]) -> tuple[float, float]:
-    """The lower right corner of what points and their intervals take up: lines from worse to better leave it free."""
+    """The lower right corner of the area of points and intervals; lines from worse to better leave it free."""
     x, y = (
         [a.place(part[c + end]) for end in ("", "_low", "_high") if c + end in part]
         for c, a in zip(columns, axes, strict=True)
@@ -329,7 +328,7 @@ def _dashed(
     better: Better,
     dark: bool,
 ) -> None:
-    """The line through the efficient points that are determined; of less than two, that they are not, and the edge."""
+    """The line through the determined efficient points; with less than two, a note about this, and the edge."""
     known = fitted[contours.determined(fitted)].sort_values("s0")
     if len(known) < 2:
         edge(fig, means, columns, axes, better, dark)
@@ -358,7 +357,7 @@ def edge(
     dark: bool,
     name: str = "front, as measured",
 ) -> None:
-    """The edge of what the front of these rows dominates."""
+    """The edge of the area that the front of these rows dominates."""
     sides = signs(better)
     corners = frontier.staircase(frontier.lower(rows[list(columns)].to_numpy(dtype=float), better)) * sides
     line = {"color": style.colours(dark)["ink"], "dash": "dash", "width": 1.5}

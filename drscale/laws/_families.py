@@ -1,6 +1,6 @@
 """The shapes of the registered laws, ``y = b g(x; t) + delta``, with their slopes. Never imports torch.
 
-Logarithms of x count from a reference point, the least of each x, where g is 1. Two spellings of t serve one law:
+Logarithms of x are relative to a reference point, the least of each x, where g is 1. Each law has two forms of t:
 
 - ``shape``: logarithms of the exponents, and for a law of N and D how the fall at the reference point is shared between
   them. The fall b and the floor delta stay outside as the linear part.
@@ -22,7 +22,7 @@ from drscale.stats.tables import Array
 
 Shape = Callable[[Array, Array], tuple[Array, Array]]
 
-EXPONENT = (0.01, 10.0)  # beyond these a power law is a logarithm or a step
+EXPONENT = (0.01, 10.0)  # outside this range a power law is a logarithm or a step
 WIDTH = (0.1, 2.0)  # of a break, in e-folds of x: narrower is a kink, wider than the data
 MOST = 150.0  # of log g, so that squares stay finite
 EDGE = 100.0  # of the last entry of t: there one of the two terms is gone
@@ -32,8 +32,9 @@ EDGE = 100.0  # of the last entry of t: there one of the two terms is gone
 class Family:
     """Shape functions of a law and the mapping to its parameters.
 
-    The natural t lists the law's parameters but delta in their order; ``unit`` says for each which argument's unit it
-    has, or None. ``own`` are the places in it that ``shape`` takes too, followed by the shares where ``share`` is true.
+    The natural t lists the law's parameters but delta in their order; ``unit`` names for each the argument whose unit
+    it has, or None. ``own`` are the places in it that ``shape`` takes too, followed by the shares where ``share`` is
+    true.
     """
 
     shape: Shape
@@ -86,7 +87,7 @@ def additive_to_natural(t: Array, log_b: Array) -> Array:
 def joint_shape(t: Array, x: Array) -> tuple[Array, Array]:
     """(w (N / N0)**(-mu / eta) + (1 - w) D0 / D)**eta, t = (log mu, log eta, eta logit w).
 
-    The last is the logarithm of how many times more N alone would leave at the reference point than D alone.
+    The last is the logarithm of a ratio: what N alone would leave at the reference point, over what D alone would.
     """
     eta, a = np.exp(t[:, 1:2]), -np.exp(t[:, :1] - t[:, 1:2]) * x[0]
     k = t[:, 2:] / eta

@@ -1,8 +1,8 @@
-"""Fit a law that is any plain function of x and its parameters: nothing is known of it but its values. No torch.
+"""Fit a law that is any plain function of x and its parameters; only its values are known. No torch.
 
 Rows of t are many candidates at once, (rows, parameters): starts, resamples, or the ends of a profile. All of them take
-Levenberg-Marquardt steps together, inside their bounds, with slopes from central differences. A law that takes no
-arrays of parameters is asked row by row, which is slower and otherwise the same.
+Levenberg-Marquardt steps together, inside their bounds, with slopes from central differences. A law that does not take
+arrays of parameters is evaluated row by row, which is slower but otherwise the same.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from drscale.laws._solver import reach
 from drscale.laws.result import Fitted, Space, name_of, residuals
 from drscale.stats.tables import Array
 
-STARTS = 32  # the one that was given, and that times random factors
-LOOKED, PROMISING = 30, 4  # rounds that every start gets, and starts that are then taken to their ends
+STARTS = 32  # the given start, and the same times random factors
+LOOKED, PROMISING = 30, 4  # rounds for every start, and the number of starts that are then run to the end
 ROUNDS = 200
-CLOSE, NEAR = 1e-12, 1e-7  # of the squares: a step that takes off less is the last; NEAR is enough for an interval
+CLOSE, NEAR = 1e-12, 1e-7  # of the squares: a step that gains less is the last; NEAR is enough for an interval
 CHUNK = 1024  # rows in one batch
 SLOPE = 1e-6  # the step of a central difference, as a share of the parameter
 
@@ -41,7 +41,7 @@ class Plain:
 
     @property
     def moving(self) -> Array:
-        """1 for each parameter that is looked for, 0 where its bounds hold it still."""
+        """1 for each free parameter, 0 for one that its bounds hold fixed."""
         return np.where(self.low < self.high, 1.0, 0.0)
 
 
@@ -156,7 +156,7 @@ def solve(
 
 
 def starts(p: Plain, start: Array, count: int = STARTS) -> Array:
-    """The given start, that times random factors, and random places where both bounds are known."""
+    """The given start, the same times random factors, and random places where both bounds are known."""
     rng = np.random.default_rng(0)
     lots = rng.standard_normal((count, len(start)))
     found = np.where(start != 0, start * np.exp(lots), 10 * p.size * lots)
@@ -208,7 +208,7 @@ def profile(p: Plain, values: Mapping[str, float], allowed: float) -> list[tuple
     """The interval of each parameter: all others refitted, the squares up by ``allowed``."""
     best = np.array([values[n] for n in p.names])
     root = np.ones(len(p.y))
-    if p.scale is not None:  # the weights that the robust loss gave the runs, held still
+    if p.scale is not None:  # the weights that the robust loss gave the runs, held fixed
         r = residuals(p.y, curve(p, best[None])[0], p.space)
         root, p = (1 + (r / p.scale) ** 2) ** -0.25, replace(p, scale=None)
     k = len(best)

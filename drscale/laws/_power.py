@@ -19,10 +19,10 @@ from drscale.stats.tables import Array
 
 MU = EXPONENT
 STARTS = 400
-FINE = 129  # exponents on the way to an interval: its ends are off by less than 0.1% of its width
+FINE = 129  # exponents on the way to an interval: the error of its ends is less than 0.1% of its width
 
 
-@dataclass(frozen=True, eq=False)  # hashed by identity, so that what is found once is kept
+@dataclass(frozen=True, eq=False)  # hashed by identity, so that results can be cached
 class Power:
     """The data of one fit: ``u = log(x / x0)``, y, the weight of each squared residual, and the bounds."""
 
@@ -83,7 +83,7 @@ def edge(rise: Callable[[Array], Array], start: Array, step: Array, allowed: flo
     """Walk outward from ``start`` in doubling steps to where ``rise`` exceeds ``allowed``, and close in on it.
 
     The sign of ``step`` is the direction. A walk that reaches ``limit`` first ends there. The root of the rise is
-    nearly straight, so regula falsi is quick; every third step halves, so that it is safe, too.
+    nearly straight, so regula falsi is quick; every third step halves the bracket, which makes it safe as well.
     """
     goal = float(np.sqrt(allowed))
 

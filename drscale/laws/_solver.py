@@ -1,9 +1,9 @@
 """Fit ``y = b g(x; t) + delta`` to one table, or to thousands of resamples of it at once. Never imports torch.
 
 For a given t the fall b >= 0 and the floor delta have a closed form (variable projection), and t itself is found by
-Levenberg-Marquardt steps that all rows of a batch take together, inside their bounds. A coarse grid of t names the
-starts, so that the best of several valleys is found. ``profile`` gives exact intervals: where the refitted sum of
-squares has risen by a set amount.
+Levenberg-Marquardt steps that all rows of a batch take together, inside their bounds. A coarse grid of t gives the
+starts, so that the best of several minima is found. ``profile`` gives exact intervals, which end where the refitted sum
+of squares has risen by a set amount.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from drscale.laws._families import Family, Shape
 from drscale.stats.tables import Array
 
-NEAR = 1e-12  # squares known to so much are enough here
-GROW, HALVE = 60, 40  # rounds: outward until the squares have risen enough, then inward to the place
+NEAR = 1e-12  # this relative precision of the squares is enough here
+GROW, HALVE = 60, 40  # rounds: outward until the squares have risen enough, then inward to the exact place
 
 
 def profile(p: Separable, found: Found, allowed: float, only: Sequence[int] | None = None) -> list[tuple[float, float]]:
@@ -96,8 +96,8 @@ def _risen(batch: Rows, state: Array, live: Any, least: float) -> Array:
 def reach(rise: Callable[[Array, Any], Array], start: Array, step: Array, allowed: float, limits: Array) -> Array:
     """Walk every row from ``start`` in doubling steps to where ``rise`` passes ``allowed``, and close in on it.
 
-    ``rise`` takes values and the rows they belong to. The sign of ``step`` is the direction; a row that comes to its
-    limit without having risen enough ends there. The root of the rise is nearly straight, so regula falsi is quick.
+    ``rise`` takes values and the rows they belong to. The sign of ``step`` is the direction; a row that reaches its
+    limit before it has risen enough ends there. The root of the rise is nearly straight, so regula falsi is quick.
     """
     n, goal = len(start), float(np.sqrt(allowed))
     up = step > 0
@@ -140,17 +140,17 @@ def reach(rise: Callable[[Array, Any], Array], start: Array, step: Array, allowe
     return outside
 
 
-REACH = 2.0  # a step in t: logarithms have no business further away
-HOPS = (0.6, 0.2)  # at a bound the law can have a kink and many small valleys: look again this far around
+REACH = 2.0  # the largest step in t: logarithms need no larger one
+HOPS = (0.6, 0.2)  # at a bound the law can have a kink and many small minima: search again this far around
 CHUNK = 1024  # rows in one batch: few calls, and still in the processor's cache
-NIL = 1e-15  # a half of a law with no larger share in the fall at any run is not there
+NIL = 1e-15  # a term of a law that never has a larger share in the fall at any run counts as absent
 ROUNDS = 200
 PLAIN = 6  # rounds after which a row is slow
-FAR = 690.0  # the logarithm of a coefficient that is as good as infinite, or with a minus as 0
-PROMISING = 256  # points of the grid, the best for the whole table, that are starts for its resamples
+FAR = 690.0  # the logarithm of a coefficient that is practically infinite, or practically 0 with a minus sign
+PROMISING = 256  # grid points, the best for the whole table, used as starts for its resamples
 GRID = {1: (80,), 2: (12, 12), 3: (10, 10, 8), 4: (8, 10, 8, 4)}  # points along each axis of the built-in laws
 WHOLE = 2600  # points of the grid of a law with more axes
-CLOSE = 1e-17  # what moving one entry of t would take off the squares, as a share of them, when a row has arrived
+CLOSE = 1e-17  # a row has converged if moving one entry of t would reduce the squares by less than this share
 
 
 @dataclass(frozen=True)
@@ -189,10 +189,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a batch of fits differs in; every array has a row for each of them.
+    """The data in which the fits of a batch differ; every array has a row for each fit.
 
-    ``root`` are square roots of weights. ``free`` leaves b to the data, else it is 1. With ``height`` the curve is
-    made to pass through that height at the point ``at`` (d, rows), which takes the floor out of the unknowns.
+    ``root`` are square roots of weights. With ``free`` b is fitted, else it is 1. With ``height`` the curve is made to
+    pass through that height at the point ``at`` (d, rows), which takes the floor out of the unknowns.
     """
 
     shape: Shape
@@ -214,7 +214,7 @@ class Rows:
 
 
 def rows(p: Separable, count: int, **changes: Any) -> Rows:
-    """So many rows of the problem as it stands, with ``changes``."""
+    """``count`` rows of the problem as it is, with ``changes``."""
 
     def many(v: Array) -> Array:
         return np.broadcast_to(v, (count, np.shape(v)[-1]))
@@ -225,7 +225,7 @@ def rows(p: Separable, count: int, **changes: Any) -> Rows:
 
 
 def minimum(p: Separable, starts: int = 24) -> Found:
-    """The global least squares, a single row: the best of several starts that the grid names."""
+    """The global least squares, a single row: the best of several starts from the grid."""
     grid = candidates(p)
     squares = scan(p, grid, p.weights[None], p.y[None])[0]
     chosen: list[Array] = []
@@ -260,7 +260,7 @@ def curve_at(p: Separable, found: Found, at: Array) -> Array:
 
 
 def refit(p: Separable, weights: Array, y: Array | None, start: Found) -> Found:
-    """Fit each row of ``weights`` (rows, runs), and of ``y`` where it differs too, anew from ``start`` and the grid."""
+    """Fit each row of ``weights`` (rows, runs), and of ``y`` if it differs too, again from ``start`` and the grid."""
     grid, measured = candidates(p), np.broadcast_to(p.y, weights.shape) if y is None else y
     grid = grid[np.argsort(scan(p, grid, p.weights[None], p.y[None])[0])[:PROMISING]]
     parts = []
@@ -306,7 +306,7 @@ class _State:
     delta: Array
     r: Array  # residuals times root weights
     squares: Array
-    slopes: Array  # of the curve by t, times root weights, less what b and delta can follow; (rows, k, runs)
+    slopes: Array  # of the curve by t, times root weights, minus the part that b and delta can follow; (rows, k, runs)
 
 
 def _look(batch: Rows, t: Array) -> _State:
@@ -331,7 +331,7 @@ def _look(batch: Rows, t: Array) -> _State:
         b = np.ones(len(t))
         delta = np.clip(mean_y - (w * g).sum(1) / s1, low, high)
     r = root * (y - b[:, None] * g - delta[:, None])
-    # What a change of t does beyond what b and delta make good again: its slopes less their projections.
+    # The effect of a change of t that b and delta cannot compensate: its slopes minus their projections.
     left = slopes * (root * g * b[:, None])[:, None]
     inner = ((delta > low) & (delta < high))[:, None]
     column = np.where(inner, root, 0.0)
@@ -348,7 +348,7 @@ def _along(slopes: Array, column: Array, norm: Array) -> Array:
 
 
 def _pinned(batch: Rows, t: Array, g: Array, slopes: Array) -> _State:
-    """The same with delta = height - b g(at), which leaves b alone to be solved for."""
+    """The same with delta = height - b g(at), so that only b has to be solved for."""
     assert batch.height is not None
     assert batch.at is not None
     g_at, slopes_at = batch.shape(t, batch.at[:, :, None])
@@ -368,11 +368,11 @@ def _pinned(batch: Rows, t: Array, g: Array, slopes: Array) -> _State:
 
 
 def solve(batch: Rows, t: Array, close: float = CLOSE) -> Found:
-    """Take every row from its t to the valley's floor; (rows, k) in, the optimum of each row out.
+    """Take every row from its t to its minimum; (rows, k) in, the optimum of each row out.
 
-    Steps are Levenberg and Marquardt's. Where residuals are large these crawl, because they know nothing of how the
-    curve itself bends; so that part is learned from the change of the pull, as in NL2SOL (Dennis, Gay and Welsch 1981),
-    and used in a row as long as it foretells the next decrease better.
+    Steps are Levenberg and Marquardt's. Where residuals are large these steps are slow, because they ignore the
+    curvature of the curve itself. So this part is learned from the change of the gradient, as in NL2SOL (Dennis, Gay
+    and Welsch 1981), and used in a row as long as it predicts the next decrease better.
     """
     n, k = t.shape
     t = np.clip(t, batch.low, batch.high)
@@ -416,15 +416,15 @@ def solve(batch: Rows, t: Array, close: float = CLOSE) -> Found:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Rows that are still on their way."""
+    """Rows that have not converged yet."""
 
     place: Any  # in the batch that was given
     t: Array
     damp: Array
-    curl: Array  # what the curve's own bend adds to ``bend``, as far as learned; (rows, k, k)
+    curl: Array  # what the curve's own curvature adds to ``bend``, as far as learned; (rows, k, k)
     curled: Any  # whether it is used
     pull: Array  # downhill, (rows, k)
-    bend: Array  # of the squares, were the curve straight in t; (rows, k, k)
+    bend: Array  # of the squares, if the curve were straight in t; (rows, k, k)
 
 
 def _slope(state: _State) -> tuple[Array, Array]:
@@ -443,7 +443,7 @@ def _step(walk: _Walk, pull: Array, stuck: Any, scale: Array) -> Array:
         return np.asarray(scaled)
 
     matrix = system(walk.bend)
-    if walk.curled.any():  # only where that leaves a valley: all leading minors above zero
+    if walk.curled.any():  # only where the result is still convex: all leading minors above zero
         with np.errstate(over="ignore", invalid="ignore"):
             curled = system(walk.bend + walk.curl)
             valley = [np.linalg.det(curled[:, :i, :i]) > 1e-9 for i in range(1, k + 1)]
@@ -453,10 +453,10 @@ def _step(walk: _Walk, pull: Array, stuck: Any, scale: Array) -> Array:
 
 
 def _learn(walk: _Walk, s: Array, better: Any, fell: Array, pull: Array, bend: Array) -> _Walk:
-    """What a step ``s`` told of the curve's bend where it led to something better."""
+    """Learn the curve's curvature from a step ``s``, where that step was an improvement."""
     straight = (s * walk.pull).sum(1) - 0.5 * _form(s, walk.bend)
     curled = np.abs(straight - 0.5 * _form(s, walk.curl) - fell) < np.abs(straight - fell)
-    change = walk.pull - pull  # what the pull lost along s: all of the bend, the curve's own included
+    change = walk.pull - pull  # the change of the pull along s: all of the curvature, including the curve's own
     along = (change * s).sum(1)
     own = change - (bend @ s[..., None])[..., 0]
     with np.errstate(over="ignore", invalid="ignore"):  # a step too small to learn from is not kept

@@ -24,7 +24,7 @@ from drscale.stats.tables import done
 
 LawFunction = Callable[..., Any]
 COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "lack_p", "aicc", "note"]
-CLEAR, SLIGHT = 10.0, 2.0  # differences of AICc that decide, and that decide nothing (Burnham and Anderson, 2002)
+CLEAR, SLIGHT = 10.0, 2.0  # AICc: a difference of 10 decides, below 2 nothing does (Burnham and Anderson, 2002)
 
 
 def compare_laws(
@@ -39,20 +39,20 @@ def compare_laws(
     leave_out: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
-    """Fit several laws to the same runs and tell how they do, a row a law.
+    """Fit several laws to the same runs and compare how well they fit, one row for each law.
 
-    ``x`` names the columns as for :func:`laws.fit`; a law takes those of its arguments, so ``{"N": ..., "D": ...}``
-    serves laws of one and of two. ``starts`` has start values for laws of your own, ``options`` go to every fit.
+    ``x`` names the columns as for :func:`fit_law`; each law uses those of its own arguments, so ``{"N": ..., "D":
+    ...}`` is right for laws of one and of two arguments. ``starts`` has start values for laws of your own; ``options``
+    go to every fit.
 
     Columns: law, parameters, runs, levels, sigma (spread of one run about the curve, a share of y), r2, lack_p (how
-    likely the misfit of the level means is by the scatter of seeds alone), aicc of the level means, or with
-    ``unit="run"`` of the runs as if they were independent, with delta_aicc to the best and its Akaike weight;
-    leave_one_out, the root mean square of the relative error at each level when its runs are left out, over so many
-    ``folds``; rolling, the same beyond a cut when only the runs up to it are fitted, over all ``cuts``; with ``above``,
-    holdout, the same beyond that one cut. Folds and cuts are those that all laws can be fitted to, so that the errors
-    compare; a law that has none of its own is left out of that.
-    ``note`` says why a law, or part of this, could not be had. Leaving out takes a fit a level: ``leave_out=False`` is
-    quick.
+    likely the misfit of the level means is if only seeds scatter); aicc of the level means, or with ``unit="run"`` of
+    the runs as if they were independent, delta_aicc to the best law, and the Akaike weight; leave_one_out, the root
+    mean square of the relative error at each level when its runs are left out, and the number of ``folds``; rolling,
+    the same beyond a cut when only the runs up to it are fitted, over all ``cuts``; with ``above``, holdout, the same
+    beyond that one cut. Only folds and cuts that all laws can be fitted to are used, so that the errors are comparable;
+    a law that cannot be fitted to any fold or cut has no value here and does not restrict the others. ``note`` says why
+    a law, or part of its row, is missing. Leaving out takes one fit for each level; ``leave_out=False`` is quick.
 
     >>> import drscale as ds
     >>> table = ds.compare_laws(ds.example_runs(), [ds.joint_law, ds.additive_law], leave_out=False)
@@ -61,7 +61,7 @@ def compare_laws(
     0     joint_law           5      20
     1  additive_law           5      20
     """
-    done(table)  # says so where it is no table
+    done(table)  # raises an error if it is not a table
     check_unit(unit)
     offered = candidates if isinstance(candidates, Mapping) else dict(enumerate(candidates))
     for law in offered.values():
@@ -112,9 +112,9 @@ def compare_laws(
 
 @dataclass(frozen=True)
 class Choice(Result):
-    """Which of several laws a table speaks for: the better ``law``, whether that is ``decided``, and why, in words.
+    """The law that a table supports best: the better ``law``, whether this is ``decided``, and why, in words.
 
-    ``compared`` is what :func:`compare_laws` said. An undecided choice names the law with the lower AICc all the same.
+    ``compared`` is the table from :func:`compare_laws`. An undecided choice still names the law with the lower AICc.
     """
 
     law: LawFunction
@@ -130,7 +130,7 @@ class Choice(Result):
         return " ".join([f"{said}.", *map(_sentence, self.reasons)])
 
     def table(self) -> pd.DataFrame:
-        """The laws that were compared, a row each."""
+        """The laws that were compared, one row each."""
         return self.compared
 
     def _repr_html_(self) -> str:
@@ -150,12 +150,12 @@ def choose_law(
     x: Columns | None = None,
     **options: Any,
 ) -> Choice:
-    """Fit the laws that the columns suit, hold them against each other, and take the better one.
+    """Fit the laws that suit the columns, compare them, and take the better one.
 
-    By default the candidates are :func:`drscale.laws.fit.laws_for`. A difference of AICc on level means of at least
-    ten decides, of less than two nothing; between these, and where every law lacks fit, the laws' errors beyond
-    rolling cuts must agree. Nothing is decided where a corner of small size and few pairs is empty, for there the laws
-    of two part. ``options`` go to :func:`compare_laws`, which leaves no level out here.
+    By default the candidates are :func:`laws_for`. A difference of AICc on level means of at least ten decides;
+    a difference of less than two decides nothing. Between these, and if every law lacks fit, the laws' errors beyond
+    rolling cuts must agree. Nothing is decided if the corner of small size and few pairs is empty, because there the
+    laws of two arguments differ. ``options`` go to :func:`compare_laws`, which leaves no level out here.
 
     >>> import drscale as ds
     >>> choice = ds.choose_law(ds.example_runs())
@@ -209,10 +209,11 @@ def leave_one_out(
     levels: Iterable[str] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Leave the runs of one level out, fit the others, and predict the level; a row a level.
+    """Leave the runs of one level out, fit the others, and predict the level; one row for each level.
 
     A level is a point of the columns ``levels``, by default the law's own. ``error`` is (predicted - measured) /
-    measured, missing where ``note`` says why the rest could not be fitted; ``fold`` numbers what was left out together.
+    measured, missing if the rest could not be fitted, and then ``note`` says why; levels with the same ``fold`` were
+    left out together.
     """
     columns = laws.columns_of(law, x)
     names, rows = _levels(table, columns, y, levels), laws.done(table)
@@ -233,7 +234,7 @@ def rolling(
     levels: Iterable[str] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Fit everything up to a cut and predict what lies above, for every cut through every column; a row a level above.
+    """Fit everything up to a cut and predict the levels above it, one row each, for every cut through every column.
 
     Columns: along (the column that is cut), cut (its largest fitted value), the level, runs, measured, predicted,
     error, note and fold as for :func:`leave_one_out`; a cut below which the law cannot be fitted has one row.
@@ -256,7 +257,7 @@ def rolling(
 
 def _levels(table: pd.DataFrame, columns: Mapping[str, str], y: str, levels: Iterable[str] | None) -> list[str]:
     names = list(columns.values()) if levels is None else list(levels)
-    laws.values(table, *names, *columns.values(), y)  # refuses what cannot be fitted
+    laws.values(table, *names, *columns.values(), y)  # raises an error if it cannot be fitted
     return names
 
 
@@ -269,7 +270,7 @@ def _missed(
     names: list[str],
     options: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """What a law fitted to some runs says of the mean of others, level by level."""
+    """The prediction of a law fitted to some runs for the mean of other runs, level by level."""
     by = list(dict.fromkeys([*names, *columns.values()]))
     frame = rest.groupby(by)[y].agg(["size", "mean"]).reset_index()
     frame = frame.rename(columns={"size": "runs", "mean": "measured"}).assign(predicted=np.nan, error=np.nan, note="")
@@ -283,7 +284,7 @@ def _missed(
 
 
 def _told(result: lmfit.model.ModelResult, unit: Unit) -> dict[str, Any]:
-    """What the fit to all runs says of itself."""
+    """The columns that come from the fit to all runs."""
     f, good, lack = fitted(result), laws.goodness(result), laws.lack_of_fit(result)
     judged = by_level(result).result if unit == "level" else result
     r = np.asarray(judged.residual, dtype=float)
@@ -344,7 +345,7 @@ def _shared(candidates: Iterable[LawFunction], x: Columns | None) -> list[str]:
 
 
 def _columns_for(law: LawFunction, x: Columns | None, candidates: Sequence[LawFunction]) -> dict[str, str]:
-    """The columns a law takes of those given."""
+    """The given columns that a law uses."""
     entry = laws.LAWS.get(law)
     wanted = list(inspect.signature(law).parameters) if entry is None else list(entry.columns)
     if isinstance(x, Mapping):
@@ -365,7 +366,7 @@ def _only(law: LawFunction) -> str:
 
 
 def suited_law(table: pd.DataFrame, y: str = "in_domain_entropy") -> Callable[..., Any]:
-    """The law that fits a table best, of those its columns suit; :func:`choose_law` also says how clearly."""
+    """The law that fits a table best, of those that suit its columns; :func:`choose_law` also says how clearly."""
     return choose_law(table, y).law
 
 
@@ -385,7 +386,7 @@ def by_count(
     counts: Mapping[str, str] = COUNTS,
     **options: Any,
 ) -> pd.DataFrame:
-    """Fit a law of size under each count of the parameters; a row a count, by its words.
+    """Fit a law of size under each count of the parameters; one row for each count, named in words.
 
     Columns: ``least`` and ``most`` N, those of :func:`drscale.laws.intervals.law_table`, and those of
     :func:`drscale.laws.intervals.hold_out` for the largest size. ``counts`` names columns in words; ``options`` go to

@@ -1,7 +1,7 @@
-"""What training compute buys: the compute law of the best runs, and isoFLOP curves. Never imports torch.
+"""Loss against training compute: the compute law of the best runs, and isoFLOP curves. Never imports torch.
 
-Only the ends of runs count. A look in the middle of a run whose learning rate decays to zero is worse than the end of a
-run as long as that look, so curves along the way would put the envelope too high.
+Only the ends of runs count. In the middle of a run whose learning rate decays to zero, the loss is worse than at the
+end of a run of that length, so values from the middle of runs would put the envelope too high.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ DRAWN = ("seeds", "seeds and sizes")
 class ComputeLaw:
     """The law (C0 / C)**alpha + floor of the lower envelope of runs, C in FLOPs of training.
 
-    ``cells`` has a row a size and length: the mean of its seeds, ``runs``, ``on_envelope``. ``intervals`` has rows
-    name (C0, alpha, floor), drawn, value, low, high: "seeds" draws the seeds' scatter anew, "seeds and sizes" the
-    sizes that were trained as well; the envelope is chosen anew in every draw. Quote the wider.
+    ``cells`` has one row for each size and length: the mean of its seeds, ``runs``, ``on_envelope``. ``intervals`` has
+    the columns name (C0, alpha, floor), drawn, value, low, high: "seeds" draws the seeds' scatter, "seeds and sizes"
+    also draws the sizes that were trained; the envelope is chosen again in every draw. Quote the wider interval.
     """
 
     fit: lmfit.model.ModelResult
@@ -43,10 +43,10 @@ class ComputeLaw:
 class IsoFlop:
     """Loss against size at equal training compute.
 
-    ``points`` has a row a level of ``flops`` and a size trained to both sides of it. ``optima`` has a row a level:
-    ``sizes``, ``optimal`` (the parabola's lowest point), ``low`` and ``high``, ``determined``. ``exponent`` is that of
-    optimal size by compute, (value, low, high), or None where too few levels have a determined optimum; ``said`` is
-    the sentence about it.
+    ``points`` has one row for each level of ``flops`` and each size trained to both sides of it. ``optima`` has one row
+    for each level: ``sizes``, ``optimal`` (the parabola's lowest point), ``low`` and ``high``, ``determined``.
+    ``exponent`` is the exponent of optimal size over compute, (value, low, high), or None if too few levels have a
+    determined optimum; ``said`` is a sentence about it.
     """
 
     points: pd.DataFrame
@@ -80,11 +80,11 @@ def scatter(table: pd.DataFrame, y: str = Y, size: str = SIZE) -> float:
 def compute_law(
     table: pd.DataFrame, y: str = Y, *, size: str = SIZE, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> ComputeLaw:
-    """Fit a power law with a floor to the runs that nothing as cheap beats.
+    """Fit a power law with a floor to the runs that no run of equal or lower cost beats.
 
-    ``table`` is ``RunStore.table()`` of one recipe at several sizes and ``steps``; its seeds are averaged first. A
-    draw gives each mean of n seeds the error s / sqrt(n), s pooled (:func:`scatter`), and "seeds and sizes" also
-    draws the sizes with replacement. As an envelope takes the least of noisy values it lies low by a part of s.
+    ``table`` is ``RunStore.table()`` of one recipe at several sizes and ``steps``; its seeds are averaged first. A draw
+    gives each mean of n seeds the error s / sqrt(n), s pooled (:func:`scatter`), and "seeds and sizes" also draws the
+    sizes with replacement. An envelope takes the least of noisy values, so it is too low by a part of s.
     """
     check_level(level)
     rows = cells(table, y, size)
@@ -131,7 +131,7 @@ def isoflop(
     level: float = 0.95,
     seed: int = 0,
 ) -> IsoFlop:
-    """Draw loss against size at equal compute, and find the size that is best there, if the runs tell.
+    """Draw loss against size at equal compute, and find the best size there, if the runs determine it.
 
     At each of ``levels`` (a count, or FLOPs) a size's log loss is read off the straight line between the ends of its
     runs of two lengths, in log FLOPs; sizes that were not trained to both sides of the level have no value there. Four
@@ -178,7 +178,7 @@ def isoflop(
 def _growth(
     optima: pd.DataFrame, log_c: Array, best: Array, level: float
 ) -> tuple[tuple[float, float, float] | None, str]:
-    """How the optimal size grows with compute, over the levels where it is determined, and the sentence about it."""
+    """How the optimal size grows with compute, over the levels where it is determined, and a sentence about it."""
     sure = optima["determined"].to_numpy()
     many = f"{sure.sum()} of {len(optima)} isoFLOP curves with {FEWEST} sizes or more have a determined minimum"
     if sure.sum() < 3 or np.ptp(log_c[sure]) < np.log(4):
@@ -194,7 +194,7 @@ def _growth(
 
 
 def _lowest(log_n: Array, curve: Array) -> float:
-    """The lowest point of a parabola through a curve; where none lies inside, infinite on the side it falls to."""
+    """The lowest point of a parabola through a curve; if it has none inside, infinity on the side where it falls."""
     bend, slope, start = np.polyfit(log_n - log_n.mean(), curve, 2)
     at = -slope / (2 * bend) + log_n.mean() if bend > 0 else np.inf
     if log_n.min() < at < log_n.max():
@@ -204,12 +204,12 @@ def _lowest(log_n: Array, curve: Array) -> float:
 
 
 def _envelope(flops: Array, y: Array) -> np.ndarray:
-    """Which runs no run that is as cheap beats."""
+    """Which runs are not beaten by a run of equal or lower cost."""
     return non_dominated(np.column_stack([flops, y]))
 
 
 def _noisy(rows: pd.DataFrame, y: str, s: float, draws: int, rng: np.random.Generator) -> Array:
-    """The means of cells with the scatter of their seeds drawn anew; (draws, cells)."""
+    """The means of cells with newly drawn scatter of their seeds; (draws, cells)."""
     error = rng.standard_normal((draws, len(rows))) * s / np.sqrt(rows["runs"].to_numpy())
     return np.asarray(rows[y].to_numpy() * np.exp(error))
 

@@ -1,4 +1,4 @@
-"""A law with its numbers, fitted here or published, as planners and figures take it. Never imports torch."""
+"""A law with its numbers, fitted here or published, in the form that planners and figures use. Never imports torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Curve(Result):
     """A law, the values of its parameters, and the box of its arguments in which they were fitted.
 
     ``values`` and ``box`` are keyed by the law's own argument names, ``box`` with (lowest, highest). ``draws`` is a
-    bootstrap sample, a column a parameter, all of them finite (a coefficient that a refit cannot bound is e**690, its
-    largest); None where only the numbers are known, as for a published table. ``doubts`` say why the draws deserve
-    caution; every plan made with the curve repeats them.
+    bootstrap sample with one column for each parameter, all finite (a coefficient that a refit cannot bound is e**690,
+    its largest value); it is None if only the numbers are known, as for a published table. ``doubts`` say why the draws
+    need caution; every plan made with the curve repeats them.
 
     >>> import drscale as ds
     >>> curve = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False).curve()

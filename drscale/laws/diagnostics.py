@@ -1,4 +1,4 @@
-"""Why a fit deserves caution, in plain sentences; which runs were trained for long enough. Never imports torch."""
+"""Reasons for caution about a fit, in plain sentences; which runs were trained for long enough. Never imports torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from drscale.stats.tables import Array, TooFewLevels
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
-CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is the rule and no news
+CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is normal and needs no warning
 
 
 def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -> list[str]:
@@ -45,7 +45,7 @@ def of_draws(result: lmfit.model.ModelResult, sample: pd.DataFrame, unit: str) -
 
 
 def at_bounds(result: lmfit.model.ModelResult, f: Fitted) -> list[tuple[str, float]]:
-    """The parameters at a bound, with it; a coefficient at 0 is a law that does not fall, which is said elsewhere."""
+    """The parameters at a bound, with the bound; a coefficient at 0 (a law that does not fall) has its own message."""
     found = []
     for name, p in result.params.items():
         at = next((b for b in (p.min, p.max) if np.isfinite(b) and p.value == b), None)
@@ -65,7 +65,7 @@ def without(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
 
 
 def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
-    """What the places of the runs leave open: too few levels, too short a range, empty corners of the box."""
+    """What the positions of the runs cannot show: too few levels, too short a range, empty corners of the box."""
     said = []
     single = len(f.columns) == 1
     for argument, column in f.columns.items():
@@ -103,7 +103,7 @@ def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[s
 
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
-    """List in plain sentences why a fit deserves caution; empty if nothing speaks against it."""
+    """List in plain sentences why a fit needs caution; empty if there is no reason."""
     f, said = fitted(result), []
     gone = without(result, f)
     if gone == list(f.columns.values()):
@@ -125,7 +125,7 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
 
 
 def _rivals(f: Fitted) -> str:
-    """Whether the other laws of the same columns fit where this one does not, in words."""
+    """Whether the other laws of the same columns fit if this one does not, in words."""
     frame, told = pd.DataFrame({**f.points, "y": f.y}), []
     for law in laws.rivals(f.law, len(f.points)):
         columns = dict(zip(laws.LAWS[law].columns, f.points, strict=True))
@@ -175,13 +175,13 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
 
 
 def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value: str = "validation") -> pd.DataFrame:
-    """Hold runs of one recipe at several lengths against each other: when did training longer stop paying?
+    """Compare runs of one recipe at several lengths: from which length on did longer training no longer pay?
 
     ``table`` is ``RunStore.table()``, ``curves`` is ``RunStore.curves()``. Every run that is done gets ``best``, its
-    lowest look at ``value``; ``gained``, by which share that lies below the next shorter run's (missing for the
-    shortest); ``chosen``, true for the one run of each recipe at which lengthening stops, because the next longer one
-    gains less than ``gain`` or there is none; and ``settled``, true for the chosen run if a longer one was tried: else
-    it is not known what longer training would have gained.
+    lowest measured ``value``; ``gained``, the share by which that is below the best of the next shorter run (missing
+    for the shortest); ``chosen``, true for the one run of each recipe after which the next longer run gains less than
+    ``gain``, or does not exist; and ``settled``, true for the chosen run if a longer one was tried (if not, the gain of
+    longer training is unknown).
     """
     if not 0 <= gain < 1:
         raise ValueError(f"gain={gain!r}: a share of the entropy, at least 0 and below 1")
@@ -198,7 +198,7 @@ def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, val
     rows = rows.assign(_same=same).sort_values(["_same", "steps"])
     groups = rows.groupby("_same", sort=False)
     rows["gained"] = 1 - rows["best"] / groups["best"].shift()
-    pays = rows["gained"] >= gain  # the shortest run of a recipe has no shorter one to gain on
+    pays = rows["gained"] >= gain  # the shortest run of a recipe has no shorter one to compare with
     walked = (pays | rows["gained"].isna()).groupby(rows["_same"]).cummin()
     last = walked & ~walked.groupby(rows["_same"]).shift(-1, fill_value=False)
     at_the_end = rows["steps"] == groups["steps"].transform("max")
@@ -210,9 +210,10 @@ def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, val
 def converged_runs(
     table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, value: str = "validation"
 ) -> pd.DataFrame:
-    """The chosen run of each recipe (:func:`durations`): each trained for as long as it paid.
+    """The chosen run of each recipe (:func:`durations`): each was trained for as long as this paid.
 
-    The column ``steps`` is left out, as it is no longer set but found, by one rule for all; ``steps_done`` says it.
+    The column ``steps`` is left out, because the length is no longer a setting: one rule finds it for all runs, and
+    ``steps_done`` holds it.
 
     >>> import drscale as ds
     >>> store = ds.RunStore("runs")
@@ -229,7 +230,7 @@ def converged_runs(
 def selected_in_warmup(table: pd.DataFrame) -> pd.DataFrame:
     """The runs whose measured weights are from before the end of their warm-up, when the rate had not reached its peak.
 
-    Such a run was never trained by its recipe's rate and is no measurement of the amount or the size it stands for.
+    Such a run was never trained at its recipe's rate, and so it is not a measurement of its amount of data or its size.
     """
     rows = laws.done(table)
     for column in ("best_step", "warmup"):

@@ -1,4 +1,4 @@
-"""What a way of training is worth, told in parameters or in pairs of standard training. Never imports torch."""
+"""What a way of training is worth, expressed in parameters or pairs of standard training. Never imports torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from drscale.laws._power import Power
 from drscale.laws.result import Fitted, Law, fitted, name_of
 from drscale.stats.tables import Array, TooFewLevels, check_level, done, values
 
-BY = ("strategy", "share")  # the columns that tell one way of training from another
-REACH = 100.0  # equivalents are looked for this far beyond the fitted range; an interval that goes further is open
+BY = ("strategy", "share")  # the columns that distinguish ways of training
+REACH = 100.0  # the search goes this far beyond the fitted range; an interval that goes further is open
 STEP = 0.4  # e-folds between the points at which the law's interval is evaluated; smooth in between
 
 
@@ -33,15 +33,16 @@ def equivalent(
     by: str | Sequence[str] = BY,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Find the standard run that measures what each way of training does; a row a training, cell and argument.
+    """Find the standard run with the same result as each training; one row for each training, cell and argument.
 
-    ``fit`` is a law of the standard runs (``laws.fit``): a size law gives equivalent sizes, a data law equivalent
-    pairs, a law of both gives both, each at the row's own value of the other. ``along`` keeps one argument of the law,
-    as "N". Runs of ``table`` that agree in ``by`` and in the law's columns are seeds of one cell, and their mean is
-    read off the law: ``equivalent`` is the x at which the law has that value, ``times`` its ratio to the cell's own x.
-    The interval holds every x at which a standard run, or the mean of as many as the cell has, could have measured
-    that value (``trust.predict``), so it knows the scatter of runs and of the law, and not other queries. An end beyond
-    100 times the fitted range is 0 or infinite. ``extrapolated`` marks equivalents outside the fitted range.
+    ``fit`` is a law of the standard runs (``fit_law``): a size law gives equivalent sizes, a data law equivalent
+    pairs, a law of both gives both, each at the row's own value of the other argument. ``along`` keeps one argument of
+    the law, such as "N". Runs of ``table`` that agree in ``by`` and in the law's columns are seeds of one cell, and the
+    law is solved for their mean: ``equivalent`` is the x at which the law has that value, ``times`` its ratio to the
+    cell's own x. The interval contains every x at which a standard run, or the mean of as many runs as the cell has,
+    could have given that value (``predict_law``). So it includes the scatter of the runs and of the law, but not that
+    of other queries. An end beyond 100 times the fitted range is 0 or infinite. ``extrapolated`` marks equivalents
+    outside the fitted range.
     """
     check_level(level)
     f, by = fitted(fit), [by] if isinstance(by, str) else list(by)
@@ -79,14 +80,14 @@ def worth(
     by: str | Sequence[str] = BY,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Find the one factor that a way of training is worth over all its cells; a row a training and argument of the law.
+    """Find the factor that a way of training is worth over all its cells; one row for each training and argument.
 
-    Every training's runs and those of ``base`` (a query of the table) are fitted together by one law in which its x
-    is multiplied by ``times``: 2 along "N" says that it does what a standard model twice as large does, 2 along "D"
-    what twice as many pairs do. ``x`` names columns as for ``laws.fit``; what ``times`` counts is what they count.
-    Fitted are the means of seeds, cell by cell, so that what the runs of a cell share is not counted twice; the
-    interval is where the refitted sum of squares rises too far (F test). ``cells`` counts a training's own. ``better``
-    is true or false where the interval lies on one side of 1, and missing elsewhere.
+    Every training's runs and those of ``base`` (a query of the table) are fitted together by one law in which its x is
+    multiplied by ``times``: 2 along "N" means that it does as well as a standard model twice as large, 2 along "D" as
+    well as standard training on twice as many pairs. ``x`` names columns as for ``fit_law``, and ``times`` counts what
+    these columns count. The means of seeds are fitted, cell by cell, so that an error which the runs of a cell share is
+    not counted twice; the interval ends where the refitted sum of squares has risen too far (F test). ``cells`` counts
+    the training's own cells. ``better`` is true or false if the interval lies on one side of 1, and missing otherwise.
     """
     check_level(level)
     by = [by] if isinstance(by, str) else list(by)
@@ -123,7 +124,7 @@ def _factor(
     y: str,
     level: float,
 ) -> tuple[float, float, float]:
-    """The factor on one argument of the rows from ``first`` on that lets one law fit them all, with its interval."""
+    """The factor on one argument of the rows from ``first`` on with which one law fits all rows, with its interval."""
     later, i, entry = np.arange(len(both)) >= first, list(columns).index(argument), laws.LAWS[law]
     *xs, ys = values(both, *columns.values(), y)
     limits = [entry.bounds.get(n, (0.0, np.inf)) for n in entry.units]
@@ -177,7 +178,7 @@ def _cells(table: pd.DataFrame, columns: Mapping[str, str], y: str, by: Sequence
 def _look(
     fit: lmfit.model.ModelResult, f: Fitted, argument: str, held: dict[str, float], runs: int, level: float
 ) -> tuple[Array, Array, Array]:
-    """Where the mean of so many standard runs would fall along one argument: x, low, high."""
+    """Where the mean of ``runs`` standard runs would lie along one argument: x, low, high."""
     ends = float(np.log(f.points[argument].min() / REACH)), float(np.log(f.points[argument].max() * REACH))
     knots = np.linspace(*ends, int((ends[1] - ends[0]) / STEP) + 2)
     at = {argument: np.exp(knots)} | {a: np.full(len(knots), v) for a, v in held.items()}
@@ -188,7 +189,7 @@ def _look(
 
 
 def _where(fit: lmfit.model.ModelResult, held: dict[str, float], argument: str, y: float, x: Array) -> float:
-    """The x at which a falling law has the value y; 0 or infinity if that lies outside what was looked at."""
+    """The x at which a falling law has the value y; 0 or infinity if that lies outside the search range."""
 
     def above(log_x: float) -> float:
         return float(np.squeeze(fit.eval(**{argument: np.array([np.exp(log_x)])}, **held))) - y

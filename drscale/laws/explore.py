@@ -31,7 +31,7 @@ LAWS: dict[str, Law] = {
     "joint law": laws.joint_law,
     "additive law": laws.additive_law,
 }
-LOSSES: dict[str, dict[str, Any]] = {  # options of laws.fit
+LOSSES: dict[str, dict[str, Any]] = {  # options of fit_law
     "relative": {},
     "absolute": {"space": "linear"},
     "logarithms": {"space": "log"},
@@ -58,10 +58,11 @@ def law_view(
 ) -> View:
     """Fit a law to the runs at x <= ``above``: the figure, the equation with its error beyond, and the parameters.
 
-    ``without`` are labels of the table's index: these runs are drawn as crosses and count nowhere. A law of size or of
-    data is fitted to the runs at one level ``at`` of the other count; a law of both is fitted to all runs, x being its
-    first argument, and drawn at that level. Intervals are profiles for laws of size or data, and standard errors for
-    the others, for which profiles take too long to drag. ``options`` go to :func:`drscale.laws.fit.fit_law`.
+    ``without`` are labels of the table's index: these runs are drawn as crosses and not used otherwise. A law of size
+    or of data is fitted to the runs at one level ``at`` of the other count; a law of both is fitted to all runs, x
+    being its first argument, and drawn at that level. Intervals are profiles for laws of size or data, and standard
+    errors for the others, because their profiles are too slow for dragging. ``options`` go to
+    :func:`drscale.laws.fit.fit_law`.
     """
     column, columns, dropped = f"{scope}_{measure}", laws.columns_of(law, x), list(without)
     name, *more = columns.values()
@@ -101,16 +102,16 @@ def law_explorer(
     dark: bool = False,
     setup: str = TABLE,
 ) -> Explorer:
-    """Controls for the hold-out cut, the runs that count, law, count, loss, scope and measure: the fit follows.
+    """Controls for the hold-out cut, the runs to use, law, count, loss, scope and measure; each change updates the fit.
 
-    The count says which weights N counts, of those in :data:`drscale.laws.compare.COUNTS` that the table has.
-    ``among`` are laws to choose from, by name; by default those of :data:`LAWS` and those that you registered,
-    as far as the table has levels enough for them.
-    Where sizes and data sizes are crossed, ``at`` is the level of the one that a law holds fixed. Cuts that leave too
-    few levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings as code.
+    The count says which weights N counts, of those in :data:`drscale.laws.compare.COUNTS` that the table has. ``among``
+    are laws to choose from, by name; by default those of :data:`LAWS` and those that you registered, if the table has
+    enough levels for them. If sizes and data sizes are crossed, ``at`` is the level of the one that a law holds fixed.
+    Cuts that leave too few levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings
+    as code.
     """
     kinds = [m for m in measures if any(f"{s}_{m}" in table for s in style.SCOPES)]
-    whole = {c for c in laws.done(table) if laws.done(table)[c].notna().all()}  # not every run was attacked
+    whole = {c for c in laws.done(table) if laws.done(table)[c].notna().all()}  # some runs were not attacked
     scopes = [s for s in style.SCOPES if all(f"{s}_{m}" in whole for m in kinds if f"{s}_{m}" in table)]
     scopes = [s for s in scopes if any(f"{s}_{m}" in table for m in kinds)]
     if not kinds:
@@ -149,7 +150,7 @@ def law_explorer(
     }
 
     def offer(changed: str | None = None) -> None:
-        """What can be chosen follows from the law, and from where the other count is held."""
+        """Update the choices; they depend on the law and on the level at which the other count is held."""
         chosen, count, at, above, without = (controls[n] for n in ("law", "count", "at", "above", "without"))
         levels = offers(chosen.value, count.value)
         name = next(iter(laws.columns_of(chosen.value, given(chosen.value, count.value)).values()))
@@ -161,7 +162,7 @@ def law_explorer(
             at.layout.display = None if len(levels) > 1 else "none"
         if changed in (None, "law", "at", "count"):
             cuts = levels[at.value]
-            same = above.index if changed == "count" else -1  # the same size, counted otherwise
+            same = above.index if changed == "count" else -1  # the same size in another count
             kept = above.value if above.value in cuts else cuts[same]
             above.options, above.value = [(style.count_text(c), c) for c in cuts], kept
             rows = _held(runs, name, at.value).sort_values(name)
@@ -199,13 +200,13 @@ def _method(law: Law) -> Literal["profile", "stderr"]:
 
 
 def _light(runs: pd.DataFrame, x: str | None, measures: Iterable[str]) -> pd.DataFrame:
-    """The columns that the view looks at; each step would carry the others along."""
+    """The columns that the view uses; without this, each step would copy the others too."""
     wanted = {*OTHER, x, "rung", "seed", "synthetic", *(m + end for m in measures for end in ("", "_low", "_high"))}
     return runs[[c for c in runs if c in wanted]]
 
 
 def _x(law: Law, x: str | None, first: str) -> str | None:
-    """The column to say for a law of one argument where it has none of its own, or another is wanted."""
+    """The column for a law of one argument, if it has none of its own or another one is wanted."""
     entry = laws.LAWS.get(law)
     if entry is not None and len(entry.columns) > 1:
         return None
@@ -213,7 +214,7 @@ def _x(law: Law, x: str | None, first: str) -> str | None:
 
 
 def _counted(law: Law, x: str | None, count: str | None) -> Columns | None:
-    """The columns of a law where its parameters are counted as in the column ``count``."""
+    """The columns of a law if parameters are counted as in the column ``count``."""
     if count is None:
         return x
     usual = list(laws.columns_of(law, x).values())
@@ -268,9 +269,9 @@ def _label(row: pd.Series, name: str) -> str:
 def _predicted(
     result: lmfit.model.ModelResult, rest: pd.DataFrame, reach: tuple[float, float], at: float | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The curve over the reach, and what was measured beyond the cut against it, a row a level; from one prediction.
+    """The curve over the reach, and the values measured beyond the cut, one row for each level; from one prediction.
 
-    The second part is what :func:`drscale.laws.intervals.hold_out` finds, which would fit once more.
+    The second part is the same as from :func:`drscale.laws.intervals.hold_out`, which would fit once more.
     """
     f, grid = laws.fitted(result), figures.points_along(result, reach, POINTS)
     columns = list(f.columns.values())

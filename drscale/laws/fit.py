@@ -106,7 +106,7 @@ def additive_law(N: Any, D: Any, M: Any, mu: Any, B: Any, eta: Any, delta: Any) 
 
 
 def broken_law(x: Any, M: Any, mu: Any, K: Any, nu: Any, width: Any, delta: Any) -> Any:
-    """A power law whose exponent turns from mu to nu about x = K, over ``width`` e-folds to either side:
+    """A power law whose exponent changes from mu to nu around x = K, over ``width`` e-folds to either side:
 
     (M / x)**mu * (1 + (x / K)**(1 / width))**((mu - nu) * width) + delta, with M and K in the unit of x. That is the
     smoothly broken law of Caballero et al. (2023) with one break, c0 = mu, c1 = nu - mu, d1 = K and f1 = width.
@@ -117,7 +117,7 @@ def broken_law(x: Any, M: Any, mu: Any, K: Any, nu: Any, width: Any, delta: Any)
     >>> ds.broken_law(x, M=1e3, mu=0.5, K=3e4, nu=0.1, width=0.5, delta=1.0).round(2)
     array([2.  , 1.32, 1.16, 1.13])
     """
-    # Far beyond the break the bracket would overflow, its logarithm does not.
+    # Far beyond the break the bracket would overflow; its logarithm does not.
     bend = np.logaddexp(0.0, np.log(np.asarray(x, dtype=float) / K) / width)
     return (M / x) ** mu * np.exp((mu - nu) * width * bend) + delta
 
@@ -133,7 +133,7 @@ def _law_of_both(family: Family, equation: str) -> Law:
     )
 
 
-# The registry: every law that fit_law() needs no start values for. K is bounded by the range of x.
+# The registry: every law for which fit_law() needs no start values. K is bounded by the range of x.
 LAWS: dict[Callable[..., Any], Law] = {
     size_law: Law(
         {"N": _SIZE[0]},
@@ -170,13 +170,13 @@ def register_law(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     equation: str = "",
 ) -> Callable[..., Any]:
-    """Add a law of your own to the registry, so that it is fitted, compared, planned with and drawn like the others.
+    """Add a law of your own to the registry, to fit, compare, plan with and draw it like the others.
 
-    ``law`` is a plain function of its x first and its parameters after them, of arrays. ``columns`` says which column
-    of a run table each x is. ``start`` has a value for each parameter, or is a function that finds them from the runs,
+    ``law`` is a plain function of arrays: its x come first, then its parameters. ``columns`` says which column of a run
+    table each x is. ``start`` has a value for each parameter, or is a function that finds them from the runs,
     ``start(N=..., y=...)``; the best of many starts around it is kept. ``units`` are "y", "x", the name of an x, or
     words of your own; ``bounds`` are (lower, upper). ``equation`` is how the fit is printed, each parameter in braces.
-    Registering a function again replaces its entry. The law comes back, and ``del LAWS[law]`` takes it out.
+    Registering a function again replaces its entry. The function returns the law; ``del LAWS[law]`` removes it.
 
     >>> import numpy as np
     >>> import drscale as ds
@@ -229,7 +229,8 @@ def _start_for(law: Callable[..., Any], given: Any, names: list[str]) -> dict[st
 class _LawModel(lmfit.Model):
     """An lmfit model whose residual may be a difference of logarithms, and is NaN where a coefficient is negative.
 
-    The minimiser takes a step to NaN back. A bound at 0 would do the same, but push starts away that are close to it.
+    The minimiser undoes a step to NaN. A bound at 0 would do the same, but it would also move starts that are close to
+    it.
     """
 
     def __init__(self, law: Callable[..., Any], arguments: Iterable[str], entry: Law | None, log: bool) -> None:
@@ -257,16 +258,17 @@ def fit_law(
     start: Mapping[str, float] | None = None,
     warn: bool = True,
 ) -> LawFit:
-    """Fit a law to the runs of a table that are done, one row a run.
+    """Fit a law to the finished runs of a table with one row for each run.
 
-    ``x`` is a column, for a law of two arguments a pair of columns, or says which column is which argument, as in
+    ``x`` is a column, or a pair of columns for a law of two arguments, or says which column is which argument, as in
     ``{"N": "parameters", "D": "pairs"}``; a coefficient has the unit of its column. ``space`` is where residuals are
-    squared: shares of y ("relative"), y itself ("linear"), or log y. Shares are of the measured y, so runs that came
-    out low weigh more and the curve lies low by about twice the squared noise: nothing at 1%, 2% at 10%, where "log"
-    is the better choice. ``robust`` uses a soft L1 loss, so that single outlying runs pull less. ``bounds`` replaces
-    the defaults of the registry: exponents in [0.01, 10], delta >= 0, a break within the range of x; equal ones hold a
-    parameter still. The best of many starts is kept; a law of your own (a plain function, its x first) needs ``start``
-    values instead, unless :func:`register_law` knows them. :func:`diagnose` speaks up as LawWarning if ``warn``.
+    squared: shares of y ("relative"), y itself ("linear"), or log y. Shares are of the measured y, so runs that are low
+    by chance get more weight, and the curve is too low by about twice the squared noise: nothing at 1% noise, but 2% at
+    10% noise, where "log" is the better choice. ``robust`` uses a soft L1 loss, so that single outlying runs pull less.
+    ``bounds`` replaces the defaults of the registry: exponents in [0.01, 10], delta >= 0, a break within the range of
+    x; equal ones hold a parameter fixed. The best of many starts is kept; a law of your own (a plain function, its x
+    first) needs ``start`` values instead, unless it is registered with them (:func:`register_law`). With ``warn`` the
+    sentences of :func:`diagnose` are given as LawWarning.
 
     >>> import drscale as ds
     >>> fit = ds.fit_law(ds.example_runs(), ds.joint_law, warn=False)
@@ -347,11 +349,11 @@ def _polish(
     space: Space,
     scale: float | None,
 ) -> lmfit.model.ModelResult:
-    """Let lmfit find the optimum from where it stands, for its report and its standard errors."""
+    """Let lmfit find the optimum from the given values, for its report and its standard errors."""
     options: dict[str, Any] = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
     if model.func in LAWS:  # coefficients may be tiny or huge: steps relative to them
         options |= {"jac": "3-point", "diff_step": 1e-6}
-        if LAWS[model.func].family is None:  # it stands at the optimum already, which may lie in a long flat valley
+        if LAWS[model.func].family is None:  # it is at the optimum already, which may lie in a long flat valley
             options |= {"xtol": 1e-5, "ftol": 1e-4, "gtol": 1e-6}
     if scale is not None:
         options |= {"loss": "soft_l1", "f_scale": scale}
@@ -365,19 +367,19 @@ def _polish(
             **points,
         )
     if scale is None:
-        result.kws = {}  # so that lmfit's own conf_interval, which minimises otherwise, accepts the result
+        result.kws = {}  # so that lmfit's own conf_interval, which minimises in another way, accepts the result
     return result
 
 
 def check_law(law: object) -> None:
-    """ValueError unless a law is a function, and not its name, say."""
+    """Raise a ValueError unless a law is a function (and not, for example, its name)."""
     if not callable(law):
         known = ", ".join(f"laws.{name_of(f)}" for f in LAWS)
         raise ValueError(f"law={law!r}: a function is needed, one of {known} or your own")
 
 
 def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
-    """Which column of a table each argument of a law is, by the law's own names of its arguments."""
+    """The column of a table for each argument of a law, keyed by the law's own argument names."""
     check_law(law)
     entry, arguments = LAWS.get(law), list(inspect.signature(law).parameters)
     own = list(entry.columns) if entry is not None else None
@@ -399,7 +401,7 @@ def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
 
 
 def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
-    """The laws that a table has levels for: those of both counts, or that of whichever count takes more values."""
+    """The laws for which a table has enough levels: those of both counts, or that of the count with more values."""
     rows = done(table)
     levels = {law: rows[default_x(law)].nunique() for law in (size_law, data_law) if default_x(law) in rows}
     if not levels:
@@ -411,13 +413,13 @@ def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     """List in plain sentences why a fit deserves caution; empty if nothing speaks against it."""
-    # It fits rival laws and level means, and so stands above this module: opened when first asked.
+    # It fits rival laws and level means and so depends on this module: imported at the first call.
     sentences: list[str] = importlib.import_module("drscale.laws.diagnostics").diagnose(result)
     return sentences
 
 
 def rivals(law: Callable[..., Any], arguments: int | None = None) -> list[Callable[..., Any]]:
-    """The built-in laws that could stand in the place of a law of so many arguments, by default its registered ones."""
+    """The built-in laws that could replace a law with this number of arguments, by default that of its entry."""
     count = arguments or (len(LAWS[law].columns) if law in LAWS else 1)
     several: dict[int, list[Callable[..., Any]]] = {1: [broken_law], 2: [joint_law, additive_law]}
     return [other for other in several.get(count, []) if other is not law]
@@ -429,7 +431,7 @@ def default_x(law: Callable[..., Any]) -> str:
 
 
 def parameter_names(law: Callable[..., Any]) -> list[str]:
-    """The parameters of a law, as its arguments after x name them."""
+    """The parameters of a law: the names of its arguments after x."""
     return list(LAWS[law].units) if law in LAWS else list(inspect.signature(law).parameters)[1:]
 
 
@@ -442,7 +444,7 @@ def _start_rule(law: Callable[..., Any], names: list[str]) -> str:
 def _limits(
     law: Callable[..., Any], names: list[str], bounds: Mapping[str, tuple[float, float]] | None, x: Array
 ) -> dict[str, tuple[float, float]]:
-    """The bounds of every parameter; ValueError for what the solver cannot hold."""
+    """The bounds of every parameter; ValueError for bounds that the solver cannot keep."""
     given, entry = _checked("bounds", bounds, names), LAWS.get(law)
     for name, (low, high) in given.items():
         if not low <= high:
@@ -524,7 +526,7 @@ def problem_of(
 
 
 def _separable(family: Family, logs: Array, y: Array, weights: Array, limits: list[tuple[float, float]]) -> Separable:
-    """The problem as the batched solver takes it, its reference point the least of each x."""
+    """The problem in the form of the batched solver, with the least of each x as reference point."""
     origin = logs.min(axis=1)
     low, high = (
         np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else origin[d]) for i in family.own])
@@ -538,7 +540,7 @@ def _separable(family: Family, logs: Array, y: Array, weights: Array, limits: li
 def best(
     problem: Power | Separable, found: Found | None, entry: Law, limits: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, float], set[str]]:
-    """The optimum under the parameters' own names, and those that ended at a bound: lmfit holds them there."""
+    """The optimum by the parameters' own names, and those that ended at a bound, where lmfit holds them."""
     names, held = list(entry.units), set[str]()
     if isinstance(problem, Separable) and found is not None:
         got = dict(zip(names, map(float, separable.parameters(problem, found)[0]), strict=True))

@@ -35,12 +35,12 @@ ROUNDS = 30
 def bootstrap_runs(
     result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "level", seed: int = 0
 ) -> pd.DataFrame:
-    """Refit to runs drawn with replacement; a row a draw, a column a parameter.
+    """Refit to runs drawn with replacement; one row for each draw, one column for each parameter.
 
-    ``unit="level"`` draws whole levels of x (for a law of two, its distinct points), right when runs at one x share an
-    error. Draws with too few levels to fit are drawn again. Where a draw does not fall with x its coefficient is 0 and
-    its exponent means nothing. With few runs such intervals are somewhat too narrow, of a parameter at its bound far
-    too narrow.
+    ``unit="level"`` draws whole levels of x (for a law of two arguments: its distinct points). Use it when runs at one
+    x share an error. Draws with too few levels to fit are drawn again. If the curve of a draw does not fall with x, its
+    coefficient is 0 and its exponent means nothing. With few runs such intervals are somewhat too narrow; for a
+    parameter at its bound they are far too narrow.
     """
     f = fitted(result)
     return _drawn(result, f, _counts(f, draws, unit, np.random.default_rng(seed)), None, unit)
@@ -55,21 +55,22 @@ def bootstrap_queries(
     unit: Unit = "level",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Refit to what the runs would have measured with other queries; a row a draw, a column a parameter.
+    """Refit to the values that other queries would have given; one row for each draw, one column for each parameter.
 
     ``queries`` is ``RunStore.queries()``. Queries are drawn with replacement within their domain, the same for all
-    runs. That leaves out how much runs differ by their seeds; ``runs`` draws the runs anew as well, by ``unit``.
+    runs. This does not include the differences between runs that come from their seeds; ``runs=True`` also draws the
+    runs with replacement, by ``unit``.
     """
     f = fitted(result)
     if f.keys is None:
-        raise ValueError("queries: the table that was fitted has no column 'key' that says whose they are")
+        raise ValueError("queries: the fitted table has no column 'key', so they cannot be matched to its runs")
     _check_draws(draws)
     y = resample.resampled(pd.DataFrame({"key": f.keys}), [f.y_name], queries, draws=draws, seed=seed)[..., 0]
     wrong = np.abs(y.mean(axis=0) - f.y) > 8 * y.std(axis=0) / np.sqrt(draws) + 1e-3 * f.y
     if wrong.any():
         i = int(np.argmax(wrong))
         raise ValueError(
-            f"queries: they give {f.y_name}={y[:, i].mean():.4g} where the table has {f.y[i]:.4g}, run {f.keys[i]!r}"
+            f"queries: they give {f.y_name}={y[:, i].mean():.4g} but the table has {f.y[i]:.4g}, run {f.keys[i]!r}"
         )
     counts = np.ones_like(y) if not runs else _counts(f, draws, unit, np.random.default_rng([seed, 1]))
     return _drawn(result, f, counts, y, unit if runs else "query")
@@ -83,10 +84,10 @@ def law_curve(
     seed: int = 0,
     name: str = "",
 ) -> Curve:
-    """The fitted law with its numbers and the box it was fitted in, as planners and figures take it.
+    """The fitted law with its numbers and the box it was fitted in, in the form that planners and figures use.
 
-    ``draws`` says how many bootstrap draws go with it, or are draws already made, as by :func:`bootstrap_queries`. The
-    curve's ``doubts`` say where they are known to be too narrow.
+    ``draws`` is the number of bootstrap draws to add, or a table of draws already made, for example by
+    :func:`bootstrap_queries`. If intervals from these draws are known to be too narrow, the curve's ``doubts`` say so.
     """
     f = fitted(result)
     box = {argument: (float(v.min()), float(v.max())) for argument, v in f.points.items()}
@@ -97,7 +98,7 @@ def law_curve(
 
 
 def _refit(f: Fitted, p: Separable, found: Found, counts: Array, y: Array | None) -> Found:
-    """Fit every draw; logarithms and the robust loss weigh by the curve, hence rounds until the weights settle."""
+    """Fit every draw; weights that depend on the curve (logarithms, the robust loss) are iterated until they settle."""
     measured = p.y if y is None else y
     weights = counts * (p.weights if y is None else weigh(y, None, f.space))
     refitted = separable.refit(p, weights, y, found)
@@ -130,7 +131,7 @@ def _drawn(result: lmfit.model.ModelResult, f: Fitted, counts: Array, y: Array |
 
 
 def check_unit(unit: str) -> None:
-    """ValueError unless ``unit`` is what can be drawn, or counts once."""
+    """Raise a ValueError unless ``unit`` is one of the allowed units."""
     if unit not in get_args(Unit):
         raise ValueError(f"unit={unit!r}: allowed are 'run', 'level'")
 
@@ -141,11 +142,11 @@ def _check_draws(draws: int) -> None:
 
 
 def _counts(f: Fitted, draws: int, unit: str, rng: np.random.Generator) -> Array:
-    """How often each run is drawn, a row a draw; only draws that the law can be fitted to."""
+    """How often each run is drawn, one row for each draw; only draws to which the law can be fitted."""
     check_unit(unit)
     _check_draws(draws)
     place = f.levels
-    # Distinct points, and for a law of two distinct values of each: a column says which runs stand there.
+    # A draw needs enough distinct points and, for a law of two arguments, enough distinct values of each argument.
     needs = [(place, f.parameters + 1)]
     if len(f.points) > 1:
         needs += [(np.unique(v, return_inverse=True)[1], 3) for v in f.points.values()]
@@ -194,11 +195,11 @@ def law_intervals(
 ) -> pd.DataFrame:
     """An interval for each parameter: name, value, low, high, note.
 
-    "profile" is where the refitted sum of squares rises too far (F test), "stderr" the symmetric one, "bootstrap" the
-    middle of what :func:`bootstrap_runs` gives. ``unit="level"`` fits the means of the runs at each x, so that an
-    error which they share is counted, and takes the wider interval where levels scatter unequally or miss the curve
-    together (:mod:`drscale.laws.levels`); "run" takes all runs as independent. An interval that ends at a parameter's
-    bound says so in ``note``.
+    "profile" ends where the refitted sum of squares has risen too far (F test), "stderr" is the symmetric interval, and
+    "bootstrap" takes the middle of the draws of :func:`bootstrap_runs`. ``unit="level"`` fits the means of the runs at
+    each x, so that it includes an error which they share, and widens the interval where levels scatter unequally or
+    miss the curve together (:mod:`drscale.laws.levels`); "run" treats all runs as independent. If an interval ends at a
+    parameter's bound, ``note`` says so.
     """
     f, names = laws.fitted(result), list(result.params)
     check_level(level)
@@ -219,7 +220,7 @@ def law_intervals(
 
 
 def _ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
-    """The interval of each parameter with what was fitted taken as independent."""
+    """The interval of each parameter, with the fitted values treated as independent."""
     f, values = laws.fitted(result), list(result.params.values())
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
     if method == "stderr":
@@ -236,7 +237,7 @@ def _ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list
 
 
 def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
-    """The interval of each parameter by the level means, as wide as their errors ask for."""
+    """The interval of each parameter from the level means, widened as their errors require."""
     f, means = laws.fitted(result), levels.by_level(result)
     factors = means.widened(np.eye(len(f.limits)), level)
     found = []
@@ -257,7 +258,7 @@ def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) ->
 
 
 def interval_basis(result: lmfit.model.ModelResult) -> str:
-    """What intervals by level rest on, in a sentence: levels, runs, degrees of freedom, and what so few cannot show."""
+    """A sentence on the basis of intervals by level: levels, runs, degrees of freedom, what so few cannot show."""
     return str(levels.by_level(result))
 
 
@@ -287,10 +288,11 @@ def predict_law(
     """The fitted curve at each x: fit, band_low and band_high for the curve, low and high for a measured value.
 
     For a law of two arguments ``x`` is a mapping or a frame, by the law's names (N, D) or by the fitted columns. A
-    measured value is the mean of ``runs`` new runs, a number or one a point. ``extrapolated`` marks points outside the
-    fitted range, of a law of two of either, and ``outside`` says of which; there the intervals hold only as far as the
-    law itself does. ``method="stderr"`` takes the band from the standard errors: symmetric, and at once. ``unit`` is as
-    for :func:`law_intervals`; by level a measured value has the error that the runs of its level share, too.
+    measured value is the mean of ``runs`` new runs (one number, or a number for each point). ``extrapolated`` marks
+    points outside the fitted range (for a law of two arguments: of either range), and ``outside`` names the columns; at
+    these points the intervals are right only if the law itself still holds. ``method="stderr"`` computes the band from
+    the standard errors: it is symmetric, and fast. ``unit`` is as for :func:`law_intervals`; with "level" a measured
+    value also has the error that the runs of its level share.
     """
     f = laws.fitted(result)
     at = _points(f, x)
@@ -333,7 +335,7 @@ def predict_law(
 
 
 def _band(result: lmfit.model.ModelResult, at: dict[str, Array], level: float, method: str) -> tuple[Array, Array]:
-    """The interval of the curve's height at each point, with what was fitted taken as independent."""
+    """The interval of the curve's height at each point, with the fitted values treated as independent."""
     f = laws.fitted(result)
     allowed = f.unit * float(stats.t.ppf(0.5 + level / 2, f.free)) ** 2
     if method == "profile" and isinstance(f.problem, Power):
@@ -347,7 +349,7 @@ def _band(result: lmfit.model.ModelResult, at: dict[str, Array], level: float, m
 
 
 def _points(f: Fitted, x: Any) -> dict[str, Array]:
-    """The points asked for, by the law's names of its arguments, all of one length."""
+    """The requested points, an array for each argument of the law, all of one length."""
     names = list(f.columns)
     if isinstance(x, Mapping | pd.DataFrame):
         by = names if all(n in x for n in names) else list(f.columns.values())
@@ -389,14 +391,13 @@ def hold_out(
     unit: Unit = "level",
     **options: Any,
 ) -> pd.DataFrame:
-    """Fit to the runs at x <= ``above`` and compare the curve with what was measured beyond; a row a level of x.
+    """Fit to the runs at x <= ``above`` and compare the curve with the values measured beyond; one row for each x.
 
-    ``above=None`` holds out the largest level of the first x. For a law of two arguments ``above`` says by name where
-    to cut, as in ``{"D": 8448}``; a run beyond any cut is held out. ``error`` is (predicted - measured) / measured,
-    ``inside`` says whether the mean of the measured runs lies in its prediction interval, by ``unit`` as
-    :func:`predict_law` has it. ``naive`` is the mean of the nearest level that was fitted, repeated, and
-    ``naive_error`` its error: what needs no law. ``options`` go to :func:`laws.fit`, as ``start`` for a law of your
-    own.
+    ``above=None`` holds out the largest level of the first x. For a law of two arguments ``above`` gives each cut by
+    name, as in ``{"D": 8448}``; a run beyond any cut is held out. ``error`` is (predicted - measured) / measured,
+    ``inside`` says whether the mean of the measured runs lies in its prediction interval, with ``unit`` as in
+    :func:`predict_law`. ``naive`` is a prediction that needs no law: it repeats the mean of the nearest fitted level,
+    and ``naive_error`` is its error. ``options`` go to :func:`fit_law`, for example ``start`` for a law of your own.
     """
     columns = laws.columns_of(law, x)
     within, rest = parted(table, columns, y, above)
@@ -414,7 +415,7 @@ def hold_out(
 
 
 def _nearest(within: pd.DataFrame, points: pd.DataFrame, names: list[str], y: str) -> Array:
-    """The mean of the fitted level nearest to each point, by the logarithms of x in units of their range."""
+    """The mean of the fitted level nearest to each point; distances are in log x, in units of its range."""
     known = within.groupby(names)[y].mean().reset_index()
     both = np.log(pd.concat([known[names], points[names]]).to_numpy(dtype=float))
     both = both / np.maximum(np.ptp(both, axis=0), 1e-12)
@@ -432,12 +433,12 @@ def reach(
     level: float = 0.95,
     **options: Any,
 ) -> pd.DataFrame:
-    """Predict the largest x from all smaller ones, and from those up to a tenth of it; a row a cut.
+    """Predict the largest x from all smaller ones, and from those up to a tenth of it; one row for each cut.
 
-    Holding out the largest level alone tests little where the one before it is close. For a law of one argument;
-    ``shares`` of the largest x are where to cut, 1 for the largest level alone. Where too few levels are left, the cut
-    is the least that the law can be fitted below. Columns: cut (the largest x fitted), beyond (how many times farther
-    the largest is), and those of :func:`hold_out`.
+    Holding out the largest level alone tests little if the level before it is close. The law must have one argument.
+    ``shares`` gives the cuts as shares of the largest x; 1 holds out the largest level alone. If a cut leaves too few
+    levels, the smallest cut that leaves enough is used instead. Columns: cut (the largest x fitted), beyond (how many
+    times farther the largest is), and those of :func:`hold_out`.
     """
     column = laws.default_x(law) if x is None else x
     sizes = np.unique(laws.numbers(table, column, y)[0])
@@ -464,18 +465,18 @@ def reach(
 
 
 def local_exponents(table: pd.DataFrame, x: str, y: str, level: float = 0.95) -> pd.DataFrame:
-    """The exponent between each two neighbouring levels of x, -d log y / d log x of their means, a row a step.
+    """The exponent between neighbouring levels of x: -d log y / d log x of their means, one row for each step.
 
-    A power law without a floor has one exponent everywhere, with a floor it falls as x grows; exponents that rise and
-    then fall belong to neither. Columns: from, to, exponent, low, high; the interval is that of the seeds' scatter,
-    pooled over levels and missing where no level has two runs.
+    A power law without a floor has the same exponent everywhere; with a floor the exponent falls as x grows. Exponents
+    that rise and then fall fit neither law. Columns: from, to, exponent, low, high. The interval comes from the scatter
+    of the seeds, pooled over levels; it is missing if no level has two runs.
     """
     check_level(level)
     values, heights = laws.numbers(table, x, y)
     logs = pd.Series(np.log(heights)).groupby(values)
     means, counts = logs.mean(), logs.size()
     if len(means) < 2:
-        raise ValueError(f"column {x!r} has {len(means)} different value: at least 2")
+        raise ValueError(f"column {x!r} has {len(means)} different value: at least 2 are needed")
     free = int((counts - 1).sum())
     variance = float(((logs.size() - 1) * logs.var().fillna(0.0)).sum()) / free if free else np.nan
     width = np.diff(np.log(means.index.to_numpy(dtype=float)))
@@ -518,7 +519,7 @@ def parameter_table(
 ) -> pd.DataFrame:
     """The parameters as a table for a paper: name, value, stderr, low, high, unit, note, and R² as the last row.
 
-    ``unit`` is as for :func:`law_intervals`, whose intervals these are; ``stderr`` takes runs as independent.
+    ``unit`` is as for :func:`law_intervals`, which computes the intervals; ``stderr`` treats runs as independent.
     """
     f, frame = laws.fitted(result), law_intervals(result, method, level, unit=unit)
     frame.insert(2, "stderr", [stderr(p) for p in result.params.values()])
@@ -528,7 +529,7 @@ def parameter_table(
 
 
 def _unit_of_parameter(f: Fitted, name: str) -> str:
-    """The unit in words: that of its own column, so that a B of tokens is no number of pairs."""
+    """The unit in words, from the parameter's own column, so that a B in tokens is not called a number of pairs."""
     unit = f.entry.units.get(name, "") if f.entry is not None else ""
     if f.entry is None or not unit:
         return ""
@@ -545,10 +546,10 @@ def _unit_of_parameter(f: Fitted, name: str) -> str:
 def law_table(
     results: Mapping[str, lmfit.model.ModelResult], level: float = 0.95, *, unit: Unit = "level"
 ) -> pd.DataFrame:
-    """Several fitted laws, a row each, in the columns of the papers' tables, with profile intervals by ``unit``.
+    """Several fitted laws, one row each, in the columns of the papers' tables, with profile intervals by ``unit``.
 
-    Columns: name, then for a size law or a data law coefficient, exponent and delta, for the others every parameter by
-    its name, each with ``_low`` and ``_high``, and r2.
+    Columns: name; coefficient, exponent and delta for a size law or a data law, every parameter by its name for other
+    laws, each with ``_low`` and ``_high``; and r2.
     """
     rows = []
     for name, result in results.items():
@@ -564,11 +565,11 @@ def law_table(
 
 
 def plateau(curves: pd.DataFrame, value: str = "validation", share: float = 0.25) -> pd.DataFrame:
-    """Whether runs had stopped improving: what the last ``share`` of the steps changed, a row a run.
+    """Whether runs had stopped improving: how much changed in the last ``share`` of the steps, one row for each run.
 
-    ``curves`` is ``RunStore.curves()``. ``change`` is (last - before) / before, where ``before`` is the last look at or
-    before 1 - share of the steps; near zero is a plateau, above zero the run was getting worse. ``best_step`` is the
-    step of the lowest look.
+    ``curves`` is ``RunStore.curves()``. ``change`` is (last - before) / before, where ``before`` is the last measured
+    value at or before 1 - share of the steps. Near zero means a plateau; above zero means that the run was getting
+    worse. ``best_step`` is the step of the lowest value.
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share}: must lie between 0 and 1")

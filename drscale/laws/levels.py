@@ -1,10 +1,10 @@
-"""The fit to level means, and how far its intervals must be widened where errors are unequal or go together. No torch.
+"""The fit to level means, and how much wider its intervals must be if errors are unequal or correlated. No torch.
 
-Runs at one x may share an error: the same pairs, the same rate, a curve that misses there. So a level counts once. Of
-the means' own errors three things can still make an interval too short, and each widens it: that the runs, taken one
-by one, scatter more than the means; that levels which matter much miss the curve more than others (the HC2 variance of
-MacKinnon and White, 1985); and that neighbours miss it together (a first-order correlation, read off the residuals
-with the fit's own share taken out).
+Runs at one x may share an error: the same pairs, the same rate, a curve that misses there. So a level counts once.
+Three properties of the means' own errors can still make an interval too short, and each of them widens it: single runs
+scatter more than the means; levels with much influence miss the curve more than others (the HC2 variance of MacKinnon
+and White, 1985); and neighbours miss it together (a first-order correlation, estimated from the residuals with the
+fit's own share removed).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from drscale.laws.result import Fitted, Space, fitted, residuals
 from drscale.stats.tables import Array
 
 ENOUGH = 5  # degrees of freedom from which unequal and correlated errors of levels can be seen at all
-CORRELATIONS = np.linspace(0.0, 0.7, 8)  # of neighbouring levels; above, a series of levels is hardly more than one
+CORRELATIONS = np.linspace(0.0, 0.7, 8)  # of neighbouring levels; above, several levels are hardly more than one
 
 
 @dataclass(frozen=True)
 class ByLevel:
-    """A law fitted to the means of runs at one x, each counting once, and what their scatter says of its intervals."""
+    """A law fitted to the means of runs at one x, each counting once, and how their scatter changes its intervals."""
 
-    points: Mapping[str, Array]  # of each argument of the law, a level each
+    points: Mapping[str, Array]  # of each argument of the law, one entry for each level
     y: Array
     curve: Array  # the fitted one at the levels
-    slopes: Array  # of it by the parameters, as curve_slopes has them; (levels, k)
+    slopes: Array  # of the curve by the parameters, as curve_slopes returns them; (levels, k)
     space: Space
     unit: float  # the variance of a mean about the curve, in that space
     free: int
@@ -90,7 +90,7 @@ class ByLevel:
         return np.maximum(np.sqrt(unequal), runs) * np.max([np.ones(len(slopes)), *together], axis=0)
 
     def noise(self, at: Mapping[str, Array], runs: Array, level: float) -> Array:
-        """How far the mean of so many new runs at each point may lie from the curve, as a standard deviation.
+        """How far the mean of ``runs`` new runs at each point may lie from the curve, as a standard deviation.
 
         In the space of the fit. It is that of level means, or what the nearest half of the levels shows, if more; what
         fewer or more runs than a level's add or take is judged by the scatter of runs at one level.
@@ -112,7 +112,7 @@ class ByLevel:
         return np.asarray(np.sqrt(np.maximum(moved, one / runs)))
 
     def _levers(self, slopes: Array) -> tuple[Array, Array]:
-        """What a miss of each level moves, and the hat matrix."""
+        """How much a miss at each level moves the result, and the hat matrix."""
         shares = {"relative": self.y, "linear": np.ones_like(self.y), "log": self.curve}[self.space]
         design = self.slopes / shares[:, None]
         norm = np.sqrt((design**2).sum(0))
@@ -201,7 +201,7 @@ def _neighbours(*points: tuple[float, ...]) -> list[Array]:
 
 
 def _together(distance: Array, r: Array, hat: Array, lever: Array) -> Array:
-    """How much wider intervals are if neighbouring levels are correlated as their residuals say."""
+    """How much wider intervals are if neighbouring levels are correlated as their residuals suggest."""
     near, left = 0.5 * (distance == 1), np.eye(len(r)) - hat
     if not near.any():
         return np.ones(len(lever))

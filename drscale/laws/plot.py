@@ -51,13 +51,13 @@ def law_figure(
 ) -> go.Figure:
     """Draw measured points, the fitted law and its confidence band, in-domain and out-of-domain together.
 
-    A marker is the mean of the runs at one x with its 95% interval over queries, a short stroke a single run. Runs at
-    x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. ``measure`` is
-    "entropy" or "calibrated"; of a table without such columns ``y`` names the one to draw, with ``y_title`` on its
-    axis (else its name). ``options`` go to :func:`drscale.laws.fit.fit_law`. Per scope, or for y, there are always six
-    traces: band, curve, dashed curve, runs, means, held-out means.
+    A marker is the mean of the runs at one x with its 95% interval over queries; a short stroke is a single run. Runs
+    at x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. ``measure`` is
+    "entropy" or "calibrated"; if a table has no such columns, ``y`` names the column to draw, and ``y_title`` is the
+    title of its axis (by default its name). ``options`` go to :func:`drscale.laws.fit.fit_law`. Per scope, or for y,
+    there are always six traces: band, curve, dashed curve, runs, means, held-out means.
     """
-    laws.done(table)  # refuses what is no table
+    laws.done(table)  # raises an error if it is not a table
     name = laws.default_x(law) if x is None else x
     drawn = _series(table, measure, scopes, dark) if y is None else [_plain(table, y, dark)]
     done, fig = laws.done(table), go.Figure()
@@ -157,7 +157,7 @@ def series_figure(
 
     ``by="texts"`` is Figure 3 (annotations side by side), ``by="strategy"`` Figure 4. ``y`` is a column, or several
     with words for the legend: ``{"in_domain_entropy": "effectiveness", "ood_entropy": "robustness"}``. ``names`` gives
-    words for the values of ``by``. A series that :func:`unfit` finds no law in is a thin line from mean to mean, and
+    words for the values of ``by``. A series in which :func:`unfit` finds no law is a thin line from mean to mean, and
     the legend says why. ``options`` go to :func:`drscale.laws.fit.fit_law`.
     """
     name = laws.default_x(law) if x is None else x
@@ -204,10 +204,10 @@ def series_figure(
 
 
 def unfit(result: lmfit.model.ModelResult, least: float = 0.9) -> str:
-    """Why a series follows no law worth drawing, in a few words; empty where it does.
+    """Why a series follows no law that is worth drawing, in a few words; empty if it follows one.
 
-    It does not if y does not fall with x at all, or if the curve explains less than ``least`` of the runs' variance (R²
-    of :func:`drscale.laws.fit.goodness`; the least that the paper accepts in its tables is 0.908).
+    There is no such law if y does not fall with x at all, or if the curve explains less than ``least`` of the runs'
+    variance (R² of :func:`drscale.laws.fit.goodness`; the least that the paper accepts in its tables is 0.908).
     """
     if next(iter(result.params.values())).value == 0:
         return "it does not fall"
@@ -248,9 +248,10 @@ def _measure(columns: Iterable[str]) -> str:
 
 
 def compute_figure(law: ComputeLaw, *, dark: bool = False) -> go.Figure:
-    """Draw every size and length by its compute, a line a size, and the law of the lower envelope through it.
+    """Draw every size and length by its compute, one line for each size, and the law of the lower envelope.
 
-    A full marker stands on the envelope: nothing as cheap is better. The law is drawn over the measured range only.
+    A full marker is on the envelope: no run of equal or lower cost is better. The law is drawn over the measured range
+    only.
     """
     fig, rows = go.Figure(), law.cells
     size = next(c for c in map(str, rows) if c.startswith("params_"))
@@ -269,7 +270,7 @@ def compute_figure(law: ComputeLaw, *, dark: bool = False) -> go.Figure:
 
 
 def isoflop_figure(found: IsoFlop, *, dark: bool = False) -> go.Figure:
-    """Draw loss against size, a line a level of compute; a bar below marks each optimum that is determined."""
+    """Draw loss against size, one line for each level of compute; a bar below marks each determined optimum."""
     fig, levels = go.Figure(), sorted(set(found.points["flops"]))
     least = found.points[found.y].min()
     for i, flops in enumerate(levels):
@@ -307,7 +308,8 @@ def law_traces(
 ) -> list[dict[str, Any]]:
     """Band, curve and dashed curve of a fit, or empty ones; ``text``, its equation, goes to the hover.
 
-    ``curve`` is what :func:`drscale.laws.intervals.predict_law` says at :func:`points_along`, if that is known already.
+    ``curve`` is the table of :func:`drscale.laws.intervals.predict_law` at :func:`points_along`, if it is known
+    already.
     """
     colour = series.colour
     grid = low = high = fit = np.array([])
@@ -317,14 +319,14 @@ def law_traces(
         grid = p[laws.fitted(result).x_name].to_numpy()
         low, high, fit, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
         inside = ~inside
-    # The dashed parts start at the last solid point, and a gap keeps the lower from the upper one.
+    # The dashed parts start at the last solid point, and a gap separates the lower from the upper one.
     solid, dashed = np.where(inside, fit, np.nan), np.where(inside, np.nan, fit)
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     for i in edges:
         j = i if inside[i] else i + 1
         dashed[j] = fit[j]
     hover = f"<b>{series.label}</b>, KIND<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
-    # Single precision halves what a stored notebook has to carry.
+    # Single precision halves the size of the data in a stored notebook.
     grid, low, high, solid, dashed = (v.astype(np.float32) for v in (grid, low, high, solid, dashed))
     line = {"color": colour, "width": 2.5, "simplify": False}
     shown: list[dict[str, Any]] = [
@@ -359,7 +361,7 @@ def law_traces(
 def points_along(
     result: lmfit.model.ModelResult, reach: tuple[float, float], count: int = 40
 ) -> npt.NDArray[np.float64]:
-    """Where a curve is drawn: evenly over the reach, and at both ends of what was measured."""
+    """Where a curve is drawn: evenly over the reach, and at both ends of the measured range."""
     measured = laws.fitted(result).x
     ends = [v for v in (measured.min(), measured.max()) if reach[0] < v < reach[1]]
     return np.unique(np.concatenate([np.geomspace(*reach, count), ends]))
@@ -373,7 +375,7 @@ def point_traces(
     result: lmfit.model.ModelResult | None = None,
     fixed: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Single runs, means by level, and held-out means of one column; ``fixed`` are a law's further arguments."""
+    """Single runs, means by level, and held-out means of one column; ``fixed`` are the law's other arguments."""
     column, colour, symbol = series.column, series.colour, series.symbol
     whose = [f"row {i}" for i in done.index]
     if {"rung", "seed"} <= set(done):

@@ -1,4 +1,4 @@
-"""What a registered law is, what a fit was made of, and where residuals are squared. Never imports torch."""
+"""The definition of a registered law, the inputs of a fit, and how residuals are squared. Never imports torch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class LawWarning(UserWarning):
 class Law:
     """A registered law: the default column of each of its arguments, units and bounds of its parameters.
 
-    A column that is empty has to be named by the caller. Every parameter has its unit, "" for a pure number, "x" for
-    that of the column, an argument's name for that of its column. With a ``family`` parameters without bounds are
-    coefficients, from 0 to infinity; without one the law is any plain function, fitted from its ``start`` values, and
-    parameters without bounds are any numbers.
+    A column that is empty has to be named by the caller. Every parameter has a unit: "" for a pure number, "x" for the
+    unit of the column, an argument's name for the unit of its column. With a ``family``, parameters without bounds are
+    coefficients, from 0 to infinity. Without one, the law is any plain function, fitted from its ``start`` values, and
+    parameters without bounds may be any numbers.
     """
 
     columns: Mapping[str, str]
@@ -51,7 +51,7 @@ class Law:
 
     @property
     def coefficients(self) -> list[tuple[str, str]]:
-        """Each coefficient with its exponent; none of a plain function, of which nobody knows."""
+        """Each coefficient with its exponent; none for a plain function, where they are not known."""
         if self.family is None:
             return []
         names = list(self.units)
@@ -60,20 +60,20 @@ class Law:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit was made of; rides on the ModelResult as ``result.fitted``."""
+    """The inputs of a fit; stored on the ModelResult as ``result.fitted``."""
 
     law: Callable[..., Any]
     entry: Law | None  # None: a law of the caller's own
     columns: Mapping[str, str]  # of each argument of the law
-    points: Mapping[str, Array]  # the values of each argument, a run each
+    points: Mapping[str, Array]  # the values of each argument, one for each run
     y_name: str
     y: Array
-    keys: tuple[str, ...] | None  # of the runs, where the table names them
+    keys: tuple[str, ...] | None  # of the runs, if the table has them
     space: Space
     robust: bool
     scale: float | None  # of the robust loss
-    limits: Mapping[str, tuple[float, float]]  # of each parameter; equal ones hold it still
-    free: int  # degrees of freedom: runs less parameters, also those that ended at a bound
+    limits: Mapping[str, tuple[float, float]]  # of each parameter; equal ones hold it fixed
+    free: int  # degrees of freedom: runs minus parameters, including those that ended at a bound
     sigma: float  # spread of one run in the fit's space: a share of y unless the space is linear
     unit: float  # rise of the weighted squares that one standard error brings, squared
     problem: Power | Separable | None = field(repr=False)  # None: a plain function
@@ -81,12 +81,12 @@ class Fitted:
 
     @property
     def family(self) -> Family | None:
-        """What the solver knows of the law; None for a plain function."""
+        """The solver's description of the law; None for a plain function."""
         return None if self.entry is None else self.entry.family
 
     @property
     def fixed(self) -> list[str]:
-        """The parameters that the caller's bounds hold still."""
+        """The parameters that the caller's bounds hold fixed."""
         return [n for n, (low, high) in self.limits.items() if low == high]
 
     @property
@@ -96,7 +96,7 @@ class Fitted:
 
     @property
     def x_name(self) -> str:
-        """The column of the first argument, for a law of one argument the only one."""
+        """The column of the first argument (the only one for a law of one argument)."""
         return next(iter(self.columns.values()))
 
     @property
@@ -106,7 +106,7 @@ class Fitted:
 
     @property
     def levels(self) -> npt.NDArray[np.intp]:
-        """Which of the distinct points each run stands at."""
+        """The index of each run's point among the distinct points."""
         return np.unique(np.column_stack(list(self.points.values())), axis=0, return_inverse=True)[1].ravel()
 
     @property
@@ -116,10 +116,10 @@ class Fitted:
 
 
 class LawFit(lmfit.model.ModelResult):
-    """A fitted law: lmfit's result, and everything that is asked of a law.
+    """A fitted law: lmfit's result, with methods for everything that one does with a law.
 
     It prints itself with its intervals and doubts. ``fit.intervals()``, ``fit.predict(x)``, ``fit.bootstrap()``,
-    ``fit.curve()``, ``fit.table()`` and ``fit.plot()`` are the functions of :mod:`drscale.laws` with this fit put in;
+    ``fit.curve()``, ``fit.table()`` and ``fit.plot()`` are the functions of :mod:`drscale.laws`, called with this fit;
     all of lmfit's own attributes (``params``, ``best_values``, ``fit_report()``) stay.
 
     >>> import drscale as ds
@@ -151,7 +151,7 @@ class LawFit(lmfit.model.ModelResult):
 
     @property
     def doubts(self) -> list[str]:
-        """Why this fit deserves caution, in plain sentences; empty when nothing speaks against it."""
+        """Why this fit needs caution, in plain sentences; empty if there is no reason."""
         sentences: list[str] = _open("diagnostics").diagnose(self)
         return sentences
 
@@ -171,12 +171,12 @@ class LawFit(lmfit.model.ModelResult):
         return frame
 
     def bootstrap(self, n_boot: int = 4000, by: str = "level", seed: int = 0) -> pd.DataFrame:
-        """Refits to runs drawn with replacement, a row each; ``by`` is "level" or "run"."""
+        """Refits to runs drawn with replacement, one row each; ``by`` is "level" or "run"."""
         frame: pd.DataFrame = _open("intervals").bootstrap_runs(self, n_boot, by, seed)
         return frame
 
     def curve(self, n_boot: int = 0, *, by: str = "level", seed: int = 0, name: str = "") -> Curve:
-        """The law with its numbers and bootstrap draws, as planners and figures take it."""
+        """The law with its numbers and bootstrap draws, in the form that planners and figures use."""
         curve: Curve = _open("intervals").law_curve(self, n_boot, unit=by, seed=seed, name=name)
         return curve
 
@@ -209,20 +209,20 @@ class LawFit(lmfit.model.ModelResult):
 
 
 def _open(module: str) -> Any:
-    """A module of this package that stands above this one, loaded when a fit is asked for what it does."""
+    """A module of this package that depends on this one, loaded when a fit needs it."""
     return importlib.import_module(f"drscale.laws.{module}")
 
 
 def fitted(result: lmfit.model.ModelResult) -> Fitted:
-    """What a fit was made of; ValueError for a result that ``laws.fit`` did not make."""
+    """The inputs of a fit; ValueError for a result that ``fit_law`` did not make."""
     found = getattr(result, "fitted", None)
     if not isinstance(found, Fitted):
-        raise ValueError(f"result={type(result).__name__}: expected what laws.fit returned")
+        raise ValueError(f"result={type(result).__name__}: expected what fit_law returned")
     return found
 
 
 def solved(f: Fitted) -> tuple[Separable, Found]:
-    """A registered law's fit as the batched solver takes it, with its optimum."""
+    """A registered law's fit in the form of the batched solver, with its optimum."""
     if isinstance(f.problem, Separable) and f.found is not None:
         return f.problem, f.found
     if isinstance(f.problem, Power):
@@ -256,7 +256,7 @@ def weigh(y: Array, curve: Array | None, space: Space, scale: float | None = Non
 
 
 def residuals(y: Array, curve: Array, space: Space) -> Array:
-    """Measured less fitted, in the space of the fit."""
+    """Measured minus fitted, in the space of the fit."""
     if space == "log":
         return np.asarray(np.log(y / curve))
     return np.asarray(y - curve if space == "linear" else (y - curve) / y)
@@ -271,7 +271,7 @@ def outside() -> int:
 
 
 def goodness(result: lmfit.model.ModelResult) -> pd.Series:
-    """R² of y and of log y, the spread of one run about the curve as a share of y, and what the fit rests on."""
+    """R² of y and of log y, the spread of one run about the curve as a share of y, the numbers of runs and levels."""
     f = fitted(result)
     best = np.asarray(result.best_fit, dtype=float)
 

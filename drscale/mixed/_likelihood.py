@@ -23,7 +23,7 @@ from drscale.stats.tables import Array
 
 Codes = npt.NDArray[np.intp]
 STARTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # relative standard deviations tried before descending
-SMALL = 0.1  # relative standard deviations below this are held against zero
+SMALL = 0.1  # relative standard deviations below this are compared with zero
 LARGEST = 1e4
 FLAT = 1e-6  # the largest slope of the criterion, a row and by relative standard deviation, that counts as an optimum
 CLOSE = {"ftol": 1e-14, "gtol": 1e-7}  # where a descent may stop
@@ -31,7 +31,7 @@ CLOSE = {"ftol": 1e-14, "gtol": 1e-7}  # where a descent may stop
 
 @dataclass(frozen=True)
 class Layout:
-    """Which row belongs where, and the sums over queries that no response changes.
+    """The place of each row, and the sums over queries that do not depend on the response.
 
     ``cell`` and ``query`` are codes of rows, ``dataset`` and ``size`` codes of queries; ``sizes`` are the different
     numbers of rows a query has. ``own`` (sizes, cells, cells) sums each query's own products of cell counts, ``level``
@@ -55,7 +55,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Sums:
-    """What the likelihood needs: sums as in :class:`Layout`, of p columns of the design and, last, of the response."""
+    """The sums that the likelihood needs, as in :class:`Layout`: p columns of the design and, last, the response."""
 
     sizes: Array
     own: Array
@@ -71,7 +71,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Terms:
-    """At one pair of ratios: products Z'V^-1 Z and log |V|, with derivatives by (g_query, g_dataset) where asked."""
+    """At one pair of ratios: products Z'V^-1 Z and log |V|, with derivatives by (g_query, g_dataset) if requested."""
 
     products: Array
     log_det: float
@@ -95,7 +95,7 @@ class Optimum:
 
 
 def layout(cell: Codes, query: Codes, dataset: Codes, cells: int) -> Layout:
-    """Sum what no response changes; ``dataset`` says for each query where it belongs."""
+    """Compute the sums that do not depend on the response; ``dataset`` gives the dataset of each query."""
     shape = (len(dataset), cells)
     counted = sparse.coo_matrix((np.ones(len(cell)), (query, cell)), shape=shape).tocsr()
     sizes, size = np.unique(np.asarray(counted.sum(axis=1)).ravel(), return_inverse=True)
@@ -189,7 +189,7 @@ class Solved:
 
 
 def solve(products: Array) -> Solved:
-    """Generalised least squares from Z'V^-1 Z; ValueError where columns depend on each other."""
+    """Generalised least squares from Z'V^-1 Z; ValueError if columns depend on each other."""
     p = len(products) - 1
     try:
         factor = linalg.cho_factor(products[:p, :p], lower=True)
@@ -264,9 +264,9 @@ def optimise(
     """Find the ratios where the criterion is least; a ratio that is not ``free`` stays zero.
 
     The search goes by relative standard deviations, the square roots of the ratios, from the best of a grid or from
-    ``start`` (ratios). Where one of them comes out small, zero is tried for it too, and kept where it is no worse: the
-    criterion is flat there, so a search alone would stop short of it. The search sees a response of unit size, so that
-    it takes the same way whatever the response is measured in.
+    ``start`` (ratios). If one of them is small, zero is tried for it too, and kept if it is not worse: the criterion is
+    flat there, so a search alone would stop before it. The search uses a response of unit size, so its path does not
+    depend on the unit of the response.
     """
     unit = math.sqrt(s.total[-1, -1] / s.rows)
     found = _searched(_in_units(s, unit), reml, free, start)
@@ -321,7 +321,7 @@ def _descended(s: Sums, reml: bool, free: tuple[bool, bool], start: tuple[float,
 
 
 def _polished(theta: Array, value: Callable[[Array, int], tuple[float, Array, Array]]) -> Array:
-    """A few Newton steps over the standard deviations that are not zero, each taken only where it leads down."""
+    """A few Newton steps over the standard deviations that are not zero, each taken only if it goes down."""
     inside = np.flatnonzero(theta > 0)
     for _ in range(20 if len(inside) else 0):
         now, slope, curve = value(theta, 2)

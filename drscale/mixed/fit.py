@@ -1,10 +1,10 @@
 """Linear mixed-effects models of per-query scores: ``metric ~ model * factor + (1 | dataset/query)``. No torch.
 
 The model of the generalisability study (arXiv 2604.16576): a score depends on the retriever, on a factor such as the
-kind of query or of corpus, and on the dataset and the query, which are easy or hard for all retrievers alike.
-:func:`fit_mixed` takes rows as :mod:`drscale.mixed.scores` makes them; what a fit says is read with
-:mod:`drscale.mixed.margins` (marginal means, contrasts, tests) and :mod:`drscale.mixed.margins` (shares of
-variance, the datasets' own effects).
+kind of query or of corpus, and on the dataset and the query, which are equally easy or hard for all retrievers.
+:func:`fit_mixed` takes rows from :mod:`drscale.mixed.scores`; the results of a fit come from
+:mod:`drscale.mixed.margins` (marginal means, contrasts, tests) and :mod:`drscale.mixed.margins` (shares of variance,
+the datasets' own effects).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class MixedWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mixed:
-    """A fitted model; its repr says everything that a paper would report of it.
+    """A fitted model; its repr has everything that a paper would report about it.
 
     ``variances`` are those of ``dataset``, ``query`` (where the model has it) and ``residual``. ``grid`` has each model
     at each level of the factor, with ``rows`` and ``raw`` mean; ``coding`` (cells of the grid, p) is the fixed part
-    there, in treatment coding, and ``beta`` its coefficients. ``boundary`` names variances that came out zero,
-    ``notes`` says what the data cannot tell.
+    there, in treatment coding, and ``beta`` its coefficients. ``boundary`` names variances that are estimated as zero,
+    ``notes`` says what the data cannot determine.
     """
 
     formula: str
@@ -61,11 +61,11 @@ class Mixed:
     boundary: tuple[str, ...]
     notes: tuple[str, ...]
     coding: Array
-    missing: Array  # (cells, columns left out): zero wherever a combination of cells can be told
+    missing: Array  # (cells, columns left out): zero where a combination of cells can be estimated
     ratios: tuple[float, float]  # variances of queries and of datasets over the residual one
     layout: Layout
     sums: Sums
-    totals: Array  # of each query's rows, less centre
+    totals: Array  # of each query's rows, minus centre
     y: Array  # the response of each row
     centre: float
 
@@ -86,7 +86,7 @@ class Mixed:
 
     @property
     def models(self) -> list[object]:
-        """The models, in the order in which they first stand in the rows."""
+        """The models, in the order of their first rows."""
         return list(pd.unique(self.grid[self.model]))
 
     @property
@@ -110,10 +110,11 @@ def fit_mixed(
 
     The arguments name columns; queries of the same name in two datasets are two queries. ``query=None`` leaves the
     queries' variance out, for means of datasets (MTEB's files), ``dataset=None`` that of the datasets, for the queries
-    of one; ``interaction=False`` lets every model gain alike from the factor. The answer is exact for any balance. The
-    model takes for granted that, but for the factor, a dataset is as easy for one model as for another; where it is
-    not, models differ less surely than their contrasts say. Nor does it know of training seeds: rows of several runs
-    of one model are taken as independent, which a run's luck, common to all of its queries, is not (a MixedWarning).
+    of one; with ``interaction=False`` every model gains equally from the factor. The solution is exact, balanced or
+    not. The model assumes that, apart from the factor, a dataset is as easy for one model as for another; if it is not,
+    the differences between models are less certain than their contrasts say. It does not include training seeds either:
+    rows of several runs of one model are treated as independent, although a run's deviation is common to all of its
+    queries (a MixedWarning).
 
     >>> import drscale as ds
     >>> from drscale.mixed import planted
@@ -185,15 +186,15 @@ def fit_mixed(
 
 
 def crosscheck(fit: Mixed, slopes: bool = False) -> pd.DataFrame:
-    """Fit the same model by statsmodels' MixedLM: a row a number of ours, theirs and what they differ by.
+    """Fit the same model by statsmodels' MixedLM: one row for each number, with ours, theirs and the difference.
 
     ``what`` is "effect" (in treatment coding: the first model and level are the reference), "se" of each of them,
-    "variance" or "criterion" (-2 log likelihood). ``slopes=True`` lets every model lead by another amount in each
-    dataset: theirs then has one variance more, ``model in dataset``, and standard errors that know of it, so that the
-    difference of an "se" is what the model of :func:`fit_mixed` leaves out. Its standard errors come from the observed
-    information, so they differ a little in small tables that are not balanced. MixedLM builds matrices of every
-    dataset, so at most 20,000 rows are taken; fit a part of larger tables, or the means of datasets. It searches where
-    a variance is zero, too, and may not come to rest there, which a MixedWarning tells.
+    "variance" or "criterion" (-2 log likelihood). With ``slopes=True`` every model may lead by another amount in each
+    dataset: theirs then has one more variance, ``model in dataset``, and standard errors that include it, so the
+    difference of an "se" is the part that the model of :func:`fit_mixed` leaves out. Its standard errors come from the
+    observed information, so they differ a little in small tables that are not balanced. MixedLM builds matrices of
+    every dataset, so at most 20,000 rows are taken; fit a part of larger tables, or the means of datasets. It also
+    searches where a variance is zero and may not converge there, which gives a MixedWarning.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM  # takes seconds: import it only here
 
@@ -241,7 +242,7 @@ def crosscheck(fit: Mixed, slopes: bool = False) -> pd.DataFrame:
 
 
 def _coefficients(fit: Mixed) -> list[str]:
-    """What each coefficient of a fit is of; the constant is the mean of the first cell."""
+    """The name of each coefficient of a fit; the constant is the mean of the first cell."""
     fixed = [fit.model] if fit.factor is None else [fit.model, fit.factor]
     whole = _coding(fit.grid, fixed, fit.interaction)
     own = [list(pd.unique(fit.grid[name]).astype(str))[1:] for name in fixed]
@@ -253,7 +254,7 @@ def _coefficients(fit: Mixed) -> list[str]:
 
 
 def _checked(rows: pd.DataFrame, columns: dict[str, str]) -> Array:
-    """The response of rows that a model can be fitted to; ValueError for others."""
+    """The response of rows to which a model can be fitted; ValueError for other rows."""
     if not isinstance(rows, pd.DataFrame):
         raise ValueError(f"rows={type(rows).__name__}: a DataFrame with a row for each model and query is needed")
     for argument, name in columns.items():
@@ -283,7 +284,7 @@ def _checked(rows: pd.DataFrame, columns: dict[str, str]) -> Array:
 
 
 def _check_repeats(rows: pd.DataFrame, columns: dict[str, str]) -> None:
-    """Refuse a table that holds its rows twice, and warn where several runs of a model stand as one."""
+    """Raise an error for a table with repeated rows, and warn if several runs of a model appear as one."""
     named = [columns[c] for c in ("model", "dataset", "factor", "query") if c in columns]
     if "query" not in columns:
         return
@@ -338,7 +339,7 @@ def _coding(grid: pd.DataFrame, fixed: list[str], interaction: bool) -> Array:
 
 
 def _independent(coding: Array, observed: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-    """The columns that do not depend on earlier ones where there are rows, and what the others would add elsewhere."""
+    """The columns that are independent of earlier ones in cells with rows, and what the others would add elsewhere."""
     seen, kept = coding[observed], list[int]()
     basis = np.empty((len(seen), 0))
     for j in range(seen.shape[1]):
@@ -353,7 +354,7 @@ def _independent(coding: Array, observed: npt.NDArray[np.bool_]) -> tuple[Array,
 
 
 def _check_told_apart(s: Sums, columns: dict[str, str]) -> None:
-    """Raise ValueError where rows cannot tell a variance from the fixed part or from another variance."""
+    """Raise ValueError if rows cannot separate a variance from the fixed part or from another variance."""
     p, datasets, queries = s.columns, len(s.count), int(s.count.sum())
     if "dataset" not in columns and "query" not in columns:
         raise ValueError("dataset=None, query=None: one of them is needed, whose luck there is to allow for")

@@ -1,15 +1,16 @@
-"""What a mixed model says of retrievers: marginal means, contrasts, type III tests, the specialisation tax. No torch.
+"""Results of a mixed model: marginal means, contrasts, type III tests, the specialisation tax. No torch.
 
-A marginal mean is the plain average of the model's cells, each level of the factor counting once, whatever number of
-queries stands behind it. Degrees of freedom are Satterthwaite's, from exact derivatives of the closed form; tests of
-several contrasts at once take them together as Fai and Cornelius (1996) do. R's lmerTest and emmeans say the same
-where every cell has rows. Where one has none, definitions part. A type III test is here of the contrasts that need no
-empty cell; lmerTest tests all of them, defined otherwise (F 24.7 of two for 16.5 of three in one table). Multiplicity
-counts only the means that can be told, so that p came out up to .024 below that of emmeans; ``note`` says where.
+A marginal mean is the plain average of the model's cells, in which each level of the factor counts once, however many
+queries it has. Degrees of freedom are Satterthwaite's, from exact derivatives of the closed form; tests of several
+contrasts at once combine them as Fai and Cornelius (1996) do. R's lmerTest and emmeans give the same results if every
+cell has rows. If a cell has none, the definitions differ. Here a type III test uses only the contrasts that need no
+empty cell; lmerTest tests all of them, with another definition (in one table F is 24.7 for two contrasts here, and 16.5
+for three there). The adjustment for multiple comparisons counts only the means that can be estimated, so that p came
+out up to .024 below that of emmeans; ``note`` says where.
 
-Standard errors take the queries and datasets as drawn at random and the difference between two models as alike in all
-datasets, as ``(1 | dataset/query)`` says. Where models differ from dataset to dataset beyond the factor, a fit to the
-means of the datasets (``query=None``) is the more careful one.
+Standard errors assume, as ``(1 | dataset/query)`` says, that queries and datasets are drawn at random and that the
+difference between two models is the same in all datasets. If this difference varies between datasets by more than the
+factor explains, a fit to the means of the datasets (``query=None``) is the more careful one.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from drscale.stats.correlate import adjusted
 from drscale.stats.tables import Array, check_level
 
 Group = Literal["dataset", "query"]
-FEWEST = 20  # draws that an interval can be read from
+FEWEST = 20  # draws needed for an interval
 
 
 def variance_shares(fit: Mixed, level: float = 0.95, draws: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Share out the variance of scores over the grid: model, factor, their interaction, dataset, query, residual.
+    """Divide the variance of scores over the grid: model, factor, their interaction, dataset, query, residual.
 
-    The fixed sources are the variance of their marginal means (each cell of the grid counting once) less what sampling
-    error adds to it, so chance may make one slightly negative; it is shown as zero. The rest are the fit's variances.
-    Intervals are percentiles of a parametric bootstrap: ``draws`` new responses from the fitted model, each fitted
-    anew. 0 draws leave them out. Sources that need a cell without rows are missing.
+    For a fixed source it is the variance of its marginal means (each cell of the grid counts once) minus the part that
+    sampling error adds; if chance makes this slightly negative, it is shown as zero. For the other sources it is the
+    fit's variance. Intervals are percentiles of a parametric bootstrap: ``draws`` new responses from the fitted model,
+    each fitted again. With 0 draws there are no intervals. Sources that need a cell without rows are missing.
     """
     check_level(level)
     if draws and draws < FEWEST:
@@ -68,8 +69,8 @@ def variance_shares(fit: Mixed, level: float = 0.95, draws: int = 200, seed: int
 def effects(fit: Mixed, of: Group = "dataset", level: float = 0.95) -> pd.DataFrame:
     """How much easier each dataset or query is than the fixed part says: effect, sd and interval, hardest first.
 
-    Conditional modes (best linear unbiased predictions): shrunk towards zero, the more the fewer rows there are. ``sd``
-    takes the fixed part and the variances as known, as lme4's does.
+    Conditional modes (best linear unbiased predictions): shrunk towards zero, and more so if there are fewer rows.
+    ``sd`` treats the fixed part and the variances as known, as in lme4.
     """
     check_level(level)
     if of not in get_args(Group) or of not in fit.names:
@@ -94,7 +95,7 @@ def effects(fit: Mixed, of: Group = "dataset", level: float = 0.95) -> pd.DataFr
 
 
 def _fixed_sources(fit: Mixed) -> dict[str, Array]:
-    """For each fixed source the weights of the cells whose mean square is its variance over the grid."""
+    """For each fixed source, weights of cells; the mean square of the weighted cells is its variance on the grid."""
     cells = len(fit.grid)
     names = [fit.model] if fit.factor is None else [fit.model, fit.factor]
     whole = np.full((cells, cells), 1 / cells)
@@ -145,14 +146,14 @@ def _simulator(fit: Mixed) -> Callable[[np.random.Generator], Array]:
 
 Adjust = Literal["tukey", "holm", "bonferroni", "none"]
 Names = str | Sequence[str]
-KNOTS = 12  # more different degrees of freedom than that, and quantiles of the range are interpolated between so many
+KNOTS = 12  # with more different degrees of freedom, quantiles of the range are interpolated between this many points
 CANNOT = "needs a cell without rows"
 
 
 def marginal_means(fit: Mixed, by: Names = "model", level: float = 0.95) -> pd.DataFrame:
-    """The marginal mean of each model, level of the factor, or both: a row each with se, df and interval.
+    """The marginal mean of each model, level of the factor, or both: one row each with se, df and interval.
 
-    ``by`` names one column of the fit or two. ``raw`` is the plain mean of all the rows behind it, and ``rows`` their
+    ``by`` names one or two columns of the fit. ``raw`` is the plain mean of all the rows behind it, and ``rows`` their
     number. A mean that needs an empty cell is missing, and ``note`` says so.
 
     >>> import drscale as ds
@@ -180,8 +181,9 @@ def contrasts(
 ) -> pd.DataFrame:
     """Each pair of marginal means of ``by``, ``first`` minus ``second``, with p and interval adjusted for all of them.
 
-    ``within`` compares inside each level of the other column, a family of comparisons each. ``adjust``: "tukey" (the
-    studentised range), "holm" (its intervals are Bonferroni's, having none of its own), "bonferroni" or "none".
+    ``within`` compares inside each level of the other column; each level is a family of comparisons. ``adjust``:
+    "tukey" (the studentised range), "holm" (with Bonferroni's intervals, because it has none of its own), "bonferroni"
+    or "none".
     """
     check_level(level)
     if adjust not in get_args(Adjust):
@@ -192,7 +194,7 @@ def contrasts(
     found = []
     for family in families:
         if len(family) < 2:
-            raise ValueError(f"by={by!r}: only {family[name].iloc[0]!r} in it, nothing to compare with")
+            raise ValueError(f"by={by!r}: there is only {family[name].iloc[0]!r}, so there is nothing to compare")
         pairs = list(itertools.combinations(family.index, 2))
         first, second = (np.array(side) for side in zip(*pairs, strict=True))
         told = pd.DataFrame({"first": groups[name].to_numpy()[first], "second": groups[name].to_numpy()[second]})
@@ -205,10 +207,10 @@ def contrasts(
 
 
 def anova(fit: Mixed) -> pd.DataFrame:
-    """Type III tests: are the marginal means of all models alike, of all levels, and the advantages at all levels?
+    """Type III tests of marginal means: are all models equal, all levels, and the models' differences at all levels?
 
-    A row a term with F, its two degrees of freedom and p. Where cells are empty, a test is of those contrasts that need
-    none of them, and ``note`` says how many are left.
+    One row for each term with F, its two degrees of freedom and p. If cells are empty, a test uses only the contrasts
+    that need none of them, and ``note`` says how many these are.
     """
     terms: dict[str, Any] = {name: _spread(_averages(fit, [name])[0]) for name in _fixed(fit)}
     if fit.interaction:
@@ -231,12 +233,11 @@ def anova(fit: Mixed) -> pd.DataFrame:
 def specialisation(
     fit: Mixed, models: Names, home: Names, abroad: Names, against: Names | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """The specialisation tax: by how much more some models lead in-domain than out-of-domain, as a contrast of
-    contrasts.
+    """The specialisation tax: how much larger the lead of some models is in-domain than out-of-domain.
 
-    ``models`` are compared with ``against`` (None: all others) over the levels ``home`` and ``abroad`` of the factor;
-    several of one kind are averaged. The rows are the lead at home, the lead abroad and their difference, the ``tax``:
-    above zero, part of the lead stays at home. Intervals are for each row alone.
+    It is a contrast of contrasts. ``models`` are compared with ``against`` (None: all others) over the levels ``home``
+    and ``abroad`` of the factor; several of one kind are averaged. The rows are the lead at home, the lead abroad and
+    their difference, the ``tax``; above zero, the lead is larger at home. Each interval is for its row alone.
     """
     check_level(level)
     if fit.factor is None or not fit.interaction:
@@ -246,7 +247,7 @@ def specialisation(
     inside, outside = _members("home", home, fit.levels), _members("abroad", abroad, fit.levels)
     for (one, two), a, b in ((("models", "against"), mine, others), (("home", "abroad"), inside, outside)):
         if not b or set(a) & set(b):
-            raise ValueError(f"{two}={b!r}: must name others than {one}={a!r}, and at least one")
+            raise ValueError(f"{two}={b!r}: at least one name is needed, and none that is in {one}={a!r}")
     lead = _share(fit.grid[fit.model], mine) - _share(fit.grid[fit.model], others)
     at_home, away = (lead * _share(fit.grid[fit.factor], levels) for levels in (inside, outside))
     found = _estimated(fit, np.stack([at_home, away, at_home - away]))
@@ -284,7 +285,7 @@ def _share(column: pd.Series, names: Sequence[object]) -> Array:
 
 
 def _averages(fit: Mixed, names: list[str]) -> tuple[Array, pd.DataFrame]:
-    """The weights of cells that average each group of them, and what the groups are."""
+    """The weights that average the cells of each group, and the groups themselves."""
     groups = fit.grid.groupby(names, sort=False)
     number = groups.ngroup().to_numpy()
     member = (np.arange(groups.ngroups)[:, None] == number).astype(float)
@@ -292,13 +293,13 @@ def _averages(fit: Mixed, names: list[str]) -> tuple[Array, pd.DataFrame]:
 
 
 def _spread(weights: Array) -> Array:
-    """Every row against the first: the contrasts that are all zero where the rows are alike."""
+    """Every row minus the first: the contrasts that are all zero if the rows are equal."""
     return weights[1:] - weights[0]
 
 
 @dataclass(frozen=True)
 class _Variation:
-    """How the coefficients' covariance varies: its derivatives by the variances, and the variances' own covariance."""
+    """How uncertain the coefficients' covariance is: its derivatives by the variances, and the covariance of these."""
 
     slopes: list[Array]
     error: Array
@@ -334,12 +335,12 @@ def _estimated(fit: Mixed, weights: Array) -> pd.DataFrame:
 
 
 def _able(fit: Mixed, weights: Array) -> npt.NDArray[np.bool_]:
-    """Whether combinations of cells need none without rows."""
+    """Whether combinations of cells need only cells with rows."""
     return np.abs(weights @ fit.missing).max(axis=1, initial=0) <= TINY
 
 
 def _f_test(fit: Mixed, columns: Array) -> tuple[float, float]:
-    """Wald's F of combinations that are all zero, and its denominator's degrees of freedom."""
+    """Wald's F for the hypothesis that all combinations are zero, and its denominator's degrees of freedom."""
     if not len(columns):
         return np.nan, np.nan
     columns = linalg.orth(columns.T).T
@@ -356,7 +357,7 @@ def _f_test(fit: Mixed, columns: Array) -> tuple[float, float]:
 
 
 def _adjusted(made: pd.DataFrame, adjust: Adjust, means: int, level: float) -> pd.DataFrame:
-    """p-values and intervals for one family of comparisons among so many means."""
+    """p-values and intervals for one family of comparisons between ``means`` means."""
     t, df, able = made["t"].abs().to_numpy(), made["df"].to_numpy(), made["t"].notna().to_numpy()
     p, wide, m = np.full(len(t), np.nan), np.full(len(t), np.nan), int(able.sum())
     if m and adjust == "tukey":
@@ -370,7 +371,7 @@ def _adjusted(made: pd.DataFrame, adjust: Adjust, means: int, level: float) -> p
 
 
 def _range_quantile(level: float, means: int, df: Array) -> Array:
-    """Quantiles of the studentised range; of many different df, smooth in 1/df, most are interpolated."""
+    """Quantiles of the studentised range, smooth in 1/df; for many different df most are interpolated."""
     different, place = np.unique(np.round(df, 9), return_inverse=True)
     if len(different) <= KNOTS:
         return np.asarray(stats.studentized_range.ppf(level, means, different))[place]

@@ -17,17 +17,17 @@ from drscale.plotting import plane, style
 from drscale.stats.tables import require
 
 ROW = 26  # pixels of a row, and of a further series in it
-MOST = 60  # rows that still have their names on the axis
-LEAST_P = 0.001  # below it a p-value is only said to be so
+MOST = 60  # most rows with names on the axis
+LEAST_P = 0.001  # a p-value below this is shown as "< 0.001"
 ADJUSTED = {"tukey": "Tukey's", "holm": "Bonferroni's", "bonferroni": "Bonferroni's", "none": "each for itself"}
 
 
 def means_figure(
     means: pd.DataFrame, *, metric: str = "ndcg10", title: str = "", raw: bool = True, dark: bool = False
 ) -> go.Figure:
-    """Draw marginal means with their intervals, a row a model; by two columns the second is the colour.
+    """Draw marginal means with their intervals, one row for each model; with two columns the second is the colour.
 
-    An open marker is the plain mean of the rows behind a marginal mean, where ``raw`` wants it.
+    With ``raw`` an open marker is the plain mean of the rows behind a marginal mean.
     """
     names = _names(means, "mean")
     rows = list(pd.unique(means[names[0]].astype(str)))
@@ -76,10 +76,10 @@ def contrasts_figure(
 ) -> go.Figure:
     """Draw differences with their intervals and a line at zero, a row each; filled markers: the interval excludes zero.
 
-    ``contrasts`` is the frame of :func:`drscale.mixed.margins.contrasts`, whose intervals are those of the method
-    in its column ``adjust``; or rows of :func:`drscale.mixed.margins.specialisation` behind columns that name them.
-    ``by`` is the column that gives the colour: of contrasts ``within`` a column that one, unless told. More than 60
-    rows are drawn closer and without their names, which hovering still tells.
+    ``contrasts`` is the frame of :func:`drscale.mixed.margins.contrasts`, whose intervals are those of the method in
+    its column ``adjust``; or rows of :func:`drscale.mixed.margins.specialisation` behind columns that name them. ``by``
+    is the column for the colour; for contrasts ``within`` a column the default is that column. More than 60 rows are
+    drawn closer together and without their names, which are still shown when hovering.
     """
     contrasts = contrasts.reset_index(drop=True)
     value = "difference" if "difference" in contrasts else "estimate"
@@ -126,7 +126,7 @@ def contrasts_figure(
 
 
 def format_intervals(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """Means, contrasts or tests as words to read: ``0.018 [0.008, 0.027]``, and p-values, the small ones as < 0.001.
+    """Means, contrasts or tests as text: ``0.018 [0.008, 0.027]``, and p-values, the small ones as < 0.001.
 
     Intervals join the number that stands before them (``mean``, ``difference``, ``estimate``, ``effect`` or
     ``share``); other columns stay as they are. A missing number is a dash.
@@ -157,7 +157,7 @@ def interaction_figure(
 ) -> go.Figure:
     """Draw how marginal means change from level to level: ``x`` (default: the second column) across, a line a model.
 
-    Lines that do not run in parallel are an interaction. Models stand beside each other, so that intervals do not hide.
+    Lines that are not parallel show an interaction. Models are drawn side by side, so that no interval is hidden.
     """
     names = _names(means, "mean")
     if len(names) != 2:
@@ -201,7 +201,7 @@ def caterpillar_figure(
     """Draw each dataset's or query's own effect with its interval, the hardest at the bottom; filled markers: the
     interval excludes zero.
 
-    More than 60 are drawn closer and without their names, which hovering still tells.
+    More than 60 are drawn closer together and without their names, which are still shown when hovering.
     """
     names = _names(effects, "rows")
     ordered = effects.sort_values("effect", kind="stable")
@@ -276,7 +276,7 @@ def shares_figure(
 
 
 def _names(frame: pd.DataFrame, first: str) -> list[str]:
-    """The columns before the numbers: what each row is of."""
+    """The columns before the numbers, which name each row."""
     names = list(require(frame, first, "low", "high").columns[: list(frame.columns).index(first)])
     if not names or frame.empty:
         raise ValueError(
@@ -291,7 +291,7 @@ def _dodge(i: int, n: int, width: float) -> float:
 
 
 def _places(column: pd.Series, rows: Sequence[str], i: int, n: int, width: float = 0.0) -> Any:
-    """Where rows stand, the first one on top; the i-th of n series a little below the one before."""
+    """The positions of rows, the first one on top; the i-th of n series a little below the one before."""
     step = (width or 0.5) / n
     return np.array([len(rows) - 1 - rows.index(str(v)) for v in column]) - step * (i - (n - 1) / 2)
 

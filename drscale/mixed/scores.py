@@ -1,4 +1,4 @@
-"""Score rows: what each model scored on each query of each dataset, from records, TREC files or MTEB files. No torch.
+"""Score rows: the scores of each model on each query of each dataset, from records, TREC or MTEB files. No torch.
 
 Every function gives a row for each model and query with the columns ``model``, ``dataset``, ``query`` and the metrics
 under the names of the records (``ndcg10``, ``mrr10``, ``recall100`` ...); :func:`with_factor` adds a factor. Frames of
@@ -25,8 +25,8 @@ from drscale.stats.tables import require
 Source = str | Path
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
 OURS = {"ndcg": "nDCG", "mrr": "RR", "recall": "R"}
-METRIC = re.compile(r"[a-z]+_at_\d+")  # of MTEB's many numbers those that the records have too
-# First words that make a text a question, and the commonest imperatives of documentation, which make it an order.
+METRIC = re.compile(r"[a-z]+_at_\d+")  # those of MTEB's many numbers that the records have too
+# First words of a question, and the most common imperatives of documentation, which begin an instruction.
 QUESTION = ("what", "who", "whom", "whose", "which", "where", "why", "how")
 ORDER = (
     "add append apply assert attach build calculate call cast change check clear close collect color combine "
@@ -57,9 +57,9 @@ def scores_from_runs(
 ) -> pd.DataFrame:
     """Read the rows of a store's runs: the label ``model`` is a field of the recipe, or several joined by a comma.
 
-    ``where`` is a query of the store's table, as "pairs == 0". ``scopes`` are taken with all their domains, "ood" being
-    every ``ood:NAME``; the dataset is the scope. Runs of one label may differ in their seed only, which then is several
-    rows a query, told apart by ``seed``; fields of the label are columns too.
+    ``where`` is a query of the store's table, such as "pairs == 0". ``scopes`` include all their domains ("ood" is
+    every ``ood:NAME``); the dataset is the scope. Runs of one label may differ in their seed only; a query then has
+    several rows, distinguished by ``seed``. Fields of the label are columns too.
 
     >>> import pandas as pd
     >>> import drscale as ds
@@ -101,8 +101,8 @@ def scores_from_runs(
 def by_package(rows: pd.DataFrame, dataset: str = "in_domain") -> pd.DataFrame:
     """Split a dataset of the documentation benchmark by the package that each query's name begins with.
 
-    The test of the training packages is one collection in the records; ``in_domain:scipy`` then is a dataset of its
-    own, though its queries were asked of the passages of all training packages.
+    The test of the training packages is one collection in the records; ``in_domain:scipy`` is then a separate dataset,
+    although its queries were searched in the passages of all training packages.
     """
     require(rows, "dataset", "query")
     mine = rows["dataset"] == dataset
@@ -118,12 +118,12 @@ def scores_from_trec(
     measures: Sequence[str] = ("nDCG@10",),
     dataset: str = "",
 ) -> pd.DataFrame:
-    """Measure TREC runs (query Q0 document rank score tag) against qrels (query 0 document grade), a row a query.
+    """Measure TREC runs (query Q0 document rank score tag) against qrels (query 0 document grade), a row per query.
 
     ``runs`` is a file, whose tag names the model, or files by the models' names; ``measures`` are spelled as in
     ir-measures. Every query of the qrels has a row: one that a run leaves out scores 0, has False in ``answered``, and
-    is counted in a ScoreWarning. ``positives`` counts the relevant documents; where it is 0 no retriever can score
-    above 0. ``dataset`` is the qrels' name if it is not given.
+    is counted in a ScoreWarning. ``positives`` counts the relevant documents; if it is 0, no retriever can score above
+    0. ``dataset`` is the qrels' name if it is not given.
 
     >>> from pathlib import Path
     >>> import drscale as ds
@@ -178,7 +178,7 @@ def scores_from_trec(
 
 
 def from_mteb(path: Source, model: str = "", split: str = "") -> pd.DataFrame:
-    """Read MTEB's result files, one or a folder of them: a row a task, split and subset, with the means of the metrics.
+    """Read MTEB's result files, one or a folder: a row for each task, split and subset, with the means of the metrics.
 
     The files hold means of datasets and no values of single queries, so the rows have no ``query``: fit them with
     ``query=None``. ``model`` is the name in ``model_meta.json`` beside the file if it is not given, else the folder's.
@@ -210,7 +210,7 @@ def with_factor(
 ) -> pd.DataFrame:
     """Add a factor: ``by`` maps each value of the column ``on`` to a level.
 
-    ``by`` may be a CSV with the columns ``on`` and ``name``, or ``column`` where the level is called otherwise there.
+    ``by`` may be a CSV with the columns ``on`` and ``name``, or ``column`` if the level has another name there.
     """
     require(rows, on)
     if name in rows:
@@ -232,9 +232,10 @@ def with_factor(
 def query_form(text: str) -> str:
     """Name a text's form by a rule: "question", "instruction" or "phrase".
 
-    A question ends with its mark or begins with a question word; an instruction begins with one of some 160 verbs,
-    whatever their ending, adverbs before it aside. Made for English documentation: no classifier, and not the
-    categories of the generalisability paper, which a trained model of non-factoid questions assigns.
+    A question ends with a question mark or begins with a question word; an instruction begins with one of about 160
+    verbs, with any ending and possibly after adverbs. The rule is made for English documentation. It is not a
+    classifier, and its forms are not the categories of the generalisability paper, which a trained model of non-factoid
+    questions assigns.
     """
     words = [w for w in re.findall(r"[a-z']+", text.lower()) if not w.endswith("ly") or w in _ORDER]
     first = words[0] if words else ""
@@ -252,7 +253,7 @@ def planted(
     sd: tuple[float, float, float] = (0.15, 0.25, 0.2),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Make up score rows with a known truth, for teaching and tests; ``synthetic`` says in every row that they are.
+    """Make synthetic score rows with a known truth, for teaching and tests; every row has ``synthetic``.
 
     ``means`` gives each model's true mean in-domain and out-of-domain, the levels of the factor ``where``; ``sd`` are
     the standard deviations of datasets, queries and noise. Each model skips a share of the datasets, as on
@@ -277,7 +278,7 @@ def _inside(domain: str, scope: str) -> bool:
 
 
 def _check_alone(runs: pd.DataFrame, label: pd.Series, fields: list[str]) -> None:
-    """Raise ValueError where runs of one label differ in more than the seed."""
+    """Raise ValueError if runs of one label differ in more than the seed."""
     for name, part in runs.groupby(label.to_numpy(), sort=False):
         same = {str(Recipe.parse(key).but(seed=0)) for key in part["key"]}
         if len(same) > 1:
@@ -292,7 +293,7 @@ def _check_alone(runs: pd.DataFrame, label: pd.Series, fields: list[str]) -> Non
 
 
 def _columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
-    """The columns of a TREC file, parted by blanks; ValueError names file and line of what is wrong."""
+    """The columns of a TREC file, separated by blanks; a ValueError names the file and the wrong line."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     try:

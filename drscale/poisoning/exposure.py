@@ -27,12 +27,12 @@ def poison_ranks(
     limit: int | None = None,
     name: str = "",
 ) -> pd.DataFrame:
-    """Put passages into a collection and say where the best of them is listed, a row a query.
+    """Put passages into a collection and find the rank of the best of them; one row for each query.
 
-    ``model`` is whatever :func:`drscale.evaluate.retrievers.retriever` takes, the encoder that the passages were made
-    against or another one. The collection is not encoded or indexed anew: the passages' scores are set against those of
-    the real list; only a retriever without vectors (BM25) indexes everything once more. ``limit`` draws so many queries
-    at random, the same ones for every model.
+    ``model`` is anything that :func:`drscale.evaluate.retrievers.retriever` accepts: the encoder that the passages were
+    made against, or another one. The collection is not encoded or indexed again: the passages' scores are compared with
+    those of the real list; only a retriever without vectors (BM25) indexes everything once more. ``limit`` draws this
+    many queries at random, the same ones for every model.
 
     Columns: ``model``, ``dataset``, ``query``, ``rank`` (1 is best; missing below ``depth``; a real passage of the same
     score goes first), ``passage`` (which of the passages; -1: none), ``margin`` (its score minus that of the best real
@@ -60,7 +60,7 @@ def poison_ranks(
         scores = found.encode(texts) @ found.encode_passages(list(passages)).T  # (queries, passages)
         which = scores.argmax(1)
         best = scores[np.arange(len(scores)), which]
-    ahead = (real >= best[:, None]).sum(1)  # real passages, as deep as the list was asked for
+    ahead = (real >= best[:, None]).sum(1)  # real passages, down to the depth of the list
     rank = np.where((which >= 0) & (ahead < depth), ahead + 1.0, np.nan)
     told = (which >= 0) & np.isfinite(real[:, 0])
     return pd.DataFrame(
@@ -105,18 +105,18 @@ def attack_success(
     depth: int | None = None,
     seeds: str | None = None,
 ) -> pd.DataFrame:
-    """The attack success rate ASR@k: the share of queries with a poisoned passage in the top k; a row a group and k.
+    """The attack success rate ASR@k: the share of queries with a poisoned passage in the top k; a row by group and k.
 
-    ``rows`` are those of :func:`poison_ranks`, several tables of them put together if you like, told apart by the
-    columns ``by``. Where a query comes several times in a group (several seeds), its mean counts. ``low`` and ``high``
-    are a bootstrap interval over queries; if all values are equal the bootstrap interval has zero width, so
-    Clopper-Pearson is used, and the interval is Clopper and Pearson's. ``seeds`` names the column of training seeds,
-    whose luck then widens the intervals, too: its variance is pooled over the groups that differ in the first of
-    ``by`` only (two seeds of one size tell next to nothing), t's quantile allows for how few there are, and the two
-    half-widths are added in squares.
+    ``rows`` are those of :func:`poison_ranks`, or several such tables combined, and then distinguished by the columns
+    ``by``. If a query is several times in a group (several seeds), its mean counts. ``low`` and ``high`` are a
+    bootstrap interval over queries; if all values are equal the bootstrap interval has zero width, so Clopper-Pearson
+    is used, and the interval is Clopper and Pearson's. ``seeds`` names the column of training seeds, which then also
+    widen the intervals: their variance is pooled over the groups that differ in the first of ``by`` only (two seeds of
+    one size carry very little information), t's quantile allows for their small number, and the two half-widths are
+    added in squares.
 
-    No ``k`` may exceed the depth to which lists were looked at, as deeper ranks are missing: the column ``depth`` says
-    it or, for rows without that column, the argument (None: the usual one, 50).
+    No ``k`` may exceed the depth of the lists, because deeper ranks are missing. The depth is in the column ``depth``
+    or, for rows without that column, in the argument (None: the usual one, 50).
     """
     _check_level(level)
     by = [by] if isinstance(by, str) else list(by)
@@ -166,8 +166,8 @@ def attack_success_change(
 ) -> pd.DataFrame:
     """How much more often ``after`` lists a poisoned passage than ``before``, two values of the column ``of``.
 
-    A row a group of ``by`` with ``before``, ``after``, ``change`` and its interval, over queries (each against itself)
-    and over training seeds, whose variance is pooled over all values of ``of`` that have several, as in
+    One row for each group of ``by`` with ``before``, ``after``, ``change`` and its interval, over queries (each against
+    itself) and over training seeds, whose variance is pooled over all values of ``of`` that have several, as in
     :func:`attack_success`; ``queries_low`` and ``queries_high`` are the interval over queries alone.
     """
     by = [by] if isinstance(by, str) else list(by)
@@ -194,7 +194,7 @@ def attack_success_change(
 def _luck(
     rows: pd.DataFrame, seeds: str, cuts: Sequence[int], by: Sequence[str], level: float
 ) -> dict[tuple[int, tuple[Any, ...]], float]:
-    """How far a single seed's ASR may lie from the mean of many, by k and what follows the first of ``by``."""
+    """How far a single seed's ASR may lie from the mean of many, by k and the columns after the first of ``by``."""
     if not by or seeds in by:
         raise ValueError(f"seeds={seeds!r}, by={list(by)}: by must name what has seeds, and not the seeds themselves")
     found = {}
@@ -225,9 +225,9 @@ def rate_interval(
 ) -> tuple[float, float, float]:
     """A share of zeros and ones with Clopper and Pearson's interval: share, low, high.
 
-    ``groups`` says which values belong together (the passages of one attacked model) and are alike, so that they are
-    worth fewer: as many as independent ones with the same standard error, at most as many as there are and, where all
-    agree, one a group (Korn and Graubard 1998).
+    ``groups`` says which values belong together (the passages of one attacked model) and are therefore similar, so that
+    they count as fewer values: as many as independent ones with the same standard error, at most their real number and,
+    if all agree, one for each group (Korn and Graubard 1998).
     """
     values = np.asarray(hits, dtype=float)
     if values.ndim != 1 or not len(values) or not np.isin(values, (0, 1)).all():
@@ -243,7 +243,7 @@ def rate_interval(
 
 
 def _worth(values: np.ndarray, groups: Sequence[object] | pd.Series, level: float) -> float:
-    """How many independent values know as much of their share as these, which belong together in groups."""
+    """How many independent values have as much information on their share as these values in groups."""
     codes = pd.factorize(pd.Series(list(groups), dtype=object))[0]
     count = int(codes.max(initial=-1)) + 1
     if len(codes) != len(values) or (codes < 0).any() or count < 2:

@@ -1,7 +1,7 @@
-"""Cheap guards against poisoned passages: what a passage looks like before it is let into the index.
+"""Cheap guards against poisoned passages: they check a passage before it enters the index.
 
-Each guard is a number a passage, larger for the more suspicious, and a threshold that only a stated share of known
-real passages exceeds. None of them knows the attack.
+Each guard gives a number for each passage, larger for a more suspicious one, and has a threshold that only a stated
+share of known real passages exceeds. None of them knows the attack.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SMOOTHING = 0.5  # counts added to each word piece; the weight of pairs against 
 
 @dataclass(frozen=True, eq=False)
 class Guard:
-    """A measure of suspicion and where it begins to refuse; ``rate`` is the share of real passages it may refuse."""
+    """A measure of suspicion and its threshold; ``rate`` is the share of real passages that it may refuse."""
 
     kind: str
     suspicion: Callable[[list[str]], np.ndarray]
@@ -33,7 +33,7 @@ class Guard:
     rate: float
 
     def refuses(self, passages: Sequence[str]) -> np.ndarray:
-        """Whether each passage is kept out, given all that come in together."""
+        """Whether each passage is refused, given all passages that come in together."""
         refused: np.ndarray = self.suspicion(list(passages)) > self.threshold
         return refused
 
@@ -51,7 +51,7 @@ def guard(
     """Set up a guard from real passages (of the training split, say), of which it may refuse the share ``rate``.
 
     ``kind`` says what is suspicious. ``norm``: a long vector, which inner products favour. ``likelihood``: word pieces
-    that seldom stand together; mean log-likelihood a piece under a model of single pieces and pairs, learnt from one
+    that rarely occur together; mean log-likelihood per piece under a model of single pieces and pairs, learnt from one
     half of ``real`` with the threshold from the other. ``centroids``: a vector whose direction is that of a cluster of
     ``queries``; cosine to the nearest of ``clusters`` centroids of the defender's own. ``twins``: a direction that
     another passage coming in, or a known one, shares; highest cosine.
@@ -125,7 +125,7 @@ def _nearest(rows: np.ndarray, others: np.ndarray, itself: bool = False, block: 
 
 
 def _unlikely(encoder: BiEncoder, texts: list[str]) -> Callable[[list[str]], np.ndarray]:
-    """Minus the mean log-likelihood a word piece: P(b | a) = .5 n(a, b) / n(a) + .5 (n(b) + .5) / (n + .5 V)."""
+    """Minus the mean log-likelihood per word piece: P(b | a) = .5 n(a, b) / n(a) + .5 (n(b) + .5) / (n + .5 V)."""
     size = len(encoder.tokenizer)
     learnt = encoder.tokens(texts, "passage")
     single = np.bincount(learnt.ids, minlength=size).astype(float)
@@ -159,11 +159,10 @@ def _neighbours(ids: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nda
 def guarded(
     model: object, one: Guard, collection: Collection, passages: Sequence[str], rows: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rows of :func:`drscale.poisoning.exposure.poison_ranks` with what a guard lets through, and which passages it
-    refuses.
+    """Rows of :func:`drscale.poisoning.exposure.poison_ranks` for the passages that pass a guard, and which it refuses.
 
-    ``rows`` are those without it, of the same passages; they say how deep to look. The real passages that the guard
-    refuses stay in the list, which is a little kind to it: without them what got through would stand higher.
+    ``rows`` are those without the guard, of the same passages; their depth is used. The real passages that the guard
+    refuses stay in the list, which favours the guard a little: without them the passed passages would rank higher.
     """
     refused = one.refuses(passages)
     through = [text for text, out in zip(passages, refused, strict=True) if not out]
@@ -181,14 +180,14 @@ def defended(
     k: Sequence[int] = CUTS,
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """What each guard does to an attack: a row a guard and k, and first one without any guard.
+    """The effect of each guard on an attack: one row for each guard and k, and first one without any guard.
 
     Columns: ``guard``, ``caught`` (share of the poisoned passages, with ``caught_low`` and ``caught_high``, Clopper and
-    Pearson's for independent ones; of several attacks see ``exposure.rate_interval``), ``refused``
-    (share of the collection's real passages, beside the ``rate`` that was asked for), ``lost`` (share of queries with
-    no relevant passage left), then ``k``, ``asr``, ``low``, ``high``, ``queries`` of the attack with what got through,
-    as :func:`drscale.poisoning.exposure.attack_success`. The real passages that were refused stay in the list when
-    ranks are counted, so a guard that refuses many of them looks better than it is.
+    Pearson's for independent ones; of several attacks see ``exposure.rate_interval``), ``refused`` (share of the
+    collection's real passages, beside the ``rate`` that was asked for), ``lost`` (share of queries with no relevant
+    passage left), then ``k``, ``asr``, ``low``, ``high``, ``queries`` of the attack with the passed passages, as
+    :func:`drscale.poisoning.exposure.attack_success`. The real passages that were refused stay in the list when ranks
+    are counted, so a guard that refuses many of them looks better than it is.
     """
     poisoned, real = list(passages), collection.passages["text"].to_pylist()
     rows = poison_ranks(model, collection, poisoned, depth=max(k), limit=limit)

@@ -1,10 +1,10 @@
-"""Corpus poisoning: passages made so that a retriever lists them for queries that it has not seen.
+"""Corpus poisoning: passages made so that a retriever lists them for unseen queries.
 
 HotFlip in two forms. Each passage belongs to a cluster of training queries, and a step looks at one of its tokens: the
 gradient of the score with respect to that token's embedding names the candidates, encoding them picks the best.
 ``queries`` (Zhong et al. 2023) scores against a fresh batch of the cluster's queries each time, ``centroid`` (Li et al.
-2025) against their mean. A mean of inner products is the inner product with the mean, so the two differ by the batch's
-noise and by what is accepted, not by what they aim at.
+2025) against their mean. A mean of inner products is the inner product with the mean, so the two differ in the batch's
+noise and in the acceptance of steps, not in their aim.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HELD, HELD_SHARE = 1000, 0.3  # held-out queries of a cluster: at most so many, 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The queries one passage is made for, as vectors; the held-out ones only judge it.
+    """The queries for which one passage is made, as vectors; the held-out ones only test it.
 
     ``gold`` are the scores of each query's own passage, where some are held out, and ``text`` is one of these passages.
     """
@@ -47,7 +47,7 @@ class Cluster:
 
 
 def pairs_of(queries: Sequence[str] | Collection, gold: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
-    """Queries, each with its gold passage where there is one; a collection gives each query its first."""
+    """Queries, each with its gold passage if there is one; a collection gives each query its first."""
     if isinstance(queries, Collection):
         if gold is not None:
             raise ValueError("gold: a collection brings its own; give it with a list of queries only")
@@ -87,7 +87,7 @@ def kmeans(vectors: np.ndarray, clusters: int, seed: int = 0, rounds: int = 25) 
 def clusters_of(
     encoder: BiEncoder, queries: list[str], gold: list[str] | None, count: int, seed: int, held: bool
 ) -> list[Cluster]:
-    """Cut queries into so many clusters, the largest first; ``held`` says whether some are held out to judge."""
+    """Cut queries into ``count`` clusters, the largest first; ``held`` says whether some are held out for tests."""
     vectors = checked(encoder.encode, queries, "encode(queries)")
     own = None  # the score of each query's gold passage, which only held-out queries are asked about
     if held and gold is not None:
@@ -116,7 +116,7 @@ def clusters_of(
 Form = Literal["centroid", "queries"]
 Start = Literal["mask", "gold"]
 Pieces = Literal["words", "all"]
-# What lies closer together than this share of |aim| |passage| is a tie, so that rounding decides nothing.
+# A difference below this share of |aim| |passage| is a tie, so that rounding decides nothing.
 TIE = 1e-5
 CPU_TOKENS, GPU_TOKENS = 2048, 1 << 17  # encoded at once: what stays in a CPU's cache
 
@@ -125,11 +125,12 @@ CPU_TOKENS, GPU_TOKENS = 2048, 1 << 17  # encoded at once: what stays in a CPU's
 class Poison:
     """Say how passages are made.
 
-    One passage a cluster of training queries, ``tokens`` word pieces long, changed in ``steps`` steps of one token and
-    ``candidates`` candidates (the published runs took 5,000 steps). ``batch`` queries are drawn twice a step by the
-    form ``queries``. ``start`` fills the passage with mask tokens or with one of the cluster's gold passages.
-    ``pieces`` are the candidates: ``words`` only what stands as a word of its own, so that the text is read back as
-    the same tokens; ``all`` also what continues a word, as published. Special tokens never are, unlike in the original.
+    One passage for each cluster of training queries, ``tokens`` word pieces long, is changed in ``steps`` steps of one
+    token and ``candidates`` candidates (the published runs took 5,000 steps). The form ``queries`` draws ``batch``
+    queries twice in each step. ``start`` fills the passage with mask tokens or with one of the cluster's gold passages.
+    ``pieces`` are the candidates: ``words`` allows only whole words, so that the text is read back as the same tokens;
+    ``all`` also allows pieces that continue a word, as published. Special tokens are never allowed, unlike in the
+    original.
     """
 
     form: Form = "centroid"
@@ -155,7 +156,7 @@ class Poison:
 
 @dataclass
 class _Passage:
-    """A passage on its way: where it stands, and the best of where it stood."""
+    """A passage in the making: its current state, and its best state so far."""
 
     cluster: Cluster
     ids: np.ndarray
@@ -181,13 +182,14 @@ def poison(
     stopped: Callable[[], bool] = lambda: False,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Make poisoned passages against an encoder whose weights are at hand: a row each, the largest cluster first.
+    """Make poisoned passages against an encoder with accessible weights: one row each, the largest cluster first.
 
     ``queries`` are training queries, or a collection that brings their gold passages; a list may bring them as
-    ``gold``. Gold passages are needed by ``start="gold"``; without them the form ``queries`` looks at scores alone.
-    ``note`` hears the mean score after each step; once ``stopped`` says so, what was reached is handed back. A longer
-    run begins like a shorter one with the same seed. Positions come at random, each once before any comes again; a
-    passage of the form ``centroid`` that no position can better is done, as further steps would repeat themselves.
+    ``gold``. Gold passages are needed by ``start="gold"``; without them the form ``queries`` uses scores alone.
+    ``note`` is called with the mean score after each step; once ``stopped`` is true, the current result is returned. A
+    longer run begins like a shorter one with the same seed. Positions come in random order, each once before any comes
+    again; a passage of the form ``centroid`` that no position can improve is finished, because further steps would only
+    repeat.
 
     Columns: ``cluster``, ``queries`` (how many), ``text``, ``ids`` (tokens without special ones), ``exact`` (whether
     the text is read back as these), ``masks`` (mask tokens left), ``score_before``, ``score_after`` (mean inner product
@@ -207,7 +209,7 @@ def poison(
     if not isinstance(encoder, BiEncoder):
         raise ValueError(
             f"encoder={type(encoder).__name__}: the attack looks into the weights of a drscale BiEncoder, as "
-            "load_model gives one; passages made against one are tried on any other retriever by exposed()"
+            "load_model gives one; passages made against one are tried on any other retriever by poison_ranks()"
         )
     asked, own = pairs_of(queries, gold)
     if attack.tokens > encoder.lengths[1] - 2:
@@ -272,7 +274,7 @@ def _started(encoder: BiEncoder, clusters: Sequence[Cluster], attack: Poison) ->
 def _step(
     encoder: BiEncoder, made: list[_Passage], step: int, attack: Poison, allowed: np.ndarray, table: np.ndarray
 ) -> None:
-    """Look at one token of each passage: name candidates, score them, move or stay."""
+    """Try one token of each passage: choose candidates, score them, take the best or keep the token."""
     by_queries, places = attack.form == "queries", [p.order[step] for p in made]
     aims = np.stack(
         [p.cluster.queries[_draw(p, attack.batch)].mean(0) if by_queries else p.cluster.centroid for p in made]
@@ -294,7 +296,7 @@ def _step(
 
 
 def candidates(table: np.ndarray, slopes: np.ndarray, count: int) -> np.ndarray:
-    """The rows of a word table that promise most along each slope, to first order, the best first: (slopes, count)."""
+    """The rows of a word table with the largest first-order gain along each slope, the best first: (slopes, count)."""
     promise = slopes @ table.T  # (slopes, pieces)
     count = min(count, len(table))
     top = np.argpartition(-promise, count - 1, axis=1)[:, :count]
@@ -342,8 +344,8 @@ def _judge_by_batch(p: _Passage, ids: np.ndarray, found: np.ndarray, batch: int)
 
 
 def _merit(cluster: Cluster, vector: np.ndarray) -> tuple[float, float]:
-    """What the best is chosen by: how rarely gold wins on the held-out queries, then the mean score there."""
-    held = len(cluster.held) > 0  # a tiny cluster has none to spare
+    """The criterion for the best: how rarely gold wins on the held-out queries, then the mean score there."""
+    held = len(cluster.held) > 0  # a tiny cluster has no held-out queries
     asked, gold = (cluster.held, cluster.held_gold) if held else (cluster.queries, cluster.gold)
     scores = asked @ vector
     return 0.0 if gold is None else -float((gold > scores).mean()), float(scores.mean())

@@ -26,9 +26,9 @@ def rate_figure(
     title: str = "Attack success rate ASR@k",
     dark: bool = False,
 ) -> go.Figure:
-    """Draw success rates with their intervals as bands, a line a value of ``by``.
+    """Draw success rates with their intervals as bands, one line for each value of ``by``.
 
-    ``table`` has the columns ``asr``, ``low``, ``high`` (as ``exposure.success`` makes them), ``x``
+    ``table`` has the columns ``asr``, ``low``, ``high`` (as ``attack_success`` makes them), ``x``
     (``k``, or a count such as parameters; its axis is logarithmic) and ``by``; one row for each x and line. ``names``
     gives words for the values of ``by``.
     """
@@ -107,7 +107,7 @@ def transfer_figure(
 
 
 def guard_figure(table: pd.DataFrame, k: int = 10, dark: bool = False) -> go.Figure:
-    """Draw the success rate at one k that each guard leaves, beside none, with intervals; a marker a guard and line.
+    """Draw the success rate at one k with each guard and without one, with intervals; a marker by guard and line.
 
     ``table`` has ``guard``, ``k``, ``asr``, ``low``, ``high``, and ``passages`` where several numbers are compared.
     """
@@ -140,7 +140,7 @@ def guard_figure(table: pd.DataFrame, k: int = 10, dark: bool = False) -> go.Fig
 
 
 def score_figure(trail: Sequence[Mapping[str, float]] | pd.DataFrame, dark: bool = False) -> go.Figure:
-    """Draw the mean score of passages in the making; ``trail`` has step and score, as ``note`` of ``poison`` hears."""
+    """Draw the mean score of passages in the making; ``trail`` has step and score, from ``note`` of ``poison``."""
     table = pd.DataFrame(trail)
     _check(table, ("step", "score"))
     fig = go.Figure()

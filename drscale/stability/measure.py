@@ -1,4 +1,4 @@
-"""Stability: how much of its effectiveness a retriever loses when queries are said in other words.
+"""Stability: how much effectiveness a retriever loses if queries are worded differently.
 
 What the other words are is passed in as functions (texts, seed) -> texts, by family:
 :func:`drscale.stability.vary.families` makes them.
@@ -32,12 +32,12 @@ def measure_stability(
     seeds: int | Sequence[int] = 5,
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """Ask every query as it stands and in other words, a row a query, family and seed.
+    """Ask every query unchanged and in other words; one row for each query, family and seed.
 
-    ``model`` is what :func:`drscale.evaluate.retrievers.retriever` takes. ``vary`` maps a family to a function
-    (texts, seed) -> texts, or names registered families, as ``["misspelling"]``. Columns: model, dataset, query,
-    family, seed, changed, and each metric after the change (``ndcg10`` ...) beside the one before (``ndcg10_clean``
-    ...). A query that a family left as it was is a row that says so, with the metric it had. ``limit`` draws so many
+    ``model`` is what :func:`drscale.evaluate.retrievers.retriever` takes. ``vary`` maps a family to a function (texts,
+    seed) -> texts, or names registered families, as ``["misspelling"]``. Columns: model, dataset, query, family, seed,
+    changed, and each metric after the change (``ndcg10`` ...) beside the one before (``ndcg10_clean`` ...). A query
+    that a family did not change has a row with ``changed`` false and the metric before. ``limit`` draws this many
     queries, the same ones for every retriever. Passages are encoded once, and all wordings, each once, in one batch.
 
     >>> import drscale as ds
@@ -67,7 +67,7 @@ def measure_stability(
     once = pd.concat([clean, long[["place", "text"]]]).drop_duplicates(ignore_index=True)
     found = metrics_of(ranker, collection, rows[once["place"].to_numpy()], once["text"].tolist())
     known = pd.concat([once, found], axis=1)
-    before = found[: len(rows)].add_suffix("_clean")  # the first wordings are the queries as they stand
+    before = found[: len(rows)].add_suffix("_clean")  # the first wordings are the unchanged queries
     long = long.merge(known, on=["place", "text"], how="left", validate="many_to_one")
     place = long["place"].to_numpy()
     head = {
@@ -98,15 +98,15 @@ def drop_rates(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Drop rates, (clean - varied) / clean, of the means over queries; a row a family.
+    """Drop rates, (clean - varied) / clean, of the means over queries; one row for each family.
 
-    ``clean`` and ``varied`` are the means themselves, ``drop`` their drop with an interval ``low`` to ``high``:
-    queries are drawn anew, each with its clean value and with its mean over the seeds, so both means move together.
-    The interval speaks of other queries. ``seed_mean`` and ``seed_sd`` are the mean and the standard deviation of the
-    single seeds' drops (:func:`seed_drops`), as Li et al. (2026) report them: they speak of other seeds. ``changed`` is
-    the share of queries that the family found something to change in. Where the clean mean is 0, no drop is known.
-    ``by=("model", "family")`` throws the queries of several data sets together; ``total`` adds a row ``all`` for the
-    families together, each with the same weight.
+    ``clean`` and ``varied`` are the means themselves, ``drop`` their drop with an interval ``low`` to ``high``: queries
+    are drawn with replacement, each with its clean value and its mean over the seeds, so both means move together. The
+    interval is for other queries. ``seed_mean`` and ``seed_sd`` are the mean and the standard deviation of the single
+    seeds' drops (:func:`seed_drops`), as Li et al. (2026) report them: they are for other seeds. ``changed`` is the
+    share of queries in which the family found something to change. If the clean mean is 0, the drop is missing.
+    ``by=("model", "family")`` combines the queries of several data sets; ``total`` adds a row ``all`` for the families
+    together, each with the same weight.
 
     >>> import drscale as ds
     >>> vary = {"shorter": lambda texts, seed: [text[:-3] for text in texts]}
@@ -176,7 +176,7 @@ def _drop(clean: float, varied: float) -> float:
 
 
 def _bounds(clean: np.ndarray, varied: np.ndarray, level: float) -> tuple[float, float]:
-    """The interval of the drop over draws; draws without any hit say nothing."""
+    """The interval of the drop over draws; draws without any hit are left out."""
     hit = clean > 0
     if not hit.any():
         return float("nan"), float("nan")
@@ -194,9 +194,8 @@ def stability_of_records(
 ) -> Found:
     """Measure stability for a run's record: measures by scope, and per-query rows averaged over the seeds.
 
-    The scope ``stability:clean`` holds the queries as they stand, ``stability:FAMILY`` the same in other words, with
-    ``drop`` (of nDCG@10, see :func:`drop_rates`) and ``changed`` beside the metrics. ``note`` says how the
-    families were made.
+    The scope ``stability:clean`` has the unchanged queries, ``stability:FAMILY`` the same in other words, with ``drop``
+    (of nDCG@10, see :func:`drop_rates`) and ``changed`` beside the metrics. ``note`` says how the families were made.
     """
     rows = measure_stability(model, collection, vary, seeds, limit)
     rates = {str(r["family"]): r for r in drop_rates(rows).to_dict("records")}

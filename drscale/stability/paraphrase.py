@@ -1,8 +1,8 @@
-"""Paraphrases of queries: plain rules that need nothing; a seq2seq or translation model where one can be had.
+"""Paraphrases of queries: simple rules without a model, or a seq2seq or translation model if one is available.
 
-The rules know how documentation and searchers phrase things in English, and no more: the frame of a sentence changes
-("Compute the mean." - "how to compute the mean"), a clause moves to the front, a fixed phrase is said another way.
-They keep every other word, so they are much milder than a model that writes the sentence anew.
+The rules cover only typical phrases of English documentation and searches: the frame of a sentence changes ("Compute
+the mean." - "how to compute the mean"), a clause moves to the front, a fixed phrase is replaced by another one. They
+keep every other word, so they change much less than a model that writes a new sentence.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DOUBLED = frozenset(
     """.split()  # noqa: SIM905
 )
 FRONT = ("if", "when", "whenever", "unless", "using", "based on", "given", "before", "after", "during", "according to")
-# Ways of saying the same; the first that stands in a text is changed. Whole words, first come first served.
+# Phrases of equal meaning, as whole words; the first one in this list that is in a text is replaced.
 PHRASES = (
     ("return true if", "check whether"),
     ("returns true if", "checks whether"),
@@ -78,9 +78,9 @@ OPENING = re.compile(r"\s*([A-Za-z]+)\b(?=\s+\S)")
 
 
 def rules(text: str, rng: random.Random) -> tuple[str, str]:
-    """Say an English sentence another way by a rule drawn from those that fit it: the text and the rule's name.
+    """Reword an English sentence by a rule drawn from those that fit it: the text and the rule's name.
 
-    A text that no rule fits comes back as it is, with an empty name.
+    A text that no rule fits is returned unchanged, with an empty name.
     """
     found = [(name, made) for name, made in _ways(text) if made and made != text]
     lot = rng.random()
@@ -91,7 +91,7 @@ def rules(text: str, rng: random.Random) -> tuple[str, str]:
 
 
 def _ways(text: str) -> list[tuple[str, str]]:
-    """Every rule that fits, with what it makes of the text."""
+    """Every rule that fits, with its result for the text."""
     ways = []
     first, body = OPENING.match(text), text.strip().rstrip(".")
     verb = base_form(first[1]) if first else ""
@@ -112,7 +112,7 @@ def _ways(text: str) -> list[tuple[str, str]]:
 
 
 def _names_a_thing(text: str) -> bool:
-    """Whether a text is surely no sentence: short, with no known verb in front and no auxiliary anywhere."""
+    """Whether a text is certainly not a sentence: short, with no known verb in front and no auxiliary anywhere."""
     words = text.split()
     verbal = re.match(r"(?:\w+(?:ize|ise|ify|ing|[^s]s)|if|when|given|using|return\w*|see|note)\b", text, re.I)
     finite = re.search(
@@ -160,7 +160,7 @@ def _fronted(text: str) -> str:
         return ""
     found = list(re.finditer(rf"\s({'|'.join(FRONT)})\s+(?=\S)", body))
     if len(found) != 1 or len(body[: found[0].start()].split()) < 2:
-        return ""  # of several clauses it is unclear which belongs to which
+        return ""  # with several clauses it is unclear which belongs to which
     head, tail = body[: found[0].start()], body[found[0].start() + 1 :]
     return f"{tail[0].upper()}{tail[1:]}, {_lowered(head)}{end}"
 
@@ -180,9 +180,9 @@ def _rephrased(text: str) -> str:
 def hub(name: str, prefix: str = "paraphrase: ", tokens: int = 64) -> Callable[[list[str], int], list[str]]:
     """A seq2seq model of the hub, or of a folder, as a function (texts, seed) -> paraphrases.
 
-    Made for models of T5's kin that were trained to paraphrase, such as ``ramsrigouthamg/t5_paraphraser``; ``prefix``
-    is the words such a model expects in front. It samples (top 120, nucleus 0.95): the seed and a text alone fix what
-    comes out, so texts are written one by one.
+    Made for models like T5 that were trained to paraphrase, such as ``ramsrigouthamg/t5_paraphraser``; ``prefix`` is
+    the words such a model expects in front. It samples (top 120, nucleus 0.95): the output depends only on the seed and
+    the text, so texts are generated one by one.
     """
     if not name:
         raise ValueError("method='hub:': a model's name is missing")
@@ -209,8 +209,8 @@ def hub(name: str, prefix: str = "paraphrase: ", tokens: int = 64) -> Callable[[
 def back(name: str, pivot: str = "de", tokens: int = 64) -> Callable[[list[str], int], list[str]]:
     """Translation into another language and back, as a function (texts, seed) -> paraphrases.
 
-    Made for many-to-many models of M2M100's kin, such as ``facebook/m2m100_418M``; ``pivot`` is a language as the
-    model's tokenizer spells it. Five beams, so the seed changes nothing.
+    Made for many-to-many models like M2M100, such as ``facebook/m2m100_418M``; ``pivot`` is a language as the model's
+    tokenizer spells it. Five beams, so the seed changes nothing.
     """
     if not name:
         raise ValueError("method='back:': a model's name is missing")

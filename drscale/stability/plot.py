@@ -1,7 +1,7 @@
-"""Stability to look at: the card of one model, a leaderboard of many. Never imports torch.
+"""Figures and tables of stability: the card of one model, a leaderboard of many. Never imports torch.
 
-They draw the table of drop rates that :func:`drscale.stability.measure.drop_rates` makes, or that
-:func:`rates_from_records` reads out of run records.
+The input is a table of drop rates, from :func:`drscale.stability.measure.drop_rates` or, for run records, from
+:func:`rates_from_records`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
         mark = {"symbol": "line-ns-open", "size": 12, "color": colours["faint"], "line": {"width": 1.5}}
         right.add_scatter(x=100 * kept["drop"], y=kept["family"], mode="markers", name="a seed", marker=mark)
     drops = _drops(rates, names, "drop, 95% interval over queries", colours["adversarial"], "square")
-    right.add_scatter(**drops, showlegend=False)  # the axis says it, and a column has room for three names
+    right.add_scatter(**drops, showlegend=False)  # the axis has this name, and a column has room for three names
     for panel, title in ((left, f"{metric}<br> "), (right, "Drop rate (%), 95%<br>interval over queries")):
         panel.update_layout(template=style.template(dark), xaxis={"title": {"text": title}})
         panel.update_layout(
@@ -72,7 +72,7 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
 
 
 def stability_table(rates: pd.DataFrame) -> pd.DataFrame:
-    """The card's numbers to read: clean, varied, the drop with its interval in percent, and its spread over seeds."""
+    """The card's numbers as a table: clean, varied, the drop with its interval in percent, its spread over seeds."""
     _check(rates)
     head = [c for c in ("model", "dataset", "family") if c in rates]
     head = [c for c in head if c == "family" or len(set(rates[c])) > 1]
@@ -89,7 +89,7 @@ def stability_table(rates: pd.DataFrame) -> pd.DataFrame:
 def leaderboard(rates: pd.DataFrame) -> pd.DataFrame:
     """Models side by side, the most stable one first: the clean metric and each family's drop with interval in percent.
 
-    The order is that of the family ``all`` where it is given, else of the mean drop over the families.
+    The order is that of the family ``all`` if it is given, else that of the mean drop over the families.
     """
     _check(rates)
     key = [c for c in ("dataset", "model") if c in rates]
@@ -140,7 +140,7 @@ def drops_by_size(
             x=mean.index, y=mean, mode="lines", line={"color": colour, "width": 2}, showlegend=False, hoverinfo="skip"
         )
         fig.add_scatter(
-            x=kept[x] * 1.03 ** (i - (len(columns) - 1) / 2),  # side by side, or the bars would hide each other
+            x=kept[x] * 1.03 ** (i - (len(columns) - 1) / 2),  # side by side, so that the bars do not hide each other
             y=drop,
             mode="markers",
             name=family,
@@ -157,10 +157,10 @@ def drops_by_size(
 def rates_from_records(
     domains: pd.DataFrame, names: Mapping[str, str] | None = None, dataset: str = ""
 ) -> pd.DataFrame:
-    """Drop rates out of run records: ``domains`` is ``RunStore.domains()``, ``names`` says which keys and their names.
+    """Drop rates from run records: ``domains`` is ``RunStore.domains()``, ``names`` maps the wanted keys to names.
 
     A record holds drops of nDCG@10, intervals included, but no single seeds. ``dataset`` says where they were measured
-    ("docs/test" those of the study docs-models), so that rates of other retrievers can stand beside them.
+    ("docs/test" those of the study docs-models), so that they can be combined with rates of other retrievers.
     """
     metric = "ndcg10"
     kept = domains[domains["scope"].str.startswith(SCOPE)]
@@ -182,8 +182,7 @@ def rates_from_records(
 
 
 def _check(rates: pd.DataFrame) -> None:
-    if missing := [c for c in NEEDED if c not in rates]:
-        raise ValueError(f"rates: {', '.join(missing)} missing; drop_rates() and recorded() make such a table")
+    require(rates, *NEEDED, what="rates", hint="drop_rates() and rates_from_records() make such a table")
     if rates.empty:
         raise ValueError("rates: no row in it")
     if "dataset" in rates and rates["dataset"].isna().any():

@@ -1,7 +1,7 @@
 """Queries in other words, five families: misspelling, naturality, ordering, synonym, paraphrase.
 
 The taxonomy is Penha et al.'s (2022), the methods those of Li et al. (2026), who make them with TextAttack, NLTK and
-seq2seq models; where these are not at hand plain rules stand in, and a frame's note says so. Text in, text out.
+seq2seq models; if these are not available, simple rules are used, and a frame's note says so. Text in, text out.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ T = TypeVar("T")
 Vary = Callable[[list[str], int], list[str]]
 
 TYPOS = ("swap", "random", "qwerty", "delete", "insert")
-HAN_TYPOS = ("swap", "delete")  # what can be done to characters without a dictionary of words or a table of shapes
+HAN_TYPOS = ("swap", "delete")  # the changes of characters that need no dictionary of words and no table of shapes
 FLOORS: Mapping[str, float] = {"synonym": 0.7, "paraphrase": 0.7}  # the least similarity that keeps a meaning
-SHORTEST, TRIES = 3, 4  # letters of a word that may be misspelt; synonyms tried before a query is left alone
-# Never taken out of a query, though they are stop words: without them it asks for the opposite.
+SHORTEST, TRIES = 3, 4  # least letters of a word that may be misspelt; synonyms tried before a query is left unchanged
+# Never removed from a query, although they are stop words: without them it asks for the opposite.
 NEGATIONS = frozenset(
     ("cannot", "except", "neither", "never", "no", "none", "nor", "not", "nothing", "unless", "without")
 )
@@ -50,11 +50,11 @@ def variations(
     similarity: Encode | Literal["minilm"] | None = None,
     floor: float | None = None,
 ) -> pd.DataFrame:
-    """Say queries in other words, a row a query: query, original, varied, family, method, changed, similarity.
+    """Reword queries, one row each: query, original, varied, family, method, changed, similarity.
 
-    ``queries`` are texts, or texts by id. What happens to a text follows from the seed, the family and the text alone,
-    not from its place or its neighbours. ``strength`` between 0 (nothing changes) and 1 is a share of what the family
-    may touch, rounded up; what a smaller strength touches, a larger one touches, too:
+    ``queries`` are texts, or texts by id. The change of a text depends only on the seed, the family and the text, not
+    on its position or its neighbours. ``strength`` between 0 (nothing changes) and 1 is a share of the parts that the
+    family may change, rounded up; a larger strength also changes everything that a smaller one changes:
 
     - ``misspelling``: words of three letters and more that are neither stop words nor code get one slip each. Methods:
       ``swap`` neighbouring letters, a ``random`` letter, a key beside the right one (``qwerty``), ``delete``,
@@ -69,8 +69,8 @@ def variations(
       translates to German and back) or a function (texts, seed) -> texts.
 
     ``similarity``, a function from texts to vectors or ``"minilm"``, measures the cosine of both wordings. Synonyms and
-    paraphrases below ``floor`` (0.7 unless given) are not taken; another family has a floor only where it is given.
-    Unchanged queries keep their row, with changed=False. How it was made stands in ``attrs["note"]``.
+    paraphrases below ``floor`` (default 0.7) are not used; other families have a floor only if it is given. Unchanged
+    queries keep their row, with changed=False. ``attrs["note"]`` says how the table was made.
 
     >>> import drscale as ds
     >>> table = ds.variations(["how to open a large file"], "misspelling", strength=0.5)
@@ -104,11 +104,11 @@ def variations(
 def register_variation(
     name: str, function: Callable[[str, random.Random, float], str], share: float = 1.0
 ) -> Callable[[str, random.Random, float], str]:
-    """Add a family of your own, which then stands beside the five others in every table and figure of stability.
+    """Add a family of your own, which is then in every table and figure of stability beside the five others.
 
-    ``function(text, rng, strength)`` gives the text in other words. All its luck comes from ``rng``, a
-    ``random.Random`` of the seed, the family and the text; ``strength`` lies above 0 and at most at 1, and is ``share``
-    where none is given. Registering a name again replaces its function; ``del FAMILIES[name]`` takes it out.
+    ``function(text, rng, strength)`` gives the text in other words. All its randomness must come from ``rng``, a
+    ``random.Random`` of the seed, the family and the text; ``strength`` is above 0 and at most 1, by default ``share``.
+    Registering a name again replaces its function; ``del FAMILIES[name]`` removes it.
 
     >>> import drscale as ds
     >>> shout = ds.register_variation("shouting", lambda text, rng, strength: text.upper())
@@ -163,7 +163,7 @@ def _varying(family: str, options: Mapping[str, Any]) -> Vary:
 
 
 def _checked(family: str, method: Any, strength: float | None, floor: float | None, blind: bool) -> float:
-    """The strength to work with, after a look at what was asked for."""
+    """Check the arguments and return the strength to use."""
     if family not in FAMILIES:
         raise ValueError(f"family={family!r}: allowed are {', '.join(FAMILIES)}")
     share = FAMILIES[family].share if strength is None else strength
@@ -184,8 +184,8 @@ def _checked(family: str, method: Any, strength: float | None, floor: float | No
 
 def _check_script(text: str, family: str, method: Any) -> None:
     """Raise ValueError for scripts without spaces between words."""
-    own = method not in (None, "rules") and not str(method).startswith("back:")  # that one translates from English
-    other = SOUTHEAST.search(text)  # Thai and its neighbours: pairs of their characters are no words either
+    own = method not in (None, "rules") and not str(method).startswith("back:")  # "back:" translates from English
+    other = SOUTHEAST.search(text)  # Thai and similar scripts: pairs of their characters are not words either
     if not (HAN.search(text) or other) or (family == "paraphrase" and own):
         return
     if not FAMILIES[family].spaces:
@@ -199,7 +199,7 @@ def _check_script(text: str, family: str, method: Any) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a family is asked for: the method, the share, the seed, where synonyms come from, and each text's luck."""
+    """The settings for a family: method, share, seed, source of synonyms, and each text's random numbers."""
 
     family: str
     method: Any
@@ -287,7 +287,7 @@ def _writer(method: str) -> Vary:
 
 
 def _rewritten(write: Vary, texts: list[str], seed: int) -> list[str]:
-    """What a function or a model makes of each text, each text once, so that equal texts get equal answers."""
+    """The output of a function or a model for each text, each text once, so that equal texts get equal outputs."""
     once = list(dict.fromkeys(texts))
     found = list(write(once, seed)) if once else []
     if len(found) != len(once) or not all(isinstance(f, str) for f in found):
@@ -305,7 +305,7 @@ def _settled(
     encode: Callable[[list[str]], np.ndarray],
     floor: float,
 ) -> np.ndarray:
-    """Choose each query's first wording that is similar enough, in place, and hand back the similarities."""
+    """Choose each query's first wording that is similar enough, in place, and return the similarities."""
     known: dict[str, np.ndarray] = {}
     cosines = np.ones(len(texts))
     left = list(range(len(texts)))
@@ -335,7 +335,7 @@ def _typo_of(text: str, method: str | None, rng: random.Random) -> str:
 
 
 def _misspelt(text: str, method: str, share: float, rng: random.Random) -> str:
-    """Put a slip into each of some words."""
+    """Put a typing error into each of some words."""
     places = _han_pairs(text) if HAN.search(text) else _words(text)
     out = text
     for at, word, own in sorted(_touched(places, share, rng), reverse=True):
@@ -344,7 +344,7 @@ def _misspelt(text: str, method: str, share: float, rng: random.Random) -> str:
 
 
 def typo(word: str, method: str, rng: random.Random) -> str:
-    """One slip in a word; a word comes back as it is only where the slip cannot be made (``swap`` in "aaa")."""
+    """One typing error in a word; the word is unchanged only if the error is impossible (``swap`` in "aaa")."""
     if method == "swap":
         places = [i for i in range(len(word) - 1) if word[i] != word[i + 1]]
         if not places:
@@ -390,7 +390,7 @@ def _touched(places: Sequence[tuple[int, str]], share: float, rng: random.Random
 
 
 def _keywords(text: str, share: float, rng: random.Random) -> str:
-    """Take stop words out, with the white space behind them."""
+    """Remove stop words, with the white space behind them."""
     found = list(re.finditer(r"(?<!\S)([^\W\d_]+)(?:\s+|$)", text))
     out = [(m.start(), m[0]) for m in found if m[1].lower() in FUNCTION_WORDS and m[1].lower() not in NEGATIONS]
     if len(out) == len(text.split()):
@@ -401,7 +401,7 @@ def _keywords(text: str, share: float, rng: random.Random) -> str:
 
 
 def _shuffled(text: str, share: float, rng: random.Random) -> str:
-    """Send some words round in a circle, so that each of them leaves its place; the white space stays where it was."""
+    """Move some words in a cycle, so that each of them leaves its place; the white space does not move."""
     parts = re.split(r"(\s+)", text)
     words = [(i, part) for i, part in enumerate(parts) if part and not part.isspace()]
     count = max(2, math.ceil(share * len(words)))
@@ -420,7 +420,7 @@ def _content(text: str) -> list[str]:
 
 
 def _swapped(text: str, known: Mapping[str, Sequence[str]], share: float, seed: str, attempt: int) -> str:
-    """Swap words for substitutes, of which each attempt draws others."""
+    """Replace words by substitutes; each attempt draws other ones."""
     places = [(m.start(), m[0]) for m in WORD.finditer(text) if known.get(m[0].lower())]
     places = [(at, word) for at, word in places if word.lower() not in FUNCTION_WORDS]
     for at, word, own in sorted(_touched(places, share, random.Random(seed)), reverse=True):

@@ -1,8 +1,8 @@
-"""What the runs of a table would have measured with other queries and other seeds. Never imports torch.
+"""The values that the runs of a table could have with other queries and other seeds. Never imports torch.
 
-Queries are drawn with replacement within their collection and the collections stay, as for the intervals in the
-records; every run and every scope answers the same draw of a collection, so what is common to all runs (hard queries)
-leaves their order alone, and a query that was attacked counts as often there as it does in the domain it is from.
+Queries are drawn with replacement within their collection and the collections stay fixed, as for the intervals in the
+records. Every run and every scope gets the same draw of a collection, so an effect that is common to all runs (hard
+queries) does not change their order, and an attacked query counts as often there as in the domain that it is from.
 ``two_way`` resamples two crossed factors, such as needs and seeds.
 """
 
@@ -34,25 +34,25 @@ def two_way(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Give the mean of a column and its interval over clusters and seeds, a row for each group of ``by``.
+    """The mean of a column and its interval over clusters and seeds, one row for each group of ``by``.
 
     Rows of one cluster (the queries of one need, say) are drawn together, and so are rows of one seed; both at once is
-    the pigeonhole bootstrap (Owen 2007), whose intervals are rather too wide than too narrow for many clusters. Few
-    seeds, resampled, vary less than new ones would, by a factor (seeds - 1) / seeds of their variance.
+    the pigeonhole bootstrap (Owen 2007). With many clusters its intervals are too wide rather than too narrow. Few
+    seeds vary less when resampled than new seeds would, by a factor (seeds - 1) / seeds of their variance.
     ``seeds=None`` resamples clusters only.
     """
     named = [by] if isinstance(by, str) else list(by)
     _check("crossed", rows, [value], [*named, cluster, *([seeds] if seeds else [])])
     check_level(level)
     if samples < 100:
-        raise ValueError(f"crossed(samples={samples}): at least 100")
+        raise ValueError(f"two_way(samples={samples}): at least 100")
     parts = rows.groupby(named, sort=False, observed=True) if named else [((), rows)]
     out = []
     for key, part in parts:
         labels = dict(zip(named, key if isinstance(key, tuple) else (key,), strict=True))
         if part[cluster].nunique() < 2:
             where = f" where {', '.join(f'{c} is {v}' for c, v in labels.items())}" if labels else ""
-            raise ValueError(f"crossed(cluster={cluster!r}): one value only{where}; an interval needs at least 2")
+            raise ValueError(f"two_way(cluster={cluster!r}): one value only{where}; an interval needs at least 2")
         out.append(labels | _interval(part, value, cluster, seeds, samples, level, seed))
     return pd.DataFrame(out, columns=[*named, *COLUMNS])
 
@@ -60,10 +60,10 @@ def two_way(
 def changes(
     rows: pd.DataFrame, value: str, of: str, base: str, pairs: Sequence[str] = ("seed", "query")
 ) -> pd.DataFrame:
-    """Each row's value minus that of the row with ``of == base`` that agrees in ``pairs``; rows of the base are gone.
+    """Each row's value minus that of the row with ``of == base`` that agrees in ``pairs``; base rows are removed.
 
-    The column ``base`` keeps the value that was taken away. A row without its partner, or with two, is refused: then
-    the two sides did not see the same queries.
+    The column ``base`` keeps the subtracted value. A row without a partner, or with two, is an error: then the two
+    sides were not measured on the same queries.
     """
     _check("changes", rows, [value], [of, *pairs])
     if base not in set(rows[of]):
@@ -82,10 +82,11 @@ def changes(
 
 
 def ratio(rows: pd.DataFrame, value: str, over: str, by: str | Sequence[str] = ()) -> pd.DataFrame:
-    """Turn a column into its rows' parts in mean(value) / mean(over), in each group of ``by``.
+    """Turn a column into its rows' contributions to mean(value) / mean(over), in each group of ``by``.
 
-    A part is R + (value - R over) / mean(over), R the ratio: the parts' mean is the ratio, and their spread is that of
-    the ratio to first order (the delta method), so that ratios can be paired and resampled like means.
+    A contribution is R + (value - R over) / mean(over), where R is the ratio. The mean of the contributions is the
+    ratio, and their spread is that of the ratio to first order (the delta method), so ratios can be paired and
+    resampled like means.
     """
     named = [by] if isinstance(by, str) else list(by)
     _check("ratio", rows, [value, over], named)
@@ -98,11 +99,11 @@ def ratio(rows: pd.DataFrame, value: str, over: str, by: str | Sequence[str] = (
 
 
 def by_question(rows: pd.DataFrame, values: Sequence[str] = ("pmrr", "right", "swapped")) -> pd.DataFrame:
-    """Average over the contradicting instructions of each question, a row a question, before means are taken of them.
+    """Average over the contradicting instructions of each question, before questions are averaged; one row for each.
 
-    ``rows`` are those of :func:`drscale.instructions.measure.following`, of several models, seeds and phrasings if
-    you like. A question has a row for each package that contradicts it, so without this step needs that many packages
-    answer count too much. FollowIR averages the same way: over passages within a query, then over queries.
+    ``rows`` are those of :func:`drscale.instructions.measure.following`, possibly of several models, seeds and
+    phrasings. A question has a row for each package that contradicts it, so without this step a need that many packages
+    answer counts too much. FollowIR averages the same way: over passages within a query, then over queries.
     """
     labels = [c for c in ASKED if c in rows.columns]
     _check("by_question", rows, list(values), ["model", "query", *labels])
@@ -111,7 +112,7 @@ def by_question(rows: pd.DataFrame, values: Sequence[str] = ("pmrr", "right", "s
 
 
 def _check(what: str, rows: pd.DataFrame, numbers: Sequence[str], labels: Sequence[str]) -> None:
-    """Refuse rows that would be lost, or counted for others, without a word."""
+    """Raise an error for rows that would otherwise be lost, or counted as others, without notice."""
     wanted = dict.fromkeys((*labels, *numbers))
     require(rows, *wanted, what=f"{what}: the table")
     if rows.empty:
@@ -146,7 +147,7 @@ def _interval(
 
 Pool = Sequence[str] | str | None
 WEIGHTED = ("entropy", "calibrated")  # a query counts as often as it has positives, as in the records
-ATTACKED = ("adversarial", "adversarial:alone")  # scopes measured on what an attack left; the others are measured clean
+ATTACKED = ("adversarial", "adversarial:alone")  # scopes measured on attacked texts; the others on clean ones
 HALF_WIDTH = float(stats.norm.ppf(0.975))
 
 
@@ -159,13 +160,13 @@ def resampled(
     draws: int = 2000,
     seed: int = 0,
 ) -> Array:
-    """Draw what the runs of a table measure anew; shape (draws, runs, columns), or recipes for runs if pooled.
+    """Draw new values for the runs of a table; shape (draws, runs, columns), with recipes instead of runs if pooled.
 
     With per-query rows (``RunStore.queries()``; the table then needs ``key``) queries are drawn, the same for all runs.
-    Without, each value is drawn from the normal that its ``_low`` and ``_high`` are the 95% interval of, independently
-    of the others, which makes the order of runs look less certain than it is. ``pool`` as :func:`groups`; of a recipe's
-    n seeds n - 1 are drawn with replacement, whose mean has the variance of a mean of n (Rao and Wu 1988); a single
-    seed stands for itself and hides how much seeds scatter.
+    Without them, each value is drawn from the normal distribution whose 95% interval is from its ``_low`` to its
+    ``_high``, independently of the others, which makes the order of runs look less certain than it is. ``pool`` is as
+    in :func:`groups`; of a recipe's n seeds n - 1 are drawn with replacement, because their mean has the variance of a
+    mean of n (Rao and Wu 1988). A single seed is used as it is, without the scatter of seeds.
     """
     if draws < 10:
         raise ValueError(f"draws={draws}: at least 10")
@@ -190,10 +191,10 @@ def paired_change(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What changes from one column to another of the same queries, for each run: before, after, change, low, high.
+    """The change from one column to another on the same queries, for each run: before, after, change, low, high.
 
-    As ``adversarial:clean_entropy`` and ``adversarial_entropy``: what an attack does. Queries are drawn once for both,
-    so that the interval is the change's own. Rows stand as in ``table``.
+    For example ``adversarial:clean_entropy`` and ``adversarial_entropy``, for the effect of an attack. Queries are
+    drawn once for both, so the interval is that of the change itself. Rows are in the order of ``table``.
     """
     check_level(level)
     require(table, before, after)
@@ -218,11 +219,12 @@ def compare_with(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How far each run lies from the run of ``base`` that is as large and saw as much: a row a run and column.
+    """How far each run lies from the ``base`` run with the same size and data; one row for each run and column.
 
     ``base`` is a query of the table, ``on`` the columns in which a run and its base agree; runs without a base are left
     out. The rows are the table's with ``column``, ``base``, ``change`` and its interval, ``low`` to ``high``: queries
-    are drawn once for all runs, so it is the change's own. It does not know what another seed would have given.
+    are drawn once for all runs, so it is the interval of the change itself. It does not include the variation between
+    seeds.
     """
     check_level(level)
     require(table, *columns, *on)
@@ -235,7 +237,7 @@ def compare_with(
     kept = np.flatnonzero((own >= 0) & ~first.index.isin(plain.index))
     if not len(kept):
         raise ValueError(f"base={base!r}: no other run agrees with one of it in {', '.join(on)}")
-    used = sorted({*kept, *own[kept]})  # the others may lack what is compared
+    used = sorted({*kept, *own[kept]})  # the others may lack the compared columns
     kept, bases = np.searchsorted(used, kept), np.searchsorted(used, own[kept].to_numpy())
     first = first.loc[used].reset_index(drop=True)
     sample, found = resampled(first, list(columns), queries, draws=draws, seed=seed), []
@@ -249,8 +251,7 @@ def compare_with(
 
 
 def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int = 3) -> pd.DataFrame:
-    """What :func:`compare_with` found as a table to read: a row by ``index``, a column a measure, "change [low,
-    high]"."""
+    """:func:`compare_with` as text: rows by ``index``, columns by measure, "change [low, high]"."""
     rows = changes[["change", "low", "high"]].to_numpy()
     text = [f"{a:+.{digits}f} [{b:+.{digits}f}, {c:+.{digits}f}]" for a, b, c in rows]
     names = [index] if isinstance(index, str) else list(index)
@@ -264,8 +265,8 @@ def side_by_side(changes: pd.DataFrame, index: str | Sequence[str], digits: int 
 def mean_of_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The table with the unweighted mean of columns as one more, ``a+b``, and its interval if all have one.
 
-    The papers' joint robustness is ``together(table, ("ood_entropy", "adversarial_entropy"))``. The interval takes the
-    columns' errors as independent; :func:`resampled` draws the parts of such a column together.
+    The papers' joint robustness is ``mean_of_columns(table, ("ood_entropy", "adversarial_entropy"))``. The interval
+    takes the columns' errors as independent; :func:`resampled` draws the parts of such a column together.
     """
     require(table, *columns)
     name, made = "+".join(columns), table[list(columns)].mean(axis=1, skipna=False)
@@ -279,7 +280,7 @@ def mean_of_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame
 
 
 def groups(table: pd.DataFrame, pool: Pool = None) -> pd.Series:
-    """The recipe each run belongs to: by "seed" those whose ``key`` differs in the seed alone, or by columns."""
+    """The recipe of each run: with "seed", all runs whose ``key`` differs only in the seed; or by columns."""
     if pool is None:
         return pd.Series(np.arange(len(table)), index=table.index)
     if pool == "seed":
@@ -291,7 +292,7 @@ def groups(table: pd.DataFrame, pool: Pool = None) -> pd.Series:
 
 
 def pooled(table: pd.DataFrame, columns: Sequence[str], pool: Pool) -> pd.DataFrame:
-    """A row a recipe: the means of ``columns`` and of their interval's ends, ``runs``, the rest as in its first run.
+    """One row for each recipe: means of ``columns`` and interval ends, ``runs``, the rest from its first run.
 
     The interval is over queries, which the seeds of a recipe share, so pooling does not narrow it.
     """
@@ -447,7 +448,7 @@ def _check_numbers(values: Array, metric: str, names: pd.Index, keys: pd.Series)
 
 
 def _pooled(values: Array, labels: pd.Series, rng: np.random.Generator) -> Array:
-    """Mean over the runs of each recipe, its seeds drawn anew each time."""
+    """Mean over the runs of each recipe, with new draws of its seeds each time."""
     codes, names = pd.factorize(labels)
     result = np.empty((len(values), len(names), values.shape[2]))
     for i in range(len(names)):

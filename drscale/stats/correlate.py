@@ -1,4 +1,4 @@
-"""How measures of models go together: correlations, partial ones, and what few models can tell. Never imports torch."""
+"""Correlations between measures of models, partial ones, and what few models can show. Never imports torch."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ def correlations(
     samples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Correlate every x with every y over models, a row a pair, with intervals and p-values that say what they assume.
+    """Correlate every x with every y over models, one row for each pair, with intervals and p-values.
 
-    ``control`` names columns that are held fixed: r is then partial, of what linear regression on them leaves over (of
-    the ranks for spearman; of tau by the same algebra for kendall), and each costs a degree of freedom. ``within``
-    names a column whose groups are compared inside only: every value is taken less its group's mean, which for pearson
-    is the same as holding a dummy of each group fixed, and costs as much; a group of one row says nothing and does not
-    count, and the bootstrap draws whole groups.
+    ``control`` names columns that are held fixed: r is then a partial correlation, of the residuals of a linear
+    regression on them (of the ranks for spearman; of tau by the same algebra for kendall), and each column costs a
+    degree of freedom. ``within`` names a column: models are compared only inside its groups. The group's mean is
+    subtracted from every value, which for pearson is the same as holding a dummy of each group fixed, and costs as many
+    degrees of freedom; a group of one row has no information and does not count, and the bootstrap draws whole groups.
 
     Without ``cluster`` every row of the table counts as an independent model: ``low`` and ``high`` come from Fisher's z
     (standard error 1 / sqrt(n - 3 - controls); times sqrt(1 + r^2 / 2) for spearman, Bonett & Wright 2000; sqrt(0.437 /
     (n - 4 - controls)) for kendall, Fieller et al. 1957), ``p`` from t with n - 2 - controls degrees of freedom (for
     kendall from tau's normal limit, or exactly where n is small and nothing is held fixed). Three seeds of one size are
-    not three independent models: ``cluster`` names the column that says what belongs together. The standard error of z
-    is then that of the jackknife that leaves a whole cluster out, with t of clusters - 1 - controls degrees of freedom,
-    and ``boot_low`` and ``boot_high``, a percentile bootstrap, resample clusters as wholes. With few clusters the
-    jackknife's tail is light: of eight sizes two to three times as many false findings at p < .001 as there should be,
-    though as many as there should be at .05. So where x or y is one value in each cluster, as a size, ``p`` is the
-    larger of the jackknife's and of the one that the clusters' means have; elsewhere p < .001 is to be read as p <
-    .003. The intervals are the jackknife's: those of a level above .99, as ``joint_low``, hold less often than they
-    say.
+    not three independent models: ``cluster`` names the column whose values say which rows belong together. The standard
+    error of z is then that of the jackknife that leaves a whole cluster out, with t of clusters - 1 - controls degrees
+    of freedom, and ``boot_low`` and ``boot_high``, a percentile bootstrap, resample whole clusters. With few clusters
+    the jackknife's tail is too light: with eight sizes there are two to three times as many false findings at p < .001
+    as there should be, but the right number at .05. So if x or y has one value in each cluster, such as a size, ``p``
+    is the larger one of the jackknife's p and that of the clusters' means; in other cases read p < .001 as p < .003.
+    The intervals are the jackknife's: those of a level above .99, such as ``joint_low``, contain the truth less often
+    than they claim.
 
     ``p_adjusted`` and the wider ``joint_low`` and ``joint_high`` (Bonferroni) allow for all the rows of this table:
-    "holm" bounds the chance of any false finding, "bh" the expected share of false ones. Rows with a missing value
-    leave the pair they are missing in.
+    "holm" bounds the chance of any false finding, "bh" the expected share of false ones. Rows with a missing value are
+    left out of the pairs with that value.
 
     >>> import drscale as ds
     >>> y = ["in_domain_entropy", "ood_entropy"]
@@ -106,7 +106,7 @@ def _pair(
     codes = np.arange(n) if cluster is None else pd.factorize(part[cluster])[0]
     groups = len(np.unique(codes))
     inside = np.zeros(n, dtype=np.intp) if within is None else pd.factorize(part[within])[0]
-    lost = len(held) + (len(np.unique(inside)) - 1 if n else 0)  # degrees of freedom beside those of a plain r
+    lost = len(held) + (len(np.unique(inside)) - 1 if n else 0)  # degrees of freedom beyond those of a plain r
     least = (5 if method == "kendall" else 4) + lost if cluster is None else 3 + len(held)
     if groups < least or n < 3 + lost:
         what = "models" if cluster is None else f"values of {cluster!r}"
@@ -154,7 +154,7 @@ def _partial(data: Array, counts: Array, method: Method) -> Array:
     if data.shape[1] == 2:
         out[ok] = matrix[ok, 0, 1]
         return np.clip(out, -1, 1)
-    # What is left of x and y, by the Schur complement of the controls' block: (rows, 2, 2).
+    # The residuals of x and y, by the Schur complement of the controls' block: (rows, 2, 2).
     block, mixed = matrix[:, 2:, 2:], matrix[:, :2, 2:]
     ok[ok] &= np.linalg.cond(block[ok]) < 1e10
     left = matrix[ok, :2, :2] - mixed[ok] @ np.linalg.solve(block[ok], mixed[ok].transpose(0, 2, 1))
@@ -238,7 +238,7 @@ def _jackknife(data: Array, codes: npt.NDArray[np.intp], r: float, method: Metho
 
 
 def _of_means(data: Array, codes: npt.NDArray[np.intp], method: Method) -> float:
-    """P of the correlation of the clusters' means, where x or y is a property of the cluster, as its size; else 0."""
+    """P of the correlation of the clusters' means if x or y is a property of the cluster, such as its size; else 0."""
     counts = np.bincount(codes)
     means = np.column_stack([np.bincount(codes, column) / counts for column in data.T])
     lost, owned = data.shape[1] - 2, (np.abs(data - means[codes]) < 1e-9)[:, :2].all(axis=0).any()
@@ -250,7 +250,7 @@ def _of_means(data: Array, codes: npt.NDArray[np.intp], method: Method) -> float
 
 
 def adjusted(p: npt.ArrayLike, adjust: Adjust = "holm") -> Array:
-    """P-values that allow for how many there are, or as they are ("none").
+    """P-values adjusted for their number, or unchanged ("none").
 
     Holm's step-down and "bonferroni" bound the chance of any false finding, Benjamini and Hochberg's "bh" the share of
     false ones. They equal those of statsmodels' ``multipletests`` (tested), which collects garbage at every call and so
@@ -279,17 +279,17 @@ def adjusted(p: npt.ArrayLike, adjust: Adjust = "holm") -> Array:
 
 
 def critical_r(n: int, controls: int = 0, level: float = 0.95) -> float:
-    """The least |r| (Pearson) that so many independent models tell from zero."""
+    """The least |r| (Pearson) that ``n`` independent models can distinguish from zero."""
     free = _free(n, controls, level)
     quantile = float(stats.t.ppf((1 + level) / 2, free))
     return quantile / math.sqrt(free + quantile**2)
 
 
 def detectable_r(n: int, power: float = 0.8, controls: int = 0, level: float = 0.95) -> float:
-    """The true |r| (Pearson, of normal values) that so many independent models tell from zero with this ``power``.
+    """The true |r| (Pearson, normal values) that ``n`` independent models distinguish from zero with this ``power``.
 
-    What is truly weaker is seen mostly where chance exaggerates it. Given x, the test statistic is noncentral t with
-    r / sqrt(1 - r^2) times the root of x's sum of squares, which is chi-square of n - 1 - controls.
+    A weaker true correlation is found mostly when chance exaggerates it. Given x, the test statistic is noncentral t
+    with r / sqrt(1 - r^2) times the root of x's sum of squares, which is chi-square of n - 1 - controls.
     """
     if not 0.1 <= power < 1:
         raise ValueError(f"power={power}: from 0.1 to below 1")
@@ -297,7 +297,7 @@ def detectable_r(n: int, power: float = 0.8, controls: int = 0, level: float = 0
     limit = float(stats.t.ppf((1 + level) / 2, free))
     shares = (np.arange(200) + 0.5) / 200
     root = np.sqrt(stats.chi2.ppf(shares, free + 1))  # of x's sum of squares
-    noise = limit * np.sqrt(stats.chi2.ppf(shares, free) / free)[:, None]  # what the slope's error allows for
+    noise = limit * np.sqrt(stats.chi2.ppf(shares, free) / free)[:, None]  # the limit from the slope's error
 
     def lacking(r: float) -> float:
         shift = r / math.sqrt(1 - r * r) * root

@@ -1,4 +1,4 @@
-"""How much of what single queries score is the query, and how much the luck of training. Never imports torch."""
+"""How much of the variance of per-query values is due to queries, and how much to training seeds. No torch."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ def seed_variance(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split the variance of per-query values into queries and seeds; a row a size, and the trend over sizes.
+    """Split the variance of per-query values into queries and seeds; one row for each size, and the trend over sizes.
 
     Runs of ``table`` that agree in ``by`` are seeds of one size; ``queries`` is ``RunStore.queries()``. ``mean`` is the
-    mean value; ``seeds`` the variance between seeds of one and the same query, a mean over queries (unbiased, n - 1);
-    ``queries`` the variance between queries of their expected value, which is that of the seeds' means less what luck
-    puts into it; ``share`` is seeds / (seeds + queries). Each has ``_low`` and ``_high`` over queries, which are drawn
-    the same for all sizes. ``of_mean`` is the variance between the seeds' mean values, which a study of means suffers
-    from; with n seeds its own interval (chi-squared, n - 1) is wide.
+    mean value; ``seeds`` the variance between seeds on the same query, averaged over queries (unbiased, n - 1);
+    ``queries`` the variance of the expected value between queries, which is the variance of the seeds' means minus the
+    part that the seeds add to it; ``share`` is seeds / (seeds + queries). Each has ``_low`` and ``_high`` over queries,
+    with the same draws of queries for all sizes. ``of_mean`` is the variance between the seeds' mean values, which
+    matters in a study of means; with n seeds its own interval (chi-squared, n - 1) is wide.
 
-    The trend has a row a measure, ``seeds``, ``queries``, ``share`` and ``of_mean``: ``slope`` of its log by log of
-    the first of ``by``, with the wider of two intervals, over queries and over sizes (Student's t); of ``of_mean`` with
-    that which the logarithm of a chi-squared variable gives, as two seeds leave it one degree of freedom.
+    The trend has one row for each measure, ``seeds``, ``queries``, ``share`` and ``of_mean``: the ``slope`` of its log
+    over the log of the first of ``by``, with the wider of two intervals, over queries and over sizes (Student's t). For
+    ``of_mean`` the interval is from the logarithm of a chi-squared variable, because with two seeds it has only one
+    degree of freedom.
     """
     check_level(level)
     rows = done(table)

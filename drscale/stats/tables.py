@@ -15,18 +15,18 @@ from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import StoreWarning
 
 Array = npt.NDArray[np.float64]
-MANY = 20  # columns: of a table with more, a message names those that are spelt alike
+MANY = 20  # columns: for a table with more, a message names only those with a similar spelling
 
 
 def done(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of runs that came to their end; in a table without a status column, all."""
+    """The rows of finished runs; in a table without a status column, all rows."""
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"table={table!r}: a DataFrame is needed, as pandas.read_csv or RunStore.table give it")
     return table[table["status"] == "done"] if "status" in table else table
 
 
 def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: str = "") -> pd.DataFrame:
-    """Return the table; ValueError names the first column that it lacks, those that it has, and how to get it."""
+    """Return the table; a ValueError names the first missing column, the existing ones, and how to get it."""
     for name in columns:
         if name not in table:
             known = list(map(str, table.columns))
@@ -37,13 +37,13 @@ def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: s
 
 
 def numbers(table: pd.DataFrame, x: str, y: str) -> tuple[Array, Array]:
-    """x and y of the runs that are done; ValueError for what no law can be fitted to."""
+    """x and y of the finished runs; ValueError for values to which no law can be fitted."""
     xs, ys = values(table, x, y)
     return xs, ys
 
 
 def values(table: pd.DataFrame, *columns: str) -> list[Array]:
-    """Columns of the runs that are done; ValueError for what no law can be fitted to."""
+    """Columns of the finished runs; ValueError for values to which no law can be fitted."""
     rows, found = done(table), []
     if rows.empty:
         said = f" (column 'status' says {', '.join(map(str, pd.unique(table['status'])))})" if len(table) else ""
@@ -69,13 +69,13 @@ class TooFewLevels(ValueError):
 
 
 def check_level(level: float) -> None:
-    """ValueError unless ``level`` is a share of certainty, as 0.95."""
+    """Raise a ValueError unless ``level`` is between 0 and 1, such as 0.95."""
     if not 0 < level < 1:
         raise ValueError(f"level={level!r}: must lie between 0 and 1")
 
 
 def _text_in(name: str, column: pd.Series) -> str:
-    """What keeps a column from being numbers, and where."""
+    """Why a column is not numbers, and in which row."""
     wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
     if not column.map(lambda v: isinstance(v, str)).any():
         return f"column {name!r} holds {column.dtype}, not numbers"
@@ -86,9 +86,9 @@ def _text_in(name: str, column: pd.Series) -> str:
 
 
 def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
-    """Warn when runs are about to be fitted together that differ in more than ``x``, rate and seed.
+    """Warn if the runs of one fit differ in more than ``x``, rate and seed.
 
-    In texts, in being synthetic, and where ``x`` are sizes or numbers of pairs in any other field of the recipe.
+    It checks texts, ``synthetic``, and, if ``x`` are sizes or numbers of pairs, every other field of the recipe.
     """
     said = []
     if "fingerprint" in table:
@@ -102,7 +102,7 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
     attacks = "strategy" in table and set(table["strategy"]) <= free_of  # only when scored
     scored = ("attacked", "synonyms") if attacks else ("attacked",)
     free = {"rung" if n.startswith("params_") else "pairs" for n in x if n.startswith("params_") or n == "train_pairs"}
-    counts = {"rung": "params_layers", "pairs": "train_pairs"}  # of a table that is no record of ours
+    counts = {"rung": "params_layers", "pairs": "train_pairs"}  # for a table that is not from a RunStore
     for name, count in counts.items() if free else ():
         if name not in table and name not in free and count in table and len(set(table[count].dropna())) > 1:
             said.append(f"{len(set(table[count].dropna()))} different {count!r}: keep one, or fit a law of both")
@@ -146,10 +146,10 @@ def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     if ties := bool((x[..., 1:] == x[..., :-1]).any()):
         order = np.lexsort((along, across), axis=-1)
     y = np.take_along_axis(along, order, axis=-1)
-    # In this order whatever dominates a point comes before it, and no y before it is as low unless it is dominated.
+    # In this order dominating points come first, and an earlier y is as low only if the point itself is dominated.
     kept = np.ones(y.shape, dtype=bool)
     kept[..., 1:] = y[..., 1:] < np.minimum.accumulate(y, axis=-1)[..., :-1]
-    if ties:  # a twin of the one before it fares as that one does
+    if ties:  # a point equal to the one before it gets the same answer
         twin = np.zeros(y.shape, dtype=bool)
         twin[..., 1:] = (x[..., 1:] == x[..., :-1]) & (y[..., 1:] == y[..., :-1])
         first = np.maximum.accumulate(np.where(twin, 0, np.arange(y.shape[-1])), axis=-1)
