@@ -220,7 +220,7 @@ def test_ctrl_c_is_one_sentence(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "run", interrupted)
+    monkeypatch.setattr(sweep, "run_study", interrupted)
     assert main(["sweep", str(study)]) == 130
     assert capsys.readouterr().err == "interrupted: finished runs are kept, and the same command goes on from there\n"
 

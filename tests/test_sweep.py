@@ -165,7 +165,7 @@ from drscale.training import loop
 torch.set_num_threads(1)
 loop.CHECKPOINT_SECONDS = 0.2
 base = Recipe.parse({base!r})
-sweep.run(sweep.plan(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
+sweep.run_study(sweep.plan_study(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
 """
 
 
