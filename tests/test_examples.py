@@ -6,6 +6,7 @@ import doctest
 import inspect
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import drscale as ds
@@ -30,7 +31,8 @@ def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     text = inspect.getdoc(getattr(ds, name)) or ""
     test = doctest.DocTestParser().get_doctest(text, {}, f"ds.{name}", None, None)
     said: list[str] = []
-    doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=said.append)
+    with pd.option_context("display.float_format", None, "display.max_colwidth", 50):  # whatever other tests have set
+        doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=said.append)
     assert not said, "".join(said)
 
 
