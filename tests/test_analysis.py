@@ -511,7 +511,7 @@ def test_other_wrong_values_are_named():
         (lambda: trust.law_intervals(result, "bootstrap", draws=1), "draws=1: at least 10"),
         (lambda: trust.predict_law(result, [-1.0]), "finite numbers above zero"),
         (lambda: trust.predict_law(result, [1e7], runs=0), "runs=0: at least 1"),
-        (lambda: trust.law_intervals(lmfit.models.LinearModel()), "expected what laws.fit returned"),
+        (lambda: trust.law_intervals(lmfit.models.LinearModel()), "expected what fit_law returned"),
     ):
         with pytest.raises(ValueError, match=said):
             call()

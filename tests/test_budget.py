@@ -580,7 +580,7 @@ FIT = ModelResult(Model(laws.joint_law, independent_vars=["N", "D"]), Parameters
         (lambda c: allocate(c, 5000, {"pair": 0.6}), r"prices=\{'pair': 0.6\}: Prices are needed"),
         (lambda c: allocate(c, "5000", FREE), "budget='5000': a finite amount above zero"),
         (lambda c: budget.path(c, ["5000"], FREE), "budget='5000': a finite amount above zero"),
-        (lambda c: allocate(FIT, 1e4, FREE), r"curve=ModelResult: expected a Curve, as trust.curve\(result\) makes"),
+        (lambda c: allocate(FIT, 1e4, FREE), r"curve=ModelResult: expected a Curve, as fit.curve\(\) makes"),
         (lambda c: allocate(FIT, 1e4, FREE, within="box"), "curve=ModelResult: expected a Curve"),
         (lambda c: cost_of(FIT, FREE, 0.3), "curve=ModelResult: expected a Curve"),
         (lambda c: allocate_both(c, FIT, 1e4, FREE), "curve=ModelResult: expected a Curve"),
