@@ -586,7 +586,7 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="groups: 2 labels of 1 groups"):
         rate_interval([0, 1], groups=["a", "a"])
     for stranger in (retriever(encoder()), "bm25"):
-        with pytest.raises(ValueError, match=f"{type(stranger).__name__}: the attack .* BiEncoder.*exposed"):
+        with pytest.raises(ValueError, match=f"{type(stranger).__name__}: the attack .* BiEncoder.*poison_ranks"):
             poison(stranger, QUERIES, SMALL)
         with pytest.raises(ValueError, match=f"{type(stranger).__name__}: a drscale BiEncoder is needed"):
             guard("norm", stranger, QUERIES)
