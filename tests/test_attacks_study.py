@@ -208,7 +208,7 @@ def test_others_passages_stand_behind_the_own_ones():
     third = Collection(
         "other", test.queries, test.passages.set_column(1, "text", [[f"new {i}" for i in range(270)]]), test.qrels
     )
-    with pytest.raises(ValueError, match="share a name and ids"):
+    with pytest.raises(ValueError, match="same name and share passage ids"):
         within(test, Collection("other", test.queries, same, test.qrels), third)
 
 
