@@ -228,6 +228,8 @@ def register_strategy(
     ``options`` are "share" (of the pairs that are touched), "synonyms", or both. A worker process has to register it,
     too. Registering a name again replaces it; ``del STRATEGIES[name]`` takes it out.
 
+    >>> from dataclasses import replace
+    >>> import numpy as np
     >>> import drscale as ds
     >>> def more_passages(recipe, collection, pairs, encoder):
     ...     def touch(batch, step):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import warnings
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 import drscale as ds
+from drscale.laws import LawWarning
 from drscale.results import Result
 
 PACKAGES = sorted(p.parent.name for p in (ROOT / "drscale").glob("*/__init__.pyi"))
@@ -45,7 +48,7 @@ def test_figures_have_short_names(space: object) -> None:
 
 def test_the_import_is_light() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import drscale; print(time.perf_counter() - start, "
+        "import sys, time; start = time.process_time(); import drscale; print(time.process_time() - start, "
         "*sorted({'torch', 'numpy', 'pandas', 'plotly', 'lmfit'} & sys.modules.keys()))"
     )
     taken = []
@@ -69,6 +72,24 @@ def test_six_lines_from_a_table_to_latex(tmp_path) -> None:
     figure = ds.plot.laws(runs[runs["pairs"] == 0], ds.size_law, warn=False)
     for thing, name in ((fit, "fit.tex"), (plan, "plan.tex"), (ends, "ends.csv"), (figure, "law.html")):
         assert ds.export(thing, tmp_path / name).stat().st_size > 100
+
+
+def test_the_site_opens_with_code_that_runs(capsys) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LawWarning)  # the fit's doubts, which a reader is to see
+        exec(code, {})  # our own page
+    assert "predicted" in capsys.readouterr().out
+
+
+def test_a_law_of_two_is_drawn_as_a_fan() -> None:
+    fit = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False)
+    names = [trace.name for trace in fit.plot().data]
+    assert sum(name.startswith("train_pairs") and "," not in name for name in names) == 6
+    lone = [name for name in names if name.startswith("train_pairs 528,") and "fitted" in name]
+    fitted = next(trace for trace in fit.plot().data if trace.name == lone[0])
+    at_528 = ds.example_runs().query("train_pairs == 528")["params_layers"]
+    assert (min(fitted.x), max(fitted.x)) == pytest.approx((at_528.min(), at_528.max()))
 
 
 def test_a_fit_answers_by_itself() -> None:

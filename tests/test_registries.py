@@ -259,7 +259,9 @@ def test_an_own_attack_is_scored_and_recorded(in_front, own_cache, tmp_path, mon
     assert (rows["words_changed"] == 5).all()
     assert (rows["rank_after"] < rows["rank_before"]).mean() > 0.9
     assert 0 < rows["similarity"].max() < 1
+    assert rows["encodings"].isna().all()  # what the attack asks of the model is not known
     told = summary(rows).set_index("measure")["mean"]
+    assert not {"encodings", "cost100"} & set(told.index)
     assert told["success"] > 0.9
     with pytest.raises(ValueError, match="is not an attack by words"):
         within_budget(rows, 1)
@@ -271,6 +273,7 @@ def test_an_own_attack_is_scored_and_recorded(in_front, own_cache, tmp_path, mon
     assert Run.from_json(run.to_json()) == run
     assert run.versions["attack"].startswith(f"{in_front}; substitutes")
     assert store.table()["adversarial_success"].item() > 0.3
+    assert not {"encodings", "cost100"} & set(run.measures["adversarial"])
     assert '"attack": "words"' not in replace(run, recipe=base).to_json()
     assert str(base).endswith("attacked=10")
 

@@ -321,7 +321,12 @@ def summary(attacked: pd.DataFrame, top: Sequence[int] = (10, 100), by: str | No
 
 
 def _cost(part: pd.DataFrame) -> Measure | None:
-    """Encodings for a climb of 100 ranks; its interval is the inverse of that of ranks per encoding."""
+    """Encodings for a climb of 100 ranks; its interval is the inverse of that of ranks per encoding.
+
+    None if the encodings are not known, or if documents do not climb.
+    """
+    if part["encodings"].isna().any():
+        return None
     climbed = (part["rank_before"] - part["rank_after"]).groupby(part["query"].to_numpy()).sum().to_numpy(float)
     asked = part["encodings"].groupby(part["query"].to_numpy()).sum().to_numpy(float)
     rate = interval({"": climbed / asked}, {"": asked})  # ranks per encoding

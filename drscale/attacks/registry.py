@@ -65,7 +65,7 @@ def own_texts(
 ) -> pd.DataFrame:
     """Run a registered attack; the result has the columns of :func:`drscale.attacks.words.attack_texts`.
 
-    ``encodings`` counts the two texts that are scored here; the encodings inside the attack itself are not known.
+    ``encodings`` is missing: how often such an attack asks the model is not known, and so its cost is not either.
     """
     from drscale.attacks.target import judge, target
     from drscale.evaluate.entropy import checked
@@ -100,7 +100,7 @@ def own_texts(
             "score_after": [b if up else a for a, b, up in zip(*tried, lifted, strict=True)],
             "original": list(passages),
             "attacked": texts,
-            "encodings": 2,
+            "encodings": math.nan,
             **{f"step_{kind}": [[] for _ in texts] for kind in ("scores", "similarities", "encodings")},
             "source": known.source,
             "method": name,

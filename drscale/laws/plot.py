@@ -21,6 +21,8 @@ from drscale.plotting import style
 from drscale.plotting.parts import Series, bars, scatter
 from drscale.stats.tables import count_text
 
+FAN = 7  # curves of a law of two arguments in one figure
+
 
 def size_figure(table: pd.DataFrame, measure: str = "entropy", **options: Any) -> go.Figure:
     """Entropy against model size with the fitted Eq. 7, as Figure 2 (a); options as :func:`law_figure`."""
@@ -89,10 +91,14 @@ def law_figure(
 def fit_figure(
     result: lmfit.model.ModelResult, *, level: float = 0.95, dark: bool = False, y_title: str = ""
 ) -> go.Figure:
-    """Draw a fitted law of one argument: the runs it was fitted to, their means, the curve and its band."""
+    """Draw a fitted law: the runs it was fitted to, their means, the curve and its band.
+
+    A law of two arguments is drawn against the first one, a curve for each value of the second: seven values at most,
+    spread over all. Each curve is dashed beyond the runs at its own value.
+    """
     f = laws.fitted(result)
     if len(f.columns) > 1:
-        raise ValueError(f"{laws.name_of(f.law)} has two arguments: draw it against one of them with law_figure")
+        return _fan(result, level, dark, y_title)
     runs = pd.DataFrame({f.x_name: f.x, f.y_name: f.y})
     series = _plain(runs, f.y_name, dark)
     reach = (float(f.x.min()), float(f.x.max()) * 1.6)
@@ -103,6 +109,35 @@ def fit_figure(
     fig.update_layout(
         template=style.template(dark),
         xaxis=style.count_axis(f.x, f.x_name),
+        yaxis=traces.value_axis(bottom, top, y_title or f.y_name.replace("_", " "), False),
+        hovermode="closest",
+    )
+    return fig
+
+
+def _fan(result: lmfit.model.ModelResult, level: float, dark: bool, y_title: str) -> go.Figure:
+    """A law of two arguments against the first, a colour for each value of the second."""
+    f = laws.fitted(result)
+    (first, x), (second, other) = f.points.items()
+    values = np.unique(other)
+    values = values[np.unique(np.linspace(0, len(values) - 1, FAN).round().astype(int))]
+    reach, fig = (float(x.min()), float(x.max())), go.Figure()
+    for i, value in enumerate(values):
+        own = other == value
+        name, look = f"{f.columns[second]} {count_text(float(value))}", traces.look(i, dark, 2.5)
+        grid = np.unique(np.concatenate([np.geomspace(*reach, 40), [x[own].min(), x[own].max()]]))
+        at = trust.predict_law(result, {first: grid, second: np.full(len(grid), value)}, level, warn=False)
+        fig.add_trace(traces.band(grid, at["band_low"], at["band_high"], name, look))
+        inside = (grid >= x[own].min()) & (grid <= x[own].max())
+        for part, take, height, dash in traces.parts(at["fit"].to_numpy(), inside):
+            line = look["line"] | dash
+            fig.add_trace(scatter(grid[take], height, f"{name}, {part}", "lines", line=line))
+        shown = {"marker": look["marker"] | {"size": 8}, "showlegend": True}
+        fig.add_trace(scatter(x[own], f.y[own], name, "markers") | shown)
+    bottom, top = float(f.y.min()), float(f.y.max())
+    fig.update_layout(
+        template=style.template(dark),
+        xaxis=style.count_axis(x, f.columns[first]),
         yaxis=traces.value_axis(bottom, top, y_title or f.y_name.replace("_", " "), False),
         hovermode="closest",
     )
