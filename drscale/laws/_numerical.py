@@ -87,7 +87,7 @@ def _one(p: Plain, row: Array) -> Array:
 
 
 def _look(p: Plain, t: Array, root: Array, y: Array) -> Array:
-    """The residuals whose squares are summed, weighted by ``root``; of the robust loss its root."""
+    """The weighted residuals whose squares are summed; with the robust loss, the root of that loss."""
     with np.errstate(all="ignore"):
         r = residuals(y, curve(p, t), p.space)
         if p.scale is not None:

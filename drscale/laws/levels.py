@@ -92,8 +92,8 @@ class ByLevel:
     def noise(self, at: Mapping[str, Array], runs: Array, level: float) -> Array:
         """How far the mean of ``runs`` new runs at each point may lie from the curve, as a standard deviation.
 
-        In the space of the fit. It is that of level means, or what the nearest half of the levels shows, if more; what
-        fewer or more runs than a level's add or take is judged by the scatter of runs at one level.
+        In the space of the fit. It is the spread of level means, or that of the nearest half of the levels if it is
+        larger. If ``runs`` is not the number of runs of a level, the scatter of runs at one level corrects it.
         """
         whole = np.full(len(runs), self.unit * self.by_runs(level) ** 2)
         free = float(np.sum(self.counts - 1))

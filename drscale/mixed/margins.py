@@ -6,7 +6,7 @@ contrasts at once combine them as Fai and Cornelius (1996) do. R's lmerTest and 
 cell has rows. If a cell has none, the definitions differ. Here a type III test uses only the contrasts that need no
 empty cell; lmerTest tests all of them, with another definition (in one table F is 24.7 for two contrasts here, and 16.5
 for three there). The adjustment for multiple comparisons counts only the means that can be estimated, so that p came
-out up to .024 below that of emmeans; ``note`` says where.
+out up to .024 below that of emmeans. ``note`` marks rows that cannot be estimated.
 
 Standard errors assume, as ``(1 | dataset/query)`` says, that queries and datasets are drawn at random and that the
 difference between two models is the same in all datasets. If this difference varies between datasets by more than the
@@ -306,7 +306,7 @@ class _Variation:
 
 
 def _variation(fit: Mixed) -> _Variation:
-    """Satterthwaite's ingredients; a variance that is zero is taken as known, as lmerTest's derivatives there are."""
+    """Satterthwaite's ingredients; a variance estimated as zero counts as known, as in lmerTest."""
     residual = fit.variances["residual"]
     curve, information = nested.curvature(fit.sums, fit.ratios, residual, fit.reml)
     used = [i for i in (0, 1) if fit.ratios[i] > 0]
