@@ -19,6 +19,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 Select = Literal["last", "validation", "test"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Corpus = Literal["chosen", "whole"]
+Annotation = Literal["human", "ict", "ict_kept", "cropped", "generated", "mixture"]
 Balance = Literal["none", "fixed", "pareto", "mgda", "pcgrad"]
 BY_GRADIENTS = ("mgda", "pcgrad")  # balances that need both losses' gradients, one by one
 
@@ -38,6 +39,10 @@ class Recipe:
     says what weighs the two losses in its stead, and ``omega``, ``eta`` and ``smooth`` belong to that (Eq. 9 and 10);
     ``synonyms`` names where the substitutes come from that noise and attacks put into passages. ``attacked`` queries of
     the test set are attacked when the run is scored, by ``attack``, a name of :data:`drscale.attacks.registry.ATTACKS`.
+    ``annotation`` says where the training queries come from: people, or the training passages themselves
+    (:mod:`drscale.labels.queries`). ``teachers``, joined by "+", rank the passages for each training query where the
+    strategy takes its positives from them, the ``top`` first passages of each list. ``iterations`` splits the steps
+    into so many equal parts, each with an optimiser and a schedule that start anew.
 
     >>> import drscale as ds
     >>> recipe = ds.Recipe(texts="planted", rung="L2H32", steps=200)
@@ -81,6 +86,10 @@ class Recipe:
     synonyms: str = "encoder"
     attacked: int = 0
     attack: str = "words"
+    annotation: Annotation = "human"
+    teachers: str = ""
+    top: int = 10
+    iterations: int = 1
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -101,7 +110,17 @@ class Recipe:
                 object.__setattr__(self, f.name, kind(value))
             if kind is float and not math.isfinite(value):
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected a finite number")
-        least_of = {"pairs": 0, "steps": 1, "batch": 2, "negatives": 1, "projection": 0, "warmup": 0, "seed": 0}
+        least_of = {
+            "pairs": 0,
+            "steps": 1,
+            "batch": 2,
+            "negatives": 1,
+            "projection": 0,
+            "warmup": 0,
+            "seed": 0,
+            "top": 1,
+            "iterations": 1,
+        }
         for name, least in {**least_of, "attacked": 0, "query_tokens": 4, "passage_tokens": 4}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe.{name}={getattr(self, name)}: at least {least}")
@@ -199,9 +218,15 @@ STRATEGIES: dict[str, StrategyRow] = {
         ("share", "synonyms"),
         draws=True,
     ),
+    "supervised": StrategyRow(
+        "drscale.labels.supervision:supervised",
+        ("progressive", "uniform", "fused", "soft"),
+        options=("teachers",),
+        draws=True,
+    ),
 }
 BUILT_IN = tuple(STRATEGIES)
-OPTIONS = ("share", "synonyms")  # what a strategy may use and another has no use for
+OPTIONS = ("share", "synonyms", "teachers")  # what a strategy may use and another has no use for
 
 
 def first_variant(strategy: str) -> str:
@@ -289,6 +314,8 @@ def check(recipe: Recipe) -> None:
         "smooth": recipe.balance == "pareto",
         "synonyms": "synonyms" in row.options or recipe.attacked > 0,
         "attack": recipe.attacked > 0,
+        "teachers": "teachers" in row.options,
+        "top": "teachers" in row.options,
     }
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:

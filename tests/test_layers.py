@@ -31,6 +31,7 @@ ROOMS = (
     "evaluate",
     "attacks",
     "training",
+    "labels",
     "models",
     "stability",
     "poisoning",

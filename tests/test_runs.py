@@ -28,7 +28,7 @@ from drscale.stats.tables import warn_if_mixed
 
 # ------------------------------------------------------------------------------------------------------------ recipes
 
-LEAST = {"steps": 1, "batch": 2, "negatives": 1, "query_tokens": 4, "passage_tokens": 4}
+LEAST = {"top": 1, "iterations": 1, "steps": 1, "batch": 2, "negatives": 1, "query_tokens": 4, "passage_tokens": 4}
 FLOATS: dict[str, st.SearchStrategy[float]] = {
     "rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
     "decay": st.floats(min_value=0, allow_infinity=False, allow_nan=False),

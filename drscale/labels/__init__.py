@@ -1,0 +1,5 @@
+"""Label training pairs without people: queries made from passages, and passages ranked by teachers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
