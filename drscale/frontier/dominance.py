@@ -75,9 +75,9 @@ def probability_on_front(
     if pooled). The probabilities add up to the expected size of the front; each carries a Monte Carlo error of at most
     ``0.5 / sqrt(draws)``.
     """
-    rows = front(table, x, y, better=better, pool=pool, warn=warn)
+    points = front(table, x, y, better=better, pool=pool, warn=warn)
     values = resampled(checked(table, x, y), (x, y), queries, pool=pool, draws=draws, seed=seed)
-    return rows.assign(probability=non_dominated(lower(values, better)).mean(axis=0))
+    return points.assign(probability=non_dominated(lower(values, better)).mean(axis=0))
 
 
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike, *, better: Better = "lower") -> Array:
@@ -184,8 +184,8 @@ def ratio_at_front(
         raise ValueError(f"weight={weight}: must lie between 0 and 1")
     if not 0 < level < 1:
         raise ValueError(f"level={level}: must lie between 0 and 1")
-    rows = front(table, x, y, pool=pool, warn=warn)
-    measured = rows[[x, y]].to_numpy(dtype=float)
+    points = front(table, x, y, pool=pool, warn=warn)
+    measured = points[[x, y]].to_numpy(dtype=float)
     values = resampled(checked(table, x, y), (x, y), queries, pool=pool, draws=draws, seed=seed)
     if (measured <= 0).any():
         raise ValueError(f"columns {x!r}, {y!r}: losses above zero are needed for their ratio")
@@ -195,7 +195,7 @@ def ratio_at_front(
     best = [_efficient(v, weight) for v in (measured[None], values)]
     ratio = float(best[0][0, 1] / best[0][0, 0])
     ends = np.quantile(best[1][:, 1] / best[1][:, 0], [0.5 - level / 2, 0.5 + level / 2])
-    run = rows.index[int(np.argmin(np.log(measured) @ [1 - weight, weight]))]
+    run = points.index[int(np.argmin(np.log(measured) @ [1 - weight, weight]))]
     found = []
     for reading, numbers in (("ratio", [ratio, *ends]), ("weight", [v / (1 + v) for v in (ratio, *ends)])):
         omega, low, high = (float(v) for v in numbers)

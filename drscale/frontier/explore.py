@@ -60,9 +60,9 @@ def draw(
     for column in chosen[2:]:
         runs = frontier.checked(runs, chosen[0], column)
     values = resample.resampled(runs, chosen, queries, pool=pool, draws=draws, seed=seed)
-    rows = resample.pooled(runs, chosen, pool).reset_index(drop=True)
+    points = resample.pooled(runs, chosen, pool).reset_index(drop=True)
     kept = [*WHO, *(c + end for c in chosen for end in ("", "_low", "_high"))]
-    return Sample(rows[[c for c in kept if c in rows]], {c: values[:, :, i] for i, c in enumerate(chosen)})
+    return Sample(points[[c for c in kept if c in points]], {c: values[:, :, i] for i, c in enumerate(chosen)})
 
 
 def measures(table: pd.DataFrame) -> list[str]:

@@ -102,28 +102,28 @@ def frontier_figure(
     if names not in get_args(Named):
         raise ValueError(f"names={names!r}: allowed are {', '.join(map(repr, get_args(Named)))}")
     if "probability" in table:
-        rows = frontier.front(table, x, y, better=better, warn=warn).assign(runs=table.get("runs", 1))
+        points = frontier.front(table, x, y, better=better, warn=warn).assign(runs=table.get("runs", 1))
     else:
-        rows = frontier.probability_on_front(
+        points = frontier.probability_on_front(
             table, x, y, better=better, queries=queries, pool=pool, draws=draws, warn=warn
         )
-    parts = run_parts(rows)
-    best = [p for p, on in zip(parts, rows["on_front"], strict=True) if on]
+    parts = run_parts(points)
+    best = [p for p, on in zip(parts, points["on_front"], strict=True) if on]
     shared = [word for word in best[0] if len(best) > 1 and all(word in p for p in best)]
-    rows = rows.assign(
+    points = points.assign(
         label=[", ".join(p) for p in parts], short=[", ".join(w for w in p if w not in shared) for p in parts]
     )
     sides = signs(better)
     axes = [
-        plane.axis(rows[c].to_numpy(dtype=float), plane.words(c), inverse, s < 0)
+        plane.axis(points[c].to_numpy(dtype=float), plane.words(c), inverse, s < 0)
         for c, s in zip((x, y), sides, strict=True)
     ]
     fig, faint = go.Figure(), style.tint(style.colours(dark)["faint"], 0.35)
-    edge(fig, rows, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
-    by = ("strategy" if len(set(rows.get("strategy", ()))) > 1 else None) if by is None else by
-    groups = [("runs", rows)] if by is None else [(str(n), g) for n, g in rows.groupby(by, sort=False)]
+    edge(fig, points, (x, y), axes, better, dark, ", ".join(["front, as measured", *shared]))
+    by = ("strategy" if len(set(points.get("strategy", ()))) > 1 else None) if by is None else by
+    groups = [("runs", points)] if by is None else [(str(n), g) for n, g in points.groupby(by, sort=False)]
     small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # draw labelled runs more opaque
-    shown = rows if intervals else rows.drop(columns=[c for c in _ends(x, y) if c in rows])
+    shown = points if intervals else points.drop(columns=[c for c in _ends(x, y) if c in points])
     for i, (name, part) in enumerate(groups):
         colour, symbol = style.series(i, dark)
         p = part["probability"].to_numpy(dtype=float)
@@ -147,12 +147,12 @@ def frontier_figure(
         if by is not None and names == "front":
             plane.legend_entry(fig, name, colour, symbol)
     if names == "all":
-        own = by is not None and rows[by].is_unique
-        said = rows[by].astype(str) if own else rows["label"]
-        rows = rows.assign(short=["<br>".join(textwrap.wrap(t, WRAP)) for t in said])
-    plane.name_points(fig, rows if names == "all" else rows[rows["on_front"]], "short", (x, y), axes, dark)
+        own = by is not None and points[by].is_unique
+        said = points[by].astype(str) if own else points["label"]
+        points = points.assign(short=["<br>".join(textwrap.wrap(t, WRAP)) for t in said])
+    plane.name_points(fig, points if names == "all" else points[points["on_front"]], "short", (x, y), axes, dark)
     plane.corner(fig, axes, "better", dark)
-    fig.update_layout(traces.title(rows) | plane.layout(axes, dark))
+    fig.update_layout(traces.title(points) | plane.layout(axes, dark))
     return fig
 
 

@@ -367,20 +367,20 @@ def _by_query(
         for domain in found
         if any(_inside(domain, scope) for scope, _ in wanted)
     }
-    drawn = _drawn({domain: query[rows] for domain, rows in rows_of.items()}, draws, rng)
-    for domain, rows in rows_of.items():
+    drawn = _drawn({domain: query[places] for domain, places in rows_of.items()}, draws, rng)
+    for domain, places in rows_of.items():
         ours = [i for i, (scope, _) in enumerate(wanted) if _inside(domain, scope)]
-        asked, place = np.unique(query[rows], return_inverse=True)
-        where, n = (place, run[rows]), len(asked)
+        asked, place = np.unique(query[places], return_inverse=True)
+        where, n = (place, run[places]), len(asked)
         _check_once(where, domain, names[asked], table["key"])
         times = drawn[domain]
         for i in ours:
             scope, metric = wanted[i]
-            _check_numbers(numbers[metric][rows], metric, names[query[rows]], table["key"].iloc[run[rows]])
+            _check_numbers(numbers[metric][places], metric, names[query[places]], table["key"].iloc[run[places]])
             matrix, w = np.empty((n, len(table))), np.ones(n)
-            matrix[where] = numbers[metric][rows]
+            matrix[where] = numbers[metric][places]
             if metric in WEIGHTED:
-                w[place] = positives[rows]
+                w[place] = positives[places]
             mean = (times @ (matrix * w[:, None])) / (times @ w)[:, None]  # (draws, runs)
             values[..., i] += mean / divisors(f for f in found if _inside(f, scope))[domain]
     return values

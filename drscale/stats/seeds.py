@@ -38,9 +38,9 @@ def seed_variance(
     degree of freedom.
     """
     check_level(level)
-    rows = done(table)
-    require(rows, *by, "key", what=f"by={tuple(by)!r}: the table")
-    some = queries[(queries["scope"] == scope) & queries["key"].isin(rows["key"])]
+    runs = done(table)
+    require(runs, *by, "key", what=f"by={tuple(by)!r}: the table")
+    some = queries[(queries["scope"] == scope) & queries["key"].isin(runs["key"])]
     if some.empty or metric not in some:
         raise ValueError(f"scope={scope!r}, metric={metric!r}: the queries have no such values of these runs")
     wide = some.pivot_table(metric, "query", "key")
@@ -51,7 +51,7 @@ def seed_variance(
     sampled = []
     times = rng.multinomial(len(wide), np.full(len(wide), 1 / len(wide)), size=draws)
     times = np.vstack([np.ones(len(wide), dtype=int), times])
-    for place, part in rows.groupby(list(by)):
+    for place, part in runs.groupby(list(by)):
         values = wide[part["key"].tolist()].to_numpy()
         n = values.shape[1]
         if n < 2:
