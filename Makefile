@@ -13,8 +13,8 @@ LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.N
 	--LabApp.extension_manager=readonly $(ROOT_FLAG)
 
 # The test files that need no torch.
-TABLES = $(addsuffix .py,$(addprefix tests/test_,analysis analysis_joint analysis_refits budget compare effects \
-	fronts mixed plans printed published relations scores show widgets))
+TABLES = $(addsuffix .py,$(addprefix tests/test_,budget budget_plot explore frontier_plot laws_compare laws_fit laws_joint \
+	laws_refits mixed mixed_plot mixed_scores papers papers_plot plotting stats_correlate))
 
 .PHONY: all help setup lab app test lint lowest notebooks execute book figures clean
 all: test

@@ -182,3 +182,19 @@ def test_these_checks_can_fail() -> None:
     assert imports("def f():\n    import torch.nn\n    from drscale import runs") == {"torch.nn", "drscale.runs"}
     with pytest.raises(ValueError, match="relative import"):
         imports("from . import runs")
+
+
+# Tests of the whole house and not of one room.
+OF_THE_HOUSE = ("browser", "door", "examples", "layers", "notebooks", "readme", "registries")
+
+
+def test_the_tests_are_named_after_the_rooms() -> None:
+    names = {p.stem.removeprefix("test_") for p in (ROOT / "tests").glob("test_*.py")}
+    strangers = [n for n in names if n not in OF_THE_HOUSE and not any(n == r or n.startswith(f"{r}_") for r in ROOMS)]
+    assert not strangers, f"name these after a room: {strangers}"
+    untested = {r for r in ROOMS if not any(n == r or n.startswith(f"{r}_") for n in names)}
+    assert untested <= UNTESTED, f"no test file of their own: {untested - UNTESTED}"
+
+
+# results, doctor and plot are a few lines each and tested where they are used: test_door, test_cli, test_plotting.
+UNTESTED = {"results", "doctor", "plot", "labels"}

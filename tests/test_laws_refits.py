@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_analysis_joint import BOTH, PLANTED, bent, grid, planted, quiet
+from test_laws_joint import BOTH, PLANTED, bent, grid, planted, quiet
 
 from drscale.laws import _solver as separable
 from drscale.laws import intervals as refits
