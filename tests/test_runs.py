@@ -182,8 +182,6 @@ def test_a_crash_before_the_rename_leaves_the_old_file(tmp_path: Path, monkeypat
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from test_recipe import RECIPES
-
 from drscale import runs
 from drscale.runs import Recipe, Run, RunStore
 Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
