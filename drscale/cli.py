@@ -137,11 +137,14 @@ def sweep(arguments: argparse.Namespace) -> int:
     if how == "inline":
         made = sweeping.run_study(planned, **options)
     else:
-        with _pool(min(workers, left)) as executor:
+        with _pool(workers) as executor:
             made = sweeping.run_study(planned, executor, **options)
     failed = sum(run.status == "failed" for run in made)
+    others = left - len(made)
     if first:
-        print(f"{len(made) - failed} done, {failed} failed")
+        print(
+            f"{len(made) - failed} done, {failed} failed" + f", {others} in the hands of another sweep" * bool(others)
+        )
     return int(failed > 0)
 
 

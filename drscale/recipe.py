@@ -9,6 +9,7 @@ import typing
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_type_hints
 
 Start = Literal["scratch", "table", "checkpoint"]
@@ -94,7 +95,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _hints(type(self))
         for f in fields(self):
             value, kind = getattr(self, f.name), hints[f.name]
             allowed = get_args(kind)
@@ -143,7 +144,7 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """Read a recipe back from its printed form."""
-        hints, values = get_type_hints(cls), {}
+        hints, values = _hints(cls), {}
         for part in text.split(","):
             name, equals, raw = part.partition("=")
             if not equals or name not in hints:
@@ -170,6 +171,12 @@ class Recipe:
     def but(self, **changes: Any) -> Recipe:
         """Copy this recipe with some fields changed; another strategy begins with its own first variant."""
         return replace(self, **({"variant": ""} if "strategy" in changes else {}) | changes)
+
+
+@lru_cache(maxsize=4)
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a recipe's fields; looked up once, as a store reads thousands of recipes."""
+    return get_type_hints(cls)
 
 
 def _quote(value: object) -> str:

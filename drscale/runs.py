@@ -10,9 +10,11 @@ import json
 import math
 import os
 import tempfile
+import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,8 @@ from drscale.recipe import Recipe
 from drscale.results import Result
 
 FORMAT = "drscale-run/1"
+YOUNG = ("attack", "annotation", "teachers", "top", "iterations")  # fields of a recipe that are younger than the format
+TEMPORARY = ".tmp"
 SCOPES = ("in_domain", "ood", "adversarial")
 # What a run's row in the table takes from the record as it is.
 TOLD = ("status", "reason", "fingerprint", "synthetic", "train_pairs", "temperature", "best_step", "commit", "finished")
@@ -120,14 +124,18 @@ class Run(Result):
 
     def to_json(self) -> str:
         body = {"format": FORMAT, "key": self.key, **{k: v for k, v in asdict(self).items() if v or k != "omega"}}
-        if body["recipe"]["attack"] == Recipe.attack:  # a field younger than the format: named where it says something
-            del body["recipe"]["attack"]
+        for name in YOUNG:  # an older drscale reads a record that does not name them
+            if body["recipe"][name] == getattr(Recipe, name):
+                del body["recipe"][name]
         return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Run:
         """Read a record; ValueError says what is wrong with it."""
-        body = json.loads(text)
+        try:
+            body = json.loads(text, object_pairs_hook=_each_once)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
         if not isinstance(body, dict) or body.get("format") != FORMAT:
             raise ValueError(f"not a run record of format {FORMAT}")
         missing = {"recipe", "status", "key"} - body.keys()
@@ -147,39 +155,109 @@ class Run(Result):
             }
         except (TypeError, AttributeError) as e:
             raise ValueError(str(e)) from None
-        _check_numbers(body)
+        _check_values(body)
         if key != str(body["recipe"]):
             raise ValueError(f"the key {key!r} is not its recipe, {body['recipe']}")
         return cls(**body)
 
 
-def _check_numbers(body: dict[str, Any]) -> None:
-    """Refuse a record whose counts, costs, curve or measures are anything but numbers by name."""
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names come once each."""
+    body = dict(pairs)
+    if len(body) < len(pairs):
+        twice = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
+        raise ValueError(f"{twice!r} is named twice")
+    return body
 
-    def numbers(values: object) -> bool:
-        plain = isinstance(values, dict) and all(isinstance(v, int | float) for v in values.values())
-        return plain and not any(isinstance(v, bool) for v in values.values())  # type: ignore[attr-defined]
 
-    for name in ("parameters", "cost"):
-        if not numbers(body.get(name, {})):
-            raise ValueError(f"{name} must be numbers by name")
+def _numbers(values: object, least: float = -math.inf, kind: type | tuple[type, ...] = (int, float)) -> bool:
+    """Whether these are finite numbers by name, none below ``least``."""
+    return isinstance(values, dict) and all(_number(v, least, kind) for v in values.values())
+
+
+def _number(value: object, least: float = -math.inf, kind: type | tuple[type, ...] = (int, float)) -> bool:
+    fits = isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 1e300  # type: ignore[operator]
+    return fits and value >= least  # type: ignore[operator, no-any-return]
+
+
+def _check_values(body: dict[str, Any]) -> None:
+    """Refuse a record with a value that no run can have: one sentence names the field."""
+    if not _numbers(body.get("parameters", {}), 0, int):
+        raise ValueError("parameters must be whole numbers by name, none below 0")
+    cost = body.get("cost", {})
+    if not _numbers(cost, 0):
+        raise ValueError("cost must be finite numbers by name, none below 0")
+    taken = sorted(set(cost) & {*TOLD, "key", *(f.name for f in fields(Recipe))})
+    if taken:
+        raise ValueError(f"cost has {', '.join(taken)}, which a run table has already")
     curve = body.get("curve", [])
-    if not isinstance(curve, list) or not all(numbers(point) for point in curve):
+    if not isinstance(curve, list) or not all(_numbers(point) for point in curve):
         raise ValueError("curve must be a list of points, each of numbers by name")
     omega = body.get("omega", [])
-    if not isinstance(omega, list) or not numbers(dict(enumerate(omega))):
+    if not isinstance(omega, list) or not _numbers(dict(enumerate(omega))):
         raise ValueError("omega must be a list of numbers")
+    for name in ("train_pairs", "best_step"):
+        if (value := body.get(name)) is not None and not _number(value, 0, int):
+            raise ValueError(f"{name}={value!r}: must be a whole number, 0 or more")
+    if (value := body.get("temperature")) is not None and not (_number(value, 0) and value > 0):
+        raise ValueError(f"temperature={value!r}: must be a number above 0")
+    for name in ("reason", "fingerprint", "commit", "finished"):
+        if not isinstance(body.get(name, ""), str):
+            raise ValueError(f"{name}={body[name]!r}: must be a text")
+    if not isinstance(body.get("synthetic", False), bool):
+        raise ValueError(f"synthetic={body['synthetic']!r}: allowed are true and false")
+    versions = body.get("versions", {})
+    if not isinstance(versions, dict) or not all(isinstance(v, str) for v in versions.values()):
+        raise ValueError("versions must be texts by name")
     for scope, metrics in body["measures"].items():
         for metric, m in metrics.items():
-            if not numbers(vars(m)):
-                raise ValueError(f"the measure {metric} of {scope} must be numbers")
+            of = f"the measure {metric} of {scope}"
+            if not _numbers(vars(m)):
+                raise ValueError(f"{of} must be finite numbers")
+            if m.low > m.high:
+                raise ValueError(f"{of} has low={m.low} above high={m.high}")
+            if not isinstance(m.n, int) or m.n < 0:
+                raise ValueError(f"{of} has n={m.n}, which is no count")
+            if metric in ("entropy", "calibrated") and m.mean < 0:
+                raise ValueError(f"{of} is {m.mean}; an entropy is never below 0")
+
+
+def _check_rows(run: Run, rows: pd.DataFrame) -> None:
+    """Hold the per-query rows against the record: a scope's rows have the number and the mean that the record says."""
+    missing = {"query", "scope", "condition"} - set(rows)
+    if missing:
+        raise ValueError(f"the rows have no column {', '.join(sorted(missing))}")
+    measured = {
+        scope: ms for scope, ms in run.measures.items() if scope != "ood" and "entropy" in ms
+    }  # ood: a mean of means
+    metrics = [c for c in rows if c in {m for ms in measured.values() for m in ms}]
+    wrong = [c for c in metrics if not pd.api.types.is_numeric_dtype(rows[c])]
+    if wrong:
+        raise ValueError(f"column {wrong[0]!r} holds no numbers")
+    by_scope = rows.groupby("scope", observed=True)
+    sizes, means = by_scope.size(), by_scope[metrics].mean()
+    for scope, ms in measured.items():
+        if scope not in sizes.index and "entropy" not in ms:
+            continue  # measured of a model, without rows
+        if scope not in sizes.index:
+            raise ValueError(f"the rows have none of {scope}, which the record measured")
+        for metric in (m for m in metrics if m in ms):
+            mean, n, said = float(means.loc[scope, metric]), int(sizes[scope]), ms[metric]
+            if n != said.n or not abs(mean - said.mean) <= 1e-5 * max(1.0, abs(said.mean)):
+                raise ValueError(
+                    f"{n} rows of {scope} with a mean {metric} of {mean:.6g}, where the record has {said.n} and "
+                    f"{said.mean:.6g}: these are not the rows of this record"
+                )
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
     raw = data.encode() if isinstance(data, str) else data
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=TEMPORARY)
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as f:
             f.write(raw)
@@ -187,6 +265,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.fsync(f.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+    except OSError as e:  # a full disk: say which file
+        Path(temporary).unlink(missing_ok=True)
+        raise OSError(e.errno, e.strerror, str(path)) from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -196,6 +277,14 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def sweep_temporary(folder: Path, seconds: float = 3600) -> int:
+    """Delete what killed writers left in a folder, files of an hour ago and older, and say how many there were."""
+    old = [p for p in folder.glob(f".*{TEMPORARY}") if p.is_file() and time.time() - p.stat().st_mtime > seconds]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
 
 
 class RunStore:
@@ -222,6 +311,44 @@ class RunStore:
             write_atomic(path.with_suffix(".parquet"), queries.to_parquet(index=False, compression="zstd"))
         write_atomic(path, run.to_json())
         return path
+
+    def check_writable(self) -> None:
+        """Raise ValueError if no run can be kept here, and sweep what killed writers left."""
+        probe = self.path / f".writable-{os.getpid()}"
+        try:
+            write_atomic(probe, b"x" * 65536)
+            probe.unlink()
+        except OSError as e:
+            raise ValueError(f"{self.path}: no run can be kept here, {e.strerror}") from None
+        sweep_temporary(self.path)
+
+    @contextmanager
+    def claim(self, recipe: Recipe) -> Iterator[bool]:
+        """Hold a recipe, so that two sweeps on one store share the work: True unless somebody else holds it.
+
+        The system lets go when the process ends, however that happens. Everything is True where there are no such locks
+        (Windows), and for processes that train one run together.
+        """
+        try:
+            import fcntl
+        except ModuleNotFoundError:
+            fcntl = None  # type: ignore[assignment]
+        if fcntl is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            yield True
+            return
+        path = self.path / ".claims" / recipe.file_stem
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+            except (BlockingIOError, FileNotFoundError):
+                held = False
+            try:
+                yield held  # False, too, in the moment in which another lets go
+            finally:
+                if held:
+                    path.unlink(missing_ok=True)
 
     def add(self, run: Run, name: str, found: Found) -> Run:
         """Add a later measurement, of new scopes, to a record and its rows; ``measured:<name>`` says how it came."""
@@ -285,14 +412,19 @@ class RunStore:
         return pd.DataFrame([{"key": run.key, **point} for run in self.runs() for point in run.curve])
 
     def queries(self, key: str | None = None) -> pd.DataFrame:
-        """The per-query rows of one run, or of all that are done; a missing or broken file is named and skipped."""
+        """The per-query rows of one run, or of all that are done, held against the records' means and counts.
+
+        A file that is missing, broken or not its record's is named and skipped."""
         frames = []
-        for run in self.runs():
-            if run.status != "done" or (key is not None and run.key != key):
+        one = None if key is None else self.load(Recipe.parse(key))
+        for run in self.runs() if key is None else [one] if one is not None else []:
+            if run.status != "done":
                 continue
             path = self.path / f"{run.recipe.file_stem}.parquet"
             try:
-                frames.append(pd.read_parquet(path).assign(key=run.key))
+                rows = pd.read_parquet(path)
+                _check_rows(run, rows)
+                frames.append(rows.assign(key=run.key))
             except (OSError, ValueError) as e:  # pyarrow.ArrowInvalid is a ValueError
                 warnings.warn(f"{path}: skipped, {str(e).splitlines()[0]}", StoreWarning, stacklevel=2)
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -301,6 +433,8 @@ class RunStore:
 def _read(path: Path) -> Run:
     """The record in a file; ValueError names the file and what is wrong with it."""
     try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            raise ValueError("not a file")
         run = Run.from_json(path.read_text(encoding="utf-8"))
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None

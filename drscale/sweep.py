@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import math
+import multiprocessing
 import os
 import platform
 import runpy
@@ -14,10 +15,12 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -178,21 +181,69 @@ def run_study(
 
 
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, keep: bool) -> Iterable[Run]:
+    store.check_writable()
     if executor is None:
         for recipe in todo:
             with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
-                yield run_one(recipe, store, note=_moving(bar), keep=keep)
+                made = _claimed(recipe, store, keep, _moving(bar))
+            if made is not None:
+                yield made
         return
-    workers = getattr(executor, "_max_workers", None)
-    threads = max(1, (os.cpu_count() or 1) // workers) if workers else None
-    waiting: list[Any] = [executor.submit(work, str(r), str(store.path.resolve()), threads, keep) for r in todo]
+    threads = _threads(executor)
+    jobs = {executor.submit(work, str(r), str(store.path.resolve()), threads, keep): r for r in todo}
+    left = dict.fromkeys(todo)
     try:
-        for future in _as_completed(waiting):
-            yield Run.from_json(future.result())
+        for future in _as_completed(list(jobs)):
+            made = future.result()
+            del left[jobs[future]]
+            if made:
+                yield Run.from_json(made)
+    except BrokenProcessPool:
+        yield from _one_by_one(list(left), store, executor, keep)
     except BaseException:
-        for future in waiting:
+        for future in jobs:
             future.cancel()
         raise
+
+
+def _one_by_one(left: Sequence[Recipe], store: RunStore, broken: Executor, keep: bool) -> Iterable[Run]:
+    """Go on after a worker died: each run that is left in a process of its own, so that one death costs one run."""
+    if not isinstance(broken, ProcessPoolExecutor):
+        raise ValueError(f"{type(broken).__name__}: its workers died; run the study again, finished runs are kept")
+    how = {"mp_context": broken._mp_context, "initializer": broken._initializer, "initargs": broken._initargs}  # type: ignore[attr-defined]
+    threads = _threads(broken)
+    for recipe in left:
+        with ProcessPoolExecutor(1, **how) as alone:
+            try:
+                made = alone.submit(work, str(recipe), str(store.path.resolve()), threads, keep).result()
+            except BrokenProcessPool:
+                reason = "the worker process died, twice if it was among several: killed, or out of memory"
+                failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
+                known = store.load(recipe)
+                if known is None or known.status != "done":  # a finished record stays
+                    store.save(failed)
+                made = failed.to_json()
+        if made:
+            yield Run.from_json(made)
+
+
+def _threads(executor: Executor) -> int | None:
+    """The threads of each worker: the same for every run of a sweep, as results differ in their last digits by them."""
+    workers = getattr(executor, "_max_workers", None)
+    return max(1, (os.cpu_count() or 1) // workers) if workers else None
+
+
+def _claimed(
+    recipe: Recipe, store: RunStore, keep: bool, note: Callable[[int, dict[str, float]], None] | None = None
+) -> Run | None:
+    """Make a run unless another sweep on the same store is making it (None) or has made it since (its record)."""
+    with store.claim(recipe) as mine:
+        if not mine:
+            return None
+        made = store.load(recipe) if (store.path / f"{recipe.file_stem}.json").is_file() else None
+        if made is not None and made.status == "done" and (not keep or model_path(recipe, store).is_file()):
+            return made
+        return run_one(recipe, store, note=note, keep=keep)
 
 
 def _moving(bar: Any) -> Callable[[int, dict[str, float]], None]:
@@ -214,16 +265,35 @@ def _as_completed(waiting: list[Any], seconds: float = 1.0) -> Iterable[Any]:
 
 
 def work(recipe: str, store: str, threads: int | None = None, keep: bool = False) -> str:
-    """Make one run in a worker; plain strings in and out, so that any executor can carry them."""
+    """Make one run in a worker; plain strings in and out, so that any executor can carry them.
+
+    The answer is "" where another sweep on the same store is making the run.
+    """
     import torch
 
+    _end_with_parent()
     with _ONE_AT_A_TIME:  # threads of one process share torch's random numbers
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         try:
-            return run_one(Recipe.parse(recipe), RunStore(store), keep=keep).to_json()
+            made = _claimed(Recipe.parse(recipe), RunStore(store), keep)
+            return made.to_json() if made is not None else ""
         finally:
             torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _end_with_parent() -> None:
+    """Let a worker process end when the process that started it is gone, killed for instance."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # every write is atomic
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_one(
@@ -276,6 +346,7 @@ def _make(
     refresh: bool,
     keep: bool,
 ) -> Run:
+    import torch
     from accelerate import PartialState
 
     from drscale.attacks.entropy import check_probe, probe
@@ -325,7 +396,7 @@ def _make(
         "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
         "omega": went.omega,
-        "versions": {**texts.versions, **versions(), **strategy.notes},
+        "versions": {**texts.versions, **versions(), "threads": str(torch.get_num_threads()), **strategy.notes},
         "commit": commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}

@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,12 @@ from drscale.stats.tables import warn_if_mixed
 
 # ------------------------------------------------------------------------------------------------------------ records
 
+NUMBERS = st.floats(min_value=-1e200, max_value=1e200)
 MEASURE = st.builds(
-    Measure, *[st.floats(allow_nan=False, allow_infinity=False) for _ in range(3)], st.integers(min_value=1)
+    lambda ends, mean, n: Measure(mean, min(ends), max(ends), n),
+    st.tuples(NUMBERS, NUMBERS),
+    NUMBERS,
+    st.integers(min_value=0),
 )
 
 
@@ -40,7 +46,7 @@ MEASURE = st.builds(
         train_pairs=st.none() | st.integers(min_value=0),
         temperature=st.none() | st.floats(min_value=0.01, max_value=100),
         measures=st.dictionaries(st.text(), st.dictionaries(st.text(), MEASURE, max_size=2), max_size=2),
-        cost=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False), max_size=2),
+        cost=st.dictionaries(st.sampled_from(["flops", "seconds"]), st.floats(min_value=0, max_value=1e200)),
     )
 )
 def test_a_record_reads_as_it_was_written(run: Run) -> None:
@@ -48,12 +54,14 @@ def test_a_record_reads_as_it_was_written(run: Run) -> None:
 
 
 def finished(seed: int = 0, **more: Any) -> Run:
-    measures = {"in_domain": {"entropy": Measure(2.0, 1.9, 2.1, 50)}, "ood:x": {"entropy": Measure(3.0, 2.9, 3.1, 9)}}
-    given = {"fingerprint": "f", "parameters": {"layers": 10}, "cost": {"flops": 1e9}, "train_pairs": 7, **more}
-    return Run(Recipe(texts="planted", seed=seed), "done", measures=measures, **given)
+    measures = {"in_domain": {"entropy": Measure(2.0, 1.9, 2.1, 2)}, "ood:x": {"entropy": Measure(3.0, 2.9, 3.1, 1)}}
+    given = {"fingerprint": "f", "parameters": {"layers": 10}, "cost": {"flops": 1e9}, "train_pairs": 7}
+    return Run(Recipe(texts="planted", seed=seed), "done", **(given | {"measures": measures} | more))
 
 
-ROWS = pd.DataFrame({"query": ["a", "b"], "entropy": [1.0, 3.0]})
+ROWS = pd.DataFrame({"query": ["a", "b", "c"], "entropy": [1.0, 3.0, 3.0], "condition": "clean"}).assign(
+    scope=["in_domain", "in_domain", "ood:x"]
+)
 
 
 @pytest.fixture
@@ -92,7 +100,7 @@ def test_what_is_missing_stays_missing(store: RunStore) -> None:
     assert "ood:x_entropy" not in table
     domains = store.domains()
     assert set(domains["scope"]) == {"in_domain", "ood:x"}
-    assert list(domains.loc[domains["scope"] == "ood:x", "n"]) == [9]
+    assert list(domains.loc[domains["scope"] == "ood:x", "n"]) == [1]
 
 
 def test_curves_are_rows(store: RunStore) -> None:
@@ -232,3 +240,101 @@ def test_scopes_that_no_run_has_are_refused(tmp_path):
     for scopes in ("ood", ["adverserial"]):
         with pytest.raises(ValueError, match=r"scopes=.*: a list of adversarial, in_domain, ood"):
             RunStore(tmp_path / "s").table(scopes)
+
+
+# ------------------------------------------------------------------------------------- records are checked when read
+
+IMPOSSIBLE = {
+    "nan": ('"mean": 2.0', '"mean": NaN', "finite"),
+    "inf": ('"mean": 2.0', '"mean": 1e400', "finite"),
+    "negative entropy": ('"mean": 2.0', '"mean": -2.0', "never below 0"),
+    "low above high": ('"low": 1.0', '"low": 9.0', "low=9.0 above high"),
+    "negative n": ('"n": 2', '"n": -2', "n=-2"),
+    "negative parameters": ('"layers": 5', '"layers": -5', "parameters must be whole numbers"),
+    "huge parameters": ('"layers": 5', '"layers": 1' + "0" * 400, "parameters must be whole numbers"),
+    "pairs in words": ('"train_pairs": 7', '"train_pairs": "many"', "train_pairs='many'"),
+    "fewer pairs than none": ('"train_pairs": 7', '"train_pairs": -4', "train_pairs=-4"),
+    "fingerprint": ('"fingerprint": "f"', '"fingerprint": 5', "fingerprint=5"),
+    "synthetic": ('"synthetic": false', '"synthetic": "no"', "synthetic='no'"),
+    "temperature": ('"temperature": 1.5', '"temperature": "hot"', "temperature='hot'"),
+    "versions": ('"versions": {}', '"versions": "abc"', "versions must be"),
+    "no versions": ('"versions": {}', '"versions": null', "versions must be"),
+    "commit": ('"commit": ""', '"commit": {}', "commit={}"),
+    "finished": ('"finished": ""', '"finished": []', r"finished=\[\]"),
+    "a column of the table": ('"seconds": 3.0', '"status": 3.0', "cost has status"),
+    "twice": ('"status": "done"', '"status": "done", "status": "failed"', "'status' is named twice"),
+    "deep": ('"curve": []', '"curve": ' + "[" * 100_000 + "]" * 100_000, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_value_that_no_run_can_have_is_refused_by_name(name: str) -> None:
+    before, after, said = IMPOSSIBLE[name]
+    measures = {"in_domain": {"entropy": Measure(2.0, 1.0, 3.0, 2)}}
+    whole = {"parameters": {"layers": 5}, "train_pairs": 7, "fingerprint": "f", "temperature": 1.5}
+    text = finished(measures=measures, cost={"seconds": 3.0}, **whole).to_json()
+    assert Run.from_json(text).measures == measures
+    assert before in text
+    with pytest.raises(ValueError, match=said):
+        Run.from_json(text.replace(before, after, 1))
+
+
+def _rows(values: Sequence[float] = (1.0, 3.0), **more: Any) -> pd.DataFrame:
+    told = {"query": [f"q{i}" for i in range(len(values))], "scope": "in_domain", "condition": "clean"}
+    return pd.DataFrame({**told, "entropy": values, **more})
+
+
+DAMAGED = {
+    "no scope": _rows().drop(columns="scope"),
+    "no query": _rows().drop(columns="query"),
+    "no condition": _rows().drop(columns="condition"),
+    "no rows": _rows([]),
+    "half": _rows([2.0]),
+    "twice": pd.concat([_rows(), _rows()]),
+    "another run's": _rows([1.0, 3.5]),
+    "nan": _rows([1.0, math.nan]),
+    "inf": _rows([1.0, math.inf]),
+    "text": _rows(["1", "x"]),
+    "times 100": _rows([100.0, 300.0]),
+    "foreign": pd.DataFrame({"a": [1], "b": [2]}),
+    "another scope": _rows().assign(scope="ood:numpy"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_rows_that_are_not_their_record_s_are_named_and_skipped(store: RunStore, name: str) -> None:
+    run = finished(measures={"in_domain": {"entropy": Measure(2.0, 1.0, 3.0, 2)}})
+    path = store.save(run, _rows())
+    assert len(store.queries()) == len(store.queries(run.key)) == 2
+    DAMAGED[name].to_parquet(path.with_suffix(".parquet"))
+    with pytest.warns(StoreWarning, match=r"\.parquet: skipped"):
+        assert store.queries().empty
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_a_store_is_no_record_and_nobody_waits_for_it(store: RunStore) -> None:
+    store.save(finished())
+    os.mkfifo(store.path / "pipe.json")
+    with pytest.warns(StoreWarning, match=r"pipe.json: not a file"):
+        assert len(store.runs()) == 1
+
+
+def test_what_killed_writers_left_is_swept_when_it_is_old(store: RunStore) -> None:
+    store.save(finished())
+    old, new = store.path / ".a-1.tmp", store.path / ".b-2.tmp"
+    for path, hours in ((old, 2), (new, 0)):
+        path.write_text("half")
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+    store.check_writable()
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*kept\.txt'"):
+        write_atomic(tmp_path / "kept.txt", "text")
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -349,3 +350,126 @@ def test_a_recipe_that_nobody_can_read_is_refused_with_its_name_before_any_is_ru
     wrong = BASE.but(**{"attacked": 20, field: spelt})
     with pytest.raises(ValueError, match=re.escape(f"{wrong}: ") + f".*{spelt}"):
         sweep.plan_study([BASE, wrong], RunStore(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------------- what breaks a sweep
+
+
+def test_a_store_that_cannot_be_written_is_noticed_before_training(small, tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder would be")
+    plan = sweep.plan_study([BASE], RunStore(tmp_path / "runs"))
+    with pytest.raises(ValueError, match=r"runs: no run can be kept here"):
+        sweep.run_study(plan, progress=False)
+
+
+def test_a_claimed_recipe_is_left_to_the_other_sweep(small, tmp_path):
+    store, other = RunStore(tmp_path / "runs"), BASE.but(seed=1)
+    with store.claim(BASE) as mine:
+        assert mine
+        made = sweep.run_study(sweep.plan_study([BASE, other], store), progress=False)
+    assert [run.recipe for run in made] == [other]
+    assert not list((store.path / ".claims").iterdir())
+    assert [run.recipe for run in sweep.run_study(sweep.plan_study([BASE, other], store), progress=False)] == [BASE]
+
+
+def test_what_another_sweep_made_since_the_plan_is_not_made_twice(small, tmp_path, monkeypatch):
+    store = RunStore(tmp_path / "runs")
+    early = sweep.plan_study([BASE], store)
+    (first,) = sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+    monkeypatch.setattr(sweep, "run_one", lambda *a, **k: pytest.fail("made twice"))
+    assert sweep.run_study(early, progress=False) == [first]
+
+
+DYING = """
+import os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+from drscale import sweep
+from drscale.recipe import Recipe
+from drscale.runs import Run, RunStore
+
+
+def fake(recipe, store, *, keep=False, note=None):
+    if recipe.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    run = Run(recipe, "done")
+    store.save(run)
+    return run
+
+
+def set_up():
+    sweep.run_one = fake
+
+
+if __name__ == "__main__":
+    store = RunStore(sys.argv[1])
+    plan = sweep.plan_study([Recipe(texts="planted", seed=s) for s in range(4)], store)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=set_up) as pool:
+        made = sweep.run_study(plan, pool, progress=False)
+    print(sorted((run.recipe.seed, run.status) for run in made))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_worker_costs_its_run_and_no_other(tmp_path):
+    script = tmp_path / "dying.py"
+    script.write_text(DYING)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "runs")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[(0, 'done'), (1, 'failed'), (2, 'done'), (3, 'done')]"
+    (failed,) = [run for run in RunStore(tmp_path / "runs").runs() if run.status == "failed"]
+    assert "worker process died" in failed.reason
+
+
+ORPHANED = """
+import multiprocessing, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from drscale import sweep
+
+
+def wait(folder):
+    sweep._end_with_parent()
+    import os
+    Path(folder, "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(wait, sys.argv[1]).result()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_worker_ends_when_its_sweep_was_killed(tmp_path):
+    script = tmp_path / "orphaned.py"
+    script.write_text(ORPHANED)
+    main = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    pid = tmp_path / "pid"
+    until(lambda: pid.is_file() and pid.read_text())
+    main.kill()
+    main.wait()
+    until(lambda: not alive(int(pid.read_text())))
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not (state.is_file() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def test_threads_are_in_the_record(small, tmp_path):
+    run = sweep.run_one(BASE, RunStore(tmp_path / "runs"))
+    assert int(run.versions["threads"]) >= 1
