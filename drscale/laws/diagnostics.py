@@ -9,12 +9,9 @@ import lmfit
 import numpy as np
 import pandas as pd
 
-from drscale.laws import _power as power
-from drscale.laws import _solver as profile
 from drscale.laws import fit as laws
 from drscale.laws import levels
-from drscale.laws._power import Power
-from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of, solved
+from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
 from drscale.stats.tables import Array, TooFewLevels
 
@@ -151,10 +148,7 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     allowed = own.unit * means.times(0.95) ** 2
     pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0 and judged.params[c].value > 0]
     places = [names.index(e) for _, e in pairs]
-    if isinstance(own.problem, Power):
-        found = [power.mu_interval(own.problem, allowed)] if pairs else []
-    else:
-        found = profile.profile(*solved(own), allowed, places)
+    found = own.problem.intervals(allowed, places) if places else []
     factors: Sequence[float] = list(means.widened(np.eye(len(names))[places], 0.95)) if pairs else []
     ends = {}
     for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
