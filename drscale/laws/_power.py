@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from drscale.laws._families import EXPONENT, POWER, Family
-from drscale.laws._solver import FAR, Separable, separable
+from drscale.laws._solver import FAR, Separable, reach, separable
 from drscale.laws.result import Space, bend, weigh
 from drscale.stats.tables import Array
 
@@ -151,47 +152,14 @@ def minimum(p: Power) -> tuple[float, float, float, float]:
 
 
 def edge(rise: Callable[[Array], Array], start: Array, step: Array, allowed: float, limit: float) -> Array:
-    """Walk outward from ``start`` in doubling steps to where ``rise`` exceeds ``allowed``, and close in on it.
+    """Where ``rise`` exceeds ``allowed``, the way ``step`` goes, or ``limit``; ``rise`` takes all rows at once."""
 
-    The sign of ``step`` is the direction. A walk that reaches ``limit`` first ends there. The root of the rise is
-    nearly straight, so regula falsi is quick; every third step halves the bracket, which makes it safe as well.
-    """
-    goal = float(np.sqrt(allowed))
+    def part(at: Array, live: Any) -> Array:
+        whole = start.copy()
+        whole[live] = at
+        return rise(whole)[live]
 
-    def gap(at: Array) -> Array:
-        return np.asarray(np.sqrt(np.maximum(rise(at), 0.0)) - goal)
-
-    def stop(at: Array) -> Array:
-        return np.minimum(at, limit) if step.flat[0] > 0 else np.maximum(at, limit)
-
-    inside, below, reach = start.copy(), np.full(start.shape, -goal), step.copy()
-    outside = stop(inside + reach)
-    above = gap(outside)
-    for _ in range(80):
-        out = (above > 0) | (outside == limit)
-        if out.all():
-            break
-        reach = np.where(out, reach, 2 * reach)
-        inside, below = np.where(out, inside, outside), np.where(out, below, above)
-        outside = np.where(out, outside, stop(outside + reach))
-        above = gap(outside)
-    at_limit = (outside == limit) & ~(above > 0)
-    found, done = 0.5 * (inside + outside), at_limit
-    for turn in range(90):
-        if done.all():
-            break
-        middle = 0.5 * (inside + outside)
-        if turn % 3 < 2:
-            with np.errstate(invalid="ignore", divide="ignore"):  # infinitely far above: halve
-                straight = inside - below * (outside - inside) / (above - below)
-            middle = np.where(np.isfinite(straight), straight, middle)
-        value = gap(middle)
-        past = value > 0
-        inside, below = np.where(past, inside, middle), np.where(past, below, value)
-        outside, above = np.where(past, middle, outside), np.where(past, value, above)
-        found = np.where(done, found, middle)
-        done = done | (np.abs(value) <= 1e-8 * goal) | (np.abs(outside - inside) <= 1e-9 * np.abs(outside - start))
-    return np.where(at_limit, limit, found)
+    return reach(part, start, step, allowed, np.full(start.shape, limit), 1e-8)
 
 
 def _delta_interval(p: Power, allowed: float) -> tuple[float, float]:

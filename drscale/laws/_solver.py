@@ -20,7 +20,7 @@ from drscale.laws.result import Space, weigh
 from drscale.stats.tables import Array
 
 NEAR = 1e-12  # this relative precision of the squares is enough here
-GROW, HALVE = 60, 40  # rounds: outward until the squares have risen enough, then inward to the exact place
+GROW, HALVE = 60, 60  # rounds: outward until the squares have risen enough, then inward to the exact place
 
 
 def profile(p: Separable, found: Found, allowed: float, only: Sequence[int] | None = None) -> list[tuple[float, float]]:
@@ -95,11 +95,14 @@ def _risen(batch: Rows, state: Array, live: Any, least: float) -> Array:
     return found.squares - least
 
 
-def reach(rise: Callable[[Array, Any], Array], start: Array, step: Array, allowed: float, limits: Array) -> Array:
+def reach(
+    rise: Callable[[Array, Any], Array], start: Array, step: Array, allowed: float, limits: Array, close: float = 1e-5
+) -> Array:
     """Walk every row from ``start`` in doubling steps to where ``rise`` passes ``allowed``, and close in on it.
 
     ``rise`` takes values and the rows they belong to. The sign of ``step`` is the direction; a row that reaches its
-    limit before it has risen enough ends there. The root of the rise is nearly straight, so regula falsi is quick.
+    limit before it has risen enough ends there. The root of the rise is nearly straight, so regula falsi is quick;
+    every third step halves the bracket. ``close`` is the precision, of the root of the rise.
     """
     n, goal = len(start), float(np.sqrt(allowed))
     up = step > 0
@@ -123,20 +126,20 @@ def reach(rise: Callable[[Array, Any], Array], start: Array, step: Array, allowe
         live = on
         if not len(live):
             break
-    live = np.flatnonzero(np.isfinite(gap_out) & (gap_out > 0))
+    live = np.flatnonzero(gap_out > 0)
     for turn in range(HALVE):
         a, b, fa, fb = inside[live], outside[live], gap_in[live], gap_out[live]
         straight = a - fa * (b - a) / (fb - fa)
         middle = 0.5 * (a + b)
-        at = np.where(turn % 3 == 2, middle, straight)
+        at = np.where((turn % 3 == 2) | np.isinf(fb), middle, straight)
         gap = np.sqrt(np.maximum(rise(at, live), 0.0)) - goal
         past = gap >= 0
         outside[live[past]], gap_out[live[past]] = at[past], gap[past]
         inside[live[~past]], gap_in[live[~past]] = at[~past], gap[~past]
-        width = np.abs(outside[live] - inside[live]) <= 1e-7 * (np.abs(outside[live] - start[live]))
-        close = (np.abs(gap) <= 1e-5 * goal) | width
-        outside[live[close]] = at[close]
-        live = live[~close]
+        width = np.abs(outside[live] - inside[live]) <= 0.01 * close * (np.abs(outside[live] - start[live]))
+        done = (np.abs(gap) <= close * goal) | width
+        outside[live[done]] = at[done]
+        live = live[~done]
         if not len(live):
             break
     return outside
