@@ -13,7 +13,7 @@ from drscale.laws import fit as laws
 from drscale.laws import levels
 from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
-from drscale.stats.tables import Array, TooFewLevels
+from drscale.stats.tables import Array, TooFewLevels, require
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
@@ -179,10 +179,8 @@ def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, val
     """
     if not 0 <= gain < 1:
         raise ValueError(f"gain={gain!r}: a share of the entropy, at least 0 and below 1")
-    for name, frame, needed in (("table", table, ("key", "steps")), ("curves", curves, ("key", value))):
-        for column in needed:
-            if column not in frame:
-                raise ValueError(f"{name}: no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+    require(table, "key", "steps")
+    require(curves, "key", value, what="curves")
     rows = laws.done(table).copy()
     rows["best"] = rows["key"].map(curves.groupby("key")[value].min())
     if rows["best"].isna().any():
@@ -226,8 +224,5 @@ def selected_in_warmup(table: pd.DataFrame) -> pd.DataFrame:
 
     Such a run was never trained at its recipe's rate, and so it is not a measurement of its amount of data or its size.
     """
-    rows = laws.done(table)
-    for column in ("best_step", "warmup"):
-        if column not in rows:
-            raise ValueError(f"table: no column {column!r}; it has {', '.join(map(str, rows.columns))}")
+    rows = require(laws.done(table), "best_step", "warmup")
     return rows[rows["best_step"] < rows["warmup"]]

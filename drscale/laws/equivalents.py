@@ -17,7 +17,7 @@ from drscale.laws import intervals as trust
 from drscale.laws._families import Family
 from drscale.laws._power import least_squares
 from drscale.laws.result import Fitted, Law, fitted, name_of
-from drscale.stats.tables import Array, TooFewLevels, check_level, done, values
+from drscale.stats.tables import Array, TooFewLevels, check_level, done, require, values
 
 BY = ("strategy", "share")  # the columns that distinguish ways of training
 REACH = 100.0  # the search goes this far beyond the fitted range; an interval that goes further is open
@@ -161,9 +161,7 @@ def _cells(table: pd.DataFrame, columns: Mapping[str, str], y: str, by: Sequence
     """The mean of the runs of each training at each point of the law, with ``runs`` counting them."""
     rows, points = done(table), list(columns.values())
     values(table, *points, y)
-    for name in by:
-        if name not in rows:
-            raise ValueError(f"by={tuple(by)!r}: no column {name!r}; it has {', '.join(map(str, rows.columns))}")
+    require(rows, *by)
     other = "params_layers" if points == ["train_pairs"] else "train_pairs"
     if len(points) == 1 and other in rows and len(set(rows[other])) > 1:
         raise ValueError(

@@ -191,8 +191,7 @@ def law_explorer(
 
 def _known(runs: pd.DataFrame) -> dict[str, Law]:
     """The built-in laws, and the registered ones whose columns the runs have, by name."""
-    own = [f for f, e in laws.LAWS.items() if f not in LAWS.values() and set(e.columns.values()) <= set(runs)]
-    return {**LAWS, **{name_of(f).replace("_", " "): f for f in own}}
+    return {**LAWS, **{name_of(f).replace("_", " "): f for f in laws.own_laws(runs)}}
 
 
 def _method(result: lmfit.model.ModelResult) -> Literal["profile", "stderr"]:

@@ -397,6 +397,11 @@ def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
     return [joint_law, additive_law] if both else [max(levels, key=levels.__getitem__)]
 
 
+def own_laws(table: pd.DataFrame) -> list[Callable[..., Any]]:
+    """The laws that you registered and whose columns a table has."""
+    return [law for law, e in LAWS.items() if e.family is None and set(e.columns.values()) <= set(table)]
+
+
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     """List in plain sentences why a fit deserves caution; empty if nothing speaks against it."""
     # It fits rival laws and level means and so depends on this module: imported at the first call.

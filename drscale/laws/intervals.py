@@ -20,7 +20,7 @@ from drscale.laws.curve import Curve
 from drscale.laws.fit import Columns
 from drscale.laws.result import Fitted, LawWarning, fitted, name_of, outside
 from drscale.stats import bootstrap as resample
-from drscale.stats.tables import Array, TooFewLevels, check_level
+from drscale.stats.tables import Array, TooFewLevels, check_level, require
 
 Unit = Literal["run", "level"]
 FEWEST = 10
@@ -532,9 +532,7 @@ def plateau(curves: pd.DataFrame, value: str = "validation", share: float = 0.25
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share}: must lie between 0 and 1")
-    for needed in ("key", "step", value):
-        if needed not in curves:
-            raise ValueError(f"curves have no column {needed!r}; they have {', '.join(map(str, curves.columns))}")
+    require(curves, "key", "step", value, what="curves")
     rows = []
     for key, looks in curves.dropna(subset=[value]).sort_values("step").groupby("key"):
         steps, seen = looks["step"].to_numpy(dtype=float), looks[value].to_numpy(dtype=float)

@@ -49,7 +49,7 @@ def rate_figure(
         )
         inside = np.full(len(along), True)
         area, line = traces.curve_with_band(
-            along, part["asr"].to_numpy(), inside, label, look, ends.T, hover, ends, legendgroup=label
+            along, part["asr"].to_numpy(), inside, label, look, list(ends.T), hover, ends, legendgroup=label
         )
         fig.add_traces([area, line | own | {"marker": look["marker"], "showlegend": True}])
     axis = style.count_axis(table[x], x)
