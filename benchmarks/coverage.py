@@ -28,7 +28,6 @@ from drscale.laws import fit as laws
 from drscale.laws._families import Array
 from drscale.laws._solver import FAR, Found, Separable
 from drscale.laws.levels import ByLevel, curve_slopes
-from drscale.laws.result import solved
 
 LEAST, AIM = 0.87, (0.92, 0.98)
 WIDTHS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # of the rungs of docs-standard
@@ -175,7 +174,9 @@ class Fits:
 def fits(world: World, points: pd.DataFrame, y: Array) -> Fits:
     """Fit tables (tables, points) at once."""
     planted = points.assign(y=world.law(**{str(a): points[a] for a in points}, **world.truth))
-    problem, start = solved(laws.fit_law(planted, world.law, {str(a): str(a) for a in points}, "y", warn=False).fitted)
+    fit = laws.fit_law(planted, world.law, {str(a): str(a) for a in points}, "y", warn=False)
+    problem = fit.fitted.problem.batched  # type: ignore[attr-defined]
+    start = problem.optimum
     return Fits(
         world, points, problem, start, separable.refit(problem, 1 / y**2, y, start), y, y.shape[1] - len(world.truth)
     )

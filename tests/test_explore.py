@@ -243,7 +243,7 @@ def test_a_law_of_both_counts_is_fitted_to_all_and_shown_at_one(law):
     same(box, view)
     same(box, reproduced(box, table=crossed))
     result = laws.fit_law(crossed[n <= cut], law, y="in_domain_entropy", warn=False)
-    curve = named(view.figure, "in_domain fit")
+    curve = named(view.figure, "in_domain, fitted")
     inside = ~np.isnan(np.array(curve.y))
     expected = law(np.array(curve.x)[inside], 4e3, **result.best_values)
     assert np.array(curve.y)[inside] == pytest.approx(expected, rel=1e-6)

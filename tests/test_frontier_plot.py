@@ -344,7 +344,7 @@ def test_series_figure_fits_each_series_on_its_own(table):
     fig = series.series_figure(part, laws.data_law, warn=False)
     for strategy, rows in part.groupby("strategy"):
         result = laws.fit_law(rows, laws.data_law, y="ood_entropy", warn=False)
-        curve = named(fig, f"{strategy} ood_entropy fit")
+        curve = named(fig, f"{strategy} ood_entropy, fitted")
         inside = ~np.isnan(np.array(curve.y))
         expected = laws.data_law(np.array(curve.x)[inside], **result.best_values)
         assert np.array(curve.y)[inside] == pytest.approx(expected, rel=1e-5)

@@ -66,7 +66,7 @@ def test_what_is_missing_is_named():
     table, curves = runs({("L2H12", 100): 3.0})
     with pytest.raises(ValueError, match="gain=1"):
         durations(table, curves, 1)
-    with pytest.raises(ValueError, match="curves: no column 'loss'"):
+    with pytest.raises(ValueError, match="curves has no column 'loss'"):
         durations(table, curves, value="loss")
     with pytest.raises(ValueError, match="never looked at"):
         durations(table, curves.assign(key="another"))
@@ -78,7 +78,7 @@ def test_runs_measured_inside_their_warm_up_are_found():
     assert selected_in_warmup(table)["best_step"].to_list() == [40, 20]
     table.loc[2, "status"] = "failed"
     assert selected_in_warmup(table)["key"].to_list() == [table.loc[0, "key"]]
-    with pytest.raises(ValueError, match="table: no column 'warmup'"):
+    with pytest.raises(ValueError, match="the table has no column 'warmup'"):
         selected_in_warmup(table.drop(columns="warmup"))
 
 

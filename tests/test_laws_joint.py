@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 from synthetic import study
 
-from drscale.laws import _solver as profile
 from drscale.laws import _solver as separable
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws.fit import additive_law, broken_law, data_law, joint_law, size_law
-from drscale.laws.result import LawWarning, solved
+from drscale.laws.result import LawWarning
 from drscale.runs import StoreWarning
 
 BOTH = (joint_law, additive_law)
@@ -262,10 +261,10 @@ def test_the_curve_interval_is_the_profile_of_the_curve(law):
     """Refit with the curve pinned by a heavy extra run: the squares rise by just the allowed amount."""
     table = planted(law, noise=0.02, table=grid(seeds=2))
     result = quiet(table, law)
-    (p, found), allowed = solved(result.fitted), 4 * result.fitted.unit
+    p, allowed = result.fitted.problem, 4 * result.fitted.unit
     for n, d in ((1e6, 6e4), (8.2e7, 3e4), (1e9, 1e6)):
         at = np.log([[n], [d]]) - p.origin[:, None]
-        low, high = profile.heights(p, found, at, allowed)
+        low, high = p.heights([np.array([n]), np.array([d])], allowed)
         for height in (low[0], high[0]):
             heavy = separable.Separable(
                 p.family,

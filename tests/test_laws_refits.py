@@ -15,7 +15,6 @@ from drscale.laws import intervals as refits
 from drscale.laws import intervals as trust
 from drscale.laws.curve import Curve
 from drscale.laws.fit import additive_law, broken_law, data_law, joint_law, size_law
-from drscale.laws.result import solved
 from drscale.stats import bootstrap as resample
 
 
@@ -57,9 +56,9 @@ def plain_fit(f, counts, start) -> lmfit.model.ModelResult:
 def test_every_refit_is_the_fit_that_lmfit_makes_of_the_same_runs(law, table, x, y):
     result = quiet(table, law, x=x, y=y)
     f = result.fitted
-    p, found = solved(f)
+    p = f.problem.batched
     counts = refits._counts(f, 300, "run", np.random.default_rng(3))
-    ours = separable.parameters(p, refits._refit(f, p, found, counts, None))
+    ours = separable.parameters(p, separable.refits(p, counts))
     names = list(result.params)
     chosen, same = range(0, 300, 25), 0
     for i in chosen:
@@ -88,9 +87,9 @@ def test_other_spaces_refit_as_fit_does(law, options):
     table = sizes(0.05, 30) if law is size_law else sixty(law, 0.05)
     result = quiet(table, law, **options)
     f = result.fitted
-    p, found = solved(f)
+    p = f.problem.batched
     counts = refits._counts(f, 10, "run", np.random.default_rng(0))
-    ours = refits._refit(f, p, found, counts, None)
+    ours = separable.refits(p, counts)
     curves = separable.curve_at(p, ours, p.x)
     if options.get("robust"):  # the scale of the robust loss stays that of the fit, so compare the settled weights
         r = (f.y - curves) / f.y
@@ -108,8 +107,8 @@ def test_other_spaces_refit_as_fit_does(law, options):
 def test_a_refit_to_the_runs_as_they_are_is_the_fit(seed, law, noise):
     result = quiet(sixty(law, noise, seed, **PLANTED[seed % 4]), law)
     f = result.fitted
-    p, found = solved(f)
-    same = refits._refit(f, p, found, np.ones((1, len(f.y))), None)
+    p = f.problem.batched
+    same = separable.refits(p, np.ones((1, len(f.y))))
     assert same.squares[0] == pytest.approx(result.chisqr, rel=1e-6)
     assert separable.curve_at(p, same, p.x)[0] == pytest.approx(result.best_fit, rel=1e-4)
 

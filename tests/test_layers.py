@@ -156,6 +156,21 @@ def test_the_table_side_names_nothing_of_the_torch_side(module: str) -> None:
         assert target not in MODULES or is_free(target), f"{module} imports {target}"
 
 
+SOLVERS = {"drscale.laws._power", "drscale.laws._solver", "drscale.laws._numerical"}
+
+
+def named_solvers(source: str) -> set[str]:
+    """The solvers' own classes that a source names, in an import, an isinstance, an annotation or anywhere else."""
+    tree = list(ast.walk(ast.parse(source)))
+    names = {n.id for n in tree if isinstance(n, ast.Name)} | {n.attr for n in tree if isinstance(n, ast.Attribute)}
+    return {"Power", "Separable", "Plain"} & (names | {n.name for n in tree if isinstance(n, ast.alias)})
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - SOLVERS))
+def test_no_caller_asks_which_solver_it_is(module: str) -> None:
+    assert not named_solvers(MODULES[module].read_text())
+
+
 CHILD = """
 import importlib, sys
 for module in sys.argv[1:]:
@@ -180,6 +195,7 @@ def test_these_checks_can_fail() -> None:
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == [["a", "b", "c", "a"]]
     assert upward("drscale.runs", {"drscale.cli"}) == ["drscale.cli"]
     assert imports("def f():\n    import torch.nn\n    from drscale import runs") == {"torch.nn", "drscale.runs"}
+    assert named_solvers("from laws._power import Power\nisinstance(f.problem, s.Separable)") == {"Power", "Separable"}
     with pytest.raises(ValueError, match="relative import"):
         imports("from . import runs")
 

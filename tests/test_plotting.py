@@ -79,7 +79,7 @@ def test_size_figure_draws_means_runs_and_the_fitted_curve(sizes):
     high = sizes.groupby("params_layers")[f"{column}_high"].mean()
     assert drawn.error_y.array == pytest.approx((high - means).to_numpy())
     assert sorted(named(fig, "ood runs").y) == pytest.approx(sorted(sizes[column]))
-    curve = named(fig, "ood fit")
+    curve = named(fig, "ood, fitted")
     result = laws.fit_law(sizes, laws.size_law, y=column, warn=False)
     inside = ~np.isnan(np.array(curve.y))
     expected = laws.size_law(np.array(curve.x)[inside], **result.best_values)
@@ -101,7 +101,7 @@ def test_the_scopes_differ_in_colour_and_marker(sizes):
 def test_the_curve_is_dashed_only_where_it_extrapolates(sizes):
     top = sizes["params_layers"].max()
     fig = figures.size_figure(sizes)
-    solid, dashed = named(fig, "ood fit"), named(fig, "ood extrapolated")
+    solid, dashed = named(fig, "ood, fitted"), named(fig, "ood, extrapolated")
     x = np.array(solid.x)
     assert x[~np.isnan(np.array(solid.y))].max() == pytest.approx(top)
     assert x[~np.isnan(np.array(dashed.y))].min() == pytest.approx(top)
@@ -117,7 +117,7 @@ def test_held_out_points_are_open_and_do_not_move_the_curve(sizes):
     assert named(fig, "Out-of-domain").x == pytest.approx(levels[:-2])
     bent = sizes.assign(ood_entropy=np.where(sizes["params_layers"] > levels[-3], 9.0, sizes["ood_entropy"]))
     again = figures.size_figure(bent, above=levels[-3])
-    assert np.array(named(again, "ood fit").y) == pytest.approx(np.array(named(fig, "ood fit").y), nan_ok=True)
+    assert np.array(named(again, "ood, fitted").y) == pytest.approx(np.array(named(fig, "ood, fitted").y), nan_ok=True)
     assert "held out" in [t.name for t in fig.data if t.showlegend is not False]
 
 

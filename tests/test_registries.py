@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from tiny import bag, tiny, tiny_collection
@@ -102,6 +103,24 @@ def test_an_own_law_is_fitted_doubted_drawn_and_compared():
     ds.register_law(sizes_law, columns, start=lambda N, y: {"a": float(np.ptp(y)), "b": 0.5, "c": float(y.min())})
     again = ds.fit_law(whole, sizes_law, warn=False, robust=True, space="log")
     assert again.equation.startswith("a = 0.4")
+
+
+def straight(N, a, b):
+    return a - b * np.log10(N)
+
+
+def test_an_own_law_is_offered_to_choose_from_where_its_columns_are():
+    n = np.repeat(np.geomspace(1e4, 1e8, 10), 2)
+    noise = 0.005 * np.random.default_rng(0).standard_normal(len(n))
+    runs = pd.DataFrame({"params_layers": n, "in_domain_entropy": (5 - 0.5 * np.log10(n)) * (1 + noise)})
+    assert ds.choose_law(runs).table()["law"].tolist() == ["size_law"]
+    register_both()  # of two x, so its AICc would count other levels
+    ds.register_law(sizes_law, {"N": "params_other"}, start={"a": 1.0, "b": 1.0, "c": 1.0})
+    ds.register_law(straight, {"N": "params_layers"}, start={"a": 1.0, "b": 1.0})
+    chosen = ds.choose_law(runs)
+    assert chosen.table()["law"].tolist() == ["size_law", "straight"]
+    assert chosen.law is straight
+    assert ds.choose_law(runs, candidates=[ds.size_law]).law is ds.size_law
 
 
 def test_a_plan_is_made_with_an_own_law_of_both():

@@ -218,10 +218,8 @@ def _budget_line(
     D = planning.isocost(amount, prices, N)
     loss, inside, label = curve(N=N, D=D), curve.inside(N=N, D=D), f"{name}, {prices.money(amount)}"
     hover = f"<b>{label}</b>, WHERE<br>%{{x:.4s}} parameters, %{{customdata:.4s}} pairs: %{{y:.3f}}<extra></extra>"
-    traces = [] if curve.draws is None else [lines.band(N, *curve.interval(level, N=N, D=D), label, look)]
-    for where, take, y, dash in lines.parts(loss, inside):
-        more = {"customdata": lines.light(D[take]), "hovertemplate": hover.replace("WHERE", where)}
-        traces.append(lines.scatter(N[take], y, f"{label}, {where}", "lines", line=look["line"] | dash, **more))
+    ends = None if curve.draws is None else curve.interval(level, N=N, D=D)
+    traces = lines.curve_with_band(N, loss, inside, label, look, ends, hover, D)
     traces.append(_plan_trace(plan, look) | {"name": f"{label}, best size", "y": lines.light([plan.loss])})
     traces[-1] |= {"error_x": None, "error_y": None}
     return traces, (plan.loss, float(loss[0])), bool(inside.any())
@@ -230,13 +228,10 @@ def _budget_line(
 def _path_lines(table: pd.DataFrame, column: str, name: str, look: Mapping[str, Any]) -> list[Trace]:
     """Band, fitted part and extrapolated part of one quantity along a path."""
     x, y = table["budget"].to_numpy(dtype=float), table[column].to_numpy(dtype=float)
-    ends = [table[f"{column}_{e}"].to_numpy(dtype=float) for e in ("low", "high") if f"{column}_{e}" in table]
-    traces = [lines.band(x, ends[0], ends[1], name, look)] if ends else []
-    for where, take, values, dash in lines.parts(y, table["inside"].to_numpy(dtype=bool)):
-        hover = f"<b>{name}</b>, {where}<br>%{{x:.4s}}: {column} = %{{y:.4s}}<extra></extra>"
-        line, group = look["line"] | dash, {"legendgroup": name, "hovertemplate": hover}
-        traces.append(lines.scatter(x[take], values, f"{name}, {where}", "lines", line=line, **group))
-    return traces
+    ends = (table[f"{column}_low"], table[f"{column}_high"]) if f"{column}_low" in table else None
+    hover = f"<b>{name}</b>, WHERE<br>%{{x:.4s}}: {column} = %{{y:.4s}}<extra></extra>"
+    inside = table["inside"].to_numpy(dtype=bool)
+    return lines.curve_with_band(x, y, inside, name, look, ends, hover, legendgroup=name)
 
 
 def _contours(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -38,18 +37,10 @@ def domain_figure(
     fig = go.Figure()
     for i, (key, name) in enumerate(names.items()):
         rows = found[found["key"] == key].set_index("scope").reindex(first["scope"])
-        colour, symbol = style.series(i, dark)
-        fig.add_scatter(
-            x=rows["mean"],
-            y=[labels[s] for s in rows.index],
-            mode="markers",
-            name=name,
-            marker={"symbol": symbol, "color": colour, "size": 9},
-            error_x=traces.bars(rows["mean"], rows["low"], rows["high"], colour),
-            customdata=np.column_stack([rows["low"], rows["high"], rows["n"]]),
-            hovertemplate=f"<b>%{{y}}</b>, {name}<br>%{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}], "
-            "%{customdata[2]} queries<extra></extra>",
-        )
+        places = [labels[s] for s in rows.index]
+        hover = f"<b>%{{y}}</b>, {name}<br>%{{x:.3f}} [%{{customdata[1]:.3f}}, %{{customdata[2]:.3f}}], "
+        hover += "%{customdata[3]} queries<extra></extra>"
+        traces.interval_rows(fig, rows, "mean", places, places, name, style.series(i, dark), hover, rows["n"])
     chance = metric in ("entropy", "calibrated") and found["high"].max() > 0.85 * style.CHANCE
     fig.update_layout(template=style.template(dark), height=120 + 26 * len(first))
     low, high = float(found["low"].min()), max(float(found["high"].max()), style.CHANCE if chance else 0.0)

@@ -44,6 +44,11 @@ class Family:
     own: tuple[int, ...]
     share: bool = False
 
+    @property
+    def coefficients(self) -> tuple[int, ...]:
+        """The places of the coefficients in it; the exponent of each is the next one."""
+        return (0, 2) if self.share else (0,)
+
 
 def power_shape(t: Array, x: Array) -> tuple[Array, Array]:
     """(x / x0)**-mu, t = (log mu)."""

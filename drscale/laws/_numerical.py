@@ -7,14 +7,15 @@ arrays of parameters is evaluated row by row, which is slower but otherwise the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from drscale.laws._solver import reach
-from drscale.laws.result import Fitted, Space, name_of, residuals
+from drscale.laws.result import Space, bend, name_of, residuals
 from drscale.stats.tables import Array
 
 STARTS = 32  # the given start, and the same times random factors
@@ -27,7 +28,10 @@ SLOPE = 1e-6  # the step of a central difference, as a share of the parameter
 
 @dataclass(frozen=True)
 class Plain:
-    """The data of one fit of a plain law: the points, what was measured there, and where the parameters may be."""
+    """The data of one fit of a plain law: the points, what was measured there, and where the parameters may be.
+
+    ``start`` is where the search begins, in the end the optimum.
+    """
 
     law: Callable[..., Any]
     points: Mapping[str, Array]
@@ -35,9 +39,29 @@ class Plain:
     names: tuple[str, ...]
     low: Array
     high: Array
-    size: Array  # of each parameter, for the step of a difference where it is near 0
+    start: Array
     space: Space
     scale: float | None = None  # of the robust loss
+    quick = False
+
+    @cached_property
+    def size(self) -> Array:
+        """The size of each parameter, for the step of a difference where it is near 0."""
+        return np.where(self.start != 0, 1e-3 * np.abs(self.start), 1e-2)
+
+    @property
+    def least(self) -> float:
+        return float(_squares(_look(self, self.start[None], np.ones(len(self.y)), self.y[None]))[0])
+
+    def intervals(self, allowed: float, only: Sequence[int] | None = None) -> list[tuple[float, float]]:
+        ends = profile(self, allowed)
+        return ends if only is None else [ends[place] for place in only]
+
+    def heights(self, at: Sequence[Array], allowed: float) -> None:
+        return None
+
+    def refit(self, counts: Array, y: Array | None = None) -> Array:
+        return refit(self, counts, y)
 
     @property
     def moving(self) -> Array:
@@ -56,14 +80,7 @@ def plain(
 ) -> Plain:
     """The problem of a law, from its bounds and its start values."""
     low, high = (np.array([limits[n][end] for n in limits], dtype=float) for end in (0, 1))
-    given = np.abs([float(start[n]) for n in limits])
-    size = np.where(given > 0, 1e-3 * given, 1e-2)
-    return Plain(law, points, y, tuple(limits), low, high, size, space, scale)
-
-
-def plain_of(f: Fitted, values: Mapping[str, float]) -> Plain:
-    """The problem that a fit solved, with its optimum as the start."""
-    return plain(f.law, f.points, f.y, f.limits, values, f.space, f.scale)
+    return Plain(law, points, y, tuple(limits), low, high, np.array([float(start[n]) for n in limits]), space, scale)
 
 
 def curve(p: Plain, t: Array) -> Array:
@@ -155,9 +172,9 @@ def solve(
     return best, least
 
 
-def starts(p: Plain, start: Array, count: int = STARTS) -> Array:
+def starts(p: Plain, count: int = STARTS) -> Array:
     """The given start, the same times random factors, and random places where both bounds are known."""
-    rng = np.random.default_rng(0)
+    rng, start = np.random.default_rng(0), p.start
     lots = rng.standard_normal((count, len(start)))
     found = np.where(start != 0, start * np.exp(lots), 10 * p.size * lots)
     bounded = np.isfinite(p.low) & np.isfinite(p.high)
@@ -171,9 +188,9 @@ def starts(p: Plain, start: Array, count: int = STARTS) -> Array:
     return np.clip(found, p.low, p.high)
 
 
-def minimum(p: Plain, start: Mapping[str, float]) -> dict[str, float]:
-    """The least squares over all parameters, the best of several starts."""
-    t = starts(p, np.array([float(start[n]) for n in p.names]))
+def minimum(p: Plain) -> Plain:
+    """The problem at its least squares over all parameters, the best of several starts."""
+    t = starts(p)
     ones, free = np.ones((len(t), len(p.y))), np.broadcast_to(p.moving, t.shape)
     y = np.broadcast_to(p.y, ones.shape)
     found, squares = solve(p, t, ones, y, free, NEAR, LOOKED)
@@ -181,20 +198,24 @@ def minimum(p: Plain, start: Mapping[str, float]) -> dict[str, float]:
     found, squares = solve(p, found[some], ones[some], y[some], free[some])
     i = int(np.argmin(squares))
     if not np.isfinite(squares[i]):
-        raise ValueError(f"start={dict(start)!r}: {name_of(p.law)} is not finite at it, nor near it")
-    return dict(zip(p.names, map(float, found[i]), strict=True))
+        start = dict(zip(p.names, p.start.tolist(), strict=True))
+        raise ValueError(f"start={start!r}: {name_of(p.law)} is not finite at it, nor near it")
+    return replace(p, start=found[i])
 
 
-def robust_scale(p: Plain, values: Mapping[str, float]) -> float:
-    """Where the soft loss begins to bend: 1.345 standard deviations, by the median of the residuals."""
-    r = residuals(p.y, curve(p, np.array([[values[n] for n in p.names]]))[0], p.space)
-    floor = 1e-6 * (float(p.y.mean()) if p.space == "linear" else 1.0)
-    return max(1.345 * 1.4826 * float(np.median(np.abs(r))), floor)
+def robust_minimum(p: Plain) -> Plain:
+    """The same with the scale of the robust loss, which is settled on the way."""
+    p = minimum(p)
+    for _ in range(10):
+        p = minimum(replace(p, scale=(scale := bend(p.y, curve(p, p.start[None])[0], p.space))))
+        if np.isclose(bend(p.y, curve(p, p.start[None])[0], p.space), scale, rtol=1e-4):
+            break
+    return p
 
 
-def refit(p: Plain, values: Mapping[str, float], counts: Array, y: Array | None = None) -> Array:
+def refit(p: Plain, counts: Array, y: Array | None = None) -> Array:
     """Fit every draw from the optimum of all runs: ``counts`` (draws, runs) says how often each run is drawn."""
-    start, measured = np.array([values[n] for n in p.names]), np.broadcast_to(p.y, counts.shape) if y is None else y
+    start, measured = p.start, np.broadcast_to(p.y, counts.shape) if y is None else y
     parts = []
     for at in range(0, len(counts), CHUNK):
         rows = slice(at, at + CHUNK)
@@ -204,10 +225,9 @@ def refit(p: Plain, values: Mapping[str, float], counts: Array, y: Array | None 
     return np.concatenate(parts)
 
 
-def profile(p: Plain, values: Mapping[str, float], allowed: float) -> list[tuple[float, float]]:
+def profile(p: Plain, allowed: float) -> list[tuple[float, float]]:
     """The interval of each parameter: all others refitted, the squares up by ``allowed``."""
-    best = np.array([values[n] for n in p.names])
-    root = np.ones(len(p.y))
+    best, root = p.start, np.ones(len(p.y))
     if p.scale is not None:  # the weights that the robust loss gave the runs, held fixed
         r = residuals(p.y, curve(p, best[None])[0], p.space)
         root, p = (1 + (r / p.scale) ** 2) ** -0.25, replace(p, scale=None)

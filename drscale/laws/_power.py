@@ -7,14 +7,17 @@ interval of a parameter, or of the curve at some x, is where the best reachable 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from drscale.laws._families import EXPONENT
+from drscale.laws._families import EXPONENT, POWER, Family
+from drscale.laws._solver import FAR, Separable, reach, separable
+from drscale.laws.result import Space, bend, weigh
 from drscale.stats.tables import Array
 
 MU = EXPONENT
@@ -32,6 +35,75 @@ class Power:
     weights: Array
     mu: tuple[float, float] = MU
     delta: tuple[float, float] = (0.0, np.inf)
+    space: Space = "relative"
+    scale: float | None = None
+    quick = True
+
+    @property
+    def least(self) -> float:
+        return minimum(self)[0]
+
+    def curve(self) -> Array:
+        _, a, mu, delta = minimum(self)
+        return np.asarray(a * np.exp(-mu * self.u) + delta)
+
+    def weighed(self, weights: Array, scale: float | None) -> Power:
+        same = scale == self.scale and np.array_equal(weights, self.weights)
+        return self if same else replace(self, weights=weights, scale=scale)
+
+    def settled(self, limits: Sequence[tuple[float, float]]) -> tuple[list[float], set[int]]:
+        _, a, mu, delta = minimum(self)
+        if a <= 0:
+            return [0.0, mu, delta], {0, 1}
+        places = {2} if delta in self.delta else set[int]()
+        for bound in self.mu:
+            if abs(mu / bound - 1) < 1e-6:
+                mu, places = bound, places | {1}
+        return [float(coefficient(self, a, mu)), mu, delta], places
+
+    def intervals(self, allowed: float, only: Sequence[int] = (0, 1, 2)) -> list[tuple[float, float]]:
+        return [(_coefficient_interval, mu_interval, _delta_interval)[place](self, allowed) for place in only]
+
+    def heights(self, at: Sequence[Array], allowed: float) -> tuple[Array, Array]:
+        return curve_interval(self, at[0], allowed)
+
+    @cached_property
+    def batched(self) -> Separable:
+        """The same fit in the form of the batched solver, which is the quicker one for many refits."""
+        first = self.u.min()
+        low, high = (np.array([float(np.log(end))]) for end in self.mu)
+        origin, x = np.array([np.log(self.x0) + first]), (self.u - first)[None]
+        return Separable(POWER, origin, x, self.y, self.weights, low, high, self.delta, self.space, self.scale)
+
+    def refit(self, counts: Array, y: Array | None = None) -> Array:
+        return self.batched.refit(counts, y)
+
+
+def least_squares(
+    family: Family,
+    xs: Sequence[Array],
+    y: Array,
+    limits: Sequence[tuple[float, float]],
+    space: Space = "relative",
+    robust: bool = False,
+) -> Power | Separable:
+    """The weighted squares whose minimum is the fit's: of one power law in closed form, of other laws batched.
+
+    Logarithms and the robust loss become weights that depend on the fitted curve, hence the few rounds.
+    """
+    weights = weigh(y, None, space)
+    problem: Power | Separable
+    if family is POWER:
+        problem = replace(power(xs[0], y, weights, limits[1], limits[2]), space=space)
+    else:
+        problem = separable(family, np.log(np.array(xs)), y, weights, limits, space)
+    for _ in range(30 if robust or space == "log" else 1):
+        curve, before = problem.curve(), problem.weights
+        scale = bend(y, curve, space) if robust else None
+        problem = problem.weighed(weigh(y, curve, space, scale), scale)
+        if np.allclose(problem.weights, before, rtol=1e-7):
+            break
+    return problem
 
 
 def power(x: Array, y: Array, weights: Array, mu: tuple[float, float], delta: tuple[float, float]) -> Power:
@@ -80,81 +152,44 @@ def minimum(p: Power) -> tuple[float, float, float, float]:
 
 
 def edge(rise: Callable[[Array], Array], start: Array, step: Array, allowed: float, limit: float) -> Array:
-    """Walk outward from ``start`` in doubling steps to where ``rise`` exceeds ``allowed``, and close in on it.
+    """Where ``rise`` exceeds ``allowed``, the way ``step`` goes, or ``limit``; ``rise`` takes all rows at once."""
 
-    The sign of ``step`` is the direction. A walk that reaches ``limit`` first ends there. The root of the rise is
-    nearly straight, so regula falsi is quick; every third step halves the bracket, which makes it safe as well.
-    """
-    goal = float(np.sqrt(allowed))
+    def part(at: Array, live: Any) -> Array:
+        whole = start.copy()
+        whole[live] = at
+        return rise(whole)[live]
 
-    def gap(at: Array) -> Array:
-        return np.asarray(np.sqrt(np.maximum(rise(at), 0.0)) - goal)
-
-    def stop(at: Array) -> Array:
-        return np.minimum(at, limit) if step.flat[0] > 0 else np.maximum(at, limit)
-
-    inside, below, reach = start.copy(), np.full(start.shape, -goal), step.copy()
-    outside = stop(inside + reach)
-    above = gap(outside)
-    for _ in range(80):
-        out = (above > 0) | (outside == limit)
-        if out.all():
-            break
-        reach = np.where(out, reach, 2 * reach)
-        inside, below = np.where(out, inside, outside), np.where(out, below, above)
-        outside = np.where(out, outside, stop(outside + reach))
-        above = gap(outside)
-    at_limit = (outside == limit) & ~(above > 0)
-    found, done = 0.5 * (inside + outside), at_limit
-    for turn in range(90):
-        if done.all():
-            break
-        middle = 0.5 * (inside + outside)
-        if turn % 3 < 2:
-            with np.errstate(invalid="ignore", divide="ignore"):  # infinitely far above: halve
-                straight = inside - below * (outside - inside) / (above - below)
-            middle = np.where(np.isfinite(straight), straight, middle)
-        value = gap(middle)
-        past = value > 0
-        inside, below = np.where(past, inside, middle), np.where(past, below, value)
-        outside, above = np.where(past, middle, outside), np.where(past, value, above)
-        found = np.where(done, found, middle)
-        done = done | (np.abs(value) <= 1e-8 * goal) | (np.abs(outside - inside) <= 1e-9 * np.abs(outside - start))
-    return np.where(at_limit, limit, found)
+    return reach(part, start, step, allowed, np.full(start.shape, limit), 1e-8)
 
 
-def profile(p: Power, allowed: float) -> dict[str, tuple[float, float]]:
-    """Intervals of coefficient, mu and delta: where the sum of squares, refitted, rises by ``allowed``."""
-    least, a, mu, delta = minimum(p)
-    low, high = mu_interval(p, allowed)
-    grid = np.linspace(low, high, FINE)
-    step = max(high - low, 1e-9)
+def _delta_interval(p: Power, allowed: float) -> tuple[float, float]:
+    """Where the sum of squares, refitted, has risen by ``allowed``, as for all parameters."""
+    least, _, _, delta = minimum(p)
+    grid = np.linspace(*mu_interval(p, allowed), FINE)
 
-    def of_delta(value: Array) -> Array:
+    def rise(value: Array) -> Array:
         return _least(best_pair(replace(p, delta=(float(value[0]), float(value[0]))), grid)[0]) - least
 
-    def of_log_m(value: Array) -> Array:
+    start, step = np.array([delta]), np.array([1e-4 * float(np.abs(p.y).mean())])
+    low, high = (edge(rise, start, sign * step, allowed, end)[0] for sign, end in zip((-1, 1), p.delta, strict=True))
+    return float(low), float(high)
+
+
+def _coefficient_interval(p: Power, allowed: float) -> tuple[float, float]:
+    least, a, mu, _ = minimum(p)
+    low, high = mu_interval(p, allowed)
+    grid = np.linspace(low, high, FINE)
+
+    def rise(value: Array) -> Array:
         fixed = np.exp(np.clip(grid * (value[0] - np.log(p.x0)), -700, 300))
         g = np.exp(-np.outer(grid, p.u)) * fixed[:, None]
         floor = np.clip(((p.y - g) @ p.weights) / p.weights.sum(), *p.delta)
         return _least(((p.y - g - floor[:, None]) ** 2) @ p.weights) - least
 
-    scale = 1e-4 * float(np.abs(p.y).mean())
-    log_m = float(np.log(max(float(coefficient(p, a, mu)), 1e-300)))
-    d, m, s = np.array([delta]), np.array([log_m]), np.array([scale])
-    t = np.array([min(step, 1e-2)])
-    m_low, m_high = (edge(of_log_m, m, sign * t, allowed, sign * 690.0)[0] for sign in (-1, 1))
-    return {
-        "coefficient": (
-            float(np.exp(m_low)) if m_low > -690 else 0.0,
-            float(np.exp(m_high)) if m_high < 690 else np.inf,
-        ),
-        "mu": (low, high),
-        "delta": (
-            float(edge(of_delta, d, -s, allowed, p.delta[0])[0]),
-            float(edge(of_delta, d, s, allowed, p.delta[1])[0]),
-        ),
-    }
+    start = np.log(np.maximum(np.array([float(coefficient(p, a, mu))]), 1e-300))
+    step = np.array([min(max(high - low, 1e-9), 1e-2)])
+    ends = [edge(rise, start, sign * step, allowed, sign * FAR)[0] for sign in (-1, 1)]
+    return float(np.exp(ends[0])) if ends[0] > -FAR else 0.0, float(np.exp(ends[1])) if ends[1] < FAR else np.inf
 
 
 @lru_cache(maxsize=32)
@@ -172,7 +207,7 @@ def mu_interval(p: Power, allowed: float) -> tuple[float, float]:
 
 
 def curve_interval(p: Power, x: Array, allowed: float) -> tuple[Array, Array]:
-    """The interval of the curve's height at each x, by the same rule as :func:`profile`."""
+    """The interval of the curve's height at each x, by the same rule as intervals."""
     least, a, mu, delta = minimum(p)
     grid = np.linspace(*mu_interval(p, allowed), FINE)
     v = np.log(x / p.x0)

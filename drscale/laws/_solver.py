@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from drscale.laws._families import Family, Shape
+from drscale.laws._families import EDGE, Family, Shape
+from drscale.laws.result import Space, weigh
 from drscale.stats.tables import Array
 
 NEAR = 1e-12  # this relative precision of the squares is enough here
-GROW, HALVE = 60, 40  # rounds: outward until the squares have risen enough, then inward to the exact place
+GROW, HALVE = 60, 60  # rounds: outward until the squares have risen enough, then inward to the exact place
 
 
 def profile(p: Separable, found: Found, allowed: float, only: Sequence[int] | None = None) -> list[tuple[float, float]]:
@@ -93,11 +95,14 @@ def _risen(batch: Rows, state: Array, live: Any, least: float) -> Array:
     return found.squares - least
 
 
-def reach(rise: Callable[[Array, Any], Array], start: Array, step: Array, allowed: float, limits: Array) -> Array:
+def reach(
+    rise: Callable[[Array, Any], Array], start: Array, step: Array, allowed: float, limits: Array, close: float = 1e-5
+) -> Array:
     """Walk every row from ``start`` in doubling steps to where ``rise`` passes ``allowed``, and close in on it.
 
     ``rise`` takes values and the rows they belong to. The sign of ``step`` is the direction; a row that reaches its
-    limit before it has risen enough ends there. The root of the rise is nearly straight, so regula falsi is quick.
+    limit before it has risen enough ends there. The root of the rise is nearly straight, so regula falsi is quick;
+    every third step halves the bracket. ``close`` is the precision, of the root of the rise.
     """
     n, goal = len(start), float(np.sqrt(allowed))
     up = step > 0
@@ -121,20 +126,20 @@ def reach(rise: Callable[[Array, Any], Array], start: Array, step: Array, allowe
         live = on
         if not len(live):
             break
-    live = np.flatnonzero(np.isfinite(gap_out) & (gap_out > 0))
+    live = np.flatnonzero(gap_out > 0)
     for turn in range(HALVE):
         a, b, fa, fb = inside[live], outside[live], gap_in[live], gap_out[live]
         straight = a - fa * (b - a) / (fb - fa)
         middle = 0.5 * (a + b)
-        at = np.where(turn % 3 == 2, middle, straight)
+        at = np.where((turn % 3 == 2) | np.isinf(fb), middle, straight)
         gap = np.sqrt(np.maximum(rise(at, live), 0.0)) - goal
         past = gap >= 0
         outside[live[past]], gap_out[live[past]] = at[past], gap[past]
         inside[live[~past]], gap_in[live[~past]] = at[~past], gap[~past]
-        width = np.abs(outside[live] - inside[live]) <= 1e-7 * (np.abs(outside[live] - start[live]))
-        close = (np.abs(gap) <= 1e-5 * goal) | width
-        outside[live[close]] = at[close]
-        live = live[~close]
+        width = np.abs(outside[live] - inside[live]) <= 0.01 * close * (np.abs(outside[live] - start[live]))
+        done = (np.abs(gap) <= close * goal) | width
+        outside[live[done]] = at[done]
+        live = live[~done]
         if not len(live):
             break
     return outside
@@ -145,6 +150,7 @@ HOPS = (0.6, 0.2)  # at a bound the law can have a kink and many small minima: s
 CHUNK = 1024  # rows in one batch: few calls, and still in the processor's cache
 NIL = 1e-15  # a term of a law that never has a larger share in the fall at any run counts as absent
 ROUNDS = 200
+SETTLE = 30  # rounds in which weights that depend on the curve are found
 PLAIN = 6  # rounds after which a row is slow
 FAR = 690.0  # the logarithm of a coefficient that is practically infinite, or practically 0 with a minus sign
 PROMISING = 256  # grid points, the best for the whole table, used as starts for its resamples
@@ -153,9 +159,12 @@ WHOLE = 2600  # points of the grid of a law with more axes
 CLOSE = 1e-17  # a row has converged if moving one entry of t would reduce the squares by less than this share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Separable:
-    """The data of one fit: logarithms of x from a reference point, y, the weight of each squared residual, bounds."""
+    """The data of one fit: logarithms of x from a reference point, y, the weight of each squared residual, bounds.
+
+    ``start`` is a known place near the optimum.
+    """
 
     family: Family
     origin: Array  # (d,)
@@ -165,6 +174,60 @@ class Separable:
     low: Array  # (k,), of t
     high: Array
     delta: tuple[float, float] = (0.0, np.inf)
+    space: Space = "relative"
+    scale: float | None = None
+    start: Found | None = None
+    quick = False
+
+    @cached_property
+    def optimum(self) -> Found:
+        return minimum(self) if self.start is None else again(self, self.start)
+
+    @property
+    def least(self) -> float:
+        return float(self.optimum.squares[0])
+
+    @property
+    def batched(self) -> Separable:
+        return self
+
+    def curve(self) -> Array:
+        return np.asarray(curve_at(self, self.optimum, self.x)[0])
+
+    def weighed(self, weights: Array, scale: float | None) -> Separable:
+        return replace(self, weights=weights, scale=scale, start=self.optimum)
+
+    def settled(self, limits: Sequence[tuple[float, float]]) -> tuple[list[float], set[int]]:
+        values, found, places = parameters(self, self.optimum)[0].tolist(), self.optimum, set[int]()
+        for place, t, low, high in zip(self.family.own, found.t[0], self.low, self.high, strict=False):
+            if t <= low or t >= high:
+                places.add(place)
+                values[place] = limits[place][int(t >= high)]
+        places |= {p for c in self.family.coefficients if values[c] == 0 for p in (c, c + 1)}
+        return values, places | ({len(values) - 1} if found.delta[0] in self.delta else set())
+
+    def intervals(self, allowed: float, only: Sequence[int] | None = None) -> list[tuple[float, float]]:
+        return profile(self, self.optimum, allowed, only)
+
+    def heights(self, at: Sequence[Array], allowed: float) -> tuple[Array, Array]:
+        return heights(self, self.optimum, np.log(np.array(at)) - self.origin[:, None], allowed)
+
+    def refit(self, counts: Array, y: Array | None = None) -> Array:
+        return parameters(self, refits(self, counts, y))
+
+
+def separable(
+    family: Family, logs: Array, y: Array, weights: Array, limits: Sequence[tuple[float, float]], space: Space
+) -> Separable:
+    """The problem of a law, with the least of each x as reference point."""
+    origin = logs.min(axis=1)
+    low, high = (
+        np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else origin[d]) for i in family.own])
+        for end in (0, 1)
+    )
+    if family.share:
+        low, high = np.append(low, -EDGE), np.append(high, EDGE)
+    return Separable(family, origin, logs - origin[:, None], y, weights, low, high, limits[-1], space)
 
 
 @dataclass(frozen=True)
@@ -271,6 +334,26 @@ def refit(p: Separable, weights: Array, y: Array | None, start: Found) -> Found:
         far = solve(batch, grid[np.argmin(scan(p, grid, w, v), axis=1)])
         parts.append(_better(near, far))
     return Found(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Found)))
+
+
+def refits(p: Separable, counts: Array, y: Array | None = None) -> Found:
+    """Fit every draw; weights that depend on the curve (logarithms, the robust loss) are iterated until they settle."""
+    measured = p.y if y is None else y
+    weights = counts * (p.weights if y is None else weigh(y, None, p.space))
+    found = refit(p, weights, y, p.optimum)
+    if p.space != "log" and p.scale is None:
+        return found
+    left = np.arange(len(counts))
+    for _ in range(SETTLE):
+        mine = measured if y is None else y[left]
+        new = counts[left] * weigh(mine, curve_at(p, found.take(left), p.x), p.space, p.scale)
+        moving = ~np.isclose(new, weights[left], rtol=1e-7, atol=0.0).all(axis=1)
+        weights[left] = new
+        left = left[moving]
+        if not len(left):
+            break
+        found = found.put(left, again(p, found.take(left), weights[left], None if y is None else y[left]))
+    return found
 
 
 def _better(one: Found, other: Found) -> Found:
@@ -494,8 +577,10 @@ def parameters(p: Separable, found: Found) -> Array:
     values = np.exp(np.clip(natural + np.array(origin), -FAR, FAR))
     if p.family.share:
         _, slopes = p.family.natural(natural, p.x)
-        for place in (0, 2):  # a coefficient's slope is its exponent times the share of its half at each run
+        for (
+            place
+        ) in p.family.coefficients:  # a coefficient's slope is its exponent times the share of its half at each run
             values[slopes[:, place].max(1) < NIL * np.exp(natural[:, place + 1]), place] = 0.0
-    for place in (0, 2) if p.family.share else (0,):
+    for place in p.family.coefficients:
         values[~fall, place] = 0.0
     return np.column_stack([values, found.delta])

@@ -152,7 +152,9 @@ def choose_law(
 ) -> Choice:
     """Fit the laws that suit the columns, compare them, and take the better one.
 
-    By default the candidates are :func:`laws_for`. A difference of AICc on level means of at least ten decides;
+    By default the candidates are :func:`laws_for`, and beside them the laws that you registered
+    (:func:`drscale.register_law`) if the table has their columns and they have as many x; AICc of laws with more or
+    fewer x would count other levels. A difference of AICc on level means of at least ten decides;
     a difference of less than two decides nothing. Between these, and if every law lacks fit, the laws' errors beyond
     rolling cuts must agree. Nothing is decided if the corner of small size and few pairs is empty, because there the
     laws of two arguments differ. ``options`` go to :func:`compare_laws`, which leaves no level out here.
@@ -162,7 +164,7 @@ def choose_law(
     >>> print(choice)
     additive_law, decided. Lack of fit rejects additive_law (p=...), joint_law (p=...). ...
     """
-    offered = list(laws.laws_for(table) if candidates is None else candidates)
+    offered = list(_offered(table) if candidates is None else candidates)
     found = compare_laws(table, offered, x, y, leave_out=False, **options)
     able = found.dropna(subset=["aicc"])
     if able.empty:  # too few levels for AICc, or for any law
@@ -190,7 +192,7 @@ def choose_law(
         elif gap < CLEAR or len(misfits) == len(order):
             against.append("no cut leaves enough levels to compare how the laws extrapolate")
         if laws.joint_law in offered and laws.additive_law in offered:
-            columns = _columns_for(best, x, offered)
+            columns = _columns_for(laws.joint_law, x, offered)
             points = dict(zip(columns, laws.values(table, *columns.values()), strict=True))
             empty = empty_corners(points, list(columns.values()))
             if any(corner.startswith("small ") and " and small " in corner for corner in empty):
@@ -198,6 +200,12 @@ def choose_law(
                     "no run is near the corner where both are small, so their interaction is poorly determined"
                 )
     return Choice(best, not against, (*reasons, *against), found)
+
+
+def _offered(table: pd.DataFrame) -> list[LawFunction]:
+    built_in = laws.laws_for(table)
+    count = len(laws.LAWS[built_in[0]].columns)
+    return [*built_in, *(law for law in laws.own_laws(done(table)) if len(laws.LAWS[law].columns) == count)]
 
 
 def leave_one_out(

@@ -9,14 +9,11 @@ import lmfit
 import numpy as np
 import pandas as pd
 
-from drscale.laws import _power as power
-from drscale.laws import _solver as profile
 from drscale.laws import fit as laws
 from drscale.laws import levels
-from drscale.laws._power import Power
-from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of, solved
+from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
-from drscale.stats.tables import Array, TooFewLevels
+from drscale.stats.tables import Array, TooFewLevels, require
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
@@ -151,10 +148,7 @@ def _identified(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
     allowed = own.unit * means.times(0.95) ** 2
     pairs = [(c, e) for c, e in f.entry.coefficients if result.params[c].value > 0 and judged.params[c].value > 0]
     places = [names.index(e) for _, e in pairs]
-    if isinstance(own.problem, Power):
-        found = [power.mu_interval(own.problem, allowed)] if pairs else []
-    else:
-        found = profile.profile(*solved(own), allowed, places)
+    found = own.problem.intervals(allowed, places) if places else []
     factors: Sequence[float] = list(means.widened(np.eye(len(names))[places], 0.95)) if pairs else []
     ends = {}
     for (_, e), (low, high), factor in zip(pairs, found, factors, strict=True):
@@ -185,10 +179,8 @@ def durations(table: pd.DataFrame, curves: pd.DataFrame, gain: float = 0.02, val
     """
     if not 0 <= gain < 1:
         raise ValueError(f"gain={gain!r}: a share of the entropy, at least 0 and below 1")
-    for name, frame, needed in (("table", table, ("key", "steps")), ("curves", curves, ("key", value))):
-        for column in needed:
-            if column not in frame:
-                raise ValueError(f"{name}: no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+    require(table, "key", "steps")
+    require(curves, "key", value, what="curves")
     rows = laws.done(table).copy()
     rows["best"] = rows["key"].map(curves.groupby("key")[value].min())
     if rows["best"].isna().any():
@@ -232,8 +224,5 @@ def selected_in_warmup(table: pd.DataFrame) -> pd.DataFrame:
 
     Such a run was never trained at its recipe's rate, and so it is not a measurement of its amount of data or its size.
     """
-    rows = laws.done(table)
-    for column in ("best_step", "warmup"):
-        if column not in rows:
-            raise ValueError(f"table: no column {column!r}; it has {', '.join(map(str, rows.columns))}")
+    rows = require(laws.done(table), "best_step", "warmup")
     return rows[rows["best_step"] < rows["warmup"]]

@@ -12,13 +12,12 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq, minimize_scalar
 
-from drscale.laws import _power as power
 from drscale.laws import fit as laws
-from drscale.laws import fit as optimum
 from drscale.laws import intervals as trust
-from drscale.laws._power import Power
+from drscale.laws._families import Family
+from drscale.laws._power import least_squares
 from drscale.laws.result import Fitted, Law, fitted, name_of
-from drscale.stats.tables import Array, TooFewLevels, check_level, done, values
+from drscale.stats.tables import Array, TooFewLevels, check_level, done, require, values
 
 BY = ("strategy", "share")  # the columns that distinguish ways of training
 REACH = 100.0  # the search goes this far beyond the fitted range; an interval that goes further is open
@@ -108,7 +107,7 @@ def worth(
     for key, own in rest.groupby(by, sort=False):
         for argument in columns if along is None else [along]:
             both = pd.concat([of_base, own], ignore_index=True)
-            k, low, high = _factor(both, len(of_base), law, columns, argument, y, level)
+            k, low, high = _factor(both, len(of_base), entry, entry.family, columns, argument, y, level)
             side = bool(low > 1) if low > 1 or high < 1 else None
             told = {"along": argument, "y": y, "cells": len(own), "times": k, "low": low, "high": high, "better": side}
             found.append(dict(zip(by, key, strict=True)) | told)
@@ -118,14 +117,15 @@ def worth(
 def _factor(
     both: pd.DataFrame,
     first: int,
-    law: Callable[..., Any],
+    entry: Law,
+    family: Family,
     columns: Mapping[str, str],
     argument: str,
     y: str,
     level: float,
 ) -> tuple[float, float, float]:
     """The factor on one argument of the rows from ``first`` on with which one law fits all rows, with its interval."""
-    later, i, entry = np.arange(len(both)) >= first, list(columns).index(argument), laws.LAWS[law]
+    later, i = np.arange(len(both)) >= first, list(columns).index(argument)
     *xs, ys = values(both, *columns.values(), y)
     limits = [entry.bounds.get(n, (0.0, np.inf)) for n in entry.units]
     free = len(ys) - len(limits) - 1
@@ -134,8 +134,7 @@ def _factor(
 
     def squares(log_k: float) -> float:
         scaled = [x * np.where(later & (j == i), np.exp(log_k), 1.0) for j, x in enumerate(xs)]
-        problem, found, _ = optimum.problem_of(entry, scaled, ys, "relative", False, limits)
-        return power.minimum(problem)[0] if isinstance(problem, Power) or found is None else float(found.squares[0])
+        return least_squares(family, scaled, ys, limits).least
 
     grid = [float(t) for t in np.linspace(-np.log(REACH), np.log(REACH), 11)]
     seen = [squares(t) for t in grid]
@@ -162,9 +161,7 @@ def _cells(table: pd.DataFrame, columns: Mapping[str, str], y: str, by: Sequence
     """The mean of the runs of each training at each point of the law, with ``runs`` counting them."""
     rows, points = done(table), list(columns.values())
     values(table, *points, y)
-    for name in by:
-        if name not in rows:
-            raise ValueError(f"by={tuple(by)!r}: no column {name!r}; it has {', '.join(map(str, rows.columns))}")
+    require(rows, *by)
     other = "params_layers" if points == ["train_pairs"] else "train_pairs"
     if len(points) == 1 and other in rows and len(set(rows[other])) > 1:
         raise ValueError(

@@ -88,7 +88,7 @@ def law_view(
     )
     said = " ".join([sentence, *(f"Beware: {words}." for words in laws.diagnose(result))])
     fig = _figure(shown, shown.index.isin(dropped), result, curve, at, measure, scope, cut, dark)
-    numbers = trust.parameter_table(result, method=_method(law))
+    numbers = trust.parameter_table(result, method=_method(result))
     return View(fig, said, numbers if numbers["note"].any() else numbers.drop(columns="note"))
 
 
@@ -191,12 +191,11 @@ def law_explorer(
 
 def _known(runs: pd.DataFrame) -> dict[str, Law]:
     """The built-in laws, and the registered ones whose columns the runs have, by name."""
-    own = [f for f, e in laws.LAWS.items() if f not in LAWS.values() and set(e.columns.values()) <= set(runs)]
-    return {**LAWS, **{name_of(f).replace("_", " "): f for f in own}}
+    return {**LAWS, **{name_of(f).replace("_", " "): f for f in laws.own_laws(runs)}}
 
 
-def _method(law: Law) -> Literal["profile", "stderr"]:
-    return "profile" if law in (laws.size_law, laws.data_law) else "stderr"
+def _method(result: lmfit.model.ModelResult) -> Literal["profile", "stderr"]:
+    return "profile" if laws.fitted(result).problem.quick else "stderr"
 
 
 def _light(runs: pd.DataFrame, x: str | None, measures: Iterable[str]) -> pd.DataFrame:
@@ -279,7 +278,7 @@ def _predicted(
     drawn = pd.DataFrame({columns[0]: grid} | dict.fromkeys(columns[1:], at))
     points = pd.concat([drawn, beyond[columns]]).astype(float)
     many = np.concatenate([np.ones(len(grid)), beyond["size"].to_numpy(dtype=float)])
-    p = trust.predict_law(result, points, runs=many, warn=False, method=_method(f.law))
+    p = trust.predict_law(result, points, runs=many, warn=False, method=_method(result))
     found, mean = p.iloc[len(grid) :].reset_index(drop=True), beyond["mean"].to_numpy()
     inside = (found["low"] <= mean) & (mean <= found["high"])
     return p.iloc[: len(grid)], pd.DataFrame({"error": found["fit"] / mean - 1, "inside": inside})

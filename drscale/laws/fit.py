@@ -6,7 +6,6 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import lmfit
@@ -14,17 +13,15 @@ import numpy as np
 import pandas as pd
 
 from drscale.laws import _numerical as numerical
-from drscale.laws import _power as power
-from drscale.laws import _solver as separable
-from drscale.laws._families import ADDITIVE, BROKEN, EDGE, EXPONENT, JOINT, POWER, WIDTH, Family
-from drscale.laws._power import Power
-from drscale.laws._solver import Found, Separable
+from drscale.laws._families import ADDITIVE, BROKEN, EXPONENT, JOINT, POWER, WIDTH, Family
+from drscale.laws._power import least_squares
 from drscale.laws.result import (
     SPACES,
     Fitted,
     Law,
     LawFit,
     LawWarning,
+    Problem,
     Space,
     Start,
     fitted,
@@ -32,8 +29,6 @@ from drscale.laws.result import (
     lack_of_fit,
     name_of,
     outside,
-    residuals,
-    weigh,
 )
 from drscale.stats.tables import Array, TooFewLevels, done, numbers, values, warn_if_mixed
 
@@ -292,15 +287,19 @@ def fit_law(
     _check_levels(columns, points, family, unknown)
     if warn:
         warn_if_mixed(done(table), *columns.values(), stacklevel=outside() + 1)
-    problem, found, scale, held = None, None, None, set[str]()
+    problem: Problem | None = None
+    scale, held = None, set[str]()
     at = {name: float(v) for name, v in _checked("start", start, names).items()}
     if entry is not None and family is not None:
-        problem, found, scale = problem_of(entry, xs, ys, space, robust, [limits[n] for n in names])
-        at, held = best(problem, found, entry, limits)
+        problem = solved = least_squares(family, xs, ys, list(limits.values()), space, robust)
+        best, places = solved.settled(list(limits.values()))
+        at, held, scale = dict(zip(names, best, strict=True)), {names[i] for i in places}, solved.scale
     elif entry is not None:
         given = entry.start if start is None else start
         given = _start_for(law, given(**points, y=ys) if callable(given) else given, names)
-        at, scale = _own_best(numerical.plain(law, points, ys, limits, given, space), given, robust)
+        solve = numerical.robust_minimum if robust else numerical.minimum
+        own = solve(numerical.plain(law, points, ys, limits, given, space))
+        at, scale = dict(zip(names, own.start.tolist(), strict=True)), own.scale
         held = {n for n in unknown if at[n] in limits[n]}
     elif robust:
         scale = 1.0
@@ -319,26 +318,13 @@ def fit_law(
     sigma, unit = spread(np.asarray(result.residual, dtype=float), free, scale)
     rows = done(table)
     keys = tuple(map(str, rows["key"])) if "key" in rows else None
-    made_of = Fitted(
-        law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem, found
-    )
+    if problem is None:
+        problem = numerical.plain(law, points, ys, limits, result.best_values, space, scale)
+    made_of = Fitted(law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem)
     result = LawFit.of(result, made_of)
     for sentence in diagnose(result) if warn else []:
         warnings.warn(f"{name_of(law)} of {y}: {sentence}", LawWarning, stacklevel=outside())
     return result
-
-
-def _own_best(
-    problem: numerical.Plain, start: Mapping[str, float], robust: bool
-) -> tuple[dict[str, float], float | None]:
-    """The optimum of a plain function from its start values, and the scale of the robust loss, which it settles."""
-    at = numerical.minimum(problem, start)
-    for _ in range(10 if robust else 0):
-        problem = replace(problem, scale=(scale := numerical.robust_scale(problem, at)))
-        at = numerical.minimum(problem, at)
-        if np.isclose(numerical.robust_scale(problem, at), scale, rtol=1e-4):
-            break
-    return at, problem.scale
 
 
 def _polish(
@@ -409,6 +395,11 @@ def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
         raise ValueError(f"the table has no column {wanted}; it has {', '.join(map(str, rows.columns))}")
     both = len(levels) == 2 and min(levels.values()) > 2
     return [joint_law, additive_law] if both else [max(levels, key=levels.__getitem__)]
+
+
+def own_laws(table: pd.DataFrame) -> list[Callable[..., Any]]:
+    """The laws that you registered and whose columns a table has."""
+    return [law for law, e in LAWS.items() if e.family is None and set(e.columns.values()) <= set(table)]
 
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
@@ -488,78 +479,6 @@ def _check_levels(columns: dict[str, str], points: dict[str, Array], family: Fam
 
 def _many(levels: int, one: str = "value", more: str = "values") -> str:
     return f"only one {one}" if levels == 1 else f"{levels} different {more}"
-
-
-def problem_of(
-    entry: Law, xs: list[Array], y: Array, space: Space, robust: bool, limits: list[tuple[float, float]]
-) -> tuple[Power | Separable, Found | None, float | None]:
-    """The weighted squares whose minimum is the fit's, that minimum, and the scale of the robust loss.
-
-    Logarithms and the robust loss become weights that depend on the fitted curve, hence the few rounds.
-    """
-    weights, scale, found = weigh(y, None, space), None, None
-    problem: Power | Separable
-    if entry.family is None:
-        raise TypeError("entry: a law without a family is fitted from its start values")
-    if entry.family is POWER:
-        problem = power.power(xs[0], y, weights, limits[1], limits[2])
-    else:
-        problem = _separable(entry.family, np.log(np.array(xs)), y, weights, limits)
-    for _ in range(30 if robust or space == "log" else 1):
-        if isinstance(problem, Power):
-            _, a, m, d = power.minimum(problem)
-            curve = a * np.exp(-m * problem.u) + d
-        else:
-            found = separable.minimum(problem) if found is None else separable.again(problem, found)
-            curve = separable.curve_at(problem, found, problem.x)[0]
-        if robust:
-            floor = 1e-6 * (float(y.mean()) if space == "linear" else 1.0)
-            scale = max(1.345 * 1.4826 * float(np.median(np.abs(residuals(y, curve, space)))), floor)
-        new = weigh(y, curve, space, scale)
-        settled = np.allclose(new, problem.weights, rtol=1e-7)
-        problem = replace(problem, weights=new)
-        if settled:
-            break
-    if isinstance(problem, Separable) and found is not None:
-        found = separable.again(problem, found)
-    return problem, found, scale
-
-
-def _separable(family: Family, logs: Array, y: Array, weights: Array, limits: list[tuple[float, float]]) -> Separable:
-    """The problem in the form of the batched solver, with the least of each x as reference point."""
-    origin = logs.min(axis=1)
-    low, high = (
-        np.array([np.log(limits[i][end]) - (0.0 if (d := family.unit[i]) is None else origin[d]) for i in family.own])
-        for end in (0, 1)
-    )
-    if family.share:
-        low, high = np.append(low, -EDGE), np.append(high, EDGE)
-    return Separable(family, origin, logs - origin[:, None], y, weights, low, high, limits[-1])
-
-
-def best(
-    problem: Power | Separable, found: Found | None, entry: Law, limits: Mapping[str, tuple[float, float]]
-) -> tuple[dict[str, float], set[str]]:
-    """The optimum by the parameters' own names, and those that ended at a bound, where lmfit holds them."""
-    names, held = list(entry.units), set[str]()
-    if isinstance(problem, Separable) and found is not None:
-        got = dict(zip(names, map(float, separable.parameters(problem, found)[0]), strict=True))
-        for place, t, low, high in zip(problem.family.own, found.t[0], problem.low, problem.high, strict=False):
-            if t <= low or t >= high:
-                held.add(names[place])
-                got[names[place]] = limits[names[place]][int(t >= high)]
-        held |= {n for pair in entry.coefficients if got[pair[0]] == 0 for n in pair}
-        return got, held | ({names[-1]} if found.delta[0] in problem.delta else set())
-    if not isinstance(problem, Power):
-        raise TypeError(f"problem={type(problem).__name__}: without its optimum")
-    _, a, mu, delta = power.minimum(problem)
-    if a <= 0:
-        return dict(zip(names, (0.0, mu, delta), strict=True)), {names[0], names[1]}
-    held = {names[2]} if delta in problem.delta else set()
-    for bound in problem.mu:
-        if abs(mu / bound - 1) < 1e-6:
-            mu, held = bound, held | {names[1]}
-    return dict(zip(names, (float(power.coefficient(problem, a, mu)), mu, delta), strict=True)), held
 
 
 def spread(r: Array, free: int, scale: float | None) -> tuple[float, float]:

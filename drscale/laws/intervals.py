@@ -12,24 +12,18 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from drscale.laws import _numerical as numerical
-from drscale.laws import _power as power
-from drscale.laws import _solver as profile
-from drscale.laws import _solver as separable
 from drscale.laws import diagnostics as doubts
 from drscale.laws import fit as laws
 from drscale.laws import levels
-from drscale.laws._power import Power
-from drscale.laws._solver import Found, Separable
+from drscale.laws._families import POWER
 from drscale.laws.curve import Curve
 from drscale.laws.fit import Columns
-from drscale.laws.result import Fitted, LawWarning, fitted, name_of, outside, solved, weigh
+from drscale.laws.result import Fitted, LawWarning, fitted, name_of, outside
 from drscale.stats import bootstrap as resample
-from drscale.stats.tables import Array, TooFewLevels, check_level
+from drscale.stats.tables import Array, TooFewLevels, check_level, require
 
 Unit = Literal["run", "level"]
 FEWEST = 10
-ROUNDS = 30
 
 
 def bootstrap_runs(
@@ -97,35 +91,8 @@ def law_curve(
     return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs", said)
 
 
-def _refit(f: Fitted, p: Separable, found: Found, counts: Array, y: Array | None) -> Found:
-    """Fit every draw; weights that depend on the curve (logarithms, the robust loss) are iterated until they settle."""
-    measured = p.y if y is None else y
-    weights = counts * (p.weights if y is None else weigh(y, None, f.space))
-    refitted = separable.refit(p, weights, y, found)
-    if f.space != "log" and f.scale is None:
-        return refitted
-    left = np.arange(len(counts))
-    for _ in range(ROUNDS):
-        mine = measured if y is None else y[left]
-        new = counts[left] * weigh(mine, separable.curve_at(p, refitted.take(left), p.x), f.space, f.scale)
-        moving = ~np.isclose(new, weights[left], rtol=1e-7, atol=0.0).all(axis=1)
-        weights[left] = new
-        left = left[moving]
-        if not len(left):
-            break
-        part = separable.again(p, refitted.take(left), weights[left], None if y is None else y[left])
-        refitted = refitted.put(left, part)
-    return refitted
-
-
 def _drawn(result: lmfit.model.ModelResult, f: Fitted, counts: Array, y: Array | None, unit: str) -> pd.DataFrame:
-    if f.problem is None:
-        values = result.best_values
-        found = numerical.refit(numerical.plain_of(f, values), values, counts, y)
-    else:
-        p, start = solved(f)
-        found = separable.parameters(p, _refit(f, p, start, counts, y))
-    frame = pd.DataFrame(found, columns=list(result.params))
+    frame = pd.DataFrame(f.problem.refit(counts, y), columns=list(result.params))
     frame.attrs["unit"] = unit
     return frame
 
@@ -225,15 +192,9 @@ def _ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list
     t = float(stats.t.ppf(0.5 + level / 2, f.free))
     if method == "stderr":
         return [(p.value - t * stderr(p), p.value + t * stderr(p)) for p in values]
-    if f.problem is None:
-        own = result.best_values
-        found = numerical.profile(numerical.plain_of(f, own), own, f.unit * t**2)
-    elif isinstance(f.problem, Power):
-        found = list(power.profile(f.problem, f.unit * t**2).values())
-    else:
-        found = profile.profile(*solved(f), f.unit * t**2)
+    ends = f.problem.intervals(f.unit * t**2)
     # Without scatter the interval is a point, known to rounding only.
-    return [(min(low, p.value), max(high, p.value)) for (low, high), p in zip(found, values, strict=True)]
+    return [(min(low, p.value), max(high, p.value)) for (low, high), p in zip(ends, values, strict=True)]
 
 
 def _wide_ends(result: lmfit.model.ModelResult, method: Method, level: float) -> list[tuple[float, float]]:
@@ -338,11 +299,9 @@ def _band(result: lmfit.model.ModelResult, at: dict[str, Array], level: float, m
     """The interval of the curve's height at each point, with the fitted values treated as independent."""
     f = laws.fitted(result)
     allowed = f.unit * float(stats.t.ppf(0.5 + level / 2, f.free)) ** 2
-    if method == "profile" and isinstance(f.problem, Power):
-        return power.curve_interval(f.problem, at[next(iter(at))], allowed)
-    if method == "profile" and f.problem is not None:
-        p, found = solved(f)
-        return profile.heights(p, found, np.log(np.array(list(at.values()))) - p.origin[:, None], allowed)
+    ends = f.problem.heights(list(at.values()), allowed) if method == "profile" else None
+    if ends is not None:
+        return ends
     height = np.asarray(result.eval(**at), dtype=float)
     half = np.asarray(result.eval_uncertainty(sigma=level, **at), dtype=float)
     return height - half, height + half
@@ -556,7 +515,7 @@ def law_table(
         row: dict[str, Any] = {"name": name}
         f = laws.fitted(result)
         frame = law_intervals(result, level=level, unit=unit)
-        columns = ["coefficient", "exponent", "delta"] if isinstance(f.problem, Power) else list(frame["name"])
+        columns = ["coefficient", "exponent", "delta"] if f.family is POWER else list(frame["name"])
         for column, (value, low, high) in zip(columns, frame[["value", "low", "high"]].to_numpy(), strict=True):
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
         rows.append(row | {"r2": laws.goodness(result)["R2"]})
@@ -573,9 +532,7 @@ def plateau(curves: pd.DataFrame, value: str = "validation", share: float = 0.25
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share}: must lie between 0 and 1")
-    for needed in ("key", "step", value):
-        if needed not in curves:
-            raise ValueError(f"curves have no column {needed!r}; they have {', '.join(map(str, curves.columns))}")
+    require(curves, "key", "step", value, what="curves")
     rows = []
     for key, looks in curves.dropna(subset=[value]).sort_values("step").groupby("key"):
         steps, seen = looks["step"].to_numpy(dtype=float), looks[value].to_numpy(dtype=float)

@@ -19,7 +19,7 @@ from drscale.laws.result import equation
 from drscale.plotting import parts as traces
 from drscale.plotting import style
 from drscale.plotting.parts import Series, bars, scatter
-from drscale.stats.tables import count_text
+from drscale.stats.tables import count_text, require
 
 FAN = 7  # curves of a law of two arguments in one figure
 
@@ -127,11 +127,9 @@ def _fan(result: lmfit.model.ModelResult, level: float, dark: bool, y_title: str
         name, look = f"{f.columns[second]} {count_text(float(value))}", traces.look(i, dark, 2.5)
         grid = np.unique(np.concatenate([np.geomspace(*reach, 40), [x[own].min(), x[own].max()]]))
         at = trust.predict_law(result, {first: grid, second: np.full(len(grid), value)}, level, warn=False)
-        fig.add_trace(traces.band(grid, at["band_low"], at["band_high"], name, look))
         inside = (grid >= x[own].min()) & (grid <= x[own].max())
-        for part, take, height, dash in traces.parts(at["fit"].to_numpy(), inside):
-            line = look["line"] | dash
-            fig.add_trace(scatter(grid[take], height, f"{name}, {part}", "lines", line=line))
+        ends = at["band_low"], at["band_high"]
+        fig.add_traces(traces.curve_with_band(grid, at["fit"].to_numpy(), inside, name, look, ends))
         shown = {"marker": look["marker"] | {"size": 8}, "showlegend": True}
         fig.add_trace(scatter(x[own], f.y[own], name, "markers") | shown)
     bottom, top = float(f.y.min()), float(f.y.max())
@@ -161,8 +159,7 @@ def _series(table: pd.DataFrame, measure: str, scopes: Iterable[str], dark: bool
 
 def _plain(table: pd.DataFrame, y: str, dark: bool) -> traces.Series:
     """One column as it stands."""
-    if y not in table:
-        raise ValueError(f"y={y!r}: the table has no such column; it has {', '.join(map(str, table.columns))}")
+    require(table, y)
     return traces.Series(y, y, y, style.colours(dark)["in_domain"], style.MARKERS["in_domain"])
 
 
@@ -199,9 +196,7 @@ def series_figure(
     columns = {y: ""} if isinstance(y, str) else dict(y)
     if not columns:
         raise ValueError("y={}: at least one column")
-    for c in (by, *columns):
-        if c not in table:
-            raise ValueError(f"the table has no column {c!r}; it has {', '.join(map(str, table.columns))}")
+    require(table, by, *columns)
     done, fig = laws.done(table), go.Figure()
     everything = np.concatenate([laws.numbers(table, name, c)[0] for c in columns])
     reach = (everything.min(), everything.max() * 1.6)
@@ -346,7 +341,6 @@ def law_traces(
     ``curve`` is the table of :func:`drscale.laws.intervals.predict_law` at :func:`points_along`, if it is known
     already.
     """
-    colour = series.colour
     grid = low = high = fit = np.array([])
     inside = np.array([], dtype=bool)
     if result is not None:
@@ -354,43 +348,11 @@ def law_traces(
         grid = p[laws.fitted(result).x_name].to_numpy()
         low, high, fit, inside = (p[c].to_numpy() for c in ("band_low", "band_high", "fit", "extrapolated"))
         inside = ~inside
-    # The dashed parts start at the last solid point, and a gap separates the lower from the upper one.
-    solid, dashed = np.where(inside, fit, np.nan), np.where(inside, np.nan, fit)
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    for i in edges:
-        j = i if inside[i] else i + 1
-        dashed[j] = fit[j]
-    hover = f"<b>{series.label}</b>, KIND<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
-    # Single precision halves the size of the data in a stored notebook.
-    grid, low, high, solid, dashed = (v.astype(np.float32) for v in (grid, low, high, solid, dashed))
-    line = {"color": colour, "width": 2.5, "simplify": False}
-    shown: list[dict[str, Any]] = [
-        {
-            "x": np.concatenate([grid, grid[::-1]]),
-            "y": np.concatenate([high, low[::-1]]),
-            "fill": "toself",
-            "fillcolor": style.tint(colour, 0.18),
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            "name": f"{series.name} band",
-        },
-        {
-            "x": grid,
-            "y": solid,
-            "line": line,
-            "name": f"{series.name} fit",
-            "hovertemplate": hover.replace("KIND", "fitted"),
-        },
-        {
-            "x": grid,
-            "y": dashed,
-            "line": line | {"dash": "4px,3px"},
-            "name": f"{series.name} extrapolated",
-            "hovertemplate": hover.replace("KIND", "extrapolated"),
-        },
-    ]
-    common = {"type": "scatter", "mode": "lines", "legendgroup": series.name, "showlegend": False}
-    return [common | trace for trace in shown]
+    hover = f"<b>{series.label}</b>, WHERE<br>{text}<br>%{{x:.4s}}: %{{y:.3f}}<extra></extra>"
+    look = {"line": {"color": series.colour, "width": 2.5, "simplify": False}}
+    return traces.curve_with_band(
+        grid, fit, inside, series.name, look, (low, high), hover, whole=True, legendgroup=series.name
+    )
 
 
 def points_along(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import lmfit
 import numpy as np
@@ -16,10 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy import stats
 
-from drscale.laws import _solver as separable
-from drscale.laws._families import POWER, Family
-from drscale.laws._power import Power
-from drscale.laws._solver import Found, Separable
+from drscale.laws._families import Family
 from drscale.laws.curve import Curve
 from drscale.stats.tables import Array, count_text
 
@@ -58,6 +55,29 @@ class Law:
         return [(n, names[i + 1]) for i, n in enumerate(names) if n not in self.bounds]
 
 
+class Problem(Protocol):
+    """The least squares of one fit with their optimum. Every solver has this form; callers do not ask which one it is.
+
+    ``quick`` says whether exact intervals take milliseconds.
+    """
+
+    quick: bool
+
+    @property
+    def least(self) -> float:
+        """The weighted squares at the optimum."""
+
+    def intervals(self, allowed: float, only: Sequence[int] = ...) -> list[tuple[float, float]]:
+        """The interval of each parameter, or of those at the places ``only``: the others refitted, squares up by
+        ``allowed``."""
+
+    def heights(self, at: Sequence[Array], allowed: float) -> tuple[Array, Array] | None:
+        """The interval of the curve at points, an array for each x, by the same rule; None where it is not known."""
+
+    def refit(self, counts: Array, y: Array | None = None) -> Array:
+        """Parameters of refits in which each run counts as often as ``counts`` says (draws, runs), with y if given."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """The inputs of a fit; stored on the ModelResult as ``result.fitted``."""
@@ -76,8 +96,7 @@ class Fitted:
     free: int  # degrees of freedom: runs minus parameters, including those that ended at a bound
     sigma: float  # spread of one run in the fit's space: a share of y unless the space is linear
     unit: float  # rise of the weighted squares that one standard error brings, squared
-    problem: Power | Separable | None = field(repr=False)  # None: a plain function
-    found: Found | None = field(repr=False)  # the optimum of a Separable problem
+    problem: Problem = field(repr=False)
 
     @property
     def family(self) -> Family | None:
@@ -221,19 +240,6 @@ def fitted(result: lmfit.model.ModelResult) -> Fitted:
     return found
 
 
-def solved(f: Fitted) -> tuple[Separable, Found]:
-    """A registered law's fit in the form of the batched solver, with its optimum."""
-    if isinstance(f.problem, Separable) and f.found is not None:
-        return f.problem, f.found
-    if isinstance(f.problem, Power):
-        log_x = np.log(f.x)
-        origin = np.array([log_x.min()])
-        low, high = (np.array([float(np.log(end))]) for end in f.problem.mu)
-        p = Separable(POWER, origin, log_x[None] - origin, f.y, f.problem.weights, low, high, f.problem.delta)
-        return p, separable.minimum(p)
-    raise ValueError(f"{name_of(f.law)} is a plain function, which only laws._numerical can refit")
-
-
 def name_of(law: Callable[..., Any]) -> str:
     """A law's name in messages."""
     return getattr(law, "__name__", repr(law))
@@ -260,6 +266,12 @@ def residuals(y: Array, curve: Array, space: Space) -> Array:
     if space == "log":
         return np.asarray(np.log(y / curve))
     return np.asarray(y - curve if space == "linear" else (y - curve) / y)
+
+
+def bend(y: Array, curve: Array, space: Space) -> float:
+    """Where the robust loss begins to bend: 1.345 standard deviations, by the median of the residuals."""
+    floor = 1e-6 * (float(y.mean()) if space == "linear" else 1.0)
+    return max(1.345 * 1.4826 * float(np.median(np.abs(residuals(y, curve, space)))), floor)
 
 
 def outside() -> int:

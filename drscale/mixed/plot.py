@@ -36,26 +36,15 @@ def means_figure(
     for i, (name, part) in enumerate(parts):
         colour, symbol = style.series(i, dark)
         part = part[part["mean"].notna()]
-        place = _places(part[names[0]], rows, i, len(parts))
-        told = np.column_stack(
-            [part[names[0]].astype(str), part["low"], part["high"], part["se"], part["df"], part["raw"]]
-        )
+        place = traces.row_places(part[names[0]], rows, i, len(parts), 0.5 / len(parts))
         hover = (
             f"<b>%{{customdata[0]}}</b>{', ' * bool(name)}{name}<br>marginal mean %{{x:.4f}}<br>"
             "95% [%{customdata[1]:.4f}, %{customdata[2]:.4f}]<br>se %{customdata[3]:.4f}, df %{customdata[4]:.1f}"
             "<br>plain mean %{customdata[5]:.4f}<extra></extra>"
         )
-        fig.add_scatter(
-            x=part["mean"],
-            y=place,
-            mode="markers",
-            name=name or "marginal mean, 95% interval",
-            customdata=told,
-            hovertemplate=hover,
-            marker={"symbol": symbol, "size": 9, "color": colour},
-            error_x=traces.bars(part["mean"], part["low"], part["high"], colour),
-            showlegend=len(parts) > 1 or raw,
-        )
+        also, legend = (part["se"], part["df"], part["raw"]), len(parts) > 1 or raw
+        label, words = part[names[0]].astype(str), name or "marginal mean, 95% interval"
+        traces.interval_rows(fig, part, "mean", label, place, words, (colour, symbol), hover, *also, showlegend=legend)
         if raw:
             fig.add_scatter(
                 x=part["raw"],
@@ -97,22 +86,13 @@ def contrasts_figure(
         part = part[part[value].notna()]
         sure = (part["low"] > 0) | (part["high"] < 0)
         words = [p_text(p) for p in part["p"]] if "p" in part else [""] * len(part)
-        told = np.column_stack([joined[part.index], part["low"], part["high"], words])
         hover = f"<b>%{{customdata[0]}}</b>{', ' * bool(name)}{name}<br>%{{x:+.4f}}, 95% [%{{customdata[1]:+.4f}}, "
         hover += "%{customdata[2]:+.4f}]" + "<br>p %{customdata[3]}" * ("p" in part) + "<extra></extra>"
         marks = [symbol.removesuffix("-open") if s else f"{symbol.removesuffix('-open')}-open" for s in sure]
-        fig.add_scatter(
-            x=part[value],
-            y=_places(joined[part.index], rows, i, len(parts)),
-            mode="markers",
-            name=name or "difference",
-            customdata=told,
-            hovertemplate=hover,
-            marker={"symbol": marks, "size": 8 if len(rows) <= MOST else 4, "color": colour},
-            error_x=traces.bars(part[value], part["low"], part["high"], colour),
-            showlegend=False,
-            legendgroup=name,
-        )
+        own = joined[part.index]
+        place = traces.row_places(own, rows, i, len(parts), 0.5 / len(parts))
+        more: dict[str, Any] = {"size": 8 if len(rows) <= MOST else 4, "showlegend": False, "legendgroup": name}
+        traces.interval_rows(fig, part, value, own, place, name or "difference", (colour, marks), hover, words, **more)
         if by:
             plane.legend_entry(fig, name, colour, symbol.removesuffix("-open"))
     fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
@@ -121,7 +101,7 @@ def contrasts_figure(
     axis = f"Difference, {_measure(metric)}<br>(95% intervals, {method})"
     _rows_layout(fig, rows if len(rows) <= MOST else [], len(parts), axis, title, dark)
     if len(rows) > MOST:
-        fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(rows)]})
+        fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-len(rows), 1]})
     return fig
 
 
@@ -208,31 +188,21 @@ def caterpillar_figure(
     label = ordered[names].astype(str).agg(", ".join, axis=1).tolist()
     c, sure = style.colours(dark), ((ordered["low"] > 0) | (ordered["high"] < 0)).to_numpy()
     fig = go.Figure()
-    place = np.arange(len(label))
-    told = np.column_stack([label, ordered["low"], ordered["high"], ordered["rows"]])
+    place = np.arange(1 - len(label), 1)
     hover = "<b>%{customdata[0]}</b><br>%{x:+.4f}, 95% [%{customdata[1]:+.4f}, %{customdata[2]:+.4f}]"
     hover += "<br>%{customdata[3]} rows<extra></extra>"
     for kept, words, symbol in (
         (sure, "interval spares zero", "circle"),
         (~sure, "interval holds zero", "circle-open"),
     ):
-        part = ordered[kept]
-        marker = {"symbol": symbol, "size": 8 if len(label) <= MOST else 3, "color": c["in_domain"]}
-        fig.add_scatter(
-            x=part["effect"],
-            y=place[kept],
-            mode="markers",
-            name=words,
-            customdata=told[kept],
-            hovertemplate=hover,
-            marker=marker,
-            error_x=traces.bars(part["effect"], part["low"], part["high"], style.tint(c["in_domain"], 0.6)),
-        )
+        part, own, form = ordered[kept], np.array(label, dtype=object)[kept], (c["in_domain"], symbol)
+        more: dict[str, Any] = {"size": 8 if len(label) <= MOST else 3, "bar": style.tint(c["in_domain"], 0.6)}
+        traces.interval_rows(fig, part, "effect", own, place[kept], words, form, hover, part["rows"], **more)
     fig.add_vline(x=0, line={"color": c["faint"], "width": 1, "dash": "dot"})
     words = f"Effect on {_measure(metric)}<br>(harder left, easier right)"
     _rows_layout(fig, label[::-1] if len(label) <= MOST else [], 1, words, title, dark)
     if len(label) > MOST:
-        fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-1, len(label)]})
+        fig.update_layout(height=520, yaxis={"showticklabels": False, "range": [-len(label), 1]})
     if not ordered[["effect", "low", "high"]].to_numpy().any():
         note = "no variance<br>between these:<br>every effect is zero"
         look = {"xanchor": "left", "showarrow": False, "bgcolor": c["paper"]}
@@ -253,8 +223,8 @@ def shares_figure(
     for i, (name, frame) in enumerate(given.items()):
         colour, _ = style.series(i, dark)
         part = frame[frame["share"].notna()]
-        wide = 0.7 / len(given)
-        place, ends = _places(part["source"], rows, i, len(given), 0.7), {}
+        wide, ends = 0.7 / len(given), {}
+        place = traces.row_places(part["source"], rows, i, len(given), wide)
         told = f"<b>%{{customdata}}</b>{', ' * bool(name)}{name}<br>%{{x:.1%}} of the variance<extra></extra>"
         if "low" in part:
             ends = {"error_x": traces.bars(part["share"], part["low"], part["high"], style.colours(dark)["ink"])}
@@ -290,12 +260,6 @@ def _dodge(i: int, n: int, width: float) -> float:
     return 0.0 if n == 1 else width * (i / (n - 1) - 0.5)
 
 
-def _places(column: pd.Series, rows: Sequence[str], i: int, n: int, width: float = 0.0) -> Any:
-    """The positions of rows, the first one on top; the i-th of n series a little below the one before."""
-    step = (width or 0.5) / n
-    return np.array([len(rows) - 1 - rows.index(str(v)) for v in column]) - step * (i - (n - 1) / 2)
-
-
 def _measure(metric: str) -> str:
     return style.MEASURES.get(metric, metric)
 
@@ -306,8 +270,7 @@ def _title(text: str) -> dict[str, Any]:
 
 def _rows_layout(fig: go.Figure, rows: Sequence[str], series: int, words: str, title: str, dark: bool) -> go.Figure:
     """Names of rows on the left, the first one on top, and room for each."""
-    axis = {"tickvals": list(range(len(rows)))[::-1], "ticktext": list(rows), "range": [-0.6, len(rows) - 0.4]}
     height = 110 + ROW * len(rows) * (1 + 0.5 * (series - 1)) + 40 * bool(title)
     look = {"template": style.template(dark), "height": max(height, 220), "hovermode": "closest"}
-    fig.update_layout(**look, **_title(title), yaxis=axis, xaxis={"title": {"text": words}})
+    fig.update_layout(**look, **_title(title), yaxis=traces.row_axis(rows), xaxis={"title": {"text": words}})
     return fig

@@ -68,15 +68,11 @@ def curves_figure(
 
 def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping[str, Any]) -> list[lines.Trace]:
     """Band, fitted part and dashed part of a law."""
-    at, known, traces = {argument: x}, argument in curve.box, []
-    if curve.draws is not None:
-        traces.append(lines.band(x, *curve.interval(LEVEL, **at), name, look))
-    for where, take, y, dash in lines.parts(curve(**at), curve.inside(**at) & known):
-        said = where if known else "the fitted range is not known"
-        hover = f"<b>{name}</b>, {said}<br>%{{x:.4s}}: %{{y:.3f}} nats<extra></extra>"
-        line = look["line"] | dash
-        traces.append(lines.scatter(x[take], y, f"{name}, {where}", "lines", line=line, hovertemplate=hover))
-    return traces
+    at, known = {argument: x}, argument in curve.box
+    ends = None if curve.draws is None else curve.interval(LEVEL, **at)
+    where = "WHERE" if known else "the fitted range is not known"
+    hover = f"<b>{name}</b>, {where}<br>%{{x:.4s}}: %{{y:.3f}} nats<extra></extra>"
+    return lines.curve_with_band(x, curve(**at), curve.inside(**at) & known, name, look, ends, hover)
 
 
 def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:

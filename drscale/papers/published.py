@@ -12,10 +12,8 @@ import numpy as np
 import pandas as pd
 
 from drscale.ladder import counts, ladder
-from drscale.laws import _solver as separable
 from drscale.laws import fit as formulas
 from drscale.laws.curve import Curve
-from drscale.laws.result import solved
 from drscale.stats.tables import Array
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "published"
@@ -196,9 +194,7 @@ def _drawn(items: tuple[tuple[str, str], ...], r2: float | None) -> pd.DataFrame
     exact = law(**points, **{n: float(row[n]) for n in names})
     table = pd.DataFrame({**points, "y": exact})
     fit = formulas.fit_law(table, law, dict(zip(points, points, strict=True)), "y", space="linear", warn=False)
-    problem, found = solved(formulas.fitted(fit))
-    refits = separable.refit(problem, np.ones_like(noisy), noisy, found)
-    return pd.DataFrame(separable.parameters(problem, refits), columns=list(names))
+    return pd.DataFrame(formulas.fitted(fit).problem.refit(np.ones_like(noisy), noisy), columns=list(names))
 
 
 def _points(row: Mapping[str, str]) -> dict[str, Array]:

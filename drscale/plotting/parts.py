@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,13 @@ def band(x: Array, low: Any, high: Any, name: str, look: Mapping[str, Any]) -> T
     return scatter(around, np.concatenate([ends[1], ends[0][::-1]]), f"{name}, band", "lines", hoverinfo="skip", **fill)
 
 
-def parts(y: Array, inside: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.intp], Array, dict[str, str]]]:
+def parts(
+    y: Array, inside: npt.NDArray[np.bool_], whole: bool = False
+) -> list[tuple[str, npt.NDArray[np.intp], Array, dict[str, str]]]:
     """A line in two, "fitted" inside and "extrapolated" outside: the name, which points, their values, the dash.
 
     The outer part begins at the last inner point, and of two outer parts a point without a value keeps them apart. A
-    part without points is left out.
+    part without points is left out, unless ``whole`` keeps both parts at all points.
     """
     outside = ~inside
     for i in np.flatnonzero(inside[1:] != inside[:-1]):
@@ -57,11 +59,37 @@ def parts(y: Array, inside: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArra
             outside[i if inside[i] else i + 1] = True
     made = []
     for name, kept, dash in (("fitted", inside, {}), ("extrapolated", outside, {"dash": DASH})):
-        if kept.any():
+        if whole or kept.any():
             gap = ~kept & np.append(False, kept[:-1]) & (np.cumsum(kept) < kept.sum())
-            take = np.flatnonzero(kept | gap)
+            take = np.flatnonzero(kept | gap | whole)
             made.append((name, take, np.where(kept, y, np.nan)[take], dash))
     return made
+
+
+def curve_with_band(
+    x: Array,
+    y: Array,
+    inside: npt.NDArray[np.bool_],
+    name: str,
+    look: Mapping[str, Any],
+    ends: Sequence[Any] | None = None,
+    hover: str = "",
+    data: Array | None = None,
+    whole: bool = False,
+    **more: Any,
+) -> list[Trace]:
+    """Make the band of a curve, its part inside the fitted range and, dashed, the part outside.
+
+    In ``hover`` WHERE stands for the part; ``data`` are numbers for it, one for each point. ``whole`` as in
+    :func:`parts`.
+    """
+    traces = [] if ends is None else [band(x, ends[0], ends[1], name, look)]
+    for where, take, values, dash in parts(y, inside, whole):
+        words = {"hovertemplate": hover.replace("WHERE", where)} if hover else {}
+        own = {} if data is None else {"customdata": light(data[take])}
+        line = look["line"] | dash
+        traces.append(scatter(x[take], values, f"{name}, {where}", "lines", line=line, **words, **own))
+    return [trace | more for trace in traces]
 
 
 def log_axis(low: float, high: float, title: str, form: Callable[[float], str], most: int = 8) -> dict[str, Any]:
@@ -236,7 +264,50 @@ def _title(text: str, x: float) -> dict[str, Any]:
     return place | {"text": f"<b>{text}</b>", "showarrow": False}
 
 
-APART = 0.16  # between two models on one line, of the space between lines
+def row_places(column: Iterable[Any], rows: Iterable[Any], i: int = 0, n: int = 1, step: float = 0.16) -> Array:
+    """The heights of rows, the first at 0, the next at -1; the i-th of n series a ``step`` below the one before."""
+    heights = {str(row): -k for k, row in enumerate(rows)}
+    return np.array([heights[str(v)] for v in column]) - step * (i - (n - 1) / 2)
+
+
+def row_axis(rows: Iterable[Any], low: float = 0.6, high: float = 0.6) -> dict[str, Any]:
+    """The axis of :func:`row_places` with a name for each row, and room below the last and above the first."""
+    names = list(map(str, rows))
+    places = [-k for k in range(len(names))]
+    return {"tickvals": places, "ticktext": names, "range": [1 - low - len(names), high]}
+
+
+def interval_rows(
+    fig: go.Figure,
+    rows: pd.DataFrame,
+    value: str,
+    label: Iterable[Any],
+    places: Any,
+    name: str,
+    look: tuple[str, Any],
+    hover: str,
+    *also: Any,
+    size: int = 9,
+    bar: str = "",
+    **more: Any,
+) -> None:
+    """Add a marker for each row at its ``value``, with a bar from its ``low`` to its ``high``; rows go down the y axis.
+
+    ``look`` is the colour and the symbol, ``bar`` another colour for the bars. ``hover`` may use customdata: the row's
+    ``label``, low, high, then ``also``.
+    """
+    told = [np.array(list(v), dtype=object) for v in (label, rows["low"], rows["high"], *also)]
+    fig.add_scatter(
+        x=rows[value],
+        y=places,
+        mode="markers",
+        name=name,
+        marker={"color": look[0], "symbol": look[1], "size": size},
+        error_x=bars(rows[value], rows["low"], rows["high"], bar or look[0]),
+        customdata=np.column_stack(told).tolist(),
+        hovertemplate=hover,
+        **more,
+    )
 
 
 def interval_figure(
@@ -258,35 +329,14 @@ def interval_figure(
     chosen = list(names) or list(dict.fromkeys(table[by]))
     if unknown := [n for n in chosen if n not in set(table[by])]:
         raise ValueError(f"names={unknown}: {by} has {', '.join(map(str, table[by].unique()))}")
-    lines = list(dict.fromkeys(table[of]))
-    place = {line: -i for i, line in enumerate(lines)}
-    fig = go.Figure(layout={"template": style.template(dark)})
+    lines, fig = list(dict.fromkeys(table[of])), go.Figure(layout={"template": style.template(dark)})
     if at is not None:
         fig.add_vline(x=at, line={"color": style.colours(dark)["faint"], "width": 1, "dash": "dot"})
+    hover = "%{customdata[0]}: %{x:.3f} (%{customdata[1]:.3f} to %{customdata[2]:.3f})"
     for i, name in enumerate(chosen):
-        rows, (colour, marker) = table[table[by] == name], style.series(i, dark)
-        fig.add_scatter(
-            name=str(name),
-            x=rows["mean"].tolist(),
-            y=[place[line] + APART * ((len(chosen) - 1) / 2 - i) for line in rows[of]],
-            error_x={
-                "type": "data",
-                "array": (rows["high"] - rows["mean"]).tolist(),
-                "arrayminus": (rows["mean"] - rows["low"]).tolist(),
-                "thickness": 1.5,
-                "width": 0,
-            },
-            mode="markers",
-            marker={"color": colour, "symbol": marker, "size": 9},
-            customdata=rows[["low", "high"]].assign(line=rows[of].astype(str)).to_numpy().tolist(),
-            hovertemplate="%{customdata[2]}: %{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})",
-        )
+        rows = table[table[by] == name]
+        places = row_places(rows[of], lines, i, len(chosen))
+        interval_rows(fig, rows, "mean", rows[of].astype(str), places, str(name), style.series(i, dark), hover)
     fig.update_xaxes(title_text=label)
-    fig.update_yaxes(
-        tickvals=[place[line] for line in lines],
-        ticktext=[str(line) for line in lines],
-        range=[0.6 - len(lines), 0.6],
-        showgrid=False,
-    )
-    fig.update_layout(height=130 + 46 * len(lines), hovermode="closest")
-    return fig
+    fig.update_yaxes(row_axis(lines, 0.4), showgrid=False)
+    return fig.update_layout(height=130 + 46 * len(lines), hovermode="closest")

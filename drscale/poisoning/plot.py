@@ -14,7 +14,6 @@ from drscale.plotting import style
 from drscale.stats.tables import require
 
 CUT_TITLE = "Depth of the list k"
-APART = 0.24  # between two numbers of passages on one line, of the space between lines
 
 
 def rate_figure(
@@ -38,31 +37,21 @@ def rate_figure(
     fig = go.Figure()
     for i, (value, part) in enumerate(table.groupby(by, sort=False, observed=True)):
         part, (colour, symbol) = part.sort_values(x), style.series(i, dark)
+        look = {"line": {"color": colour, "width": 2}, "marker": {"symbol": symbol, "color": colour, "size": 8}}
         label = (names or {}).get(value, f"{by} {value}" if isinstance(value, int | np.integer) else str(value))
-        fig.add_scatter(
-            x=np.concatenate([part[x], part[x][::-1]]),
-            y=np.concatenate([part["high"], part["low"][::-1]]),
-            mode="lines",
-            line={"width": 0},
-            fill="toself",
-            fillcolor=style.tint(colour, 0.16),
-            name=f"{label}, 95%",
-            legendgroup=label,
-            showlegend=False,
-            hoverinfo="skip",
+        hover = (
+            f"<b>{label}</b>, %{{x:,}}<br>%{{y:.1%}} [%{{customdata[0]:.1%}}, %{{customdata[1]:.1%}}]<extra></extra>"
         )
-        fig.add_scatter(
-            x=part[x],
-            y=part["asr"],
-            mode="lines+markers",
-            line={"color": colour, "width": 2},
-            marker={"symbol": symbol, "color": colour, "size": 8},
-            name=label,
-            legendgroup=label,
-            customdata=np.column_stack([part["low"], part["high"]]),
-            hovertemplate=f"<b>{label}</b>, %{{x:,}}<br>%{{y:.1%}} [%{{customdata[0]:.1%}}, %{{customdata[1]:.1%}}]"
-            "<extra></extra>",
+        along, ends, own = (
+            part[x].to_numpy(),
+            part[["low", "high"]].to_numpy(),
+            {"name": label, "mode": "lines+markers"},
         )
+        inside = np.full(len(along), True)
+        area, line = traces.curve_with_band(
+            along, part["asr"].to_numpy(), inside, label, look, list(ends.T), hover, ends, legendgroup=label
+        )
+        fig.add_traces([area, line | own | {"marker": look["marker"], "showlegend": True}])
     axis = style.count_axis(table[x], x)
     if x == "k":
         levels = sorted(set(table[x]))
@@ -119,24 +108,17 @@ def guard_figure(table: pd.DataFrame, k: int = 10, dark: bool = False) -> go.Fig
     if part.duplicated(["guard", "passages"]).any():
         raise ValueError("table: several rows for one guard; pick one model, or average over them")
     fig, counts = go.Figure(), sorted(set(part["passages"]))
-    place = {kind: -i for i, kind in enumerate(dict.fromkeys(part["guard"]))}
+    kinds = list(dict.fromkeys(part["guard"]))
     for i, (count, rows) in enumerate(part.groupby("passages", sort=True)):
-        colour, symbol = style.series(i, dark)
-        fig.add_scatter(
-            x=rows["asr"],
-            y=[place[kind] + APART * ((len(counts) - 1) / 2 - i) for kind in rows["guard"]],
-            customdata=rows["guard"].astype(str),
-            mode="markers",
-            name=f"passages {count}" if count != "" else f"k = {k}",
-            marker={"symbol": symbol, "color": colour, "size": 10},
-            error_x=traces.bars(rows["asr"], rows["low"], rows["high"], colour),
-            hovertemplate="<b>%{customdata}</b>: %{x:.1%}<extra></extra>",
+        name, hover = (
+            f"passages {count}" if count != "" else f"k = {k}",
+            "<b>%{customdata[0]}</b>: %{x:.1%}<extra></extra>",
         )
-    fig.update_layout(template=style.template(dark), height=150 + 40 * len(place), hovermode="closest")
+        places, look = traces.row_places(rows["guard"], kinds, i, len(counts), 0.24), style.series(i, dark)
+        traces.interval_rows(fig, rows, "asr", rows["guard"].astype(str), places, name, look, hover, size=10)
+    fig.update_layout(template=style.template(dark), height=150 + 40 * len(kinds), hovermode="closest")
     fig.update_layout(xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": {"text": f"ASR@{k} left"}})
-    fig.update_yaxes(tickvals=list(place.values()), ticktext=[str(kind) for kind in place], title={"text": "Guard"})
-    fig.update_yaxes(range=[0.5 - len(place), 0.5], showgrid=False)
-    return fig
+    return fig.update_yaxes(traces.row_axis(kinds, 0.5, 0.5), title={"text": "Guard"}, showgrid=False)
 
 
 def score_figure(trail: Sequence[Mapping[str, float]] | pd.DataFrame, dark: bool = False) -> go.Figure:

@@ -52,8 +52,8 @@ def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, da
         kept = seeds[seeds["family"].isin(families) & (seeds["model"] == models[0][0])]
         mark = {"symbol": "line-ns-open", "size": 12, "color": colours["faint"], "line": {"width": 1.5}}
         right.add_scatter(x=100 * kept["drop"], y=kept["family"], mode="markers", name="a seed", marker=mark)
-    drops = _drops(rates, names, "drop, 95% interval over queries", colours["adversarial"], "square")
-    right.add_scatter(**drops, showlegend=False)  # the axis has this name, and a column has room for three names
+    look = colours["adversarial"], "square"  # the axis has this name, and a column has room for three names
+    _drops(right, rates, names, "drop, 95% interval over queries", look, showlegend=False)
     for panel, title in ((left, f"{metric}<br> "), (right, "Drop rate (%), 95%<br>interval over queries")):
         panel.update_layout(template=style.template(dark), xaxis={"title": {"text": title}})
         panel.update_layout(
@@ -111,10 +111,9 @@ def leaderboard_figure(rates: pd.DataFrame, *, dark: bool = False) -> go.Figure:
     order = list(_order(rates, ["model"]))
     for i, model in enumerate(order):
         part = rates[rates["model"] == model].set_index("family").reindex(families).reset_index()
-        colour, symbol = style.series(i, dark)
-        places = [k + min(0.18, 0.7 / len(order)) * (i - (len(order) - 1) / 2) for k in range(len(families))]
-        fig.add_scatter(**_drops(part, places, str(model), colour, symbol, families))
-    ticks = {"tickvals": list(range(len(families))), "ticktext": families, "autorange": "reversed", "showgrid": False}
+        places = traces.row_places(families, families, i, len(order), min(0.18, 0.7 / len(order)))
+        _drops(fig, part, places, str(model), style.series(i, dark))
+    ticks = traces.row_axis(families) | {"range": None, "showgrid": False}
     fig.update_layout(template=style.template(dark), xaxis={"title": {"text": "Drop rate (%)"}}, yaxis=ticks)
     _zero(fig, style.colours(dark))
     return fig.update_layout(height=150 + (26 + 13 * len(order)) * len(families))
@@ -207,22 +206,11 @@ def _said(drop: float, low: float, high: float) -> str:
     return f"{100 * drop:.1f} [{100 * low:.1f}, {100 * high:.1f}]".replace("-", "−")
 
 
-def _drops(
-    rates: pd.DataFrame, places: list[Any], name: str, colour: str, symbol: str, families: list[str] | None = None
-) -> dict[str, Any]:
-    drop, low, high = (100 * rates[c] for c in ("drop", "low", "high"))
-    told = np.array(families or places, dtype=object)
-    return {
-        "x": drop,
-        "y": places,
-        "mode": "markers",
-        "name": name,
-        "marker": {"symbol": symbol, "size": 9, "color": colour},
-        "error_x": traces.bars(drop, low, high, colour),
-        "customdata": np.column_stack([told, low.round(1), high.round(1)]),
-        "hovertemplate": f"<b>%{{customdata[0]}}</b>, {name}<br>%{{x:.1f}}% [%{{customdata[1]}}, %{{customdata[2]}}]"
-        "<extra></extra>",
-    }
+def _drops(fig: go.Figure, rates: pd.DataFrame, places: Any, name: str, look: tuple[str, str], **more: Any) -> None:
+    """Add drop rates in percent with their intervals."""
+    percent = 100 * rates[["drop", "low", "high"]]
+    hover = f"<b>%{{customdata[0]}}</b>, {name}<br>%{{x:.1f}}% [%{{customdata[1]:.1f}}, %{{customdata[2]:.1f}}]"
+    traces.interval_rows(fig, percent, "drop", rates["family"], places, name, look, f"{hover}<extra></extra>", **more)
 
 
 def _zero(fig: go.Figure, colours: Mapping[str, str]) -> None:
