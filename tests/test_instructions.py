@@ -12,6 +12,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import WORDS
 
 from drscale.encoder import build
 from drscale.evaluate.retrievers import Retriever, retriever
@@ -470,8 +471,10 @@ BEFORE = {
 
 
 def wide() -> Instructed:
-    """A world with enough passages to be scored."""
-    return made(count=60, singles=100)
+    """A world with enough passages to be scored, no two of them alike."""
+    docs = made(count=32, singles=70).docs
+    rng = np.random.default_rng(0)
+    return Instructed(docs.assign(passage=[" ".join(rng.choice(WORDS, 8)) for _ in range(len(docs))]))
 
 
 def test_a_benchmark_of_questions_shares_nothing_between_its_parts(texts: Instructed) -> None:

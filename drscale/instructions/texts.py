@@ -307,13 +307,12 @@ def benchmark_of(texts: Instructed, name: str = "instructed", *, told: bool = Tr
     called = docs["id"].map(short_name)
     names, singles = sorted(set(called[docs["need"] >= 0])), np.flatnonzero(docs["need"] < 0)
     drawn = {names[i] for i in shuffled(len(names), 2)[: round(VALIDATION * len(names))]}
-    away = (called.isin(drawn) & (docs["need"] >= 0)).to_numpy()
+    away = np.array(called.isin(drawn) & (docs["need"] >= 0))
     away[singles[shuffled(len(singles), 3)[: round(VALIDATION * len(singles))]]] = True
-    close = np.zeros(len(docs), bool)
-    if away.any() and not away.all():
-        close[away] = related(_pairs(docs[away]), _pairs(docs[~away]))
-        close |= (docs["need"] >= 0) & docs["need"].isin(set(docs.loc[close, "need"]))  # a need goes as a whole
-    sides = {"train": texts.part("train").docs, "validation": docs[away & ~close], "test": docs[~away]}
+    held, rest = docs[away], docs[~away]
+    close = related(_pairs(held), _pairs(rest))
+    gone = set(held["need"][close]) - {-1}  # a need goes as a whole
+    sides = {"train": texts.part("train").docs, "validation": held[~close & ~held["need"].isin(gone)], "test": rest}
     made = {}
     for side, rows in sides.items():
         part = replace(texts, docs=rows.reset_index(drop=True))
