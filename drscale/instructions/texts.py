@@ -313,7 +313,7 @@ def benchmark_of(texts: Instructed, name: str = "instructed", *, told: bool = Tr
     close = related(_pairs(held), _pairs(rest))
     gone = set(held["need"][close]) - {-1}  # a need goes as a whole
     sides = {"train": texts.part("train").docs, "validation": held[~close & ~held["need"].isin(gone)], "test": rest}
-    made = {}
+    made: dict[str, Collection] = {}
     for side, rows in sides.items():
         part = replace(texts, docs=rows.reset_index(drop=True))
         made[side] = collection(part, questions(part), f"{name}/{side}", told)
