@@ -225,6 +225,12 @@ STRATEGIES: dict[str, StrategyRow] = {
         ("share", "synonyms"),
         draws=True,
     ),
+    "instructed": StrategyRow(
+        "drscale.instructions.train:instructed",
+        ("passages_only", "joint_softmax", "sum_of_terms", "uninstructed"),
+        texts={"passages_only": 0, "joint_softmax": 2, "sum_of_terms": 2, "uninstructed": 0},
+        options=(),
+    ),
     "supervised": StrategyRow(
         "drscale.labels.supervision:supervised",
         ("progressive", "uniform", "fused", "soft"),

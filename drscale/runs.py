@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -285,6 +285,40 @@ def sweep_temporary(folder: Path, seconds: float = 3600) -> int:
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)
+
+
+def rows_kept(path: str | Path, key: Mapping[str, str | int], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Give the rows of a key from a Parquet file; where it has none, make them once and add them to it.
+
+    ``key`` is what the rows have in common, a value for each of some columns; rows that ``make()`` gives without these
+    columns get them. The whole file is written in one step, so a script that measures key by key loses at most the rows
+    in the making when it is interrupted, and does the others the next time. A column that is a category in the old rows
+    or in the new is one in the file. To make rows anew, take them out of the file, or delete it.
+
+    >>> import pandas as pd
+    >>> from drscale.runs import rows_kept
+    >>> for seed in (0, 1, 0):
+    ...     rows = rows_kept("scores.parquet", {"seed": seed}, lambda: pd.DataFrame({"value": [0.5, 0.7]}))
+    >>> len(rows), len(pd.read_parquet("scores.parquet"))
+    (2, 4)
+    """
+    path = Path(path)
+    if not key:
+        raise ValueError("key={}: at least one column and its value are needed")
+    if path.is_file():
+        there = pd.read_parquet(path, filters=[(column, "==", value) for column, value in key.items()])
+        if len(there):
+            return there.reset_index(drop=True)
+    rows = make()
+    rows = rows.assign(**{column: value for column, value in key.items() if column not in rows})
+    if not len(rows) or not all((rows[column] == value).all() for column, value in key.items()):
+        raise ValueError(f"make: gave {len(rows)} rows; at least one is needed, and all of {dict(key)}")
+    parts = [pd.read_parquet(path), rows] if path.is_file() else [rows]
+    text = {column for part in parts for column in part if part[column].dtype == "category"}
+    plain = [part.astype({column: "str" for column in part if column in text}) for part in parts]
+    table = pd.concat(plain, ignore_index=True).astype(dict.fromkeys(text, "category"))
+    write_atomic(path, table.to_parquet(index=False, compression="zstd"))
+    return rows.reset_index(drop=True)
 
 
 class RunStore:

@@ -22,18 +22,21 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from drscale.ladder import counts, predicted_flops
-from drscale.models import keep_model, model_path, texts_of, trained_on
+from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.results import Result
 from drscale.runs import Run, RunStore
 from drscale.texts import Benchmark, Source
+
+if TYPE_CHECKING:
+    from drscale.encoder import BiEncoder
 
 _ONE_AT_A_TIME = threading.Lock()
 SAID = {"in_domain": "in-domain", "ood": "ood"}  # what the line of a finished run tells
@@ -178,6 +181,19 @@ def run_study(
             said = done.reason or f"{', '.join(means)} nats"
             print(f"[{len(made)}/{len(todo)}] {done.key}: {done.status}, {said}, {seconds}", flush=True)
     return made
+
+
+def model_of(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) -> BiEncoder:
+    """Load a recipe's trained model; where the store has none, make the run and keep its model first.
+
+    >>> import drscale as ds
+    >>> from drscale.sweep import model_of
+    >>> recipe, store = ds.Recipe(texts="planted", rung="L2H12", steps=100), ds.RunStore("runs")
+    >>> model_of(recipe, store).encode(["open a file"]).shape  # doctest: +SKIP
+    (1, 768)
+    """
+    run_study(plan_study([recipe], store, keep=True), keep=True)
+    return load_model(recipe, store, texts)
 
 
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, keep: bool) -> Iterable[Run]:

@@ -12,6 +12,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import WORDS
 
 from drscale.encoder import build
 from drscale.evaluate.retrievers import Retriever, retriever
@@ -19,15 +20,31 @@ from drscale.instructions import texts as instructions
 from drscale.instructions import texts as needs
 from drscale.instructions.measure import following, found, p_mrr, ranks_of
 from drscale.instructions.texts import Instructed
-from drscale.instructions.train import OBJECTIVES, contradictions, instructing, objective_loss, train_instructed
+from drscale.instructions.train import CHOICES, OBJECTIVES, contradictions, instructing, objective_loss
+from drscale.ladder import predicted_flops
+from drscale.models import load_model
 from drscale.plotting.parts import interval_figure
-from drscale.recipe import Recipe
+from drscale.recipe import STRATEGIES, Recipe
+from drscale.runs import RunStore
 from drscale.stats.bootstrap import by_question, changes, ratio, two_way
-from drscale.texts import related
+from drscale.sweep import model_of, plan_study, run_one, run_study
+from drscale.texts import Source, benchmark, related
 from drscale.texts.collection import from_pairs
+from drscale.training.batches import tokenised
+from drscale.training.loop import train
+from drscale.training.prepare import made_ready
 
 PACKAGES = ("alpha", "beta", "gamma", "delta")
-SMALL = Recipe(texts="made", rung="L2H12", steps=6, batch=16, projection=16, rate=3e-3, query_tokens=32)
+SMALL = Recipe(
+    texts="instructed",
+    rung="L2H12",
+    steps=6,
+    batch=16,
+    projection=16,
+    rate=3e-3,
+    query_tokens=32,
+    strategy="instructed",
+)
 RANK = st.integers(1, 2000)
 
 
@@ -346,6 +363,12 @@ def test_one_softmax_lies_below_the_sum_and_above_each_term() -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
+def ready(encoder, part: Instructed, recipe: Recipe):
+    """The strategy as a run makes it ready."""
+    asked = instructions.collection(part, instructions.questions(part))
+    return made_ready(recipe, asked, tokenised(encoder, asked), encoder)
+
+
 def test_a_batch_holds_contradictions_and_companions() -> None:
     part = made().part("train")
     drawn = contradictions(part)
@@ -370,11 +393,12 @@ def test_a_batch_holds_contradictions_and_companions() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_training_repeats_and_resumes(objective, tmp_path) -> None:
-    part = made().part("train")
+    recipe, part = SMALL.but(variant=objective), made().part("train")
 
     def trained(**options):
-        encoder = build(SMALL)
-        went = train_instructed(encoder, part, SMALL, objective, **options)
+        encoder = build(recipe)
+        strategy = ready(encoder, part, recipe)
+        went = train(encoder, strategy.pairs, recipe, strategy=strategy, mark=strategy.mark, **options)
         return encoder.encode(["do the topic1 thing use alpha"]), went
 
     vectors, went = trained()
@@ -390,7 +414,7 @@ def test_training_repeats_and_resumes(objective, tmp_path) -> None:
 
 def test_objectives_see_the_same_passages_and_only_some_see_instructions() -> None:
     part, encoder = made().part("train"), build(SMALL)
-    batches = {o: instructing(encoder, part, SMALL, o).draw(2) for o in OBJECTIVES}
+    batches = {o: ready(encoder, part, SMALL.but(variant=o)).draw(2) for o in OBJECTIVES}
     first = batches["uninstructed"]
     for objective, batch in batches.items():
         assert np.array_equal(batch.positives, first.positives)
@@ -408,7 +432,8 @@ def test_training_teaches_to_follow() -> None:
     swapped = {}
     for objective in ("uninstructed", "joint_softmax"):
         encoder = build(recipe)
-        train_instructed(encoder, texts.part("train"), recipe, objective)
+        strategy = ready(encoder, texts.part("train"), recipe.but(variant=objective))
+        train(encoder, strategy.pairs, recipe, strategy=strategy)
         swapped[objective] = following(retriever(encoder), texts.part("test"))["swapped"].mean()
     assert swapped["joint_softmax"] > swapped["uninstructed"] + 0.3
 
@@ -416,21 +441,117 @@ def test_training_teaches_to_follow() -> None:
 @pytest.mark.parametrize(
     ("changed", "options", "said"),
     [
-        ({}, {"objective": "multi"}, "allowed are 'uninstructed'"),
+        ({"variant": "kl"}, {}, "variant='kl' of strategy='instructed': allowed are 'passages_only'"),
         ({"batch": 12}, {}, "a multiple of 8"),
         ({"pool": "shared"}, {}, "pool='in_batch'"),
         ({}, {"choices": 4}, "between 1 and 3"),
     ],
 )
 def test_wrong_settings_are_named(changed, options, said) -> None:
-    recipe = SMALL.but(**changed)
+    recipe, encoder, part = SMALL.but(**changed), build(SMALL), made().part("train")
     with pytest.raises(ValueError, match=said):
-        instructing(build(SMALL), made().part("train"), recipe, **{"objective": "joint_softmax", **options})
+        instructing(encoder, part, recipe, tokenised(encoder, part.pool), **options)
 
 
 def test_training_needs_a_contradiction() -> None:
     with pytest.raises(ValueError, match="nothing contradicts"):
         contradictions(made(count=0).part("train"))
+
+
+# ----------------------------------------------------------------------------------------- a source and a strategy
+
+# What the function train_instructed, which this strategy took the place of, made of SMALL and made(): the first three
+# numbers of the vector of one query.
+BEFORE = {
+    "uninstructed": [-0.0781304, 0.4393374, 0.0541885],
+    "passages_only": [0.1949990, 0.3765719, -0.0350676],
+    "joint_softmax": [0.1827501, 0.4491344, 0.0182783],
+    "sum_of_terms": [0.1412603, 0.3807311, 0.0641486],
+}
+
+
+def wide() -> Instructed:
+    """A world with enough passages to be scored, no two of them alike."""
+    docs = made(count=32, singles=70).docs
+    rng = np.random.default_rng(0)
+    return Instructed(docs.assign(passage=[" ".join(rng.choice(WORDS, 8)) for _ in range(len(docs))]))
+
+
+def test_a_benchmark_of_questions_shares_nothing_between_its_parts(texts: Instructed) -> None:
+    whole, train_part = instructions.benchmark_of(texts), texts.part("train")
+    assert whole.train.part.fingerprint == train_part.fingerprint  # all of it, as the objectives draw from it
+    assert whole.train.passages.equals(train_part.pool.passages)
+    assert whole.train.queries["text"].to_pylist() == [
+        instructions.asked(text, told)
+        for text, told in instructions.questions(train_part)[["text", "told"]].itertuples(index=False)
+    ]
+    held, asked = whole.validation.part.docs, whole.test.part.docs
+    assert not set(held["id"]) & set(asked["id"])
+    assert set(held["id"]) | set(asked["id"]) <= set(texts.part("test").docs["id"])
+    for side in (held, asked):
+        shared = side[side["need"] >= 0]
+        assert (shared.groupby("need").size() == texts.docs.groupby("need").size()[shared["need"].unique()]).all()
+        assert (side["need"] < 0).sum() > 200
+    assert not set(held.loc[held["need"] >= 0, "need"]) & set(asked["need"])
+    assert not related(instructions._pairs(held), instructions._pairs(asked)).any()
+    assert len(whole.test.passages) > 900
+    assert not whole.ood
+    assert instructions.benchmark_of(texts).fingerprint == whole.fingerprint
+
+
+def test_instructed_is_a_spelling_like_any_other(texts: Instructed) -> None:
+    told, plain = benchmark("instructed", progress=False), benchmark("instructed?told=0", progress=False)
+    assert told.fingerprint == instructions.benchmark_of(texts).fingerprint != plain.fingerprint
+    assert plain.test.qrels.equals(told.test.qrels)
+    for long, short in zip(*(b.test.queries["text"].to_pylist() for b in (told, plain)), strict=True):
+        assert long.startswith(f"{short} ")
+    with pytest.raises(ValueError, match="told=2, allowed are 0 and 1"):
+        benchmark(Source("instructed", "", (("told", "2"),)), progress=False)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_run_trains_the_weights_that_it_trained_before(objective, tmp_path) -> None:
+    recipe, store, small = SMALL.but(variant=objective), RunStore(tmp_path), made()
+    world = instructions.benchmark_of(wide())
+    part = small.part("train")
+    own = world.but(train=instructions.collection(part, instructions.questions(part)))
+    run = run_one(recipe, store, texts=own, keep=True)
+    assert run.status == "done", run.reason
+    assert set(run.measures) == {"in_domain"}
+    assert run.measures["in_domain"]["ndcg10"].n == len(own.test.queries)
+    assert 0 < run.cost["flops"] < predicted_flops(recipe)
+    vector = load_model(recipe, store).encode(["do the topic1 thing use alpha"])[0]
+    assert vector[:3] == pytest.approx(BEFORE[objective], rel=1e-3, abs=1e-4)
+
+
+def test_the_strategy_needs_its_texts() -> None:
+    own, encoder = wide().part("train"), build(SMALL)
+    asked = instructions.collection(own, instructions.questions(own))
+    fewer = asked.take(100)
+    with pytest.raises(ValueError, match="has no instructions to draw from; texts='instructed' has, with pairs=0"):
+        made_ready(SMALL, fewer, tokenised(encoder, fewer), encoder)
+
+
+def test_the_row_of_the_registry_is_that_of_the_module() -> None:
+    row = STRATEGIES["instructed"]
+    assert set(BEFORE) == set(OBJECTIVES) == set(row.texts)
+    assert {row.texts_of(o) for o in ("joint_softmax", "sum_of_terms")} == {CHOICES}
+    assert str(Recipe(strategy="instructed")).endswith("strategy=instructed,variant=passages_only")
+
+
+def test_a_study_of_them_is_planned_and_its_models_are_made_where_they_are_missing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(instructions, "instructed", lambda progress: wide())
+    monkeypatch.setattr("drscale.models.texts_of", benchmark)  # kept in memory otherwise
+    monkeypatch.setattr("drscale.sweep.texts_of", benchmark)
+    store, recipes = RunStore(tmp_path), [SMALL.but(steps=1), SMALL.but(steps=1, variant="uninstructed")]
+    made_runs = run_study(plan_study(recipes[:1], store, keep=True), keep=True, progress=False)
+    assert [run.status for run in made_runs] == ["done"]
+    assert plan_study(recipes, store, keep=True).rows["status"].tolist() == ["done", "todo"]
+    before = store.load(recipes[0])
+    for recipe in recipes:
+        assert model_of(recipe, store).encode(["do the topic1 thing"]).shape == (1, 16)
+    assert plan_study(recipes, store, keep=True).rows["status"].tolist() == ["done", "done"]
+    assert store.load(recipes[0]) == before
 
 
 # ------------------------------------------------------------------------------------------------- crossed resampling

@@ -73,6 +73,7 @@ def test_any_text_parses_or_is_refused_as_a_spelling(text: str) -> None:
         "pairs:my faq.csv?passage=answer&query=question",
         "hub:BeIR/scifact?split=test",
         "planted?overlap=0.5&seed=1",
+        "instructed?told=0",
         "compose?ood=docs:numpy&ood=folder:a?split=dev&train=pairs:x.csv",
     ],
 )
@@ -83,7 +84,7 @@ def test_usual_spellings_stay_as_they_are(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("dcos:numpy", "allowed are docs:PACKAGE, docs, folder:PATH, pairs:FILE, hub:ID, planted, compose"),
+        ("dcos:numpy", "allowed are docs:PACKAGE, docs, folder:PATH, pairs:FILE, hub:ID, planted, instructed, compose"),
         ("", "allowed are docs:PACKAGE"),
         ("folder", "allowed are docs:PACKAGE"),
         ("planted:3", "allowed are docs:PACKAGE"),

@@ -1,8 +1,8 @@
 """Stability and geometry of the models of data/runs/docs-models, added to their records.
 
 Stability: 300 queries of the test set in five families of other words, five seeds, synonyms from WordNet. Geometry: on
-the test set's passages. Both need the trained models: `drscale sweep data/runs/docs-models.py` makes those that are
-not there. Interrupt it as you like, it goes on where it was.
+the test set's passages. A record that has a measurement already is left alone; the models of the others are trained
+first where they are not there. Interrupt it as you like, it goes on where it was.
 
     python data/scores/docs_models.py
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from drscale.evaluate.retrievers import retriever
 from drscale.geometry.measure import geometry_of_records
-from drscale.models import kept_recipes, measure
-from drscale.runs import RunStore
+from drscale.models import measure
 from drscale.stability.measure import stability_of_records
 from drscale.stability.vary import families
+from drscale.sweep import load_study, plan_study, run_study
 
 VARY = {"synonyms": "wordnet"}
 
@@ -27,12 +27,14 @@ def stable(encoder, texts, run):
     )
 
 
-def main(folder):
-    store = RunStore(folder)
-    recipes = kept_recipes(store)
+def main(file):
+    study = load_study(file)
     for name, function in (("stability", stable), ("geometry", geometry_of_records)):
-        measure(store, recipes, name, function)
+        known = {run.key for run in study.store.runs() if f"measured:{name}" in run.versions}
+        lacking = [recipe for recipe in study.recipes if str(recipe) not in known]
+        run_study(plan_study(lacking, study.store, keep=True), keep=True)
+        measure(study.store, lacking, name, function)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "runs" / "docs-models")
+    main(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "runs" / "docs-models.py")

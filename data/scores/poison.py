@@ -1,8 +1,14 @@
 """Poison the models of docs-models: 1, 10 and 50 passages against each, their transfer, and what guards leave.
 
-Run from anywhere; what is there already is left alone, so it goes on where it was interrupted:
+Run from anywhere; rows that are there already are left alone, so it goes on where it was interrupted. Models that are
+needed and not there are trained first, as `drscale sweep data/runs/docs-models.py --keep` does it.
 
-    python data/scores/poison.py [--store FOLDER] [--seeds 2]
+    python data/scores/poison.py [--study FILE] [--seeds 2]
+
+Poisoning is a measure of a study's kept models, not an attack of the registry, and no part of a run's record: an attack
+of the registry changes a given passage for one query, and a recipe's ``attacked`` counts its success there; a planted
+passage is made for a cluster of training queries and is no changed form of another. Its rows also belong to two models,
+the one it was made against and the one it is tried on.
 
 Two files, explained in data/README.md: poison_passages.parquet (the passages) and poison.parquet (a row a query).
 """
@@ -10,10 +16,9 @@ Two files, explained in data/README.md: poison_passages.parquet (the passages) a
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +28,14 @@ from tqdm import tqdm
 
 from drscale.encoder import BiEncoder
 from drscale.evaluate.retrievers import Retriever, retriever
-from drscale.models import load_model, model_path, texts_of
+from drscale.models import texts_of
 from drscale.poisoning.exposure import poison_ranks
-from drscale.poisoning.guards import Kind, guard, guarded
+from drscale.poisoning.guards import Guard, Kind, guard, guarded
 from drscale.poisoning.make import Poison, poison
 from drscale.recipe import Recipe
-from drscale.runs import RunStore, write_atomic
-from drscale.texts import Benchmark, Collection
+from drscale.runs import RunStore, rows_kept
+from drscale.sweep import load_study, model_of
+from drscale.texts import Collection
 
 HERE = Path(__file__).resolve().parent
 PASSAGES, RANKS = HERE / "poison_passages.parquet", HERE / "poison.parquet"
@@ -49,27 +55,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 VARIED = "L2H24"
 PLAIN: dict[str, Any] = {"variant": "standard", "passages": SHARED, "guard": "none"}
-NARROW = {"rank": "float32"} | dict.fromkeys(("source", "target", "variant", "guard", "dataset", "query"), "category")
-
-
-def held(path: Path) -> pd.DataFrame:
-    """What was stored so far."""
-    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
-
-
-def kept(path: Path, *parts: pd.DataFrame) -> pd.DataFrame:
-    """Put parts together and store them."""
-    frame = pd.concat([p.astype({c: "str" for c in p if p[c].dtype == "category"}) for p in parts], ignore_index=True)
-    buffer = io.BytesIO()
-    narrow = {c: kind for c, kind in NARROW.items() if c in frame}
-    frame.astype(narrow).to_parquet(buffer, index=False, compression="zstd")
-    write_atomic(path, buffer.getvalue())
-    return frame
-
-
-def done(frame: pd.DataFrame, **key: Any) -> bool:
-    """Whether rows of a key are stored."""
-    return len(frame) > 0 and bool((frame[list(key)].astype(str) == pd.Series(key).astype(str)).all(axis=1).any())
 
 
 def cells(recipe: Recipe, first: bool) -> Iterator[tuple[str, Poison]]:
@@ -81,27 +66,46 @@ def cells(recipe: Recipe, first: bool) -> Iterator[tuple[str, Poison]]:
             yield name, replace(ATTACK, passages=SHARED, **options)
 
 
-def attack(
-    encoder: BiEncoder, recipe: Recipe, todo: list[tuple[str, Poison]], texts: Benchmark
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Make the passages of each cell, look at them through the guards, and see what is listed."""
-    source, asked = retriever(encoder, recipe.rung), texts.train.take(ASKED)
+@lru_cache(maxsize=1)
+def victim(recipe: Recipe, store: RunStore) -> BiEncoder:
+    """The model of a recipe, trained where it is not there."""
+    return model_of(recipe, store)
+
+
+@lru_cache(maxsize=1)
+def ranker(target: Recipe | str, store: RunStore) -> Retriever:
+    """A recipe's model or a stranger, whose passages are encoded once."""
+    return retriever(target) if isinstance(target, str) else retriever(victim(target, store), target.rung)
+
+
+@lru_cache(maxsize=1)
+def guards_of(recipe: Recipe, store: RunStore) -> list[tuple[Guard, float]]:
+    """The guards set up for a model, and the share of the real passages that each refuses."""
+    texts, encoder = texts_of(recipe.texts), victim(recipe, store)
     known = texts.train.take(KNOWN, seed=1).passages["text"].to_pylist()
-    real = texts.test.passages["text"].to_pylist()
-    guards = [guard(kind, encoder, known, asked.queries["text"].to_pylist()) for kind in GUARDS]
-    refused = {g.kind: float(g.refuses(real).mean()) for g in guards}
-    for name, how in todo:
-        made = poison(encoder, asked, how)
-        key: dict[str, Any] = {"source": recipe.rung, "seed": recipe.seed, "variant": name, "passages": how.passages}
-        told = made.drop(columns="ids").assign(**key, recipe=str(recipe))
-        open_to = poison_ranks(source, texts.test, made["text"].tolist())
-        rows = [tidy(open_to), rows_of(source, made["text"].tolist(), {n: texts.ood[n] for n in FOREIGN})]
-        rows = [r.assign(guard="none") for r in rows]
-        for one in guards if name == "standard" else []:
-            left, out = guarded(source, one, texts.test, made["text"].tolist(), open_to)
-            told[one.kind], told[f"{one.kind}_refused"] = out, refused[one.kind]
-            rows.append(tidy(left).assign(guard=one.kind))
-        yield told, pd.concat(rows, ignore_index=True).assign(**key)
+    asked = texts.train.take(ASKED).queries["text"].to_pylist()
+    guards, real = [guard(kind, encoder, known, asked) for kind in GUARDS], texts.test.passages["text"].to_pylist()
+    return [(one, float(one.refuses(real).mean())) for one in guards]
+
+
+def made_against(recipe: Recipe, store: RunStore, name: str, how: Poison) -> pd.DataFrame:
+    """The passages of a cell, and which guards refuse them."""
+    made = poison(victim(recipe, store), texts_of(recipe.texts).train.take(ASKED), how)
+    told = made.drop(columns="ids").assign(recipe=str(recipe))
+    for one, refused in guards_of(recipe, store) if name == "standard" else []:
+        told[one.kind], told[f"{one.kind}_refused"] = one.refuses(made["text"].tolist()), refused
+    return told
+
+
+def listed(recipe: Recipe, store: RunStore, name: str, passages: list[str]) -> pd.DataFrame:
+    """Where a cell's passages stand in its own model's lists: without a guard, abroad, and behind each guard."""
+    texts, source = texts_of(recipe.texts), ranker(recipe, store)
+    open_to = poison_ranks(source, texts.test, passages)
+    rows = [tidy(open_to), rows_of(source, passages, {n: texts.ood[n] for n in FOREIGN})]
+    rows = [r.assign(guard="none") for r in rows]
+    for one, _ in guards_of(recipe, store) if name == "standard" else []:
+        rows.append(tidy(guarded(source, one, texts.test, passages, open_to)[0]).assign(guard=one.kind))
+    return pd.concat(rows, ignore_index=True)
 
 
 def rows_of(model: Retriever, passages: list[str], parts: Mapping[str, Collection]) -> pd.DataFrame:
@@ -114,58 +118,49 @@ def tidy(rows: pd.DataFrame, dataset: str = TEST) -> pd.DataFrame:
     return rows.assign(dataset=dataset).rename(columns={"model": "target"})[["target", "dataset", "query", "rank"]]
 
 
-def attack_all(recipes: list[Recipe], store: RunStore, texts: Benchmark, first: bool) -> None:
+def attack_all(recipes: list[Recipe], store: RunStore, first: bool) -> None:
     """Attack each model as it was not yet attacked."""
-    made, ranks = held(PASSAGES), held(RANKS)
     for recipe in tqdm(recipes, desc="attack", unit="model"):
-        same: dict[str, Any] = {"source": recipe.rung, "seed": recipe.seed}
-        todo = [(n, h) for n, h in cells(recipe, first) if not done(made, **same, variant=n, passages=h.passages)]
-        if not todo:
-            continue
-        for told, rows in attack(load_model(recipe, store, texts), recipe, todo, texts):
-            ranks = kept(RANKS, ranks, rows)
-            made = kept(PASSAGES, made, told)  # last: it says that a cell is done
+        for name, how in cells(recipe, first):
+            key = {"source": recipe.rung, "seed": recipe.seed, "variant": name, "passages": how.passages}
+            made = rows_kept(PASSAGES, key, partial(made_against, recipe, store, name, how))
+            rows_kept(RANKS, key | {"target": recipe.rung}, partial(listed, recipe, store, name, made["text"].tolist()))
 
 
-def carry_over(targets: list[Recipe | str], seeds: range, store: RunStore, texts: Benchmark) -> None:
+def carry_over(targets: list[Recipe | str], seeds: range, store: RunStore, test: Collection) -> None:
     """Try the passages made against one model of a seed on another, or on a stranger."""
-    made, ranks = held(PASSAGES), held(RANKS)
+    made = pd.read_parquet(PASSAGES)
     shared = made[(made["variant"] == "standard") & (made["passages"] == SHARED)]
     for target in tqdm(targets, desc="transfer", unit="model"):
-        own = target if isinstance(target, Recipe) else None
-        name, mine = (str(target), list(seeds)) if own is None else (own.rung, [own.seed])
-        missing = [
-            (str(source), int(seed), part["text"].tolist())
-            for (source, seed), part in shared.groupby(["source", "seed"], sort=False)
-            if seed in mine
-            and source != name
-            and not done(ranks, source=source, target=name, seed=seed, variant="standard", passages=SHARED)
-        ]
-        if missing:
-            model = retriever(name) if own is None else retriever(load_model(own, store, texts), name)
-            new = [rows_of(model, t, {TEST: texts.test}).assign(source=s, seed=i, **PLAIN) for s, i, t in missing]
-            ranks = kept(RANKS, ranks, *new)
+        name, mine = (target, list(seeds)) if isinstance(target, str) else (target.rung, [target.seed])
+        for (source, seed), part in shared.groupby(["source", "seed"], sort=False, observed=True):
+            if seed in mine and source != name:
+                key = {"source": str(source), "seed": int(seed), "target": name} | PLAIN
+                rows_kept(RANKS, key, partial(tried_on, target, store, part["text"].tolist(), test))
+
+
+def tried_on(target: Recipe | str, store: RunStore, passages: list[str], test: Collection) -> pd.DataFrame:
+    """Where passages that were made against another model stand in a target's lists."""
+    return rows_of(ranker(target, store), passages, {TEST: test})
 
 
 def main() -> None:
     """Attack what was not attacked yet and carry the passages over to the other models; the slow parts last."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--store", type=Path, default=HERE.parent / "runs" / "docs-models")
+    parser.add_argument("--study", type=Path, default=HERE.parent / "runs" / "docs-models.py")
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    store, seeds = RunStore(options.store), range(options.seeds)
-    found = [r.recipe for r in store.runs() if r.status == "done" and model_path(r.recipe, store).is_file()]
-    recipes = [r for r in found if r.strategy == "standard" and not r.pairs and r.seed in seeds]
-    if not recipes:
-        sys.exit(f"{store.path}: no trained model yet; drscale sweep {store.path}.py --keep makes them")
+    study, seeds = load_study(options.study), range(options.seeds)
+    store, recipes = study.store, [r for r in study.recipes if r.strategy == "standard" and not r.pairs]
+    recipes = [r for r in recipes if r.seed in seeds]
     recipes.sort(key=lambda r: (r.seed, int(r.rung.partition("H")[2])))
-    texts = texts_of(recipes[0].texts)
-    attack_all(recipes, store, texts, first=True)
-    carry_over([*recipes, OTHERS[0]], seeds, store, texts)
-    attack_all(recipes, store, texts, first=False)
-    carry_over(list(OTHERS[1:]), seeds, store, texts)
-    print(f"{len(held(PASSAGES))} passages, {len(held(RANKS))} rows")
+    test = texts_of(recipes[0].texts).test
+    attack_all(recipes, store, first=True)
+    carry_over([*recipes, OTHERS[0]], seeds, store, test)
+    attack_all(recipes, store, first=False)
+    carry_over(list(OTHERS[1:]), seeds, store, test)
+    print(f"{len(pd.read_parquet(PASSAGES))} passages, {len(pd.read_parquet(RANKS))} rows")
 
 
 if __name__ == "__main__":

@@ -7,4 +7,3 @@ from .texts import instructed as instructed
 from .texts import names_a_package as names_a_package
 from .texts import triplets as triplets
 from .train import OBJECTIVES as OBJECTIVES
-from .train import train_instructed as train_instructed

@@ -22,9 +22,10 @@ import pandas as pd
 import pyarrow as pa
 
 from drscale.texts.cache import cached_table, key_of
-from drscale.texts.collection import Collection, from_pairs, shuffled
+from drscale.texts.collection import Benchmark, Collection, from_pairs, shuffled
 from drscale.texts.docs import OUTSIDE, TRAIN, docs_collections
 from drscale.texts.near import near_duplicates, normalised
+from drscale.texts.sources import Source
 from drscale.texts.split import related
 from drscale.texts.tables import TextsWarning
 
@@ -136,6 +137,7 @@ TELLING = ("np", "pd", "nx", "sm", "scikit", "huggingface", "hugging", "python",
 MOST_WORDS = 24  # of a query, so that the instruction behind it is read
 SINGLES = 1000  # test pairs of one package's own
 SHARE = 1 / 3  # of the needs, held out for the test
+VALIDATION = 1 / 4  # of the test side's needs and single pairs, for the validation of a benchmark
 COLUMNS = ["id", "package", "query", "passage", "need", "split"]
 
 
@@ -254,13 +256,23 @@ def triplets(part: Instructed, templates: tuple[str, ...] = TEMPLATES, seed: int
     return both[both["package"] != both["other"]].drop(columns=["asked_by", "other_asked_by"]).reset_index(drop=True)
 
 
-def collection(part: Instructed, rows: pd.DataFrame, name: str = "instructed", told: bool = True) -> Collection:
+@dataclass(frozen=True, eq=False)
+class Questions(Collection):
+    """Questions and all passages of a part; ``part`` are the docstrings that the strategy ``instructed`` draws from.
+
+    The passages stand in the order of the part's rows. A selection of questions is a plain collection again.
+    """
+
+    part: Instructed | None = None
+
+
+def collection(part: Instructed, rows: pd.DataFrame, name: str = "instructed", told: bool = True) -> Questions:
     """Make a collection of questions and all passages of a part; ``told=False`` leaves the instructions out.
 
     Every question has the one passage that its package gives, told or not, so that the two can be compared.
     """
     texts = [asked(t, i if told else "") for t, i in zip(rows["text"], rows["told"], strict=True)]
-    return Collection(
+    return Questions(
         name,
         pa.table({"id": rows["query"].tolist(), "text": texts}),
         pa.table({"id": part.docs["id"].tolist(), "text": part.docs["passage"].tolist()}),
@@ -272,7 +284,40 @@ def collection(part: Instructed, rows: pd.DataFrame, name: str = "instructed", t
             }
         ),
         versions=dict(part.versions),
+        part=part,
     )
+
+
+def instructed_benchmark(source: Source, progress: bool = True) -> Benchmark:
+    """Read the source ``instructed``: questions with their instructions, or without them (``told=0``)."""
+    told = source.number("told", 1)
+    if told not in (0, 1):
+        raise ValueError(f"texts {str(source)!r}: told={told}, allowed are 0 and 1")
+    return benchmark_of(instructed(progress), str(source), told=bool(told))
+
+
+def benchmark_of(texts: Instructed, name: str = "instructed", *, told: bool = True) -> Benchmark:
+    """Make a benchmark of questions: the training side, and the test side in two, with no domain outside.
+
+    A quarter of the test side's needs, those of one name together, and of its single docstrings is the validation, less
+    what is related to the rest, which is the test. The measures of instructions ask the whole test side, so a recipe
+    that selects by validation has seen a part of their questions; ``select="last"`` has not.
+    """
+    docs = texts.part("test").docs
+    called = docs["id"].map(short_name)
+    names, singles = sorted(set(called[docs["need"] >= 0])), np.flatnonzero(docs["need"] < 0)
+    drawn = {names[i] for i in shuffled(len(names), 2)[: round(VALIDATION * len(names))]}
+    away = np.array(called.isin(drawn) & (docs["need"] >= 0))
+    away[singles[shuffled(len(singles), 3)[: round(VALIDATION * len(singles))]]] = True
+    held, rest = docs[away], docs[~away]
+    close = related(_pairs(held), _pairs(rest))
+    gone = set(held["need"][close]) - {-1}  # a need goes as a whole
+    sides = {"train": texts.part("train").docs, "validation": held[~close & ~held["need"].isin(gone)], "test": rest}
+    made: dict[str, Collection] = {}
+    for side, rows in sides.items():
+        part = replace(texts, docs=rows.reset_index(drop=True))
+        made[side] = collection(part, questions(part), f"{name}/{side}", told)
+    return Benchmark(name, **made)
 
 
 def names_a_package(text: str) -> bool:

@@ -17,6 +17,7 @@ objective           what is minimised
 ==================  ================================================================================================
 
 The last two have the structure of the losses in the code of InF-IR (arXiv 2505.21439); scores are raw inner products.
+They are the variants of the training strategy ``instructed``, which trains on the texts ``instructed``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,16 +33,16 @@ from torch import Tensor
 
 from drscale.encoder import BiEncoder, Tokens
 from drscale.instructions import texts as instructions
-from drscale.instructions.texts import Instructed
+from drscale.instructions.texts import Instructed, Questions
 from drscale.losses import contrastive_entropy
-from drscale.recipe import Recipe
+from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.texts.cache import key_of
-from drscale.training.batches import Batch, tokenised
-from drscale.training.loop import Progress, train
+from drscale.training.batches import Batch, Pairs
+from drscale.training.prepare import Ready
 from drscale.training.strategies import State, Strategy
 
-Objective = Literal["uninstructed", "passages_only", "joint_softmax", "sum_of_terms"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+OBJECTIVES = STRATEGIES["instructed"].variants
+CHOICES = 2  # other instructions that each passage is held against; StrategyRow.texts counts them
 WITH_NEGATIVES = ("joint_softmax", "sum_of_terms")
 PART = 8  # a batch has one contradiction in so many rows; it brings four of them
 
@@ -107,26 +108,31 @@ class Contradictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Instructing(Strategy):
-    """What a batch of questions is and what is minimised; takes the place of a strategy in the loop."""
+    """What a batch of questions is and what is minimised, by the objective that the recipe's variant names.
 
-    objective: Objective
+    Equal seeds draw equal rows whatever the objective.
+    """
+
     choices: int
     part: Instructed
     tokenise: Callable[[Sequence[str]], Tokens]
+
+    def __post_init__(self) -> None:
+        check(self.recipe)
 
     def draw(self, step: int) -> Batch:
         """The batch of a step; ``changed`` holds its questions' token ids, then those under other instructions."""
         rows = self._contradictions.draw(self.recipe.batch, self.choices, self.recipe.seed, step)
         rng = np.random.default_rng([self.recipe.seed, 6, step])
         texts, names = self._texts, self._packages
-        told = self.objective != "uninstructed"
+        told = self.recipe.variant != "uninstructed"
 
         def worded(query: int, package: int) -> str:
             template = instructions.TEMPLATES[rng.integers(len(instructions.TEMPLATES))]
             return instructions.asked(texts[query], instructions.instruction(names[package], template) if told else "")
 
         asked = [worded(q, p) for q, p in zip(rows.queries, rows.packages, strict=True)]
-        if self.objective in WITH_NEGATIVES:
+        if self.recipe.variant in WITH_NEGATIVES:
             asked += [worded(q, p) for q, some in zip(rows.queries, rows.others, strict=True) for p in some]
         tokens = self.tokenise(asked)
         none = np.empty(0, np.int64)
@@ -138,19 +144,19 @@ class Instructing(Strategy):
         """What is minimised on a batch, and of it the part that ranks passages."""
         if accelerator.num_processes > 1:
             raise ValueError(f"instructions: trained in one process, this run has {accelerator.num_processes}")
-        count = len(batch.positives)
+        objective, count = self.recipe.variant, len(batch.positives)
         texts, passages = model(list(batch.changed), self.pairs.passages.rows(batch.positives))
         texts, passages = texts.float(), passages.float()
         scores = texts[:count] @ passages.T  # (batch, batch)
         others = None
-        if self.objective in WITH_NEGATIVES:
+        if objective in WITH_NEGATIVES:
             under = texts[count:].unflatten(0, (count, -1))  # (batch, choices, dim)
             others = (under * passages.unsqueeze(1)).sum(-1)  # (batch, choices)
         same = batch.positives[:, None] == batch.positives[None, :]
-        if self.objective == "uninstructed":  # then every passage of a need answers
+        if objective == "uninstructed":  # then every passage of a need answers
             needs = self._contradictions.needs[batch.positives]
             same |= (needs[:, None] == needs[None, :]) & (needs[:, None] >= 0)
-        loss, ranking = objective_loss(self.objective, scores, others, torch.as_tensor(same, device=scores.device))
+        loss, ranking = objective_loss(objective, scores, others, torch.as_tensor(same, device=scores.device))
         return loss.mean(), {"passages": float(ranking.detach().mean())}
 
     @cached_property
@@ -166,7 +172,7 @@ class Instructing(Strategy):
         return contradictions(self.part)
 
 
-def objective_loss(objective: Objective, scores: Tensor, others: Tensor | None, same: Tensor) -> tuple[Tensor, Tensor]:
+def objective_loss(objective: str, scores: Tensor, others: Tensor | None, same: Tensor) -> tuple[Tensor, Tensor]:
     """Give each question's loss, and of it the entropy of its passage among passages, both (batch,) in nats.
 
     ``scores`` (batch, batch) has questions in rows and passages in columns, question i's passage at i; ``others``
@@ -202,40 +208,36 @@ def contradictions(part: Instructed) -> Contradictions:
     return Contradictions(packages, needs, shared, singles)
 
 
-def instructing(
-    encoder: BiEncoder, part: Instructed, recipe: Recipe, objective: Objective, choices: int = 2
-) -> Instructing:
-    """Build the batch sampler and the loss, for an encoder and the training part of the texts."""
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective={objective!r}: allowed are {', '.join(map(repr, OBJECTIVES))}")
-    if recipe.strategy != "standard" or recipe.pool != "in_batch" or recipe.pairs:
+def instructed(r: Ready) -> Instructing:
+    """Make the strategy ready for a run on the training questions of the texts ``instructed``, all of them."""
+    part = r.collection.part if isinstance(r.collection, Questions) else None
+    if part is None:
         raise ValueError(
-            f"recipe={recipe}: instructions are trained with strategy='standard', pool='in_batch', pairs=0"
+            f"strategy='instructed': {r.collection.name} has no instructions to draw from; texts='instructed' has, "
+            "with pairs=0"
         )
+    return instructing(r.encoder, part, r.recipe, r.pairs)
+
+
+def instructing(
+    encoder: BiEncoder, part: Instructed, recipe: Recipe, pairs: Pairs, choices: int = CHOICES
+) -> Instructing:
+    """Build the batch sampler and the loss, for an encoder and the training part of the texts.
+
+    ``pairs`` has the part's passages, in the order of its rows; its queries are not used, since every step words its
+    questions anew.
+    """
+    if recipe.pool != "in_batch":
+        raise ValueError(f"pool={recipe.pool!r}: strategy='instructed' trains with pool='in_batch'")
     found = contradictions(part)
     if not 1 <= choices < len(found.singles):
         raise ValueError(f"choices={choices}: between 1 and {len(found.singles) - 1}, the other packages")
     single = sum(map(len, found.singles))
     if recipe.batch % PART or single < recipe.batch:
         raise ValueError(f"batch={recipe.batch}: a multiple of {PART}, at most the {single} single pairs")
-    pairs = tokenised(encoder, part.pool)
-    mark = key_of("instructions", part.fingerprint, objective, choices)
+    mark = key_of("instructions", part.fingerprint, recipe.variant, choices)
 
     def tokenise(texts: Sequence[str]) -> Tokens:
         return encoder.tokens(texts, "query")
 
-    return Instructing(
-        recipe=recipe, pairs=pairs, mark=mark, objective=objective, choices=choices, part=part, tokenise=tokenise
-    )
-
-
-def train_instructed(
-    encoder: BiEncoder, part: Instructed, recipe: Recipe, objective: Objective, *, choices: int = 2, **options: Any
-) -> Progress:
-    """Train an encoder in place to follow instructions, and say how it went; ``options`` go to the loop.
-
-    The recipe says the encoder and the length of training, ``objective`` what is minimised, ``choices`` how many other
-    instructions each passage is held against. Equal seeds draw equal rows whatever the objective.
-    """
-    strategy = instructing(encoder, part, recipe, objective, choices)
-    return train(encoder, strategy.pairs, recipe, strategy=strategy, mark=strategy.mark, **options)
+    return Instructing(recipe=recipe, pairs=pairs, mark=mark, choices=choices, part=part, tokenise=tokenise)

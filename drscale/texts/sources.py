@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -115,7 +116,7 @@ def collections(spec: str | Source, progress: bool = True) -> dict[str, Collecti
 
 
 def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
-    """Read the benchmark that a spelling names: ``docs``, ``planted``, ``compose?train=...&ood=...`` or a collection.
+    """Read the benchmark that a spelling names: ``docs``, ``planted``, ``instructed``, ``compose?...`` or a collection.
 
     A collection becomes a benchmark by holding out a test and a validation split, with no domain outside.
 
@@ -126,6 +127,10 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
     """
     source = spec if isinstance(spec, Source) else Source.parse(spec)
     read = KINDS[source.kind, bool(source.argument)].benchmark
+    if isinstance(read, str):
+        module, _, name = read.partition(":")
+        made: Benchmark = getattr(importlib.import_module(module), name)(source, progress)
+        return made
     if read is None:
         return _composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
     return read(source, progress)
@@ -221,12 +226,15 @@ def _planted_benchmark(source: Source, progress: bool) -> Benchmark:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of source: what its argument is called, its options, and how it is read."""
+    """A kind of source: what its argument is called, its options, and how it is read.
+
+    ``benchmark`` is a function or, where that stands in a room above this one, its place (``module:name``).
+    """
 
     argument: str
     options: tuple[str, ...]
     collection: Callable[[Source, bool], Collection] | None = None
-    benchmark: Callable[[Source, bool], Benchmark] | None = None
+    benchmark: Callable[[Source, bool], Benchmark] | str | None = None
     repeated: tuple[str, ...] = ()
 
 
@@ -238,6 +246,7 @@ KINDS: dict[tuple[str, bool], Kind] = {
     ("pairs", True): Kind("FILE", ("query", "passage", "language"), _pairs),
     ("hub", True): Kind("ID", ("split", "query", "passage", "language", "strict"), _hub),
     ("planted", False): Kind("", (*vars(World()), "pairs", "domain"), _planted, _planted_benchmark),
+    ("instructed", False): Kind("", ("told",), None, "drscale.instructions.texts:instructed_benchmark"),
     ("compose", False): Kind("", COMPOSED, None, _composed, repeated=("train", "ood")),
 }
 BUILT_IN = tuple(dict.fromkeys(name for name, _ in KINDS))

@@ -18,6 +18,8 @@ strategy            variant     robustness loss of a touched pair
                     pairwise    logistic, the positive above the attacked passage
 ==================  ==========  ==================================================================================
 
+``instructed`` has batches and losses of its own: its variants are the objectives of ``drscale.instructions.train``.
+
 How two losses become one: a plain sum, fixed weights, Pareto training's controller (Eq. 9 to 11), MGDA or PCGrad.
 
 Equation numbers are those of Liu et al. (SIGIR 2025). Their omega_0 is both the first weight and, inverted, the ratio
