@@ -112,7 +112,7 @@ class Docs2Query(Result):
         folds = np.array([fold_of(p, self.small.folds) for p in passages])
         queries: list[list[str]] = [[] for _ in passages]
         for fold, (model, pieces) in enumerate(zip(self.models, self.pieces, strict=True)):
-            rows = np.flatnonzero(folds == fold)
+            rows = np.flatnonzero(folds == fold).tolist()
             mine = [passages[r] for r in rows]
             sampled = _sample(model, pieces, mine, self.small, count, seed_for(seed, f"fold {fold}"), self.top_k)
             for row, some in zip(rows, sampled, strict=True):
@@ -184,21 +184,22 @@ def _tokenizer() -> Any:
 def _model(small: Small, vocabulary: int, tensors: dict[str, Tensor] | None = None) -> Any:
     from transformers import T5Config, T5ForConditionalGeneration
 
-    config = T5Config(
-        vocab_size=vocabulary,
-        d_model=small.width,
-        d_kv=small.width // small.heads,
-        d_ff=small.feed,
-        num_layers=small.layers,
-        num_decoder_layers=small.layers,
-        num_heads=small.heads,
-        dropout_rate=small.dropout,
-        pad_token_id=0,
-        eos_token_id=3,
-        decoder_start_token_id=0,
-        tie_word_embeddings=True,
-    )
-    model: Any = T5ForConditionalGeneration(config)
+    # A plain dict: two of the options belong to every configuration, and T5Config's signature lacks them.
+    options: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "d_model": small.width,
+        "d_kv": small.width // small.heads,
+        "d_ff": small.feed,
+        "num_layers": small.layers,
+        "num_decoder_layers": small.layers,
+        "num_heads": small.heads,
+        "dropout_rate": small.dropout,
+        "pad_token_id": 0,
+        "eos_token_id": 3,
+        "decoder_start_token_id": 0,
+        "tie_word_embeddings": True,
+    }
+    model: Any = T5ForConditionalGeneration(T5Config(**options))
     if tensors is not None:
         model.load_state_dict(tensors | dict.fromkeys(_TIED, tensors["shared.weight"]))
     return model
@@ -356,7 +357,7 @@ def _trained(
             group["lr"] = small.rate * min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
         loss = _loss(model.train(), [passages[r] for r in rows], [queries[r] for r in rows])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
 

@@ -72,7 +72,7 @@ class ModelGenerator:
     def _batch(self, passages: Sequence[str], count: int) -> list[list[str]]:
         read = [self._prompted(p) for p in self._cut(passages)]
         inputs = self.tokenizer(read, return_tensors="pt", padding=True, return_token_type_ids=False)
-        how = {"beams": self.beams, "top_k": self.top_k, "temperature": self.temperature}
+        how: dict[str, Any] = {"beams": self.beams, "top_k": self.top_k, "temperature": self.temperature}
         padding = {"pad_token_id": self.tokenizer.pad_token_id} if self.causal else {}
         made = written(
             self.model, inputs.to(self.model.device), count=count, tokens=self.query_tokens, **how, **padding

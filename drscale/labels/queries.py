@@ -243,7 +243,11 @@ def _labelled(collection: Collection, how: str, labels: Labels, lacking: str, op
 def _annotated(
     collection: Collection, how: str, queries: pa.Table, passages: pa.Table, qrels: pa.Table, said: str
 ) -> Collection:
-    about = {"language": collection.language, "domain": collection.domain, "synthetic": collection.synthetic}
+    about: dict[str, Any] = {
+        "language": collection.language,
+        "domain": collection.domain,
+        "synthetic": collection.synthetic,
+    }
     versions = {**collection.versions, NOTE: said}
     return Collection(f"{collection.name}[{how}]", queries, passages, qrels, versions=versions, **about)
 
