@@ -125,7 +125,7 @@ def fold_of(passage: str, folds: int) -> int:
 
     >>> from drscale.labels.docs2query import fold_of
     >>> [fold_of(text, 2) for text in ("open a file", "close a file", "open a file")]
-    [1, 0, 1]
+    [0, 1, 0]
     """
     return int.from_bytes(hashlib.sha256(passage.encode()).digest()[:8], "big") % folds
 
