@@ -233,7 +233,7 @@ def _labelled(collection: Collection, how: str, labels: Labels, lacking: str, op
             tables = queries.table(), passages.table(), qrels.table()
         said = f"{how}: {without:,} of {len(tables[1]):,} passages give no query, {lacking}"
         if without:
-            warnings.warn(f"{collection.name}: {said}, the first is {first!r}", TextsWarning, stacklevel=6)
+            warnings.warn(f"{collection.name}: {said}, the first is {first!r}", TextsWarning, stacklevel=5)
         return _annotated(collection, how, *tables, said)
 
     key = key_of("labels/1", how, *options, collection.name, collection.fingerprint)
