@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from drscale.labels.queries import annotated
 from drscale.recipe import Recipe
 from drscale.runs import Found, Run, RunStore, write_atomic
 from drscale.texts import Benchmark, Collection, benchmark
@@ -119,9 +120,9 @@ def measure(
 
 
 def trained_on(recipe: Recipe, texts: Benchmark) -> Collection:
-    """The training pairs of a recipe: all of the benchmark's, or those that its seed draws."""
-    whole = recipe.corpus == "whole"
-    return texts.train.take(recipe.pairs, recipe.seed, whole=whole) if recipe.pairs else texts.train
+    """The training pairs of a recipe, under its annotation: all of the benchmark's, or those that its seed draws."""
+    source = annotated(texts, recipe.annotation)
+    return source.take(recipe.pairs, recipe.seed, whole=recipe.corpus == "whole") if recipe.pairs else source
 
 
 @lru_cache(maxsize=2)

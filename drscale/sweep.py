@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.recipe import STRATEGIES, Recipe, check
@@ -373,8 +374,6 @@ def _make(
     from drscale.training.prepare import all_texts, made_ready
 
     check(recipe)
-    if recipe.pairs > len(texts.train):
-        raise ValueError(f"pairs={recipe.pairs}: {texts.name} has {len(texts.train)} training pairs")
     for part in (texts.test, *texts.ood.values()):
         if most_negatives(part) < NEGATIVES:
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
@@ -384,6 +383,9 @@ def _make(
     earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
     if earlier is not None and earlier.fingerprint != texts.fingerprint:
         raise ValueError(f"{recipe}: its record was made on other texts than {texts.name} is now")
+    source = annotated(texts, recipe.annotation)
+    if recipe.pairs > len(source):
+        raise ValueError(f"pairs={recipe.pairs}: {source.name} has {len(source)} training pairs")
     reset_peak()
     collection = trained_on(recipe, texts)
     encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
@@ -397,8 +399,9 @@ def _make(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    strategy = made_ready(recipe, collection, pairs, encoder, source=texts.train, refresh=refresh)
-    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark, "strategy": strategy}
+    strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh)
+    mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark
+    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {
         "trainable": sum(p.numel() for p in encoder.parameters() if p.requires_grad),
@@ -412,7 +415,13 @@ def _make(
         "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
         "omega": went.omega,
-        "versions": {**texts.versions, **versions(), "threads": str(torch.get_num_threads()), **strategy.notes},
+        "versions": {
+            **texts.versions,
+            **source.versions,
+            **versions(),
+            "threads": str(torch.get_num_threads()),
+            **strategy.notes,
+        },
         "commit": commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}

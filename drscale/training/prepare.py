@@ -370,7 +370,7 @@ def surrogate_recipe(recipe: Recipe) -> Recipe:
 
     With ``corpus="whole"`` it is trained on all pairs and with one seed, and so is the same for all recipes.
     """
-    text = ("texts", "query_tokens", "passage_tokens", "corpus")
+    text = ("texts", "annotation", "query_tokens", "passage_tokens", "corpus")
     encoder = ("ladder", "start", "towers", "pooling", "projection")
     own = () if recipe.corpus == "whole" else ("pairs", "seed")
     kept = (*text, *encoder, *own, "batch", "pool", "negatives")
