@@ -306,6 +306,8 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"balance={recipe.balance!r} compares gradients, which precision='fp16' scales: use 'fp32' or 'bf16'"
         )
+    if recipe.steps % recipe.iterations:
+        raise ValueError(f"iterations={recipe.iterations}: steps={recipe.steps} cannot be cut into so many equal parts")
     used = {
         "share": "share" in row.options,
         "weight": robust and recipe.balance == "none",
@@ -320,6 +322,11 @@ def check(recipe: Recipe) -> None:
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:
             raise ValueError(f"{f.name}={getattr(recipe, f.name)}: {_named(recipe)} makes no use of it")
+
+
+def part_of(recipe: Recipe, step: int) -> tuple[int, int]:
+    """Say which of the ``iterations`` equal parts a step lies in, and which step of that part it is, both from 0."""
+    return divmod(step, recipe.steps // recipe.iterations)
 
 
 def _named(recipe: Recipe) -> str:

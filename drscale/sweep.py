@@ -132,12 +132,15 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
 def _check(recipe: Recipe) -> None:
     from drscale.attacks.registry import check_attack
     from drscale.attacks.substitutes import SynonymSource
+    from drscale.labels.supervision import check_teachers
 
     try:
         check(recipe)
         check_attack(recipe.attack)
         Source.parse(recipe.texts)
         SynonymSource.parse(recipe.synonyms)
+        if "teachers" in STRATEGIES[recipe.strategy].options:
+            check_teachers(recipe)
     except ValueError as e:
         raise ValueError(f"{recipe}: {e}") from None
 

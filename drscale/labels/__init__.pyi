@@ -1,0 +1,1 @@
+from .supervision import supervision_quality as supervision_quality
