@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-Start = Literal["scratch", "table", "checkpoint"]
+Start = Literal["scratch", "table", "mlm", "retromae", "checkpoint"]
+ON_TABLE = ("table", "mlm", "retromae")  # starts whose word vectors are a frozen table and a map
 Towers = Literal["shared", "two"]
 Pooling = Literal["mean", "cls"]
 Pool = Literal["in_batch", "shared", "both"]
@@ -31,6 +32,9 @@ class Recipe:
     The printed form names ``texts`` and ``rung`` always and every other field only where it differs from the defaults
     below, so the defaults are part of the format and never change. ``pairs=0`` means all training pairs; ``rate`` is
     AdamW's peak learning rate; ``warmup`` counts steps; ``query_tokens`` and ``passage_tokens`` are truncation lengths.
+    ``start`` says what the layers begin with: ``scratch`` (nothing, and a vocabulary of the texts' own), ``table``
+    (nothing, but MiniLM's frozen word-piece table), ``mlm`` and ``retromae`` (the table, and layers trained on the
+    benchmark's training passages beforehand, :mod:`drscale.training.pretrain`) or ``checkpoint`` (the rung's).
     ``corpus`` says where negatives come from, random, mined or attacked: the ``whole`` training collection, as in the
     papers, or the ``chosen`` pairs' own passages, as in every record made before there was a choice (so that a data
     law of theirs mixes the number of pairs with the size of the pool). With ``whole`` an attack, too, takes place among

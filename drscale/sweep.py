@@ -287,6 +287,7 @@ def _make(
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
     from drscale.training.prepare import all_texts, made_ready
+    from drscale.training.pretrain import begin
 
     check(recipe)
     if recipe.pairs > len(texts.train):
@@ -303,6 +304,7 @@ def _make(
     reset_peak()
     collection = trained_on(recipe, texts)
     encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
+    begun = begin(encoder, recipe, texts.train)
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
@@ -314,8 +316,10 @@ def _make(
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
     strategy = made_ready(recipe, collection, pairs, encoder, source=texts.train, refresh=refresh)
-    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark, "strategy": strategy}
-    went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
+    kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": texts.fingerprint + strategy.mark + begun.mark}
+    went = train(
+        encoder, pairs, recipe, strategy=strategy, watch=watch, looks=looks, note=note, stopped=stopped, **kept
+    )
     held = {
         "trainable": sum(p.numel() for p in encoder.parameters() if p.requires_grad),
         "total": sum(p.numel() for p in encoder.parameters()) + encoder.frozen_parameters,
@@ -328,11 +332,11 @@ def _make(
         "parameters": counts(encoder.shape, recipe.start, recipe.projection, recipe.towers) | held,
         "curve": went.curve,
         "omega": went.omega,
-        "versions": {**texts.versions, **versions(), **strategy.notes},
+        "versions": {**texts.versions, **versions(), **strategy.notes, **begun.notes},
         "commit": commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
-    cost |= strategy.cost
+    cost |= strategy.cost | begun.cost
     if went.step < recipe.steps and not went.reason:
         return Run(status="failed", reason="stopped by hand", cost=cost, **common)
     state = PartialState()

@@ -221,12 +221,12 @@ def test_soft_labels_are_the_fused_scores_of_what_is_listed(pool):
 
 @pytest.mark.parametrize("variant", ["progressive", "uniform", "fused", "soft"])
 def test_every_variant_learns_and_tells_its_cost(variant):
-    recipe = THREE.but(variant=variant, teachers="words+noise", iterations=2, steps=30, rate=1e-2)
+    recipe = THREE.but(variant=variant, teachers="words+noise", iterations=2, steps=30, rate=1e-2, top=1)
     made = ready(recipe)
     assert made.cost["teachers_seconds"] == 3.0
     assert "words+noise" in made.notes["teachers"]
     _, went = trained(recipe, looks=10)
-    assert min(p["loss"] for p in went.curve[-3:]) < went.curve[0]["loss"] - 0.1
+    assert min(p["loss"] for p in went.curve[-3:]) < went.curve[0]["loss"] - 0.05
 
 
 def test_another_teacher_is_another_mark():
@@ -286,9 +286,7 @@ def test_an_interrupted_run_of_iterations_equals_one_that_was_not(tmp_path, stop
     recipe = THREE.but(dropout=0.1, schedule="linear", warmup=2)
     whole, went = trained(recipe, looks=4)
     path, steps = tmp_path / "run.safetensors", []
-    trained(
-        recipe, looks=4, checkpoint=path, note=lambda s, v: steps.append(s), stopped=lambda: bool(steps[stop - 1 :])
-    )
+    trained(recipe, looks=4, checkpoint=path, note=lambda s, v: steps.append(s), stopped=lambda: stop in steps)
     assert max(steps) == stop
     resumed, again = trained(recipe, looks=4, checkpoint=path)
     assert again.curve == went.curve
