@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -40,7 +41,11 @@ def lists_of(teacher, collection, depth=50):
 
 @pytest.fixture
 def teachers(monkeypatch):
-    stand_in = SimpleNamespace(TEACHERS=dict.fromkeys(NOISE), ranked_lists=lists_of)
+    def teacher_row(name):
+        if name not in NOISE:
+            raise ValueError(f"teacher={name!r}: allowed are {', '.join(NOISE)}")
+
+    stand_in = SimpleNamespace(teacher_row=teacher_row, ranked_lists=lists_of)
     monkeypatch.setitem(sys.modules, "drscale.labels.teachers", stand_in)
 
 
@@ -139,10 +144,27 @@ def test_short_lists_give_their_last_tenth_as_negatives():
 
 
 def test_a_list_of_one_passage_is_refused():
-    with pytest.raises(ValueError, match=r"'words' lists 1 passages of one for a query"):
+    with pytest.raises(ValueError, match=r"words\+noise\+luck lists fewer than two passages for 1 of the queries"):
         ready(THREE.but(batch=2), collection=tiny_collection("one", 1, 3))
-    with pytest.raises(ValueError, match="'x' is too short"):
-        with_labels(THREE, [Ranked(np.array([[3, -1]]), np.ones((1, 2)))], ["x"])
+
+
+def test_a_teacher_without_a_list_leaves_the_query_to_the_others():
+    """The first teacher lists nothing for query 0; the second lists one passage for query 1, too few to draw from."""
+    rows = [np.arange(6).reshape(2, 3) + 10 * k for k in range(3)]
+    rows[0][0], rows[1][1, 1:] = -1, -1
+    lists = [Ranked(r, np.where(r < 0, -np.inf, -np.arange(3.0))) for r in rows]
+    batch = draw(tokens(tiny().train), THREE, 0)
+    batch = replace(batch, queries=np.arange(16) % 2)
+    touch = with_labels(THREE, lists, list(NOISE))
+    drawn = [{(q, int(p) // 10) for s in range(6) for q, p in _drawn(touch, batch, 4 * k + s % 4)} for k in range(3)]
+    assert drawn == [{(0, 1), (1, 0)}, {(0, 1), (1, 0)}, {(0, 1), (0, 2), (1, 0), (1, 2)}]
+    assert fuse(lists).rows[0, :6].tolist() == [10, 20, 11, 21, 12, 22]
+    assert fuse([Ranked(rows[0][:1], np.zeros((1, 3))), Ranked(rows[1][:1], np.zeros((1, 3)))]).rows[0, 0] == 10
+
+
+def _drawn(touch, batch, step):
+    made = touch(batch, step)
+    return zip(made.queries.tolist(), made.positives.tolist(), strict=True)
 
 
 # ---------------------------------------------------------------------------------------------- fused and soft labels
@@ -150,7 +172,7 @@ def test_a_list_of_one_passage_is_refused():
 
 def test_fusing_adds_normalised_scores():
     one = Ranked(np.array([[4, 2, 7, -1]]), np.array([[10.0, 6.0, 2.0, 0.0]]), 1.0)
-    two = Ranked(np.array([[2, 9, -1, -1]]), np.array([[0.3, 0.1, 0.0, 0.0]]), 2.0)
+    two = Ranked(np.array([[2, 9, -1, -1]]), np.array([[0.3, 0.1, -np.inf, -np.inf]]), 2.0)
     fused = fuse([one, two], depth=4)
     assert fused.rows.tolist() == [[2, 4, 7, 9]]
     assert fused.scores.tolist() == [[1.5, 1.0, 0.0, 0.0]]
@@ -229,6 +251,16 @@ def test_every_variant_learns_and_tells_its_cost(variant):
     assert min(p["loss"] for p in went.curve[-3:]) < went.curve[0]["loss"] - 0.05
 
 
+def test_a_run_keeps_what_its_labels_cost(tmp_path):
+    recipe = THREE.but(steps=3, batch=8)
+    run = sweep.run_one(recipe, RunStore(tmp_path), texts=tiny(), looks=1)
+    assert (run.status, run.cost["teachers_seconds"], run.cost["short_lists"]) == ("done", 4.5, 0.0)
+    assert run.versions["teachers"] == "words+noise+luck; negatives from ranks 46 to 50"
+    table = RunStore(tmp_path).table()
+    assert table["teachers"].tolist() == ["words+noise+luck"]
+    assert table["teachers_seconds"].tolist() == [4.5]
+
+
 def test_another_teacher_is_another_mark():
     marks = {ready(THREE.but(variant=v, iterations=i)).mark for v, i in (("uniform", 1), ("fused", 1), ("soft", 1))}
     other = ready(THREE.but(variant="uniform", iterations=1, teachers="words+noise")).mark
@@ -241,7 +273,7 @@ def test_the_sweep_refuses_what_cannot_be_before_anything_is_trained(tmp_path):
     assert len(sweep.plan_study([THREE], store).recipes) == 1
     for recipe, said in (
         (THREE.but(teachers=""), "takes its labels from teachers"),
-        (THREE.but(teachers="words+oracle+luck"), r"'oracle' is none, allowed are words, noise, luck"),
+        (THREE.but(teachers="words+oracle+luck"), "teacher='oracle': allowed are words, noise, luck"),
         (THREE.but(teachers="words+luck+luck"), "each teacher once"),
         (THREE.but(iterations=2), "needs iterations=3"),
         (THREE.but(top=46), "below 46"),

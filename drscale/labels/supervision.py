@@ -60,8 +60,12 @@ def supervised(r: Ready) -> Strategy:
     one = r.recipe.variant in ("fused", "soft")
     used = [fuse(lists)] if one else lists
     digest = hashlib.sha256(b"".join(part.tobytes() for each in used for part in (each.rows, each.scores)))
-    short = sum(int(((each.rows >= 0).sum(1) < DEPTH).sum()) for each in used)
-    cost = {"teachers_seconds": sum(each.seconds for each in lists), "short_lists": float(short)}
+    listed = np.stack([(each.rows >= 0).sum(1) for each in used])
+    cost = {
+        "teachers_seconds": sum(each.seconds for each in lists),
+        "short_lists": float((listed < DEPTH).sum()),
+        "unusable_lists": float((listed < 2).sum()),
+    }
     return Strategy(
         r.recipe,
         r.pairs,
@@ -79,10 +83,8 @@ def check_teachers(recipe: Recipe) -> None:
     names = recipe.teachers.split("+") if recipe.teachers else []
     if not names:
         raise ValueError("teachers='': this strategy takes its labels from teachers, as in teachers='bm25+minilm'")
-    known = tuple(_teachers().TEACHERS)
     for name in names:
-        if name not in known:
-            raise ValueError(f"teachers={recipe.teachers!r}: {name!r} is none, allowed are {', '.join(known)}")
+        _teachers().teacher_row(name)  # an unknown name is a ValueError that names the known ones
     if len(set(names)) < len(names):
         raise ValueError(f"teachers={recipe.teachers!r}: each teacher once")
     if recipe.variant == "progressive" and recipe.iterations != len(names):
@@ -97,14 +99,7 @@ def check_teachers(recipe: Recipe) -> None:
 def ranked(teacher: str, collection: Collection) -> Ranked:
     """A teacher's lists for all queries of a collection."""
     lists = _teachers().ranked_lists(teacher, collection, depth=DEPTH)
-    rows = np.asarray(lists.rows)
-    listed = (rows >= 0).sum(1)
-    if (listed < 2).any():
-        raise ValueError(
-            f"teachers: {teacher!r} lists {listed.min()} passages of {collection.name} for a query; a positive and a "
-            "negative are needed"
-        )
-    return Ranked(rows, np.asarray(lists.scores, dtype=np.float32), float(lists.seconds))
+    return Ranked(np.asarray(lists.rows), np.asarray(lists.scores, dtype=np.float32), float(lists.seconds))
 
 
 def _teachers() -> Any:
@@ -121,7 +116,10 @@ def fuse(lists: Sequence[Ranked], depth: int = DEPTH) -> Ranked:
     keys, values = [], []
     for each in lists:
         listed = each.rows >= 0
+        if not listed.any():
+            continue
         low = np.where(listed, each.scores, np.inf).min(1, keepdims=True)
+        low = np.where(np.isfinite(low), low, 0.0)  # of a list without passages
         span = np.where(listed, each.scores, -np.inf).max(1, keepdims=True) - low
         scaled = np.where(span > 0, (each.scores - low) / np.where(span > 0, span, 1), 1.0)
         keys.append((np.arange(count)[:, None] * width + each.rows)[listed])
@@ -163,21 +161,26 @@ def with_labels(
     """Put each query's positive and negative from one of these lists into a batch; ``names`` are the lists'.
 
     The draws depend on the seed and the step alone: which list, which of its first ``recipe.top`` passages, and which
-    of those at ``ranks`` (counted from 1, both ends in).
+    of those at ``ranks`` (counted from 1, both ends in). A teacher that lists fewer than two passages for a query has
+    no part in it; where none so far has two, the next one on the trajectory that has takes its place.
     """
     limits = [places(each.rows, recipe.top, ranks) for each in lists]
-    for name, (positives, _, negatives) in zip(names, limits, strict=True):
-        if not (positives.all() and (negatives > 0).all()):
-            raise ValueError(f"teachers: a list of {name!r} is too short for a positive and a negative")
     rows = np.stack([each.rows for each in lists])  # (lists, queries, depth)
     positives, first, negatives = (np.stack(part) for part in zip(*limits, strict=True))  # (lists, queries)
+    usable = (positives > 0) & (negatives > 0)
+    bare = int((~usable.any(0)).sum())
+    if bare:
+        raise ValueError(f"teachers: {'+'.join(names)} lists fewer than two passages for {bare} of the queries")
 
     def touch(batch: Batch, step: int) -> Batch:
         count = len(lists)
         if recipe.variant == "progressive":
             count = min(count, 1 + part_of(recipe, step)[0])
         drawn = np.random.default_rng([recipe.seed, STREAM, step]).random((3, len(batch.queries)))
-        at = (drawn[0] * count).astype(int), batch.queries
+        can = usable[:count, batch.queries]  # (lists, batch)
+        nth = np.cumsum(can, axis=0) > (drawn[0] * can.sum(0)).astype(int)
+        which = np.where(can.any(0), nth.argmax(0), usable[:, batch.queries].argmax(0))
+        at = which, batch.queries
         own = rows[*at, (drawn[1] * positives[at]).astype(int)].astype(np.int64)
         other = rows[*at, first[at] + (drawn[2] * negatives[at]).astype(int)].astype(np.int64)
         touched = np.arange(len(own))
@@ -252,11 +255,11 @@ def _quality(collection: Collection, lists: Sequence[Ranked], top: int) -> dict[
     width = len(collection.passages)
     keys, chance, reciprocal = [], [], []
     for each in lists:
-        positives = places(each.rows, top)[0]
         rank = np.broadcast_to(np.arange(each.rows.shape[1]), each.rows.shape)
-        kept = rank < positives[:, None]
+        kept = (rank < top) & (each.rows >= 0)
+        positives = kept.sum(1)
         keys.append((np.arange(len(each.rows))[:, None] * width + each.rows)[kept])
-        chance.append(np.repeat(1 / positives / len(lists), positives))
+        chance.append(np.repeat(1 / np.maximum(positives, 1) / len(lists), positives))
         reciprocal.append(1 / (1 + rank[kept]))
     found, at = np.unique(np.concatenate(keys), return_inverse=True)
     drawn = np.bincount(at, np.concatenate(chance)).round(9)

@@ -7,8 +7,8 @@ a rung, however many pairs and whichever seed they have. It is small, and real: 
 ``mlm``: 15% of the pieces become [MASK] and are predicted (Devlin et al. 2019). ``retromae``: 30% of them are masked
 for the encoder, which predicts them and makes the passage's vector; a decoder of one layer gets that vector and the
 passage with 50% masked, and predicts these (Liu and Shao 2022, RetroMAE). What they add as enhanced decoding, for each
-position an attention of its own, is left out. Pieces beyond the :data:`WORDS` commonest of the passages are never masked, and
-the softmax is over these; its vectors are the table's, so that no output layer of the vocabulary's size is learnt.
+position an attention of its own, is left out. Only the :data:`WORDS` commonest pieces of the passages are masked and
+predicted, by the table's own vectors, so that no output layer of the vocabulary's size is learnt.
 """
 
 from __future__ import annotations
