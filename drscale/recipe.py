@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_type_hints
 
-Start = Literal["scratch", "table", "checkpoint"]
+Start = Literal["scratch", "table", "mlm", "retromae", "checkpoint"]
+ON_TABLE = ("table", "mlm", "retromae")  # starts whose word vectors are a frozen table and a map
 Towers = Literal["shared", "two"]
 Pooling = Literal["mean", "cls"]
 Pool = Literal["in_batch", "shared", "both"]
@@ -32,6 +33,9 @@ class Recipe:
     The printed form names ``texts`` and ``rung`` always and every other field only where it differs from the defaults
     below, so the defaults are part of the format and never change. ``pairs=0`` means all training pairs; ``rate`` is
     AdamW's peak learning rate; ``warmup`` counts steps; ``query_tokens`` and ``passage_tokens`` are truncation lengths.
+    ``start`` says what the layers begin with: ``scratch`` (nothing, and a vocabulary of the texts' own), ``table``
+    (nothing, but MiniLM's frozen word-piece table), ``mlm`` and ``retromae`` (the table, and layers trained on the
+    benchmark's training passages beforehand, :mod:`drscale.training.pretrain`) or ``checkpoint`` (the rung's).
     ``corpus`` says where negatives come from, random, mined or attacked: the ``whole`` training collection, as in the
     papers, or the ``chosen`` pairs' own passages, as in every record made before there was a choice (so that a data
     law of theirs mixes the number of pairs with the size of the pool). With ``whole`` an attack, too, takes place among
@@ -319,6 +323,8 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"balance={recipe.balance!r} compares gradients, which precision='fp16' scales: use 'fp32' or 'bf16'"
         )
+    if recipe.steps % recipe.iterations:
+        raise ValueError(f"iterations={recipe.iterations}: steps={recipe.steps} cannot be cut into so many equal parts")
     used = {
         "share": "share" in row.options,
         "weight": robust and recipe.balance == "none",
@@ -333,6 +339,11 @@ def check(recipe: Recipe) -> None:
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:
             raise ValueError(f"{f.name}={getattr(recipe, f.name)}: {_named(recipe)} makes no use of it")
+
+
+def part_of(recipe: Recipe, step: int) -> tuple[int, int]:
+    """Say which of the ``iterations`` equal parts a step lies in, and which step of that part it is, both from 0."""
+    return divmod(step, recipe.steps // recipe.iterations)
 
 
 def _named(recipe: Recipe) -> str:

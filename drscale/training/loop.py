@@ -19,7 +19,7 @@ from torch import Tensor
 
 from drscale.encoder import BiEncoder, seed_for
 from drscale.ladder import flops_per_token, training_factor
-from drscale.recipe import Recipe
+from drscale.recipe import Recipe, part_of
 from drscale.runs import StoreWarning, write_atomic
 from drscale.training.batches import Batch, Pairs, share
 from drscale.training.strategies import Strategy
@@ -67,6 +67,7 @@ def train(
     ``last``, the best look's weights are put back at the end. ``note(step, values)`` is told of every step. A loss or
     a look that is not finite ends the run with ``reason``; ``stopped`` ends it early; ``checkpoint`` is a file to
     resume from, if it carries the same ``mark`` (the texts' fingerprint); another's is named and left unused.
+    Each of ``recipe.iterations`` parts goes on from the weights of the one before, with AdamW's moments at zero.
     """
     if recipe.select != "last" and watch is None:
         raise ValueError(f"select={recipe.select!r}: needs watch, the measure to select by; or select='last'")
@@ -92,6 +93,8 @@ def train(
         loss, said = strategy.loss(model, batch, accelerator, progress.state, list(weights.values()))
 
         # step
+        if progress.step and part_of(recipe, progress.step)[1] == 0:
+            optimiser.state.clear()
         for group in optimiser.param_groups:
             group["lr"] = rate_at(recipe, progress.step)
         optimiser.zero_grad()
@@ -134,10 +137,11 @@ def looks_at(steps: int, looks: int) -> frozenset[int]:
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """The learning rate of a step: a linear warm-up, then constant, linear or cosine decay to zero."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    """The learning rate of a step: in each part a linear warm-up, then constant, linear or cosine decay to zero."""
+    at, steps = part_of(recipe, step)[1], recipe.steps // recipe.iterations
+    if at < recipe.warmup:
+        return recipe.rate * (at + 1) / recipe.warmup
+    done = (at - recipe.warmup) / max(1, steps - recipe.warmup)
     factor = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[recipe.schedule]
     return recipe.rate * factor
 

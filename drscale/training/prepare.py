@@ -32,6 +32,7 @@ from drscale.texts.collection import shuffled, taken
 from drscale.training import batches as mining
 from drscale.training.batches import Batch, Pairs, tokenised, touched_pairs
 from drscale.training.loop import train
+from drscale.training.pretrain import begin
 from drscale.training.strategies import Strategy
 
 Perturb = Callable[[Sequence[str], Sequence[str]], Sequence[str]]
@@ -346,6 +347,7 @@ def made_ready(
     def small() -> BiEncoder:
         plain, read = surrogate_recipe(recipe), _taken_from(recipe, collection, source)
         surrogate = build(plain, all_texts(read) if plain.start == "scratch" else None)
+        begin(surrogate, plain, collection if source is None else source)
         return remembered(surrogate, read, plain, lambda e: train(e, tokenised(e, read), plain))
 
     return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), source=source, refresh=refresh)

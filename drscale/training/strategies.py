@@ -16,6 +16,7 @@ strategy            variant     robustness loss of a touched pair
                     pool        contrastive entropy with the batch's attacked passages in the pool: the same loss as
                                 the natural one, on attacked data, which is how Eq. 9 to 11 read most closely
                     pairwise    logistic, the positive above the attacked passage
+``supervised``      all         none: positives and negatives of teachers (:mod:`drscale.labels.supervision`)
 ==================  ==========  ==================================================================================
 
 ``instructed`` has batches and losses of its own: its variants are the objectives of ``drscale.instructions.train``.
@@ -151,8 +152,11 @@ class Strategy:
     """What a batch is and what is minimised.
 
     ``touch(batch, step)`` adds to a drawn batch what the strategy brings along; ``teacher`` are a frozen encoder's
-    vectors of all passages. ``robust`` gives a loss for each touched pair, by default that of :data:`ROBUST`. ``mark``
-    tells a checkpoint which examples it was trained on; ``notes`` (what made them) and ``cost`` go into the record.
+    vectors of all passages. ``robust`` gives a loss for each touched pair, by default that of :data:`ROBUST`, and
+    ``natural`` each query's own, by default contrastive entropy or, in the variant ``pairwise``, the pairwise loss.
+    ``joins`` says that what is in ``others`` joins the pool that all queries are scored against, as always in the
+    variant ``pool``. ``mark`` tells a checkpoint which examples it was trained on; ``notes`` (what made them) and
+    ``cost`` go into the record.
     """
 
     recipe: Recipe
@@ -163,8 +167,11 @@ class Strategy:
     notes: dict[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     robust: Callable[[Views], Tensor] | None = None
+    natural: Callable[[Views, Batch], Tensor] | None = None
+    joins: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "joins", self.joins or self.recipe.variant == "pool")
         check(self.recipe)
         if self.touch is None and self.recipe.strategy != "standard":
             raise ValueError(f"strategy={self.recipe.strategy!r}: needs touch, what it adds to a batch")
@@ -185,7 +192,8 @@ class Strategy:
         views = _views(self, model, batch, accelerator)
         natural = pairwise_loss if self.recipe.variant == "pairwise" else contrastive_entropy
         robust = self.robust or ROBUST.get((self.recipe.strategy, self.recipe.variant))
-        effectiveness = natural(views.scores, views.targets)
+        own = self.natural
+        effectiveness = own(views, batch) if own is not None else natural(views.scores, views.targets)
         return combine(self.recipe, effectiveness, robust(views) if robust else None, state, weights)
 
 
@@ -260,7 +268,7 @@ def _views(strategy: Strategy, model: Any, batch: Batch, accelerator: Any) -> Vi
     texts = pairs.passages.rows(np.concatenate([rows, batch.others])) + list(batch.changed)
     queries, passages = model(pairs.queries.rows(batch.queries), texts)
     device = queries.device
-    if recipe.variant == "pool":  # hard negatives are negatives like any other
+    if strategy.joins:  # hard negatives are negatives like any other
         rows, in_pool = np.concatenate([rows, batch.others]), others_to
     pool = torch.cat([gather(passages[:mine], accelerator), gather(passages[mine:in_pool], accelerator)])  # (pool, dim)
     ids = torch.as_tensor(rows, device=device)
@@ -269,7 +277,8 @@ def _views(strategy: Strategy, model: Any, batch: Batch, accelerator: Any) -> Vi
     targets = torch.arange(mine, device=device) + mine * accelerator.process_index
     vectors = queries.float()
     scores, targets = pool_scores(vectors, pool.float(), targets, recipe.pool, own_to)  # (batch, pool)
-    relevant = torch.as_tensor(pairs.relevant[batch.queries], device=device)
+    known = batch.relevant if len(batch.relevant) else pairs.relevant[batch.queries]
+    relevant = torch.as_tensor(known, device=device)
     if recipe.pool == "shared":
         own = torch.full((1,), -2, device=device)  # stands for each query's own positive
         pool_ids = torch.cat([own, pool_ids[own_to:]])
