@@ -1,0 +1,12 @@
+from .formats import LabelWarning as LabelWarning
+from .formats import Lists as Lists
+from .formats import lists_from as lists_from
+from .formats import read_dpr as read_dpr
+from .formats import read_hard_negatives as read_hard_negatives
+from .formats import read_trec as read_trec
+from .formats import write_dpr as write_dpr
+from .formats import write_trec as write_trec
+from .teachers import TEACHERS as TEACHERS
+from .teachers import latency as latency
+from .teachers import ranked_lists as ranked_lists
+from .teachers import register_teacher as register_teacher
