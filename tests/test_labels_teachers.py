@@ -347,7 +347,9 @@ def test_a_run_comes_back(texts: Collection, tmp_path: Path) -> None:
     assert (again.rows == lists.rows).all()
     assert (again.scores == lists.scores).all()
     assert path.read_text().splitlines()[0].split()[3:] == ["1", f"{lists.scores[0, 0]:.9g}", "bm25"]
-    assert ranked_lists(f"trec:{path}", texts, 3).rows.shape == (30, 3)
+    for depth in (3, 9):  # cut, or filled up
+        assert ranked_lists(f"trec:{path}", texts, depth).rows.shape == (30, depth)
+    assert (ranked_lists(f"trec:{path}", texts, 9).rows[:, 7:] == -1).all()
     with pytest.raises(ValueError, match=r"29 for the 30 queries"):
         write_trec(Lists(lists.rows[:29], lists.scores[:29]), texts, path)
     blank = from_pairs("blank", [("a b", "ask", "tell")])

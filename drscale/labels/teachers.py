@@ -148,7 +148,7 @@ def ranked_lists(teacher: str, collection: Collection, depth: int = 50, *, refre
     row = teacher_row(teacher)
     if row is None:
         lists = read_trec(teacher.removeprefix("trec:"), collection)
-        return Lists(lists.rows[:, :depth], lists.scores[:, :depth])
+        return padded(list(lists.rows[:, :depth]), list(lists.scores[:, :depth]), depth)
     version, count = row.version(), len(collection.queries)
     tables = []
     for start in range(0, count, PIECE):
