@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,8 @@ CUT = 64  # tokens of a text, with the special ones, whose vectors MiniLM's late
 PAIRS = 100  # pairs that a cross-encoder reads at once (A.4 of Lin et al. 2023)
 
 
-class Steps(NamedTuple):
+@dataclass(frozen=True)
+class Steps:
     """The three steps of a teacher; what ``encode`` and ``index`` give is for ``search`` alone."""
 
     encode: Callable[[list[str]], Any]
