@@ -1,4 +1,12 @@
 from .docs2query import train_docs2query as train_docs2query
+from .formats import LabelWarning as LabelWarning
+from .formats import Lists as Lists
+from .formats import lists_from as lists_from
+from .formats import read_dpr as read_dpr
+from .formats import read_hard_negatives as read_hard_negatives
+from .formats import read_trec as read_trec
+from .formats import write_dpr as write_dpr
+from .formats import write_trec as write_trec
 from .generate import hub_generator as hub_generator
 from .queries import annotate as annotate
 from .queries import crop_sentences as crop_sentences
@@ -6,3 +14,7 @@ from .queries import generate_queries as generate_queries
 from .queries import inverse_cloze as inverse_cloze
 from .queries import share_copied as share_copied
 from .supervision import supervision_quality as supervision_quality
+from .teachers import TEACHERS as TEACHERS
+from .teachers import latency as latency
+from .teachers import ranked_lists as ranked_lists
+from .teachers import register_teacher as register_teacher

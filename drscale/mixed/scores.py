@@ -139,7 +139,7 @@ def scores_from_trec(
     except ModuleNotFoundError:
         raise ValueError("TREC files need ir-measures, which is not installed: pip install ir-measures") from None
     wanted = [_measure(ir_measures, m) for m in measures]
-    relevant = _columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
+    relevant = trec_columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
     grades = relevant["relevance"]
     if (odd := grades != grades.round()).any():
         i = int(np.argmax(odd))
@@ -156,7 +156,7 @@ def scores_from_trec(
     files = runs if isinstance(runs, Mapping) else {"": runs}
     found = []
     for name, path in files.items():
-        run = _columns(path, ["query_id", "Q0", "doc_id", "rank", "score", "tag"], "score")
+        run = trec_columns(path, ["query_id", "Q0", "doc_id", "rank", "score", "tag"], "score")
         again = run.duplicated(["query_id", "doc_id"])
         if again.any():
             i = int(np.argmax(again))
@@ -292,7 +292,7 @@ def _check_alone(runs: pd.DataFrame, label: pd.Series, fields: list[str]) -> Non
             raise ValueError(f"model={fields!r}: two runs of {name!r} have the same seed")
 
 
-def _columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
+def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     """The columns of a TREC file, separated by blanks; a ValueError names the file and the wrong line."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
