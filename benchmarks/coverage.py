@@ -5,8 +5,8 @@ ten kinds of noise: the share of simulated tables in which the interval by level
 curve at four times the largest x (``trust.predict``) and the prediction interval of the held-out largest level
 (``trust.holdout``) hold the truth; behind it the same with all runs taken as independent (``unit="run"``). Thousands of
 tables are refitted at once, and whether a value lies in an interval is asked without looking for its ends;
-tests/test_laws_levels.py holds that against the functions named here. Taking the wider of several intervals holds the truth
-more often than 95% where nothing is wrong: that is its price. Leaves with status 1 if a share by level is below 87%.
+tests/test_laws_levels.py holds that against the functions named here. Taking the wider of several intervals holds the
+truth more often than 95% where nothing is wrong: that is its price. Leaves with status 1 if a share by level is below 87%.
 """
 
 from __future__ import annotations

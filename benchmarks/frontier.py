@@ -84,13 +84,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     o = parser.parse_args()
     table, asked = study(o.runs, o.queries, o.domains, o.seed)
-    found, queries = timed(lambda: frontier.probability_on_front(table, queries=asked, draws=o.draws))
-    _, intervals = timed(lambda: frontier.probability_on_front(table, draws=o.draws))
+    found, queries = timed(lambda: frontier.probability_on_front(table, rows=asked, n_boot=o.draws))
+    _, intervals = timed(lambda: frontier.probability_on_front(table, n_boot=o.draws))
     print(f"{o.runs} synthetic runs, {o.draws} draws: {queries:.2f} s from {len(asked)} rows of queries")
     print(f"the same from intervals: {intervals:.2f} s")
     likely = int((found["probability"] > 0.5).sum())
     print(f"expected size of the front {found['probability'].sum():.1f}, {likely} runs likelier on it than not")
-    draws = resampled(table, ("in_domain_entropy", "ood_entropy"), draws=o.draws)
+    draws = resampled(table, ("in_domain_entropy", "ood_entropy"), n_boot=o.draws)
     ours, quick = timed(lambda: non_dominated(draws))
     there = importlib.util.find_spec("pymoo") is not None
     few = draws[:SLOW]

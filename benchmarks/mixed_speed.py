@@ -84,7 +84,7 @@ def main() -> int:
     print(f"{len(rows):,} synthetic rows: fit {fitted:.2f} s; with means, pairs and tests {seconds:.2f} s")
     print(f"peak memory {memory:.2f} GB, of which {before:.2f} GB before the fit")
     started = time.perf_counter()
-    shares.variance_shares(fit, draws=100)
+    shares.variance_shares(fit, n_boot=100)
     print(f"shares of variance with 100 bootstrap draws: {time.perf_counter() - started:.1f} s")
 
     part = study(o.models, min(o.datasets, 12), o.small, min(o.tasks, 3), o.seed)

@@ -257,7 +257,7 @@ def register_strategy(
     *,
     variants: Sequence[str] = ("",),
     losses: Sequence[str] = (),
-    texts: int | Mapping[str, int] = 1,
+    extra_texts: int | Mapping[str, int] = 1,
     options: Sequence[str] = ("share",),
 ) -> Callable[..., Any]:
     """Add a training strategy of your own: recipes name it, plans know its FLOPs, runs are trained and recorded by it.
@@ -266,7 +266,7 @@ def register_strategy(
     to a drawn batch (a :class:`drscale.training.batches.Batch`) what the strategy brings along, or a whole
     :class:`drscale.training.strategies.Strategy`, whose ``robust`` may be a loss of your own. Import torch inside it.
     ``losses`` are the variants that have such a loss; "pairwise" and "pool" mean as a variant what they mean elsewhere.
-    ``texts`` is the number of texts that are encoded for each touched pair, beside the pair's own, for the FLOPs.
+    ``extra_texts`` is the number of texts that are encoded for each touched pair, beside the pair's own, for the FLOPs.
     ``options`` are "share" (of the pairs that are touched), "synonyms", or both. A worker process has to register it,
     too. Registering a name again replaces it; ``del STRATEGIES[name]`` takes it out.
 
@@ -279,7 +279,7 @@ def register_strategy(
     ...         others = np.random.default_rng(step).integers(len(pairs.passages), size=len(places))
     ...         return replace(batch, touched=places, others=others)
     ...     return touch
-    >>> prepare = ds.register_strategy("doubled", more_passages, variants=["pool"], texts=1)
+    >>> prepare = ds.register_strategy("doubled", more_passages, variants=["pool"], extra_texts=1)
     >>> str(ds.Recipe(strategy="doubled", variant="pool", share=0.5))
     'texts=docs,rung=L2H128,strategy=doubled,variant=pool,share=0.5'
     >>> from drscale.recipe import STRATEGIES
@@ -295,9 +295,11 @@ def register_strategy(
         raise ValueError(f"losses={losses!r}: some of the variants {', '.join(map(repr, variants))}")
     if isinstance(options, str) or not set(options) <= set(OPTIONS):
         raise ValueError(f"options={options!r}: allowed are {', '.join(map(repr, OPTIONS))}")
-    counts = dict.fromkeys(variants, texts) if isinstance(texts, int) else dict(texts)
+    counts = dict.fromkeys(variants, extra_texts) if isinstance(extra_texts, int) else dict(extra_texts)
     if set(counts) != set(variants) or not all(isinstance(n, int) and n >= 0 for n in counts.values()):
-        raise ValueError(f"texts={texts!r}: a number from 0, or one for each of {', '.join(map(repr, variants))}")
+        raise ValueError(
+            f"extra_texts={extra_texts!r}: a number from 0, or one for each of {', '.join(map(repr, variants))}"
+        )
     STRATEGIES[name] = StrategyRow(prepare, tuple(variants), tuple(losses), counts, tuple(options))
     return prepare
 

@@ -343,11 +343,11 @@ class RunStore:
     def __repr__(self) -> str:
         return f"RunStore({str(self.path)!r})"
 
-    def save(self, run: Run, queries: pd.DataFrame | None = None) -> Path:
+    def save(self, run: Run, rows: pd.DataFrame | None = None) -> Path:
         """Write the per-query rows, then the record that makes them count; an earlier record is replaced."""
         path = self.path / f"{run.recipe.file_stem}.json"
-        if queries is not None:
-            write_atomic(path.with_suffix(".parquet"), queries.to_parquet(index=False, compression="zstd"))
+        if rows is not None:
+            write_atomic(path.with_suffix(".parquet"), rows.to_parquet(index=False, compression="zstd"))
         write_atomic(path, run.to_json())
         return path
 

@@ -41,8 +41,8 @@ def encoder():
 
 @lru_cache(maxsize=1)
 def attacked():
-    held = encode_collection(encoder(), tiny().test, queries=20)
-    return held, attack_collection(encoder(), tiny().test, TABLE, FREE, queries=20, similarity=None, encoded=held)
+    held = encode_collection(encoder(), tiny().test, n_queries=20)
+    return held, attack_collection(encoder(), tiny().test, TABLE, FREE, n_queries=20, similarity=None, encoded=held)
 
 
 # --------------------------------------------------------------------------------------------------------- protocol
@@ -59,7 +59,7 @@ def test_the_papers_ranges_and_smaller_ones():
 
 def test_documents_come_from_their_ranges_and_are_never_relevant():
     test = tiny().test
-    held = encode_collection(encoder(), test, queries=30)
+    held = encode_collection(encoder(), test, n_queries=30)
     chosen = pick_documents(test, held, seed=1)
     assert len(chosen) >= 30 * 9 - 30
     scores = held.queries[held.of(chosen["query_row"].to_numpy())] @ held.passages.T
@@ -74,9 +74,9 @@ def test_documents_come_from_their_ranges_and_are_never_relevant():
 
 def test_fewer_queries_are_part_of_more():
     test = tiny().test
-    few, more = (encode_collection(encoder(), test, queries=n).query_rows for n in (10, 40))
+    few, more = (encode_collection(encoder(), test, n_queries=n).query_rows for n in (10, 40))
     assert set(few) < set(more)
-    assert len(encode_collection(encoder(), test, queries=10_000).query_rows) == len(test.queries)
+    assert len(encode_collection(encoder(), test, n_queries=10_000).query_rows) == len(test.queries)
 
 
 def test_every_row_says_what_became_of_a_document():
@@ -105,7 +105,7 @@ def test_every_row_says_what_became_of_a_document():
 
 def test_the_same_seed_gives_the_same_rows():
     _, rows = attacked()
-    again = attack_collection(encoder(), tiny().test, TABLE, FREE, queries=20, similarity=None)
+    again = attack_collection(encoder(), tiny().test, TABLE, FREE, n_queries=20, similarity=None)
     pd.testing.assert_frame_equal(rows, again)
     assert rows.attrs == again.attrs
 
@@ -114,10 +114,10 @@ def test_the_same_documents_for_another_model():
     held, rows = attacked()
     other = build(Recipe(rung="L2H16", projection=32, seed=9)).eval()
     documents = pick_documents(tiny().test, held)
-    theirs = attack_collection(other, tiny().test, TABLE, FREE, queries=20, similarity=None, documents=documents)
+    theirs = attack_collection(other, tiny().test, TABLE, FREE, n_queries=20, similarity=None, documents=documents)
     assert theirs[["query", "passage"]].equals(rows[["query", "passage"]])
     with pytest.raises(ValueError, match="some of the attacked queries are missing"):
-        attack_collection(other, tiny().test, TABLE, FREE, queries=5, similarity=None, documents=documents)
+        attack_collection(other, tiny().test, TABLE, FREE, n_queries=5, similarity=None, documents=documents)
 
 
 def test_rows_survive_parquet(tmp_path):
@@ -131,7 +131,7 @@ def test_rows_survive_parquet(tmp_path):
 @pytest.mark.parametrize("method", ["swap", "hinge", "deletion", "random"])
 def test_every_method_lifts(method):
     rows = attack_collection(
-        encoder(), tiny().test, TABLE, Attack(method, floor=None, words=2), queries=3, similarity=None
+        encoder(), tiny().test, TABLE, Attack(method, floor=None, words=2), n_queries=3, similarity=None
     )
     assert (rows["method"] == method).all()
     assert (rows["rank_after"] < rows["rank_before"]).mean() > 0.3
@@ -225,7 +225,7 @@ def test_a_query_that_stands_among_the_passages_counts_in_no_list():
     with_selves = Collection(
         "arguana", plain.queries, pa.concat_tables([plain.passages, plain.queries.slice(0, 30)]), plain.qrels
     )
-    held, other = (encode_collection(bag, c, queries=None) for c in (plain, with_selves))
+    held, other = (encode_collection(bag, c, n_queries=None) for c in (plain, with_selves))
     rows = np.arange(30)
     own = np.arange(100, 130)
     # Of each list the first 30 queries are struck, but 29 other queries stand in it as passages.
@@ -269,7 +269,7 @@ def test_a_probe_attacks_among_all_passages_and_says_so(table_source):
     assert {"top100", "encodings", "cost100"} <= set(whole.measures["adversarial"])
     # Ranks 67 to 670 of all passages, so what is climbed over is others' passages, too.
     assert whole.measures["adversarial"]["boosted"].mean > 1.5 * alone.measures["adversarial"]["boosted"].mean
-    held = encode_collection(encoder(), within(test, train), queries=5)
+    held = encode_collection(encoder(), within(test, train), n_queries=5)
     rows = attack_collection(encoder(), within(test, train), TABLE, measure.PROBE, encoded=held, similarity=None)
     assert rows["passage"].str.startswith("train").any()
     mine = adversarial_entropy(rows, within(test, train), held)
@@ -286,7 +286,7 @@ def test_a_probe_attacks_among_all_passages_and_says_so(table_source):
 )
 def test_a_smaller_budget_is_a_prefix_of_a_larger_one(method, floor, tmp_path):
     """Every column of the rows is that of an attack of its own with so few words."""
-    held = encode_collection(encoder(), tiny().test, queries=2)
+    held = encode_collection(encoder(), tiny().test, n_queries=2)
     documents = pick_documents(tiny().test, held)
 
     def attacked(words):
@@ -321,7 +321,7 @@ def test_a_smaller_budget_is_a_prefix_of_a_larger_one(method, floor, tmp_path):
 
 
 def test_the_budget_curve_is_that_of_separate_attacks():
-    held = encode_collection(encoder(), tiny().test, queries=5)
+    held = encode_collection(encoder(), tiny().test, n_queries=5)
     curve = budget_curve(
         encoder(),
         tiny().test,
@@ -342,7 +342,7 @@ def test_the_budget_curve_is_that_of_separate_attacks():
     assert (curve["mean"] <= curve["high"]).all()
     assert (curve["queries"] == 5).all()
     one = Attack("random", words=1, floor=0.8)
-    scored, rows = under_attack(encoder(), tiny().test, TABLE, one, queries=5, similarity=bag)
+    scored, rows = under_attack(encoder(), tiny().test, TABLE, one, n_queries=5, similarity=bag)
     told = summary(rows).set_index("measure")
     for name in ("success", "boosted", "top100", "encodings", "cost100", "similarity"):
         assert cells.loc[("random", "0.8", 1, name), ["mean", "low", "high"]].tolist() == pytest.approx(
@@ -459,13 +459,13 @@ def test_rows_fit_a_run_store(tmp_path):
 
 
 def test_attack_and_score_in_one_go():
-    got, rows = under_attack(encoder(), tiny().test, TABLE, FREE, queries=4, similarity=None)
+    got, rows = under_attack(encoder(), tiny().test, TABLE, FREE, n_queries=4, similarity=None)
     assert len(got) == 8
     assert got.attrs["reading"] == "alone"
     assert got.attrs["negatives"] == 9
     assert len(rows) >= 32
     bad = rows.assign(passage="nobody")
-    held = encode_collection(encoder(), tiny().test, queries=4)
+    held = encode_collection(encoder(), tiny().test, n_queries=4)
     with pytest.raises(ValueError, match="'nobody' is not among the passages"):
         adversarial_entropy(bad, tiny().test, held)
     with pytest.raises(ValueError, match="reading='nine'"):
@@ -480,7 +480,7 @@ def test_attack_and_score_in_one_go():
 def test_a_surrogate_learns_the_targets_order():
 
     test: Collection = tiny_collection("world", 150, 0)
-    held = encode_collection(bag, test, queries=None)
+    held = encode_collection(bag, test, n_queries=None)
     taught = train_surrogate(test, held, rung="L2H24", steps=40, rate=3e-3, seed=1)
     fresh = train_surrogate(test, held, rung="L2H24", steps=1, rate=0.0, seed=1)
     assert taught.agreement.mean > fresh.agreement.mean

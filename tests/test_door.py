@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -153,3 +157,61 @@ def test_no_public_name_is_that_of_a_module_beside_it() -> None:
     for package in PACKAGES:
         beside = {path.stem for path in (ROOT / "drscale" / package).glob("*.py")}
         assert not beside & set(importlib.import_module(f"drscale.{package}").__all__)
+
+
+# One word, one meaning: the annotations that each word may have in the signatures of public names (docs/design.md).
+COLUMN_NAMES = r"(laws\.)?(str|Columns|tuple\[str, str\]|Mapping\[str, str\]|Sequence\[str\]|None|Names)"
+VALUES = r"npt\.ArrayLike|Mapping\[str, npt\.ArrayLike\]|pd\.DataFrame|Any"
+MEANINGS = {
+    "runs": r"pd\.DataFrame|Iterable\[Run\]|Sample \| pd\.DataFrame",
+    "rows": r"pd\.DataFrame( \| None)?|pd\.DataFrame \| pd\.Series \| Mapping\[str, Any\]",
+    "texts": r"Benchmark( \| None)?|Sequence\[str\]( \| Shingles)?",
+    "queries": r"(Sequence\[str\]|list\[str\]|Mapping\[str, str\]|Collection|str|None| \| )+",
+    "passages": r"Sequence\[str\]|list\[str\]",
+    "n_queries": r"int( \| None)?",
+    "level": r"float",
+    "by": rf"({COLUMN_NAMES}( \| )?)+",
+    "unit": r"Unit|str",
+    "n_boot": r"int",
+    "draws": r"int \| pd\.DataFrame",  # a table of draws, or how many to make
+    "negatives": r"int|slice",
+    "x": rf"({COLUMN_NAMES}( \| )?|({VALUES})( \| )?)+",
+    "y": rf"({COLUMN_NAMES}( \| )?)+",
+    "seed": r"int|str \| int",
+    "warn": r"bool",
+    "dark": r"bool",
+    "collection": r"Collection|Callable\[.*\] \| None",
+}
+OTHER_WORDS = {
+    "samples": "n_boot",
+    "n_samples": "n_boot",
+    "bootstraps": "n_boot",
+    "confidence": "level",
+    "alpha": "level",
+}
+
+
+def public_functions() -> Iterator[tuple[str, Any]]:
+    for room in ["", *(f".{m.name}" for m in pkgutil.iter_modules(ds.__path__))]:
+        module = importlib.import_module(f"drscale{room}")
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            if inspect.isfunction(thing):
+                yield f"{thing.__module__}.{name}", thing
+            elif inspect.isclass(thing) and thing.__module__.startswith("drscale"):
+                for method, function in inspect.getmembers(thing, inspect.isfunction):
+                    if not method.startswith("_") and function.__module__.startswith("drscale"):
+                        yield f"{thing.__module__}.{name}.{method}", function
+
+
+def test_one_word_has_one_meaning_in_every_signature() -> None:
+    wrong, seen = [], 0
+    for place, function in public_functions():
+        for word, parameter in inspect.signature(function).parameters.items():
+            seen += word in MEANINGS
+            if word in OTHER_WORDS:
+                wrong.append(f"{place}({word}): say {OTHER_WORDS[word]}")
+            elif word in MEANINGS and not re.fullmatch(MEANINGS[word], str(parameter.annotation)):
+                wrong.append(f"{place}({word}: {parameter.annotation})")
+    assert not wrong, "\n".join(wrong)
+    assert seen > 200

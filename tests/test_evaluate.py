@@ -75,7 +75,7 @@ def test_the_interval_covers_and_weighs_domains_equally():
     rng = np.random.default_rng(1)
     hits = 0
     for i in range(200):
-        m = e.interval({"a": rng.normal(1, 1, 50), "b": rng.normal(3, 1, 400)}, samples=400, seed=i)
+        m = e.interval({"a": rng.normal(1, 1, 50), "b": rng.normal(3, 1, 400)}, n_boot=400, seed=i)
         hits += m.low <= 2 <= m.high
     assert 0.90 <= hits / 200 <= 0.99
     one = e.interval({"a": np.array([1.0]), "b": np.array([3.0, 5.0])})

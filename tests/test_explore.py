@@ -406,9 +406,9 @@ def test_a_slider_seldom_moves_the_window(curves):
 
 
 def test_the_frontier_view_agrees_with_the_analysis(table):
-    sample = draw(table, pool="seed", draws=200)
+    sample = draw(table, pool="seed", n_boot=200)
     fig, sentence, listed = frontier_view(sample)
-    known = frontier.probability_on_front(table, pool="seed", draws=200)
+    known = frontier.probability_on_front(table, pool="seed", n_boot=200)
     assert sample.rows["in_domain_entropy"].to_numpy() == pytest.approx(known["in_domain_entropy"].to_numpy())
     on = known[known["on_front"]]
     assert f"{len(on)} of {len(known)} on the front" in sentence
@@ -428,7 +428,7 @@ def test_the_frontier_view_agrees_with_the_analysis(table):
 
 
 def test_the_frontier_explorer_agrees_with_the_pure_function(table):
-    sample = draw(table, pool="seed", draws=100)
+    sample = draw(table, pool="seed", n_boot=100)
     box = frontier_explorer(sample)
     same(box, frontier_view(sample))
     box.controls["rungs"].value = ("L2H96", "L2H192", "L2H256")
@@ -456,7 +456,7 @@ def test_a_frontier_that_is_none_is_said(table):
     box.controls["rungs"].value = ("L2H12",)
     assert "1 of 15 runs left: choose at least two" in box.sentence.value
     assert described(box.figure) == shown
-    sample = draw(table, pool="seed", draws=50)
+    sample = draw(table, pool="seed", n_boot=50)
     with pytest.raises(ValueError, match="rung: no run has 'L9', there are"):
         frontier_view(sample, rungs=["L9"])
     with pytest.raises(ValueError, match="two different ones of in_domain_entropy"):

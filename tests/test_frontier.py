@@ -161,14 +161,14 @@ def with_intervals(points: Any, half: float, **columns: Any) -> pd.DataFrame:
 @given(POINTS)
 @settings(max_examples=30)
 def test_without_spread_the_probability_is_the_front(points):
-    found = frontier.probability_on_front(with_intervals(points, 0.0), "x", "y", draws=10)
+    found = frontier.probability_on_front(with_intervals(points, 0.0), "x", "y", n_boot=10)
     assert (found["probability"] == found["on_front"]).all()
 
 
 @given(POINTS, st.floats(0.01, 5))
 @settings(max_examples=30)
 def test_some_run_is_always_on_the_front(points, half):
-    total = frontier.probability_on_front(with_intervals(points, half), "x", "y", draws=50)["probability"].sum()
+    total = frontier.probability_on_front(with_intervals(points, half), "x", "y", n_boot=50)["probability"].sum()
     assert 1 - 1e-9 <= total <= len(points) + 1e-9
 
 
@@ -177,7 +177,7 @@ def test_two_runs_by_hand():
     half = 1.0
     spread = np.sqrt(2) * half / resample.HALF_WIDTH
     table = with_intervals([(0, 0), (spread, spread)], half)
-    found = frontier.probability_on_front(table, "x", "y", draws=40_000)["probability"]
+    found = frontier.probability_on_front(table, "x", "y", n_boot=40_000)["probability"]
     better = 0.8413447  # a normal variable below one spread
     assert found.tolist() == pytest.approx([1 - (1 - better) ** 2, 1 - better**2], abs=4 * 0.5 / 200)
 
@@ -225,7 +225,7 @@ def test_drawing_queries_gives_the_records_means_and_intervals():
 def test_runs_answer_the_same_queries():
     queries = asked({"a": 0.0, "b": 0.01})
     table = of_queries(queries)
-    paired = frontier.probability_on_front(table, queries=queries)
+    paired = frontier.probability_on_front(table, rows=queries)
     assert paired["probability"].tolist() == [1, 0]  # worse by a little, but on every query
     apart = frontier.probability_on_front(table)["probability"]
     assert apart[1] > 0.5
@@ -361,20 +361,20 @@ def test_queries_that_do_not_fit_are_refused(break_it, said):
     queries = asked({"a": 0.0, "b": 0.5}, n=5)
     table = of_queries(queries)
     with pytest.raises(ValueError, match=said):
-        frontier.probability_on_front(table, queries=break_it(queries))
+        frontier.probability_on_front(table, rows=break_it(queries))
 
 
 def test_a_column_without_a_scope_has_no_queries():
     queries = asked({"a": 0.0}, n=5)
     with pytest.raises(ValueError, match="column 'loss': no scope"):
-        frontier.probability_on_front(of_queries(queries).assign(loss=1.0), "loss", queries=queries)
+        frontier.probability_on_front(of_queries(queries).assign(loss=1.0), "loss", rows=queries)
 
 
 def test_without_anything_to_draw_from_there_is_no_probability():
     with pytest.raises(ValueError, match="give queries, intervals, or seeds to pool"):
         frontier.probability_on_front(runs_at([(1, 2), (2, 1)]), "x", "y")
-    with pytest.raises(ValueError, match="draws=5: at least 10"):
-        frontier.probability_on_front(with_intervals([(1, 2)], 1), "x", "y", draws=5)
+    with pytest.raises(ValueError, match="n_boot=5: at least 10"):
+        frontier.probability_on_front(with_intervals([(1, 2)], 1), "x", "y", n_boot=5)
     with pytest.raises(ValueError, match="the wrong way round"):
         frontier.probability_on_front(with_intervals([(1, 2)], -1), "x", "y")
 
@@ -406,7 +406,7 @@ def test_columns_can_be_taken_together():
     values = resample.resampled(both, (name, "ood_entropy"), queries)
     assert values[..., 0] == pytest.approx(parts.mean(axis=-1))
     assert values[..., 1] == pytest.approx(parts[..., 1])
-    assert frontier.probability_on_front(both, y=name, queries=queries)["probability"].tolist() == [1, 0]
+    assert frontier.probability_on_front(both, y=name, rows=queries)["probability"].tolist() == [1, 0]
     with pytest.raises(ValueError, match="no column 'loss'"):
         resample.mean_of_columns(table, ("ood_entropy", "loss"))
 
@@ -433,7 +433,7 @@ def test_the_mean_of_drawn_seeds_scatters_as_a_mean_of_seeds_does():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(4, 2))
     table = seeds({"L2H128": points.tolist()})
-    values = resample.resampled(table, ("x", "y"), pool="seed", draws=20_000)
+    values = resample.resampled(table, ("x", "y"), pool="seed", n_boot=20_000)
     assert values.shape == (20_000, 1, 2)
     assert values.mean(axis=0)[0] == pytest.approx(points.mean(axis=0), abs=0.02)
     assert values.std(axis=0)[0] == pytest.approx(points.std(axis=0, ddof=1) / 2, rel=0.03)

@@ -265,14 +265,14 @@ def test_frontier_figure_can_name_every_run_beside_its_point(table):
 
 def test_frontier_figure_finds_the_probability_itself(table):
     part = table[table["rung"] == "L2H96"]
-    fig = fronts.frontier_figure(part, pool=["train_pairs", *BY], draws=50)
+    fig = fronts.frontier_figure(part, pool=["train_pairs", *BY], n_boot=50)
     assert sum(len(t.x) for t in fig.data if t.mode == "markers" and t.x[0] is not None) == 5 * 7
 
 
 def test_frontier_figure_of_the_measured_study():
     store = RunStore(ROOT / "data" / "runs" / "docs-standard")
     runs = duration.converged_runs(store.table(), store.curves())
-    fig = fronts.frontier_figure(runs, queries=store.queries(), pool="seed", draws=200)
+    fig = fronts.frontier_figure(runs, rows=store.queries(), pool="seed", n_boot=200)
     (drawn,) = [t for t in fig.data if t.mode == "markers"]
     recipes = runs.groupby(["rung", "train_pairs"]).size()
     assert len(drawn.x) == len(recipes)

@@ -582,7 +582,7 @@ def test_clusters_and_seeds_widen_the_interval() -> None:
 
 def test_the_interval_of_clusters_has_its_textbook_width() -> None:
     rows = grid(of_needs=1.0)
-    r = two_way(rows, "v", seeds=None, samples=4000).iloc[0]
+    r = two_way(rows, "v", seeds=None, n_boot=4000).iloc[0]
     error = rows.groupby("cluster")["v"].mean().std(ddof=0) / math.sqrt(40)
     assert (r["high"] - r["low"]) / 2 == pytest.approx(1.96 * error, rel=0.1)
 
@@ -648,7 +648,7 @@ def test_every_need_s_questions_count_once_of_a_retriever() -> None:
         (lambda r: two_way(r.assign(g=[None] + ["a"] * 479), "v", "g"), "'g' is missing in 1 of 480"),
         (lambda r: two_way(r.assign(cluster=1), "v"), r"two_way\(cluster='cluster'\): one value only; .* at least 2"),
         (lambda r: two_way(r.assign(g=["a"] + ["b"] * 479), "v", "g"), "one value only where g is a"),
-        (lambda r: two_way(r, "v", samples=0), "samples=0"),
+        (lambda r: two_way(r, "v", n_boot=0), "samples=0"),
         (lambda r: two_way(r, "v", level=95), "level=95"),
         (lambda r: two_way(r, "query"), "'query' holds .*, numbers are needed"),
         (lambda r: two_way(r.iloc[:0], "v"), "no rows"),
@@ -669,7 +669,7 @@ def test_a_ratio_of_means_is_resampled_like_a_mean() -> None:
     rows = grid(effect=3.0, of_needs=0.5).assign(over=lambda r: 2 + 0.2 * r["v"], half=lambda r: r["seed"] % 2)
     parts = ratio(rows, "v", "over")
     assert parts["v"].mean() == pytest.approx(rows["v"].mean() / rows["over"].mean())
-    got = two_way(parts, "v", seeds=None, samples=4000).iloc[0]
+    got = two_way(parts, "v", seeds=None, n_boot=4000).iloc[0]
     rng = np.random.default_rng(1)
     sums = rows.groupby("cluster")[["v", "over"]].sum().to_numpy()
     drawn = rng.multinomial(40, np.full(40, 1 / 40), size=4000) @ sums

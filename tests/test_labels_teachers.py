@@ -483,7 +483,7 @@ def test_latency_goes_on_after_a_teacher_that_fails(texts: Collection, monkeypat
 
     register_teacher("mine", rank)
     monkeypatch.setitem(TEACHERS, "one", row_of(rank, (10, 1)))
-    table = latency(["trec:x", "mine", "one", "bm25"], texts, queries=20, depth=5).set_index("teacher")
+    table = latency(["trec:x", "mine", "one", "bm25"], texts, n_queries=20, depth=5).set_index("teacher")
     assert "a run is read" in table.loc["trec:x", "error"]
     assert asked[:2] == [20, 20]  # a batch to warm up, a batch that counts
     assert asked[2:] == [1] * 21

@@ -27,7 +27,7 @@ def world(noise: float = 0.0, seed: int = 0, sizes=SIZES, lengths=LENGTHS) -> pd
 
 
 def test_the_envelope_of_a_planted_surface_has_its_exponent() -> None:
-    law = compute.compute_law(world(noise=0.001), draws=60)
+    law = compute.compute_law(world(noise=0.001), n_boot=60)
     frame = law.intervals.set_index(["name", "drawn"])
     # At the optimum both terms fall as C**-0.2: mu eta / (mu + eta) with mu = eta = 0.4.
     low, high = frame.loc[("alpha", "seeds and sizes"), ["low", "high"]]
@@ -38,7 +38,7 @@ def test_the_envelope_of_a_planted_surface_has_its_exponent() -> None:
 
 
 def test_the_envelope_holds_nothing_that_a_cheaper_run_beats() -> None:
-    rows = compute.compute_law(world(), draws=20).cells
+    rows = compute.compute_law(world(), n_boot=20).cells
     for _, row in rows.iterrows():
         cheaper = rows[rows["flops"] < row["flops"]]["in_domain_entropy"]
         beaten = (cheaper <= row["in_domain_entropy"]).any()
@@ -47,7 +47,7 @@ def test_the_envelope_holds_nothing_that_a_cheaper_run_beats() -> None:
 
 
 def test_isoflop_finds_the_planted_optimum_and_how_it_grows() -> None:
-    found = compute.isoflop(world(noise=0.001), 13, draws=100)
+    found = compute.isoflop(world(noise=0.001), 13, n_boot=100)
     sure = found.optima[found.optima["determined"]]
     assert len(sure) >= 3
     assert found.exponent is not None
@@ -60,20 +60,20 @@ def test_isoflop_finds_the_planted_optimum_and_how_it_grows() -> None:
 
 
 def test_where_sizes_do_not_bracket_a_minimum_nothing_is_determined() -> None:
-    small = compute.isoflop(world(noise=0.001, sizes=SIZES[:4], lengths=LENGTHS[3:]), 9, draws=50)
+    small = compute.isoflop(world(noise=0.001, sizes=SIZES[:4], lengths=LENGTHS[3:]), 9, n_boot=50)
     assert small.exponent is None
     assert not small.optima["determined"].any()
     assert "is not determined" in small.said
-    few = compute.isoflop(world(sizes=SIZES[:3], noise=0.01), 9, draws=50)
+    few = compute.isoflop(world(sizes=SIZES[:3], noise=0.01), 9, n_boot=50)
     assert few.optima.empty
     assert "0 of 0 isoFLOP curves" in few.said
-    wild = compute.isoflop(world(noise=0.2, seed=4), 5, draws=100)
+    wild = compute.isoflop(world(noise=0.2, seed=4), 5, n_boot=100)
     assert not wild.optima["determined"].all()
 
 
 def test_a_wider_scatter_widens_the_interval_of_the_law() -> None:
     def width(noise: float) -> float:
-        frame = compute.compute_law(world(noise=noise), draws=60).intervals
+        frame = compute.compute_law(world(noise=noise), n_boot=60).intervals
         row = frame.query("name == 'alpha' and drawn == 'seeds'").iloc[0]
         return float(row["high"] - row["low"])
 
@@ -82,14 +82,14 @@ def test_a_wider_scatter_widens_the_interval_of_the_law() -> None:
 
 def test_what_no_compute_law_can_be_made_of_is_refused() -> None:
     with pytest.raises(ValueError, match="no size and length has two runs"):
-        compute.compute_law(world().drop_duplicates(["params_drscale", "steps"]), draws=20)
+        compute.compute_law(world().drop_duplicates(["params_drscale", "steps"]), n_boot=20)
     with pytest.raises(ValueError, match="no column 'flops'"):
         compute.cells(world().drop(columns="flops"))
     twice = world().assign(key="a")
     with pytest.raises(ValueError, match="holds run 'a' twice"):
         compute.cells(twice)
     with pytest.raises(ValueError, match="has 1 points: 4 are needed"):
-        compute.compute_law(world(sizes=SIZES[:1], lengths=(200,)), draws=20)
+        compute.compute_law(world(sizes=SIZES[:1], lengths=(200,)), n_boot=20)
 
 
 def scores(seed_sd, query_sd=1.0, seeds: int = 3, queries: int = 400) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -107,7 +107,7 @@ def scores(seed_sd, query_sd=1.0, seeds: int = 3, queries: int = 400) -> tuple[p
 
 def test_planted_variances_come_back() -> None:
     table, queries = scores([1.0, 0.7, 0.5, 0.35])
-    sizes, trend = seed_variance(table, queries, draws=200)
+    sizes, trend = seed_variance(table, queries, n_boot=200)
     assert sizes["seeds"].to_numpy() == pytest.approx([1.0, 0.49, 0.25, 0.1225], rel=0.12)
     assert sizes["queries"].to_numpy() == pytest.approx(np.ones(4), rel=0.2)
     held = (sizes["seeds_low"] < [1.0, 0.49, 0.25, 0.1225]) & (sizes["seeds_high"] > [1.0, 0.49, 0.25, 0.1225])
@@ -119,7 +119,7 @@ def test_planted_variances_come_back() -> None:
 
 
 def test_seeds_that_scatter_alike_have_no_trend() -> None:
-    trend = seed_variance(*scores([0.5] * 6), draws=200)[1].set_index("what")
+    trend = seed_variance(*scores([0.5] * 6), n_boot=200)[1].set_index("what")
     for what in ("seeds", "of_mean"):
         assert trend.loc[what, "low"] < 0 < trend.loc[what, "high"]
 
@@ -137,13 +137,13 @@ def test_what_cannot_be_split_is_refused() -> None:
 
 
 def test_the_figures_show_every_mean_and_only_what_is_determined() -> None:
-    law = compute.compute_law(world(noise=0.001), draws=20)
+    law = compute.compute_law(world(noise=0.001), n_boot=20)
     drawn = compute_figure(law)
     assert sum(len(t.x) for t in drawn.data[:-1]) == len(law.cells)
     full = sum(s == "circle" for t in drawn.data[:-1] for s in t.marker.symbol)
     assert full == law.cells["on_envelope"].sum()
     assert drawn.data[-1].name == "law of the envelope"
-    found = compute.isoflop(world(noise=0.001), 13, draws=50)
+    found = compute.isoflop(world(noise=0.001), 13, n_boot=50)
     names = [t.name for t in isoflop_figure(found).data]
     assert sum(n.endswith("optimum") for n in names) == found.optima["determined"].sum()
     assert len(set(names)) - found.optima["determined"].sum() == found.points["flops"].nunique()

@@ -191,13 +191,13 @@ def test_profile_intervals_cover_the_truth_as_often_as_they_say():
 
 def test_bootstrap_is_seeded_resamples_levels_and_agrees_with_the_profile():
     result = quiet(size_table())
-    one, again, other = (trust.law_intervals(result, "bootstrap", draws=300, seed=s) for s in (1, 1, 2))
+    one, again, other = (trust.law_intervals(result, "bootstrap", n_boot=300, seed=s) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
     profile = trust.law_intervals(result, unit="run").set_index("name")
     widths = {}
     for unit in ("run", "level"):
-        found = trust.law_intervals(result, "bootstrap", draws=500, unit=unit).set_index("name")
+        found = trust.law_intervals(result, "bootstrap", n_boot=500, unit=unit).set_index("name")
         widths[unit] = float(found.loc["mu", "high"] - found.loc["mu", "low"])
     wide = float(profile.loc["mu", "high"] - profile.loc["mu", "low"])
     assert all(0.5 * wide < w < 2 * wide for w in widths.values())
@@ -248,7 +248,7 @@ def test_the_band_widens_outside_and_extrapolation_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         inside = trust.predict_law(result, [1e7])
-    assert trust.predict_law(result, [1e7], runs=100)["high"].item() < inside["high"].item()
+    assert trust.predict_law(result, [1e7], n_runs=100)["high"].item() < inside["high"].item()
 
 
 def test_the_curve_interval_is_the_profile_of_the_curve():
@@ -508,9 +508,9 @@ def test_other_wrong_values_are_named():
         (lambda: trust.law_intervals(result, "guess"), "method='guess': allowed are"),
         (lambda: trust.law_intervals(result, level=95), "level=95: must lie between 0 and 1"),
         (lambda: trust.law_intervals(result, "bootstrap", unit="query"), "unit='query': allowed are"),
-        (lambda: trust.law_intervals(result, "bootstrap", draws=1), "draws=1: at least 10"),
+        (lambda: trust.law_intervals(result, "bootstrap", n_boot=1), "draws=1: at least 10"),
         (lambda: trust.predict_law(result, [-1.0]), "finite numbers above zero"),
-        (lambda: trust.predict_law(result, [1e7], runs=0), "runs=0: at least 1"),
+        (lambda: trust.predict_law(result, [1e7], n_runs=0), "runs=0: at least 1"),
         (lambda: trust.law_intervals(lmfit.models.LinearModel()), "expected what fit_law returned"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -333,10 +333,10 @@ def test_predict_takes_names_or_columns_and_says_what_lies_outside():
     width = (p["band_high"] - p["band_low"]) / p["fit"]
     assert width[2] > 1.5 * width[0]
     several = quiet(planted(noise=0.02, table=grid(seeds=2)))
-    few, many = (trust.predict_law(several, {"N": 1e7, "D": 1e5}, runs=n)["high"].item() for n in (1, 100))
+    few, many = (trust.predict_law(several, {"N": 1e7, "D": 1e5}, n_runs=n)["high"].item() for n in (1, 100))
     assert many < few
     # With a single run a level nobody knows how much of its error others of its level would share.
-    assert trust.predict_law(result, {"N": 1e7, "D": 1e5}, runs=100)["high"].item() == pytest.approx(p["high"][0])
+    assert trust.predict_law(result, {"N": 1e7, "D": 1e5}, n_runs=100)["high"].item() == pytest.approx(p["high"][0])
 
 
 def test_holdout_cuts_along_either_axis():

@@ -70,12 +70,12 @@ def test_a_table_for_a_paper_can_be_had_by_level_and_by_run():
 
 def test_the_mean_of_more_runs_is_better_known_only_by_what_runs_do_not_share():
     table = shared(noise=0.05, levels=12)
-    one, two, many = (trust.predict_law(fit(table), [1e7], runs=n).iloc[0] for n in (1, 2, 10_000))
+    one, two, many = (trust.predict_law(fit(table), [1e7], n_runs=n).iloc[0] for n in (1, 2, 10_000))
     assert one["high"] > two["high"] > many["high"]
     # A thousand runs do not take away what their level shares: nine tenths of the variance.
     spread = [p["high"] - p["fit"] for p in (two, many)]
     assert spread[1] > 0.8 * spread[0]
-    alone = trust.predict_law(fit(table), [1e7], runs=10_000, unit="run").iloc[0]
+    alone = trust.predict_law(fit(table), [1e7], n_runs=10_000, unit="run").iloc[0]
     assert alone["high"] - alone["fit"] < 0.6 * spread[1]
 
 

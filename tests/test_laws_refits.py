@@ -159,7 +159,7 @@ def test_levels_of_a_law_of_two_are_its_points_and_enough_of_each_are_kept():
 
 def test_bootstrap_intervals_are_the_middle_of_the_draws():
     result = quiet(sixty())
-    ends = trust.law_intervals(result, "bootstrap", 0.9, draws=200, seed=4).set_index("name")
+    ends = trust.law_intervals(result, "bootstrap", 0.9, n_boot=200, seed=4).set_index("name")
     sample = trust.bootstrap_runs(result, 200, seed=4)
     assert ends.loc["mu", ["low", "high"]].to_list() == pytest.approx(sample["mu"].quantile([0.05, 0.95]).to_list())
 
@@ -208,7 +208,7 @@ def test_all_runs_answer_the_same_draw_of_queries(y):
     assert sample["mu"].to_list() == pytest.approx([result.best_values["mu"]] * 200, rel=1e-5)
     assert sample["eta"].std() < 1e-5
     assert sample["delta"].std() > 0.01 * result.best_values["delta"]
-    with_runs = trust.bootstrap_queries(result, by_query(table, y), 200, runs=True)
+    with_runs = trust.bootstrap_queries(result, by_query(table, y), 200, resample_runs=True)
     assert with_runs["mu"].std() > 100 * sample["mu"].std()
     own = trust.bootstrap_queries(result, by_query(table, y, own=0.3), 200)
     assert own["mu"].std() > 100 * sample["mu"].std()
@@ -219,7 +219,7 @@ def test_query_draws_refit_the_law_to_the_redrawn_means():
     queries = by_query(table, own=0.2)
     result = quiet(table, size_law)
     sample = trust.bootstrap_queries(result, queries, 20, seed=5)
-    drawn = resample.resampled(table, ["in_domain_entropy"], queries, draws=20, seed=5)[..., 0]
+    drawn = resample.resampled(table, ["in_domain_entropy"], queries, n_boot=20, seed=5)[..., 0]
     for i in (0, 7):
         direct = quiet(table.assign(in_domain_entropy=drawn[i]), size_law).best_values
         assert sample.iloc[i].to_dict() == pytest.approx(direct, rel=1e-5)
@@ -263,7 +263,7 @@ def test_wrong_values_are_named():
         (lambda: trust.bootstrap_queries(result, by_query(table)), "no column 'key'"),
         (lambda: trust.bootstrap_queries(named, by_query(table).drop(columns="scope")), "no column scope"),
         (lambda: trust.bootstrap_queries(named, wrong), "queries: they give in_domain_entropy="),
-        (lambda: trust.bootstrap_queries(named, by_query(table), 5), "draws=5: at least 10"),
+        (lambda: trust.bootstrap_queries(named, by_query(table), 5), "n_boot=5: at least 10"),
     ):
         with pytest.raises(ValueError, match=said):
             call()

@@ -257,7 +257,7 @@ def test_the_unit_of_the_scores_changes_nothing_else(shift: float, scale: float)
         a, b = (margins.contrasts(f, adjust="holm") for f in (one, two))
         close(b[["difference", "se", "low", "high"]], scale * a[["difference", "se", "low", "high"]], atol=1e-7 * scale)
         close(b[["df", "p"]], a[["df", "p"]], rtol=1e-5)
-        x, y = (shares.variance_shares(f, draws=20)[["share", "low", "high"]] for f in (one, two))
+        x, y = (shares.variance_shares(f, n_boot=20)[["share", "low", "high"]] for f in (one, two))
         close(y, x, rtol=1e-5, atol=1e-7)
 
 
@@ -332,7 +332,7 @@ def test_planted_variances_and_means_are_recovered() -> None:
 
 def test_shares_add_up_and_their_intervals_hold_the_truth() -> None:
     fit = mixed.fit_mixed(synthetic(models=3, datasets=30, queries=10, seed=2), "y", "factor")
-    found = shares.variance_shares(fit, draws=60).set_index("source")
+    found = shares.variance_shares(fit, n_boot=60).set_index("source")
     close(found["share"].sum(), 1)
     assert list(found.index) == ["model", "factor", "model × factor", "dataset", "query", "residual"]
     assert ((found["low"] <= found["share"]) & (found["share"] <= found["high"])).all()
@@ -341,9 +341,9 @@ def test_shares_add_up_and_their_intervals_hold_the_truth() -> None:
     total = sum(truth.values()) + means.var()
     for name, variance in (truth | {"model": means.mean(1).var(), "factor": means.mean(0).var()}).items():
         assert found.loc[name, "low"] <= variance / total <= found.loc[name, "high"], name
-    again = shares.variance_shares(fit, draws=60).set_index("source")
+    again = shares.variance_shares(fit, n_boot=60).set_index("source")
     pd.testing.assert_frame_equal(found, again)
-    plain = shares.variance_shares(mixed.fit_mixed(synthetic(), "y", query=None), draws=0)
+    plain = shares.variance_shares(mixed.fit_mixed(synthetic(), "y", query=None), n_boot=0)
     assert list(plain["source"]) == ["model", "dataset", "residual"]
     assert "low" not in plain
 
@@ -375,7 +375,7 @@ def test_an_empty_cell_costs_what_needs_it_and_no_more() -> None:
     close(pairs.loc[("m0", "m1"), "p"], alone.loc[("m0", "m1"), "p"], rtol=1e-6)  # a family of two means
     added = margins.marginal_means(mixed.fit_mixed(without_a_cell(), "y", "factor", interaction=False))
     assert added["mean"].notna().all()
-    assert shares.variance_shares(fit, draws=0)["share"].isna().sum() == 3
+    assert shares.variance_shares(fit, n_boot=0)["share"].isna().sum() == 3
 
 
 def test_quantiles_of_many_degrees_of_freedom_are_interpolated_well() -> None:
@@ -422,7 +422,7 @@ def test_the_queries_of_one_dataset_are_a_random_factor_too() -> None:
     assert alone.variances["query"] == pytest.approx(other.variances["dataset"], rel=1e-5)
     both = [margins.contrasts(f)[["difference", "low", "high"]].to_numpy(float) for f in (alone, other)]
     np.testing.assert_allclose(*both, rtol=1e-5)
-    shared = shares.variance_shares(alone, draws=20)
+    shared = shares.variance_shares(alone, n_boot=20)
     assert list(shared["source"]) == ["model", "query", "residual"]
     assert shared["share"].sum() == pytest.approx(1)
     assert len(shares.effects(alone, "query")) == 40
@@ -463,7 +463,7 @@ def test_what_cannot_be_asked_is_said() -> None:
         (lambda: margins.specialisation(fit, "m0", "f0", "f0"), "at least one name is needed, and none"),
         (lambda: margins.specialisation(fit, ["m0", "m1", "m2"], "f0", "f1"), "at least one"),
         (lambda: shares.effects(fit, "model"), "allowed are 'dataset', 'query'"),  # type: ignore[arg-type]
-        (lambda: shares.variance_shares(fit, draws=3), "at least 20"),
+        (lambda: shares.variance_shares(fit, n_boot=3), "at least 20"),
     ):
         with pytest.raises(ValueError, match=said):
             ask()

@@ -87,11 +87,11 @@ def test_a_caterpillar_says_which_effects_are_sure() -> None:
 
 
 def test_shares_are_bars_side_by_side() -> None:
-    found = shares.variance_shares(fit(), draws=20)
+    found = shares.variance_shares(fit(), n_boot=20)
     (bar,) = effects.shares_figure(found).data
     np.testing.assert_allclose(bar.x, found["share"])
     np.testing.assert_allclose(bar.x + bar.error_x.array, found["high"])
-    plain = shares.variance_shares(mixed.fit_mixed(synthetic(), "y"), draws=0)
+    plain = shares.variance_shares(mixed.fit_mixed(synthetic(), "y"), n_boot=0)
     both = effects.shares_figure({"with": found, "without": plain}, dark=True)
     assert [t.name for t in both.data] == ["with", "without"]
     assert both.data[1].error_x.array is None

@@ -212,7 +212,7 @@ def test_trec_files_that_do_not_belong_together(trec: tuple[Path, Path], tmp_pat
         assert {"ndcg10", "ndcg5"} <= set(scores.scores_from_trec({"mine": run}, qrels, ["ndcg10", "nDCG@5"]))
     with pytest.raises(ValueError, match="measures='nDGC@10'"):
         scores.scores_from_trec(run, qrels, ["nDGC@10"])
-    with pytest.raises(ValueError, match="runs=list"):
+    with pytest.raises(ValueError, match="run_files=list"):
         scores.scores_from_trec([run], qrels)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"tiny\.qrels:1: more than the 4 columns|bm25\.run:1: more than the 4"):
         scores.scores_from_trec(run, run)

@@ -224,7 +224,7 @@ def test_an_own_variation_is_measured_and_drawn(shouting):
         ds.variations(["sort a list"], shouting, method="loud")
     assert shouting in families(synonyms=Given({}))
     rows = ds.measure_stability(ds.retriever(bag, "bag"), tiny().test, families(["ordering", shouting]), 2, limit=40)
-    rates = ds.drop_rates(rows, samples=50)
+    rates = ds.drop_rates(rows, n_boot=50)
     assert rates.set_index("family").loc[shouting, "drop"] > 0.9  # the bag knows no capital letters
     assert shouting in set(seed_drops(rows)["family"])
     assert isinstance(ds.plot.stability(rates), go.Figure)
@@ -272,7 +272,7 @@ def own_cache(tmp_path, monkeypatch) -> None:
 
 def test_an_own_attack_is_scored_and_recorded(in_front, own_cache, tmp_path, monkeypatch):
     monkeypatch.setattr(entropy, "synonyms", lambda spec: Given({"badoba": ["dodoki"]}))
-    rows = ds.attack_collection(bag, tiny().test, Given({}), in_front, queries=20, similarity=bag)
+    rows = ds.attack_collection(bag, tiny().test, Given({}), in_front, n_queries=20, similarity=bag)
     assert set(rows["method"]) == {in_front}
     assert rows["changed"].all()
     assert (rows["words_changed"] == 5).all()

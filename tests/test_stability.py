@@ -110,7 +110,7 @@ def test_a_drop_lies_in_its_interval_and_below_one(values, seeds):
             for i, (c, a) in enumerate(values)
         ]
     )
-    (rate,) = drop_rates(frame, samples=50).to_dict("records")
+    (rate,) = drop_rates(frame, n_boot=50).to_dict("records")
     if sum(c for c, _ in values) == 0:
         assert np.isnan(rate["drop"])
     else:
@@ -133,7 +133,7 @@ def made(drop, queries, seed, seeds=3):
 
 def test_the_interval_holds_a_planted_drop_as_often_as_it_says():
     many = pd.concat([made(0.15, 100, i, seeds=2).assign(model=i) for i in range(60)])
-    rates = drop_rates(many, samples=300)
+    rates = drop_rates(many, n_boot=300)
     inside = ((rates["low"] <= 0.15) & (rates["high"] >= 0.15)).sum()
     assert 51 <= inside <= 60  # 57 expected; fewer than 51 has a chance of 1 in 1,300
 

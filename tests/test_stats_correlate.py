@@ -38,7 +38,7 @@ def table(seed: int, n: int, ties: bool = False) -> pd.DataFrame:
 @given(TABLES, st.sampled_from(list(SCIPY)))
 def test_r_and_p_are_scipy_s(made, method):
     frame = table(*made)
-    row = correlations(frame, "x", "y", method=method, samples=100).iloc[0]
+    row = correlations(frame, "x", "y", method=method, n_boot=100).iloc[0]
     expected = SCIPY[method](frame["x"], frame["y"])
     assert row["r"] == pytest.approx(expected.statistic, abs=1e-9)
     assert row["p"] == pytest.approx(expected.pvalue, abs=1e-9)
@@ -52,7 +52,7 @@ def test_r_and_p_are_scipy_s(made, method):
 @given(TABLES)
 def test_partial_r_is_that_of_the_residuals(made):
     frame = table(*made)
-    row = correlations(frame, "x", "y", control="z", samples=100).iloc[0]
+    row = correlations(frame, "x", "y", control="z", n_boot=100).iloc[0]
     design = np.column_stack([np.ones(len(frame)), frame["z"]])
     left = {c: frame[c] - design @ np.linalg.lstsq(design, frame[c], rcond=None)[0] for c in "xy"}
     r = np.corrcoef(left["x"], left["y"])[0, 1]
@@ -113,7 +113,7 @@ def test_a_partial_tau_by_hand():
 @pytest.mark.parametrize("method", list(SCIPY))
 def test_the_bootstrap_is_that_of_resampled_rows(method):
     frame = table(2, 20, ties=True)
-    row = correlations(frame, "x", "y", method=method, samples=500, seed=3).iloc[0]
+    row = correlations(frame, "x", "y", method=method, n_boot=500, seed=3).iloc[0]
     times = np.random.default_rng(3).multinomial(20, np.full(20, 1 / 20), size=500)
     again = [SCIPY[method](*frame.loc[np.repeat(np.arange(20), t), ["x", "y"]].to_numpy().T).statistic for t in times]
     assert [row["boot_low"], row["boot_high"]] == pytest.approx(np.nanquantile(again, [0.025, 0.975]), abs=1e-9)
@@ -231,8 +231,8 @@ def test_intervals_over_clusters_are_right_where_the_naive_are_too_sure():
     for _ in range(150):  # x and y do not go together, but three seeds of a size do
         sizes = np.repeat(rng.normal(size=(10, 2)), 3, axis=0)
         frame = pd.DataFrame(sizes + 0.3 * rng.normal(size=(30, 2)), columns=["x", "y"]).assign(g=np.arange(30) // 3)
-        naive += correlations(frame, "x", "y", samples=100)["p"].iloc[0] < 0.05
-        aware += correlations(frame, "x", "y", cluster="g", samples=100)["p"].iloc[0] < 0.05
+        naive += correlations(frame, "x", "y", n_boot=100)["p"].iloc[0] < 0.05
+        aware += correlations(frame, "x", "y", cluster="g", n_boot=100)["p"].iloc[0] < 0.05
     assert naive > 30
     assert aware <= 17  # 0.05 of 150 and three standard deviations are 15.5
 

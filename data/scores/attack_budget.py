@@ -35,7 +35,7 @@ def rows_of(recipe, store, texts, surrogate, floor=None):
     model, source = model_of(recipe, store, texts), synonyms("wordnet")
     run = store.load(recipe)
     among = within(texts.test, texts.train)
-    common = {"temperature": run.temperature, "encoded": encode_collection(model, among, queries=QUERIES)}
+    common = {"temperature": run.temperature, "encoded": encode_collection(model, among, n_queries=QUERIES)}
     white = budget_curve(model, among, source, floors=(floor,), **common)
     black = []
     if floor is None:

@@ -206,7 +206,7 @@ def under_attack(
     attack: Attack | str = STANDARD,
     *,
     encode_passages: Encode | None = None,
-    queries: int | None = 1000,
+    n_queries: int | None = 1000,
     seed: int = 0,
     temperature: float = 1.0,
     reading: Reading = "alone",
@@ -217,7 +217,7 @@ def under_attack(
     ``options`` go to :func:`attack_collection`. For an attack among more passages than the collection's own, use
     ``within(collection, *others)``.
     """
-    held = encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
+    held = encode_collection(model, collection, encode_passages=encode_passages, n_queries=n_queries, seed=seed)
     attacked = attack_collection(
         model, collection, source, attack, encode_passages=encode_passages, seed=seed, encoded=held, **options
     )
@@ -241,11 +241,11 @@ def measures(
     return {scope: means({scope: parts["attacked"]}) | went, f"{scope}:clean": means({scope: parts["clean"]})}
 
 
-def check_probe(collection: Collection, queries: int, source: str, attack: str = WORDS) -> None:
+def check_probe(collection: Collection, n_queries: int, source: str, attack: str = WORDS) -> None:
     """Raise a ValueError if :func:`probe` cannot work, before a model is trained."""
     asked = len(np.unique(collection.pairs[0]))
-    if queries > asked:
-        raise ValueError(f"attacked={queries}: {collection.name} has {asked} queries")
+    if n_queries > asked:
+        raise ValueError(f"attacked={n_queries}: {collection.name} has {asked} queries")
     rank_ranges(len(collection.passages))
     synonyms(source)
     check_attack(attack)
@@ -254,14 +254,14 @@ def check_probe(collection: Collection, queries: int, source: str, attack: str =
 def probe(
     model: BiEncoder,
     collection: Collection,
-    queries: int,
+    n_queries: int,
     source: str,
     temperature: float = 1.0,
     *,
     beside: Sequence[Collection] = (),
     attack: str = WORDS,
 ) -> Found:
-    """Attack a trained model like every run of a study: white-box, by :data:`PROBE`, on ``queries`` queries.
+    """Attack a trained model like every run of a study: white-box, by :data:`PROBE`, on ``n_queries`` queries.
 
     ``attack`` names another registered attack.
 
@@ -272,7 +272,7 @@ def probe(
     """
     substitutes = synonyms(source)
     collection = within(collection, *beside) if beside else collection
-    held = encode_collection(model, collection, queries=queries)
+    held = encode_collection(model, collection, n_queries=n_queries)
     by: Attack | str = PROBE if attack == WORDS else attack
     attacked = attack_collection(model, collection, substitutes, by, encoded=held, similarity=None)
     found: dict[str, dict[str, Measure]] = {}
@@ -294,7 +294,7 @@ def budget_curve(
     words: Sequence[int] = (1, 2, 5, 10, 20),
     floors: Sequence[float | None] = (None, 0.8),
     methods: Sequence[Method] = ("gradient",),
-    queries: int | None = 100,
+    n_queries: int | None = 100,
     seed: int = 0,
     temperature: float = 1.0,
     encode_passages: Encode | None = None,
@@ -307,14 +307,16 @@ def budget_curve(
 
     For each method and floor, one attack with the largest number of words gives the results for all smaller numbers
     (:func:`within_budget`). There is one row for each method, floor ("none" or its number), number of words and
-    measure, with ``mean``, ``low``, ``high`` (95%, bootstrap over queries) and ``queries``. Measures are those of
+    measure, with ``mean``, ``low``, ``high`` (95%, bootstrap over queries) and ``n_queries``. Measures are those of
     :func:`summary` and the entropies of the positive among the attacked documents alone: ``entropy:clean``,
     ``entropy`` (attacked) and ``damage``, their difference (nats; calibrated by ``temperature``). ``surrogate=`` is
     needed for the method ``surrogate``. ``similarity`` is used for the floors only.
     """
     if not words or min(words) < 1:
         raise ValueError(f"words={tuple(words)}: at least one number, each at least 1")
-    held = encoded or encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
+    held = encoded or encode_collection(
+        model, collection, encode_passages=encode_passages, n_queries=n_queries, seed=seed
+    )
     chosen = pick_documents(collection, held, seed) if documents is None else documents
     tables = []
     for method, floor in itertools.product(methods, floors):

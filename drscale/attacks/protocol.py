@@ -96,33 +96,35 @@ def encode_collection(
     collection: Collection,
     *,
     encode_passages: Encode | None = None,
-    queries: int | None = 1000,
+    n_queries: int | None = 1000,
     seed: int = 0,
 ) -> Encoded:
-    """Encode a collection's passages and at most ``queries`` of its queries (None: all), drawn by the seed alone."""
-    if queries is not None and queries < 1:
-        raise ValueError(f"queries={queries}: at least 1, or None for all")
+    """Encode a collection's passages and at most ``n_queries`` of its queries (None: all), drawn by the seed alone."""
+    if n_queries is not None and n_queries < 1:
+        raise ValueError(f"n_queries={n_queries}: at least 1, or None for all")
     aim = target(model, encode_passages)
     rows = np.unique(collection.pairs[0])
-    rows = np.sort(rows[shuffled(len(rows), seed)[:queries]])
+    rows = np.sort(rows[shuffled(len(rows), seed)[:n_queries]])
     asked = collection.queries["text"].take(rows).to_pylist()
     passages = collection.passages["text"].to_pylist()
     return Encoded(
         rows,
-        checked(aim.encode_queries, asked, f"{collection.name}: encode(queries)"),
+        checked(aim.encode_queries, asked, f"{collection.name}: encode(n_queries)"),
         checked(aim.encode_passages, passages, f"{collection.name}: encode(passages)"),
         collection.own_rows[rows],
     )
 
 
-def rank_ranges(passages: int) -> list[tuple[int, int]]:
+def rank_ranges(n_passages: int) -> list[tuple[int, int]]:
     """The nine ranges of ranks from which documents are drawn, both ends included: 101 to 200 ... 901 to 1000.
 
     For a collection of fewer than 1,000 passages, the whole list is cut into ten parts and the first part is left out.
     """
-    depth = min(DEPTH, passages)
+    depth = min(DEPTH, n_passages)
     if depth < 2 * (RANGES + 1):
-        raise ValueError(f"a collection of {passages} passages: at least {2 * (RANGES + 1)} are needed for nine ranges")
+        raise ValueError(
+            f"a collection of {n_passages} n_passages: at least {2 * (RANGES + 1)} are needed for nine ranges"
+        )
     cuts = [round(depth * i / (RANGES + 1)) for i in range(1, RANGES + 2)]
     return [(low + 1, high) for low, high in itertools.pairwise(cuts)]
 
@@ -156,7 +158,7 @@ def attack_collection(
     attack: Attack | str = STANDARD,
     *,
     encode_passages: Encode | None = None,
-    queries: int | None = 1000,
+    n_queries: int | None = 1000,
     seed: int = 0,
     similarity: Encode | Literal["minilm"] | None = "minilm",
     surrogate: BiEncoder | None = None,
@@ -164,7 +166,7 @@ def attack_collection(
     documents: pd.DataFrame | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Attack one document of each range of ranks for each of ``queries`` queries: one row for each query and document.
+    """Attack one document of each range of ranks for ``n_queries`` queries: one row for each query and document.
 
     Columns: ``query``, ``passage`` (ids), ``range_low``, ``range_high``, ``rank_before``, ``rank_after`` (1 is best;
     the list has all passages, and only this one changes), then those of :func:`words.attack_texts`. ``attack`` may be
@@ -179,12 +181,14 @@ def attack_collection(
     >>> docs = ds.collection("planted?pairs=30")
     >>> words = " ".join(docs.passages["text"].to_pylist()).split()
     >>> source, how = Given({word: words[:3] for word in words}), Attack("random", words=2, floor=None)
-    >>> rows = ds.attack_collection(oracle(), docs, source, how, queries=2, similarity=None)
+    >>> rows = ds.attack_collection(oracle(), docs, source, how, n_queries=2, similarity=None)
     >>> bool((rows["score_after"] >= rows["score_before"]).all())
     True
     """
     aim = target(model, encode_passages)
-    held = encoded or encode_collection(model, collection, encode_passages=encode_passages, queries=queries, seed=seed)
+    held = encoded or encode_collection(
+        model, collection, encode_passages=encode_passages, n_queries=n_queries, seed=seed
+    )
     chosen = pick_documents(collection, held, seed) if documents is None else documents
     if not len(chosen):
         raise ValueError(f"{collection.name}: there is no document to attack")
@@ -431,13 +435,13 @@ def train_surrogate(
 
 
 def _draw(
-    rng: np.random.Generator, lists: np.ndarray, rows: np.ndarray, passages: int
+    rng: np.random.Generator, lists: np.ndarray, rows: np.ndarray, n_passages: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each query a passage of its list and a lower one, from the list if the random passage is itself in it."""
     depth = lists.shape[1]
     place = np.sort(np.stack([rng.choice(depth, 2, replace=False) for _ in rows]), axis=1)
     high, low = lists[rows, place[:, 0]], lists[rows, place[:, 1]]
-    anywhere = rng.integers(0, passages, len(rows))
+    anywhere = rng.integers(0, n_passages, len(rows))
     outside = (lists[rows] != anywhere[:, None]).all(1) & (rng.random(len(rows)) < 0.5)
     return high, np.where(outside, anywhere, low)
 

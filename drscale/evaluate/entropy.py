@@ -103,14 +103,14 @@ def negative_blocks(
         done += len(table)
 
 
-def pool_rows(passages: int, pool: int | None = POOL, seed: int = 1) -> np.ndarray | None:
+def pool_rows(n_passages: int, pool: int | None = POOL, seed: int = 1) -> np.ndarray | None:
     """The rows of the passages that negatives are drawn from where there are more than ``pool``; None for all.
 
     Drawn once by the seed, the same for all models; a smaller pool is part of a larger one.
     """
     if pool is not None and pool < 1:
         raise ValueError(f"pool={pool}: at least 1 passage, or None for all")
-    return None if pool is None or passages <= pool else np.sort(shuffled(passages, seed)[:pool])
+    return None if pool is None or n_passages <= pool else np.sort(shuffled(n_passages, seed)[:pool])
 
 
 def most_negatives(collection: Collection, pool: int | None = None) -> int:
@@ -206,7 +206,7 @@ def fit_temperature(scores: torch.Tensor, low: float = 1e-3, high: float = 1e4) 
 def interval(
     values: Mapping[str, np.ndarray],
     weights: Mapping[str, np.ndarray] | None = None,
-    samples: int = 2000,
+    n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Measure:
@@ -219,11 +219,11 @@ def interval(
     if not values or any(len(v) == 0 for v in values.values()):
         raise ValueError("interval: every domain needs at least one query")
     rng = np.random.default_rng(seed)
-    mean, drawn, parts = 0.0, np.zeros(samples), divisors(values)
+    mean, drawn, parts = 0.0, np.zeros(n_boot), divisors(values)
     for name, v in values.items():
         w = np.ones(len(v)) if weights is None else np.asarray(weights[name], float)
         mean += float(np.average(v, weights=w)) / parts[name]
-        times = rng.multinomial(len(v), np.full(len(v), 1 / len(v)), size=samples)  # (samples, queries)
+        times = rng.multinomial(len(v), np.full(len(v), 1 / len(v)), size=n_boot)  # (samples, queries)
         drawn += (times @ (v * w)) / (times @ w) / parts[name]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Measure(mean, float(low), float(high), sum(len(v) for v in values.values()))

@@ -73,11 +73,15 @@ DEEPEST = 1000  # how far a measure without a cut-off looks, as runs at TREC do
 MOST = 1_000_000  # the largest cut-off
 
 
-def search(queries: np.ndarray, passages: np.ndarray, depth: int = 100) -> tuple[np.ndarray, np.ndarray]:
+def search(query_vectors: np.ndarray, passage_vectors: np.ndarray, depth: int = 100) -> tuple[np.ndarray, np.ndarray]:
     """The best ``depth`` passages of each query: scores and passage rows, both (queries, depth); exact."""
-    if queries.shape[1:] != passages.shape[1:]:
-        raise ValueError(f"queries of {queries.shape[1]} dimensions, passages of {passages.shape[1]}: they must agree")
-    scores, rows = faiss.knn(queries, passages, min(depth, len(passages)), faiss.METRIC_INNER_PRODUCT)
+    if query_vectors.shape[1:] != passage_vectors.shape[1:]:
+        raise ValueError(
+            f"queries of {query_vectors.shape[1]} dimensions, passages of {passage_vectors.shape[1]}: they must agree"
+        )
+    scores, rows = faiss.knn(
+        query_vectors, passage_vectors, min(depth, len(passage_vectors)), faiss.METRIC_INNER_PRODUCT
+    )
     return scores, rows
 
 

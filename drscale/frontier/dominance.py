@@ -63,9 +63,9 @@ def probability_on_front(
     y: str = Y,
     *,
     better: Better = "lower",
-    queries: pd.DataFrame | None = None,
+    rows: pd.DataFrame | None = None,
     pool: Pool = None,
-    draws: int = 2000,
+    n_boot: int = 2000,
     seed: int = 0,
     warn: bool = True,
 ) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def probability_on_front(
     ``0.5 / sqrt(draws)``.
     """
     points = front(table, x, y, better=better, pool=pool, warn=warn)
-    values = resampled(checked(table, x, y), (x, y), queries, pool=pool, draws=draws, seed=seed)
+    values = resampled(checked(table, x, y), (x, y), rows, pool=pool, n_boot=n_boot, seed=seed)
     return points.assign(probability=non_dominated(lower(values, better)).mean(axis=0))
 
 
@@ -157,10 +157,10 @@ def ratio_at_front(
     x: str = X,
     y: str = Y,
     *,
-    queries: pd.DataFrame | None = None,
+    rows: pd.DataFrame | None = None,
     pool: Pool = None,
     weight: float = 0.5,
-    draws: int = 2000,
+    n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
     warn: bool = True,
@@ -186,11 +186,11 @@ def ratio_at_front(
         raise ValueError(f"level={level}: must lie between 0 and 1")
     points = front(table, x, y, pool=pool, warn=warn)
     measured = points[[x, y]].to_numpy(dtype=float)
-    values = resampled(checked(table, x, y), (x, y), queries, pool=pool, draws=draws, seed=seed)
+    values = resampled(checked(table, x, y), (x, y), rows, pool=pool, n_boot=n_boot, seed=seed)
     if (measured <= 0).any():
         raise ValueError(f"columns {x!r}, {y!r}: losses above zero are needed for their ratio")
     values = values[(values > 0).all(axis=(1, 2))]
-    if len(values) < draws / 2:
+    if len(values) < n_boot / 2:
         raise ValueError(f"columns {x!r}, {y!r}: their intervals reach below zero, so their ratio has none")
     best = [_efficient(v, weight) for v in (measured[None], values)]
     ratio = float(best[0][0, 1] / best[0][0, 0])

@@ -43,10 +43,10 @@ class Sample:
 def draw(
     table: pd.DataFrame,
     columns: Iterable[str] | None = None,
-    queries: pd.DataFrame | None = None,
+    rows: pd.DataFrame | None = None,
     *,
     pool: Pool = None,
-    draws: int = DRAWS,
+    n_boot: int = DRAWS,
     seed: int = 0,
 ) -> Sample:
     """Draw the values that the runs could have had; arguments as for :func:`drscale.stats.bootstrap.resampled`.
@@ -59,7 +59,7 @@ def draw(
     runs = frontier.checked(table, chosen[0], chosen[1])
     for column in chosen[2:]:
         runs = frontier.checked(runs, chosen[0], column)
-    values = resample.resampled(runs, chosen, queries, pool=pool, draws=draws, seed=seed)
+    values = resample.resampled(runs, chosen, rows, pool=pool, n_boot=n_boot, seed=seed)
     points = resample.pooled(runs, chosen, pool).reset_index(drop=True)
     kept = [*WHO, *(c + end for c in chosen for end in ("", "_low", "_high"))]
     return Sample(points[[c for c in kept if c in points]], {c: values[:, :, i] for i, c in enumerate(chosen)})

@@ -81,11 +81,11 @@ def frontier_figure(
     y: str = Y,
     *,
     better: Better = "lower",
-    queries: pd.DataFrame | None = None,
+    rows: pd.DataFrame | None = None,
     pool: Pool = None,
     by: str | None = None,
     inverse: plane.Inverse = "none",
-    draws: int = 2000,
+    n_boot: int = 2000,
     intervals: bool = True,
     names: Named = "front",
     dark: bool = False,
@@ -93,7 +93,7 @@ def frontier_figure(
 ) -> go.Figure:
     """Draw runs by x and y: larger, fuller markers are more likely on the front; a dashed line is its measured edge.
 
-    ``queries`` and ``pool`` as in :func:`drscale.frontier.dominance.probability_on_front`, or give a table that has its
+    ``rows`` and ``pool`` as in :func:`drscale.frontier.dominance.probability_on_front`, or give a table that has its
     ``probability``. ``by`` colours the runs by a column's values; the default is the strategy if there are several,
     else the parameters, on a scale. Runs on the front are named by the properties that they do not all share (the
     shared ones are in the legend). With ``names="all"`` every run is named, by its value of ``by`` if no other run has
@@ -105,7 +105,7 @@ def frontier_figure(
         points = frontier.front(table, x, y, better=better, warn=warn).assign(runs=table.get("runs", 1))
     else:
         points = frontier.probability_on_front(
-            table, x, y, better=better, queries=queries, pool=pool, draws=draws, warn=warn
+            table, x, y, better=better, rows=rows, pool=pool, n_boot=n_boot, warn=warn
         )
     parts = run_parts(points)
     best = [p for p, on in zip(parts, points["on_front"], strict=True) if on]

@@ -110,36 +110,38 @@ def uniformity(vectors: npt.ArrayLike, spread: float = 2.0) -> float:
 # ------------------------------------------------------------------------------------------- of a search and a model
 
 
-def occurrences(rows: npt.ArrayLike, passages: int) -> npt.NDArray[np.int64]:
+def occurrences(retrieved: npt.ArrayLike, n_passages: int) -> npt.NDArray[np.int64]:
     """Count a passage's k-occurrence: how many queries have it among their k (Radovanovic et al. 2010).
 
-    ``rows`` are the passage rows found for each query, (queries, k), -1 where a query found fewer.
+    ``retrieved`` are the passage rows found for each query, (queries, k), -1 where a query found fewer.
     """
-    found = np.asarray(rows)
+    found = np.asarray(retrieved)
     if found.ndim != 2 or not found.size or not np.issubdtype(found.dtype, np.integer):
         raise ValueError(
-            f"occurrences: rows of shape {found.shape}, {found.dtype}: whole numbers, (queries, k), are needed"
+            f"occurrences: retrieved of shape {found.shape}, {found.dtype}: whole numbers, (queries, k), are needed"
         )
-    if found.min() < -1 or found.max() >= passages:
-        raise ValueError(f"occurrences: rows from {found.min()} to {found.max()}: allowed are -1 to {passages - 1}")
-    return np.bincount(found[found >= 0], minlength=passages)
+    if found.min() < -1 or found.max() >= n_passages:
+        raise ValueError(
+            f"occurrences: retrieved from {found.min()} to {found.max()}: allowed are -1 to {n_passages - 1}"
+        )
+    return np.bincount(found[found >= 0], minlength=n_passages)
 
 
-def hubness(rows: npt.ArrayLike, passages: int) -> tuple[float, float]:
+def hubness(retrieved: npt.ArrayLike, n_passages: int) -> tuple[float, float]:
     """Say how unevenly passages are found: the skewness of their :func:`occurrences`, and the share never found."""
-    times = occurrences(rows, passages)
+    times = occurrences(retrieved, n_passages)
     even = times.min() == times.max()
     return (0.0 if even else float(skew(times))), float((times == 0).mean())
 
 
-def hubness_by_chance(queries: int, passages: int, k: int = K) -> tuple[float, float]:
+def hubness_by_chance(n_queries: int, n_passages: int, k: int = K) -> tuple[float, float]:
     """Say what :func:`hubness` would be if each query found k passages at random (a binomial's skewness and zeros)."""
-    if queries < 1 or not 1 <= k < passages:
+    if n_queries < 1 or not 1 <= k < n_passages:
         raise ValueError(
-            f"hubness_by_chance: queries={queries}, passages={passages}, k={k}: 1 query and 1 <= k < passages"
+            f"hubness_by_chance: n_n_queries={n_queries}, n_passages={n_passages}, k={k}: 1 query and 1 <= k < passages"
         )
-    p = k / passages
-    return (1 - 2 * p) / math.sqrt(queries * p * (1 - p)), (1 - p) ** queries
+    p = k / n_passages
+    return (1 - 2 * p) / math.sqrt(n_queries * p * (1 - p)), (1 - p) ** n_queries
 
 
 def gini(times: npt.ArrayLike) -> float:

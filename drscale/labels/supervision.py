@@ -189,7 +189,7 @@ def with_labels(
     return touch
 
 
-def soft_loss(labels: Ranked, passages: int) -> Callable[[Views, Batch], Tensor]:
+def soft_loss(labels: Ranked, n_passages: int) -> Callable[[Views, Batch], Tensor]:
     """Each query's KL divergence of the student's distribution over its pool from the teachers', in nats.
 
     The teachers' is the softmax of the fused scores over what of the pool stands in the query's list, its positive and
@@ -200,7 +200,7 @@ def soft_loss(labels: Ranked, passages: int) -> Callable[[Views, Batch], Tensor]
     from drscale.losses import divergence
 
     listed = labels.rows >= 0
-    keys = (np.arange(len(labels.rows))[:, None] * passages + labels.rows)[listed]
+    keys = (np.arange(len(labels.rows))[:, None] * n_passages + labels.rows)[listed]
     order = np.argsort(keys)
     keys, values = keys[order], labels.scores[listed][order]
 
@@ -209,7 +209,7 @@ def soft_loss(labels: Ranked, passages: int) -> Callable[[Views, Batch], Tensor]
         beside = np.broadcast_to(shared, (len(batch.queries), len(shared)))
         own = batch.positives
         pool = own[:, None] if v.pool == "shared" else np.broadcast_to(own, (len(own), len(own)))
-        asked = batch.queries[:, None] * passages + np.concatenate([pool, beside], axis=1)  # (batch, pool)
+        asked = batch.queries[:, None] * n_passages + np.concatenate([pool, beside], axis=1)  # (batch, pool)
         at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         soft = np.where(keys[at] == asked, values[at], -np.inf).astype(np.float32)
         teacher = torch.as_tensor(soft, device=v.scores.device)

@@ -177,19 +177,19 @@ def ranked_lists(teacher: str, collection: Collection, depth: int = 50, *, refre
 def latency(
     teacher: str | Iterable[str],
     collection: Collection,
-    queries: int = 100,
+    n_queries: int = 100,
     depth: int = 50,
 ) -> pd.DataFrame:
     """Measure the milliseconds that a query costs each teacher on this machine, encoding and search apart.
 
     As in Table 6 of Lin et al. (2023): in batches (A.4: queries encoded and searched 100 at a time, late interaction
-    one at a time, a cross-encoder 100 pairs at a time), over ``queries`` of the collection drawn at random, after one
+    one at a time, a cross-encoder 100 pairs at a time), over ``n_queries`` of the collection drawn at random, after one
     batch that does not count. ``candidates`` is how many passages a query is compared with at most; theirs were 8.8
     million, and a thousand for the cross-encoder. ``index_seconds`` is the time to encode and index all passages, which
     the paper leaves out. A row a teacher; one that cannot be measured has its reason in ``error``, the rest goes on.
     """
     names = [teacher] if isinstance(teacher, str) else list(teacher)
-    some = np.sort(shuffled(len(collection.queries), 2)[:queries])
+    some = np.sort(shuffled(len(collection.queries), 2)[:n_queries])
     texts = collection.queries["text"].take(some).to_pylist()
     return pd.DataFrame([_latency(name, collection, texts, depth) for name in names])
 
@@ -245,13 +245,17 @@ def _piece(teacher: str, collection: Collection, depth: int, start: int, stop: i
     return pd.DataFrame(parts | {"seconds": (time.perf_counter() - began) / len(texts), "unusable": unusable})
 
 
-def _sound(teacher: str, rows: Any, scores: Any, queries: int, passages: int, depth: int) -> tuple[Lists, np.ndarray]:
+def _sound(
+    teacher: str, rows: Any, scores: Any, n_queries: int, n_passages: int, depth: int
+) -> tuple[Lists, np.ndarray]:
     """Check what a teacher gave, pad it, and take out what has no finite score; and how much that was, by query."""
     rows, scores, what = np.asarray(rows), np.asarray(scores, dtype=np.float32), f"teacher={teacher!r}"
-    if rows.ndim != 2 or rows.shape != scores.shape or len(rows) != queries:
-        raise ValueError(f"{what}: gave rows of shape {rows.shape} and scores of {scores.shape} for {queries} queries")
-    if not np.issubdtype(rows.dtype, np.integer) or (rows < -1).any() or (rows >= passages).any():
-        raise ValueError(f"{what}: gave rows beyond the {passages} passages; allowed are whole numbers below and -1")
+    if rows.ndim != 2 or rows.shape != scores.shape or len(rows) != n_queries:
+        raise ValueError(
+            f"{what}: gave rows of shape {rows.shape} and scores of {scores.shape} for {n_queries} queries"
+        )
+    if not np.issubdtype(rows.dtype, np.integer) or (rows < -1).any() or (rows >= n_passages).any():
+        raise ValueError(f"{what}: gave rows beyond the {n_passages} passages; allowed are whole numbers below and -1")
     rows, scores = rows[:, :depth], scores[:, :depth]
     ordered = np.sort(rows, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():

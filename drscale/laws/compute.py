@@ -78,7 +78,7 @@ def scatter(table: pd.DataFrame, y: str = Y, size: str = SIZE) -> float:
 
 
 def compute_law(
-    table: pd.DataFrame, y: str = Y, *, size: str = SIZE, draws: int = 1000, level: float = 0.95, seed: int = 0
+    table: pd.DataFrame, y: str = Y, *, size: str = SIZE, n_boot: int = 1000, level: float = 0.95, seed: int = 0
 ) -> ComputeLaw:
     """Fit a power law with a floor to the runs that no run of equal or lower cost beats.
 
@@ -94,7 +94,7 @@ def compute_law(
         raise TooFewLevels(f"the envelope of {len(rows)} sizes and lengths has {best.sum()} points: 4 are needed")
     fit = laws.fit_law(rows[best], laws.size_law, "flops", y, warn=False)
     rng, every = np.random.default_rng(seed), []
-    noisy = _noisy(rows, y, scatter(table, y, size), draws, rng)
+    noisy = _noisy(rows, y, scatter(table, y, size), n_boot, rng)
     flops = rows["flops"].to_numpy()
     place = np.unique(rows[size], return_inverse=True)[1]
     names = list(fit.params)
@@ -127,7 +127,7 @@ def isoflop(
     y: str = Y,
     *,
     size: str = SIZE,
-    draws: int = 1000,
+    n_boot: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> IsoFlop:
@@ -146,7 +146,7 @@ def isoflop(
         else np.asarray(levels)
     )
     rng = np.random.default_rng(seed)
-    noisy = np.vstack([rows[y].to_numpy()[None], _noisy(rows, y, scatter(table, y, size), draws, rng)])
+    noisy = np.vstack([rows[y].to_numpy()[None], _noisy(rows, y, scatter(table, y, size), n_boot, rng)])
     log_n = np.log(np.sort(rows[size].unique()))
     loss = np.full((len(noisy), len(at), len(log_n)), np.nan)
     for i, (_, some) in enumerate(rows.groupby(size)):
@@ -208,9 +208,9 @@ def _envelope(flops: Array, y: Array) -> np.ndarray:
     return non_dominated(np.column_stack([flops, y]))
 
 
-def _noisy(rows: pd.DataFrame, y: str, s: float, draws: int, rng: np.random.Generator) -> Array:
+def _noisy(rows: pd.DataFrame, y: str, s: float, n_boot: int, rng: np.random.Generator) -> Array:
     """The means of cells with newly drawn scatter of their seeds; (draws, cells)."""
-    error = rng.standard_normal((draws, len(rows))) * s / np.sqrt(rows["runs"].to_numpy())
+    error = rng.standard_normal((n_boot, len(rows))) * s / np.sqrt(rows["runs"].to_numpy())
     return np.asarray(rows[y].to_numpy() * np.exp(error))
 
 

@@ -179,7 +179,7 @@ def _look(
     ends = float(np.log(f.points[argument].min() / REACH)), float(np.log(f.points[argument].max() * REACH))
     knots = np.linspace(*ends, int((ends[1] - ends[0]) / STEP) + 2)
     at = {argument: np.exp(knots)} | {a: np.full(len(knots), v) for a, v in held.items()}
-    p = trust.predict_law(fit, at, level, runs=runs, warn=False)
+    p = trust.predict_law(fit, at, level, n_runs=runs, warn=False)
     fine = np.linspace(*ends, 20 * len(knots))
     low, high = (PchipInterpolator(knots, p[end].to_numpy())(fine) for end in ("low", "high"))
     return np.exp(fine), low, high

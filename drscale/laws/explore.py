@@ -278,7 +278,7 @@ def _predicted(
     drawn = pd.DataFrame({columns[0]: grid} | dict.fromkeys(columns[1:], at))
     points = pd.concat([drawn, beyond[columns]]).astype(float)
     many = np.concatenate([np.ones(len(grid)), beyond["size"].to_numpy(dtype=float)])
-    p = trust.predict_law(result, points, runs=many, warn=False, method=_method(result))
+    p = trust.predict_law(result, points, n_runs=many, warn=False, method=_method(result))
     found, mean = p.iloc[len(grid) :].reset_index(drop=True), beyond["mean"].to_numpy()
     inside = (found["low"] <= mean) & (mean <= found["high"])
     return p.iloc[: len(grid)], pd.DataFrame({"error": found["fit"] / mean - 1, "inside": inside})

@@ -27,7 +27,7 @@ FEWEST = 10
 
 
 def bootstrap_runs(
-    result: lmfit.model.ModelResult, draws: int = 4000, unit: Unit = "level", seed: int = 0
+    result: lmfit.model.ModelResult, n_boot: int = 4000, unit: Unit = "level", seed: int = 0
 ) -> pd.DataFrame:
     """Refit to runs drawn with replacement; one row for each draw, one column for each parameter.
 
@@ -37,37 +37,37 @@ def bootstrap_runs(
     parameter at its bound they are far too narrow.
     """
     f = fitted(result)
-    return _drawn(result, f, _counts(f, draws, unit, np.random.default_rng(seed)), None, unit)
+    return _drawn(result, f, _counts(f, n_boot, unit, np.random.default_rng(seed)), None, unit)
 
 
 def bootstrap_queries(
     result: lmfit.model.ModelResult,
-    queries: pd.DataFrame,
-    draws: int = 4000,
+    rows: pd.DataFrame,
+    n_boot: int = 4000,
     *,
-    runs: bool = False,
+    resample_runs: bool = False,
     unit: Unit = "level",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Refit to the values that other queries would have given; one row for each draw, one column for each parameter.
 
-    ``queries`` is ``RunStore.queries()``. Queries are drawn with replacement within their domain, the same for all
-    runs. This does not include the differences between runs that come from their seeds; ``runs=True`` also draws the
-    runs with replacement, by ``unit``.
+    ``rows`` is ``RunStore.queries()``. Queries are drawn with replacement within their domain, the same for all
+    runs. This does not include the differences between runs that come from their seeds; ``resample_runs=True`` also
+    draws the runs with replacement, by ``unit``.
     """
     f = fitted(result)
     if f.keys is None:
         raise ValueError("queries: the fitted table has no column 'key', so they cannot be matched to its runs")
-    _check_draws(draws)
-    y = resample.resampled(pd.DataFrame({"key": f.keys}), [f.y_name], queries, draws=draws, seed=seed)[..., 0]
-    wrong = np.abs(y.mean(axis=0) - f.y) > 8 * y.std(axis=0) / np.sqrt(draws) + 1e-3 * f.y
+    _check_draws(n_boot)
+    y = resample.resampled(pd.DataFrame({"key": f.keys}), [f.y_name], rows, n_boot=n_boot, seed=seed)[..., 0]
+    wrong = np.abs(y.mean(axis=0) - f.y) > 8 * y.std(axis=0) / np.sqrt(n_boot) + 1e-3 * f.y
     if wrong.any():
         i = int(np.argmax(wrong))
         raise ValueError(
             f"queries: they give {f.y_name}={y[:, i].mean():.4g} but the table has {f.y[i]:.4g}, run {f.keys[i]!r}"
         )
-    counts = np.ones_like(y) if not runs else _counts(f, draws, unit, np.random.default_rng([seed, 1]))
-    return _drawn(result, f, counts, y, unit if runs else "query")
+    counts = np.ones_like(y) if not resample_runs else _counts(f, n_boot, unit, np.random.default_rng([seed, 1]))
+    return _drawn(result, f, counts, y, unit if resample_runs else "query")
 
 
 def law_curve(
@@ -103,15 +103,15 @@ def check_unit(unit: str) -> None:
         raise ValueError(f"unit={unit!r}: allowed are 'run', 'level'")
 
 
-def _check_draws(draws: int) -> None:
-    if draws < FEWEST:
-        raise ValueError(f"draws={draws}: at least {FEWEST}")
+def _check_draws(n_boot: int) -> None:
+    if n_boot < FEWEST:
+        raise ValueError(f"n_boot={n_boot}: at least {FEWEST}")
 
 
-def _counts(f: Fitted, draws: int, unit: str, rng: np.random.Generator) -> Array:
+def _counts(f: Fitted, n_boot: int, unit: str, rng: np.random.Generator) -> Array:
     """How often each run is drawn, one row for each draw; only draws to which the law can be fitted."""
     check_unit(unit)
-    _check_draws(draws)
+    _check_draws(n_boot)
     place = f.levels
     # A draw needs enough distinct points and, for a law of two arguments, enough distinct values of each argument.
     needs = [(place, f.parameters + 1)]
@@ -123,13 +123,13 @@ def _counts(f: Fitted, draws: int, unit: str, rng: np.random.Generator) -> Array
         marks.append(((at[:, None] == found).astype(float), min(least, len(found))))
     n = int(place.max()) + 1 if unit == "level" else len(place)
     kept: list[Array] = []
-    while sum(map(len, kept)) < draws:
-        drawn = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=n * draws).reshape(draws, n).astype(float)
+    while sum(map(len, kept)) < n_boot:
+        drawn = rng.integers(n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n * n_boot).reshape(n_boot, n).astype(float)
         counts = counts[:, place] if unit == "level" else counts
         enough = [((counts @ mark) > 0).sum(axis=1) >= least for mark, least in marks]
         kept.append(counts[np.logical_and.reduce(enough)])
-    return np.concatenate(kept)[:draws]
+    return np.concatenate(kept)[:n_boot]
 
 
 __all__ = [
@@ -156,7 +156,7 @@ def law_intervals(
     method: Method = "profile",
     level: float = 0.95,
     *,
-    draws: int = 1000,
+    n_boot: int = 1000,
     unit: Unit = "level",
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -174,7 +174,7 @@ def law_intervals(
     if method not in get_args(Method):
         raise ValueError(f"method={method!r}: allowed are 'profile', 'bootstrap', 'stderr'")
     if method == "bootstrap":
-        sample = bootstrap_runs(result, draws, unit, seed).to_numpy()
+        sample = bootstrap_runs(result, n_boot, unit, seed).to_numpy()
         low, high = np.quantile(sample, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         pairs = list(zip(low.tolist(), high.tolist(), strict=True))
     else:
@@ -241,7 +241,7 @@ def predict_law(
     x: npt.ArrayLike | Mapping[str, npt.ArrayLike] | pd.DataFrame,
     level: float = 0.95,
     *,
-    runs: npt.ArrayLike = 1,
+    n_runs: npt.ArrayLike = 1,
     warn: bool = True,
     method: Literal["profile", "stderr"] = "profile",
     unit: Unit = "level",
@@ -249,7 +249,7 @@ def predict_law(
     """The fitted curve at each x: fit, band_low and band_high for the curve, low and high for a measured value.
 
     For a law of two arguments ``x`` is a mapping or a frame, by the law's names (N, D) or by the fitted columns. A
-    measured value is the mean of ``runs`` new runs (one number, or a number for each point). ``extrapolated`` marks
+    measured value is the mean of ``n_runs`` new runs (one number, or a number for each point). ``extrapolated`` marks
     points outside the fitted range (for a law of two arguments: of either range), and ``outside`` names the columns; at
     these points the intervals are right only if the law itself still holds. ``method="stderr"`` computes the band from
     the standard errors: it is symmetric, and fast. ``unit`` is as for :func:`law_intervals`; with "level" a measured
@@ -259,9 +259,9 @@ def predict_law(
     at = _points(f, x)
     check_level(level)
     check_unit(unit)
-    many = np.broadcast_to(np.asarray(runs, dtype=float), next(iter(at.values())).shape)
+    many = np.broadcast_to(np.asarray(n_runs, dtype=float), next(iter(at.values())).shape)
     if many.min() < 1:
-        raise ValueError(f"runs={runs!r}: at least 1")
+        raise ValueError(f"n_runs={n_runs!r}: at least 1")
     height = np.asarray(result.eval(**at), dtype=float)
     if unit == "run":
         low, high = _band(result, at, level, method)
@@ -366,7 +366,7 @@ def hold_out(
     except TooFewLevels as e:
         raise TooFewLevels(f"without what is held out, {e}") from e
     found = rest.groupby(names)[y].agg(["size", "mean"]).reset_index()
-    p, measured = predict_law(result, found, level, runs=found["size"], warn=False, unit=unit), found["mean"]
+    p, measured = predict_law(result, found, level, n_runs=found["size"], warn=False, unit=unit), found["mean"]
     naive = _nearest(within, found, names, y)
     told = {"runs": found["size"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
     told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}

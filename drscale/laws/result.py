@@ -189,14 +189,14 @@ class LawFit(lmfit.model.ModelResult):
         frame: pd.DataFrame = _open("intervals").predict_law(self, x, level, **options)
         return frame
 
-    def bootstrap(self, n_boot: int = 4000, by: str = "level", seed: int = 0) -> pd.DataFrame:
-        """Refits to runs drawn with replacement, one row each; ``by`` is "level" or "run"."""
-        frame: pd.DataFrame = _open("intervals").bootstrap_runs(self, n_boot, by, seed)
+    def bootstrap(self, n_boot: int = 4000, unit: str = "level", seed: int = 0) -> pd.DataFrame:
+        """Refits to runs drawn with replacement, one row each; ``unit`` is "level" or "run"."""
+        frame: pd.DataFrame = _open("intervals").bootstrap_runs(self, n_boot, unit, seed)
         return frame
 
-    def curve(self, n_boot: int = 0, *, by: str = "level", seed: int = 0, name: str = "") -> Curve:
+    def curve(self, n_boot: int = 0, *, unit: str = "level", seed: int = 0, name: str = "") -> Curve:
         """The law with its numbers and bootstrap draws, in the form that planners and figures use."""
-        curve: Curve = _open("intervals").law_curve(self, n_boot, unit=by, seed=seed, name=name)
+        curve: Curve = _open("intervals").law_curve(self, n_boot, unit=unit, seed=seed, name=name)
         return curve
 
     def table(self, level: float = 0.95, **options: Any) -> pd.DataFrame:

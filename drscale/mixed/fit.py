@@ -118,7 +118,7 @@ def fit_mixed(
 
     >>> import drscale as ds
     >>> from drscale.mixed import planted
-    >>> fit = ds.fit_mixed(planted(datasets=6, queries=10), factor="where")
+    >>> fit = ds.fit_mixed(planted(datasets=6, n_queries=10), factor="where")
     >>> print(fit)
     Mixed model by REML: ndcg10 ~ model * where + (1 | dataset/query)
     104 rows: 52 queries in 5 datasets, 2 models, 2 levels of where

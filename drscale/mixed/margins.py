@@ -34,17 +34,17 @@ Group = Literal["dataset", "query"]
 FEWEST = 20  # draws needed for an interval
 
 
-def variance_shares(fit: Mixed, level: float = 0.95, draws: int = 200, seed: int = 0) -> pd.DataFrame:
+def variance_shares(fit: Mixed, level: float = 0.95, n_boot: int = 200, seed: int = 0) -> pd.DataFrame:
     """Divide the variance of scores over the grid: model, factor, their interaction, dataset, query, residual.
 
     For a fixed source it is the variance of its marginal means (each cell of the grid counts once) minus the part that
     sampling error adds; if chance makes this slightly negative, it is shown as zero. For the other sources it is the
-    fit's variance. Intervals are percentiles of a parametric bootstrap: ``draws`` new responses from the fitted model,
+    fit's variance. Intervals are percentiles of a parametric bootstrap: ``n_boot`` new responses from the fitted model,
     each fitted again. With 0 draws there are no intervals. Sources that need a cell without rows are missing.
     """
     check_level(level)
-    if draws and draws < FEWEST:
-        raise ValueError(f"draws={draws}: at least {FEWEST}, or 0 for no intervals")
+    if n_boot and n_boot < FEWEST:
+        raise ValueError(f"n_boot={n_boot}: at least {FEWEST}, or 0 for no intervals")
     fixed = _fixed_sources(fit)
     residual = fit.variances["residual"]
     known = _divided(fit, fixed, fit.beta, fit.covariance, fit.ratios, residual)
@@ -52,10 +52,10 @@ def variance_shares(fit: Mixed, level: float = 0.95, draws: int = 200, seed: int
     told = {"source": list(known), "kind": kinds, "variance": list(known.values())}
     found = pd.DataFrame(told)
     found["share"] = found["variance"] / found["variance"].sum()
-    if not draws:
+    if not n_boot:
         return found
-    rng, drawn, simulate = np.random.default_rng(seed), np.empty((draws, len(found))), _simulator(fit)
-    for i in range(draws):
+    rng, drawn, simulate = np.random.default_rng(seed), np.empty((n_boot, len(found))), _simulator(fit)
+    for i in range(n_boot):
         sums = nested.sums(fit.layout, fit.coding, simulate(rng))
         best = nested.optimise(sums, fit.reml, free=("query" in fit.names, "dataset" in fit.names), start=fit.ratios)
         solved = nested.solve(nested.terms(sums, *best.ratios).products)
@@ -158,7 +158,7 @@ def marginal_means(fit: Mixed, by: Names = "model", level: float = 0.95) -> pd.D
 
     >>> import drscale as ds
     >>> from drscale.mixed import planted
-    >>> fit = ds.fit_mixed(planted(datasets=6, queries=10), factor="where")
+    >>> fit = ds.fit_mixed(planted(datasets=6, n_queries=10), factor="where")
     >>> ds.marginal_means(fit, "where")[["where", "rows"]]
         where  rows
     0  abroad    58

@@ -113,14 +113,14 @@ def by_package(rows: pd.DataFrame, dataset: str = "in_domain") -> pd.DataFrame:
 
 
 def scores_from_trec(
-    runs: Source | Mapping[str, Source],
+    run_files: Source | Mapping[str, Source],
     qrels: Source,
     measures: Sequence[str] = ("nDCG@10",),
     dataset: str = "",
 ) -> pd.DataFrame:
     """Measure TREC runs (query Q0 document rank score tag) against qrels (query 0 document grade), a row per query.
 
-    ``runs`` is a file, whose tag names the model, or files by the models' names; ``measures`` are spelled as in
+    ``run_files`` is a file, whose tag names the model, or files by the models' names; ``measures`` are spelled as in
     ir-measures. Every query of the qrels has a row: one that a run leaves out scores 0, has False in ``answered``, and
     is counted in a ScoreWarning. ``positives`` counts the relevant documents; if it is 0, no retriever can score above
     0. ``dataset`` is the qrels' name if it is not given.
@@ -151,9 +151,11 @@ def scores_from_trec(
     relevant["relevance"] = grades.astype(int)
     asked = pd.Index(relevant["query_id"].unique())
     positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
-    if not isinstance(runs, Mapping | str | Path):
-        raise ValueError(f"runs={type(runs).__name__}: a file, or a dict of files by the models' names, is needed")
-    files = runs if isinstance(runs, Mapping) else {"": runs}
+    if not isinstance(run_files, Mapping | str | Path):
+        raise ValueError(
+            f"run_files={type(run_files).__name__}: a file, or a dict of files by the models' names, is needed"
+        )
+    files = run_files if isinstance(run_files, Mapping) else {"": run_files}
     found = []
     for name, path in files.items():
         run = trec_columns(path, ["query_id", "Q0", "doc_id", "rank", "score", "tag"], "score")
@@ -206,27 +208,29 @@ def from_mteb(path: Source, model: str = "", split: str = "") -> pd.DataFrame:
 
 
 def with_factor(
-    rows: pd.DataFrame, name: str, by: Mapping[Any, Any] | Source, on: str = "dataset", column: str = ""
+    rows: pd.DataFrame, name: str, levels: Mapping[Any, Any] | Source, on: str = "dataset", column: str = ""
 ) -> pd.DataFrame:
-    """Add a factor: ``by`` maps each value of the column ``on`` to a level.
+    """Add a factor: ``levels`` maps each value of the column ``on`` to a level.
 
-    ``by`` may be a CSV with the columns ``on`` and ``name``, or ``column`` if the level has another name there.
+    ``levels`` may be a CSV with the columns ``on`` and ``name``, or ``column`` if the level has another name there.
     """
     require(rows, on)
     if name in rows:
         raise ValueError(f"name={name!r}: the rows have such a column already")
-    if isinstance(by, Mapping):
-        levels, source = by, "by"
+    if isinstance(levels, Mapping):
+        known, source = levels, "levels"
     else:
-        file = pd.read_csv(by, dtype=str) if Path(by).is_file() else None
+        file = pd.read_csv(levels, dtype=str) if Path(levels).is_file() else None
         if file is None or not {on, column or name} <= set(file):
-            raise ValueError(f"by={str(by)!r}: a CSV with the columns {on!r} and {(column or name)!r} is needed")
-        levels, source = dict(zip(file[on], file[column or name], strict=True)), str(by)
-    missing = [value for value in rows[on].unique() if value not in levels]
+            raise ValueError(
+                f"levels={str(levels)!r}: a CSV with the columns {on!r} and {(column or name)!r} is needed"
+            )
+        known, source = dict(zip(file[on], file[column or name], strict=True)), str(levels)
+    missing = [value for value in rows[on].unique() if value not in known]
     if missing:
         some = ", ".join(map(repr, missing[:4])) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ValueError(f"{source}: has no {name} for {on} {some}")
-    return rows.assign(**{name: rows[on].map(levels)})
+    return rows.assign(**{name: rows[on].map(known)})
 
 
 def query_form(text: str) -> str:
@@ -248,7 +252,7 @@ def query_form(text: str) -> str:
 def planted(
     means: Mapping[str, tuple[float, float]] | None = None,
     datasets: int = 12,
-    queries: int = 40,
+    n_queries: int = 40,
     skipped: float = 0.3,
     sd: tuple[float, float, float] = (0.15, 0.25, 0.2),
     seed: int = 0,
@@ -261,7 +265,7 @@ def planted(
     """
     truth = {"generalist": (0.45, 0.4), "specialist": (0.6, 0.35)} if means is None else means
     rng, parts = np.random.default_rng(seed), []
-    asked = rng.integers(queries // 2 + 1, 2 * queries, datasets)
+    asked = rng.integers(n_queries // 2 + 1, 2 * n_queries, datasets)
     place = np.repeat(np.arange(datasets), asked)
     both = (sd[0] * rng.standard_normal(datasets))[place] + sd[1] * rng.standard_normal(len(place))
     for name, levels in truth.items():

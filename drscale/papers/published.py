@@ -110,12 +110,12 @@ def half_unit(printed: str) -> float:
     return float(f"5e{int(exponent or 0) - decimals - 1}")
 
 
-def dragon(table: int, folder: str | Path | None = None) -> pd.DataFrame:
+def dragon(number: int, folder: str | Path | None = None) -> pd.DataFrame:
     """A table of Lin et al., How to Train Your DRAGON, in long form; a row a printed number (or a row of Table 10)."""
-    if table not in DRAGON:
-        raise ValueError(f"table={table!r}: allowed are {', '.join(map(str, DRAGON))}")
-    frame = pd.read_csv(path(f"dragon_{table}", folder), dtype={"column": str})
-    if table == 4:
+    if number not in DRAGON:
+        raise ValueError(f"number={number!r}: allowed are {', '.join(map(str, DRAGON))}")
+    frame = pd.read_csv(path(f"dragon_{number}", folder), dtype={"column": str})
+    if number == 4:
         about = pd.read_csv(path("dragon_4_models", folder), dtype={"column": str})
         frame = frame.merge(about.drop(columns="model"), on="column")
     return frame

@@ -62,20 +62,20 @@ def rate_figure(
 
 
 def transfer_figure(
-    table: pd.DataFrame, rows: str = "source", columns: str = "target", dark: bool = False
+    table: pd.DataFrame, down: str = "source", columns: str = "target", dark: bool = False
 ) -> go.Figure:
     """Draw the success rate of passages made against one encoder (rows) and listed by another (columns)."""
-    _check(table, (rows, columns, "asr", "low", "high"))
-    if table.duplicated([rows, columns]).any():
-        raise ValueError(f"table: several rows for one {rows} and {columns}; keep one k")
-    across, down = list(dict.fromkeys(table[columns])), list(dict.fromkeys(table[rows]))
-    wide = {c: table.pivot_table(c, rows, columns, observed=True).loc[down, across] for c in ("asr", "low", "high")}
+    _check(table, (down, columns, "asr", "low", "high"))
+    if table.duplicated([down, columns]).any():
+        raise ValueError(f"table: several rows for one {down} and {columns}; keep one k")
+    across, sources = list(dict.fromkeys(table[columns])), list(dict.fromkeys(table[down]))
+    wide = {c: table.pivot_table(c, down, columns, observed=True).loc[sources, across] for c in ("asr", "low", "high")}
     shares = wide["asr"].to_numpy(float)
     fig = go.Figure(
         go.Heatmap(
             z=shares,
             x=[str(c) for c in across],
-            y=[str(r) for r in down],
+            y=[str(r) for r in sources],
             zmin=0,
             zmax=1,
             colorscale=[[i / 5, c] for i, c in enumerate(style.RAMP)],
@@ -89,7 +89,7 @@ def transfer_figure(
             ygap=1,
         )
     )
-    fig.update_layout(template=style.template(dark), height=160 + 34 * len(down))
+    fig.update_layout(template=style.template(dark), height=160 + 34 * len(sources))
     fig.update_xaxes(title={"text": "Listed by"}, type="category", side="bottom")
     fig.update_yaxes(title={"text": "Made against"}, type="category", autorange="reversed")
     return fig

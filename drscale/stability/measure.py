@@ -94,7 +94,7 @@ def drop_rates(
     *,
     by: Sequence[str] = BY,
     total: bool = False,
-    samples: int = SAMPLES,
+    n_boot: int = SAMPLES,
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -111,19 +111,19 @@ def drop_rates(
     >>> import drscale as ds
     >>> vary = {"shorter": lambda texts, seed: [text[:-3] for text in texts]}
     >>> rows = ds.measure_stability("bm25", ds.collection("planted?pairs=40"), vary, seeds=2)
-    >>> drops = ds.drop_rates(rows, samples=200)
+    >>> drops = ds.drop_rates(rows, n_boot=200)
     >>> drops[["model", "family", "changed"]]
       model   family  changed
     0  bm25  shorter      1.0
     """
     by = [by] if isinstance(by, str) else list(by)
-    if not 0 < level < 1 or samples < 20:
-        raise ValueError(f"level={level}, samples={samples}: between 0 and 1, and at least 20")
+    if not 0 < level < 1 or n_boot < 20:
+        raise ValueError(f"level={level}, n_boot={n_boot}: between 0 and 1, and at least 20")
     if total and "family" not in by:
         raise ValueError(f"total=True: by={by} has no family to add up")
     if total:
         rest = [c for c in by if c != "family"]
-        options: dict[str, Any] = {"samples": samples, "level": level, "seed": seed}
+        options: dict[str, Any] = {"samples": n_boot, "level": level, "seed": seed}
         whole = drop_rates(rows, metric, by=rest, **options).assign(family="all")
         both = pd.concat([drop_rates(rows, metric, by=by, **options), whole], ignore_index=True)
         return both.sort_values(rest, kind="stable", key=_first_come, ignore_index=True)
@@ -136,7 +136,7 @@ def drop_rates(
             clean=(f"{metric}_clean", "first"), varied=(metric, "mean"), changed=("changed", "mean")
         )
         clean, varied = each["clean"].to_numpy(), each["varied"].to_numpy()
-        times = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), size=samples)
+        times = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), size=n_boot)
         low, high = _bounds(times @ clean, times @ varied, level)
         row = dict(zip(by, key, strict=True)) | {"metric": metric, "clean": clean.mean(), "varied": varied.mean()}
         row |= {"drop": _drop(clean.mean(), varied.mean()), "low": low, "high": high}

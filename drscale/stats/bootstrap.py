@@ -30,7 +30,7 @@ def two_way(
     *,
     cluster: str = "cluster",
     seeds: str | None = "seed",
-    samples: int = 2000,
+    n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -44,8 +44,8 @@ def two_way(
     named = [by] if isinstance(by, str) else list(by)
     _check("crossed", rows, [value], [*named, cluster, *([seeds] if seeds else [])])
     check_level(level)
-    if samples < 100:
-        raise ValueError(f"two_way(samples={samples}): at least 100")
+    if n_boot < 100:
+        raise ValueError(f"two_way(n_boot={n_boot}): at least 100")
     parts = rows.groupby(named, sort=False, observed=True) if named else [((), rows)]
     out = []
     for key, part in parts:
@@ -53,7 +53,7 @@ def two_way(
         if part[cluster].nunique() < 2:
             where = f" where {', '.join(f'{c} is {v}' for c, v in labels.items())}" if labels else ""
             raise ValueError(f"two_way(cluster={cluster!r}): one value only{where}; an interval needs at least 2")
-        out.append(labels | _interval(part, value, cluster, seeds, samples, level, seed))
+        out.append(labels | _interval(part, value, cluster, seeds, n_boot, level, seed))
     return pd.DataFrame(out, columns=[*named, *COLUMNS])
 
 
@@ -128,7 +128,7 @@ def _check(what: str, rows: pd.DataFrame, numbers: Sequence[str], labels: Sequen
 
 
 def _interval(
-    rows: pd.DataFrame, value: str, cluster: str, seeds: str | None, samples: int, level: float, seed: int
+    rows: pd.DataFrame, value: str, cluster: str, seeds: str | None, n_boot: int, level: float, seed: int
 ) -> dict[str, float]:
     across, clusters = pd.factorize(rows[cluster], sort=True)
     down, drawn = pd.factorize(rows[seeds], sort=True) if seeds else (np.zeros(len(rows), np.int64), [0])
@@ -137,7 +137,7 @@ def _interval(
     np.add.at(sums, (across, down), rows[value].to_numpy(float))
     np.add.at(counts, (across, down), 1.0)
     rng = np.random.default_rng(seed)
-    of_clusters, of_seeds = (rng.multinomial(n, np.full(n, 1 / n), size=samples) for n in shape)
+    of_clusters, of_seeds = (rng.multinomial(n, np.full(n, 1 / n), size=n_boot) for n in shape)
     weight = ((of_clusters @ counts) * of_seeds).sum(1)  # (samples,)
     means = ((of_clusters @ sums) * of_seeds).sum(1)[weight > 0] / weight[weight > 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -154,10 +154,10 @@ HALF_WIDTH = float(stats.norm.ppf(0.975))
 def resampled(
     table: pd.DataFrame,
     columns: Sequence[str],
-    queries: pd.DataFrame | None = None,
+    rows: pd.DataFrame | None = None,
     *,
     pool: Pool = None,
-    draws: int = 2000,
+    n_boot: int = 2000,
     seed: int = 0,
 ) -> Array:
     """Draw new values for the runs of a table; shape (draws, runs, columns), with recipes instead of runs if pooled.
@@ -168,14 +168,14 @@ def resampled(
     in :func:`groups`; of a recipe's n seeds n - 1 are drawn with replacement, because their mean has the variance of a
     mean of n (Rao and Wu 1988). A single seed is used as it is, without the scatter of seeds.
     """
-    if draws < 10:
-        raise ValueError(f"draws={draws}: at least 10")
+    if n_boot < 10:
+        raise ValueError(f"n_boot={n_boot}: at least 10")
     rng, labels = np.random.default_rng(seed), groups(table, pool)
     single = list(dict.fromkeys(part for c in columns for part in c.split("+")))
-    if queries is not None:
-        values = _by_query(table, single, queries, draws, rng)
+    if rows is not None:
+        values = _by_query(table, single, rows, n_boot, rng)
     else:
-        values = _by_interval(table, single, draws, rng, seeds=bool(labels.duplicated().any()))
+        values = _by_interval(table, single, n_boot, rng, seeds=bool(labels.duplicated().any()))
     members = [[single.index(part) for part in c.split("+")] for c in columns]
     values = np.stack([values[..., m].mean(axis=-1) for m in members], axis=-1)
     return values if pool is None else _pooled(values, labels, rng)
@@ -183,12 +183,12 @@ def resampled(
 
 def paired_change(
     table: pd.DataFrame,
-    queries: pd.DataFrame,
+    rows: pd.DataFrame,
     before: str,
     after: str,
     *,
     level: float = 0.95,
-    draws: int = 2000,
+    n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """The change from one column to another on the same queries, for each run: before, after, change, low, high.
@@ -198,10 +198,10 @@ def paired_change(
     """
     check_level(level)
     require(table, before, after)
-    asked = [set(queries.loc[queries["scope"] == _scope_in(queries, c), "query"]) for c in (before, after)]
-    if asked[0] != asked[1] or _collection(_scope_in(queries, before)) != _collection(_scope_in(queries, after)):
+    asked = [set(rows.loc[rows["scope"] == _scope_in(rows, c), "query"]) for c in (before, after)]
+    if asked[0] != asked[1] or _collection(_scope_in(rows, before)) != _collection(_scope_in(rows, after)):
         raise ValueError(f"{before!r} and {after!r} are not measured on the same queries, so nothing can be paired")
-    sample = resampled(table, [before, after], queries, draws=draws, seed=seed)
+    sample = resampled(table, [before, after], rows, n_boot=n_boot, seed=seed)
     low, high = np.quantile(sample[..., 1] - sample[..., 0], [0.5 - level / 2, 0.5 + level / 2], axis=0)
     start, end = (table[c].to_numpy(dtype=float) for c in (before, after))
     told = {"before": start, "after": end, "change": end - start, "low": low, "high": high}
@@ -210,13 +210,13 @@ def paired_change(
 
 def compare_with(
     table: pd.DataFrame,
-    queries: pd.DataFrame,
+    rows: pd.DataFrame,
     columns: Sequence[str],
     base: str = "strategy == 'standard'",
     on: Sequence[str] = ("rung", "train_pairs", "seed"),
     *,
     level: float = 0.95,
-    draws: int = 2000,
+    n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """How far each run lies from the ``base`` run with the same size and data; one row for each run and column.
@@ -240,7 +240,7 @@ def compare_with(
     used = sorted({*kept, *own[kept]})  # the others may lack the compared columns
     kept, bases = np.searchsorted(used, kept), np.searchsorted(used, own[kept].to_numpy())
     first = first.loc[used].reset_index(drop=True)
-    sample, found = resampled(first, list(columns), queries, draws=draws, seed=seed), []
+    sample, found = resampled(first, list(columns), rows, n_boot=n_boot, seed=seed), []
     for i, column in enumerate(columns):
         change = sample[:, kept, i] - sample[:, bases, i]
         low, high = np.quantile(change, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -318,9 +318,9 @@ def scope_of(column: str, scopes: Sequence[str] = SCOPES) -> tuple[str, str]:
 
 
 def _by_interval(
-    table: pd.DataFrame, columns: Sequence[str], draws: int, rng: np.random.Generator, seeds: bool
+    table: pd.DataFrame, columns: Sequence[str], n_boot: int, rng: np.random.Generator, seeds: bool
 ) -> Array:
-    values = np.empty((draws, len(table), len(columns)))
+    values = np.empty((n_boot, len(table), len(columns)))
     for i, name in enumerate(columns):
         mean, ends = table[name].to_numpy(dtype=float), [f"{name}_low", f"{name}_high"]
         missing = [c for c in ends if c not in table]
@@ -334,40 +334,40 @@ def _by_interval(
                 raise ValueError(
                     f"columns {', '.join(ends)}: a run has no interval, or its ends are the wrong way round"
                 )
-        values[..., i] = mean + spread * rng.standard_normal((draws, len(table)))
+        values[..., i] = mean + spread * rng.standard_normal((n_boot, len(table)))
     return values
 
 
 def _by_query(
-    table: pd.DataFrame, columns: Sequence[str], queries: pd.DataFrame, draws: int, rng: np.random.Generator
+    table: pd.DataFrame, columns: Sequence[str], rows: pd.DataFrame, n_boot: int, rng: np.random.Generator
 ) -> Array:
     if "key" not in table or table["key"].duplicated().any():
         raise ValueError("queries: the table needs a column 'key', different for each run, that says whose they are")
-    needed = {"key", "scope", "query"} - set(queries)
+    needed = {"key", "scope", "query"} - set(rows)
     if needed:
         raise ValueError(f"queries have no column {', '.join(sorted(needed))}: RunStore.queries() has them")
-    run, part = _codes(queries["key"], table["key"]), pd.factorize(queries["scope"])
+    run, part = _codes(rows["key"], table["key"]), pd.factorize(rows["scope"])
     kept = run >= 0
-    if "condition" in queries:
+    if "condition" in rows:
         attacked = np.isin(part[0], np.flatnonzero(np.isin(part[1], ATTACKED)))
-        kept &= _codes(queries["condition"], pd.Series(["clean", "attacked"])) == attacked
+        kept &= _codes(rows["condition"], pd.Series(["clean", "attacked"])) == attacked
     found = [str(part[1][i]) for i in np.unique(part[0][kept])]
     wanted = [scope_of(c, [*SCOPES, *found]) for c in columns]
     for (scope, metric), column in zip(wanted, columns, strict=True):
-        if metric not in queries:
-            raise ValueError(f"column {column!r}: the queries have no column {metric!r}")
+        if metric not in rows:
+            raise ValueError(f"column {column!r}: the rows have no column {metric!r}")
         if not any(_inside(f, scope) for f in found):
             raise ValueError(f"column {column!r}: no query of scope {scope!r}, there are {', '.join(found) or 'none'}")
-    numbers = {m: queries[m].to_numpy(dtype=float) for m in {m for _, m in wanted}}
-    positives = queries["positives"].to_numpy(dtype=float) if "positives" in queries else np.ones(len(queries))
-    query, names = pd.factorize(queries["query"])
-    values = np.zeros((draws, len(table), len(columns)))
+    numbers = {m: rows[m].to_numpy(dtype=float) for m in {m for _, m in wanted}}
+    positives = rows["positives"].to_numpy(dtype=float) if "positives" in rows else np.ones(len(rows))
+    query, names = pd.factorize(rows["query"])
+    values = np.zeros((n_boot, len(table), len(columns)))
     rows_of = {
         domain: np.flatnonzero(kept & (part[0] == list(part[1]).index(domain)))
         for domain in found
         if any(_inside(domain, scope) for scope, _ in wanted)
     }
-    drawn = _drawn({domain: query[places] for domain, places in rows_of.items()}, draws, rng)
+    drawn = _drawn({domain: query[places] for domain, places in rows_of.items()}, n_boot, rng)
     for domain, places in rows_of.items():
         ours = [i for i, (scope, _) in enumerate(wanted) if _inside(domain, scope)]
         asked, place = np.unique(query[places], return_inverse=True)
@@ -392,8 +392,8 @@ def _collection(scope: str) -> str:
     return scope if scope.startswith("ood:") else SCOPES[0]
 
 
-def _scope_in(queries: pd.DataFrame, column: str) -> str:
-    return scope_of(column, [*SCOPES, *map(str, queries["scope"].unique())])[0]
+def _scope_in(rows: pd.DataFrame, column: str) -> str:
+    return scope_of(column, [*SCOPES, *map(str, rows["scope"].unique())])[0]
 
 
 def _codes(column: pd.Series, names: pd.Series) -> npt.NDArray[np.intp]:
@@ -406,7 +406,7 @@ def _inside(domain: str, scope: str) -> bool:
     return domain == scope or (scope == "ood" and domain.startswith("ood:"))
 
 
-def _drawn(queries: Mapping[str, npt.NDArray[np.intp]], draws: int, rng: np.random.Generator) -> dict[str, Array]:
+def _drawn(queries: Mapping[str, npt.NDArray[np.intp]], n_boot: int, rng: np.random.Generator) -> dict[str, Array]:
     """How often each query of each domain is drawn, (draws, queries in order): once for all domains of a collection.
 
     A draw that misses all queries of one domain is drawn again.
@@ -416,7 +416,7 @@ def _drawn(queries: Mapping[str, npt.NDArray[np.intp]], draws: int, rng: np.rand
         parts = {domain: np.unique(codes) for domain, codes in queries.items() if _collection(domain) == home}
         everyone = np.unique(np.concatenate(list(parts.values())))
         places = [np.searchsorted(everyone, codes) for codes in parts.values()]
-        times, again = np.zeros((draws, len(everyone))), np.arange(draws)
+        times, again = np.zeros((n_boot, len(everyone))), np.arange(n_boot)
         while len(again):
             times[again] = rng.multinomial(len(everyone), np.full(len(everyone), 1 / len(everyone)), size=len(again))
             again = again[np.logical_or.reduce([times[again][:, place].sum(axis=1) == 0 for place in places])]

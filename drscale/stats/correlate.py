@@ -32,7 +32,7 @@ def correlations(
     cluster: str | None = None,
     within: str | None = None,
     level: float = 0.95,
-    samples: int = 2000,
+    n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Correlate every x with every y over models, one row for each pair, with intervals and p-values.
@@ -62,18 +62,18 @@ def correlations(
 
     >>> import drscale as ds
     >>> y = ["in_domain_entropy", "ood_entropy"]
-    >>> table = ds.correlations(ds.example_runs(), "params_layers", y, method="spearman", cluster="rung", samples=200)
+    >>> table = ds.correlations(ds.example_runs(), "params_layers", y, method="spearman", cluster="rung", n_boot=200)
     >>> table[["y", "r"]].round(2)
                        y     r
     0  in_domain_entropy -0.46
     1        ood_entropy -0.50
     """
     xs, ys, held = _names(x_columns), _names(y_columns), _names(control)
-    _check(table, [*xs, *ys, *held], [c for c in (cluster, within) if c], method, adjust, level, samples)
+    _check(table, [*xs, *ys, *held], [c for c in (cluster, within) if c], method, adjust, level, n_boot)
     pairs = [(x, y) for x in xs for y in ys if x != y]
     if not pairs:
         raise ValueError(f"x_columns={xs}, y_columns={ys}: at least one pair of different columns is needed")
-    how = (held, method, cluster, within, level, len(pairs), samples, seed)
+    how = (held, method, cluster, within, level, len(pairs), n_boot, seed)
     rows = [_pair(table, x, y, *how) for x, y in pairs]
     frame = pd.DataFrame(rows)
     frame = frame.assign(p_adjusted=adjusted(frame["p"].to_numpy(), adjust))[COLUMNS]
@@ -91,7 +91,7 @@ def _pair(
     within: str | None,
     level: float,
     pairs: int,
-    samples: int,
+    n_boot: int,
     seed: int,
 ) -> dict[str, object]:
     columns = [x, y, *held]
@@ -130,11 +130,11 @@ def _pair(
 
     units = inside if within is not None and cluster is None else codes  # a group's mean belongs to all of it
     count = len(np.unique(units))
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=n_boot)
     again = _partial(data, drawn[:, units].astype(np.float64), method)
     again = again[np.isfinite(again)]  # a draw of too few different models has no correlation
     tails = [(1 - level) / 2, (1 + level) / 2]
-    boot = np.quantile(again, tails) if len(again) >= samples / 2 else np.array([np.nan, np.nan])
+    boot = np.quantile(again, tails) if len(again) >= n_boot / 2 else np.array([np.nan, np.nan])
     (low, high), (joint_low, joint_high) = ends(1 - level), ends((1 - level) / pairs)
     return {
         **{"x": x, "y": y, "control": ", ".join(held), "method": method, "r": r, "low": low, "high": high},
@@ -322,7 +322,7 @@ def _names(columns: str | Sequence[str] | None) -> list[str]:
 
 
 def _check(
-    table: pd.DataFrame, numbers: list[str], names: list[str], method: str, adjust: str, level: float, samples: int
+    table: pd.DataFrame, numbers: list[str], names: list[str], method: str, adjust: str, level: float, n_boot: int
 ) -> None:
     require(table, *numbers, *names)
     if words := [c for c in numbers if not pd.api.types.is_numeric_dtype(table[c])]:
@@ -330,5 +330,5 @@ def _check(
     for name, value, allowed in (("method", method, get_args(Method)), ("adjust", adjust, get_args(Adjust))):
         if value not in allowed:
             raise ValueError(f"{name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
-    if not 0 < level < 1 or samples < 100:
-        raise ValueError(f"level={level}, samples={samples}: a level between 0 and 1 and at least 100 samples")
+    if not 0 < level < 1 or n_boot < 100:
+        raise ValueError(f"level={level}, n_boot={n_boot}: a level between 0 and 1 and at least 100 samples")

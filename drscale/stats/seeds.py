@@ -14,25 +14,25 @@ from drscale.stats.tables import Array, check_level, done, require
 
 def seed_variance(
     table: pd.DataFrame,
-    queries: pd.DataFrame,
+    rows: pd.DataFrame,
     metric: str = "entropy",
     *,
     scope: str = "in_domain",
     by: Sequence[str] = ("params_layers",),
-    draws: int = 1000,
+    n_boot: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the variance of per-query values into queries and seeds; one row for each size, and the trend over sizes.
 
-    Runs of ``table`` that agree in ``by`` are seeds of one size; ``queries`` is ``RunStore.queries()``. ``mean`` is the
+    Runs of ``table`` that agree in ``by`` are seeds of one size; ``rows`` is ``RunStore.queries()``. ``mean`` is the
     mean value; ``seeds`` the variance between seeds on the same query, averaged over queries (unbiased, n - 1);
-    ``queries`` the variance of the expected value between queries, which is the variance of the seeds' means minus the
+    ``rows`` the variance of the expected value between queries, which is the variance of the seeds' means minus the
     part that the seeds add to it; ``share`` is seeds / (seeds + queries). Each has ``_low`` and ``_high`` over queries,
     with the same draws of queries for all sizes. ``of_mean`` is the variance between the seeds' mean values, which
     matters in a study of means; with n seeds its own interval (chi-squared, n - 1) is wide.
 
-    The trend has one row for each measure, ``seeds``, ``queries``, ``share`` and ``of_mean``: the ``slope`` of its log
+    The trend has one row for each measure, ``seeds``, ``rows``, ``share`` and ``of_mean``: the ``slope`` of its log
     over the log of the first of ``by``, with the wider of two intervals, over queries and over sizes (Student's t). For
     ``of_mean`` the interval is from the logarithm of a chi-squared variable, because with two seeds it has only one
     degree of freedom.
@@ -40,16 +40,16 @@ def seed_variance(
     check_level(level)
     runs = done(table)
     require(runs, *by, "key", what=f"by={tuple(by)!r}: the table")
-    some = queries[(queries["scope"] == scope) & queries["key"].isin(runs["key"])]
+    some = rows[(rows["scope"] == scope) & rows["key"].isin(runs["key"])]
     if some.empty or metric not in some:
-        raise ValueError(f"scope={scope!r}, metric={metric!r}: the queries have no such values of these runs")
+        raise ValueError(f"scope={scope!r}, metric={metric!r}: the rows have no such values of these runs")
     wide = some.pivot_table(metric, "query", "key")
     if len(some) != wide.size or wide.isna().any(axis=None):
-        raise ValueError(f"scope={scope!r}: the runs were not asked the same queries once each")
+        raise ValueError(f"scope={scope!r}: the runs were not asked the same rows once each")
     rng = np.random.default_rng(seed)
     found: list[dict[str, Any]] = []
     sampled = []
-    times = rng.multinomial(len(wide), np.full(len(wide), 1 / len(wide)), size=draws)
+    times = rng.multinomial(len(wide), np.full(len(wide), 1 / len(wide)), size=n_boot)
     times = np.vstack([np.ones(len(wide), dtype=int), times])
     for place, part in runs.groupby(list(by)):
         values = wide[part["key"].tolist()].to_numpy()

@@ -24,17 +24,17 @@ class TextsWarning(UserWarning):
     """Texts are not quite what they are called: a benchmark lacks a usual domain, or qrels name what is missing."""
 
 
-def rows_at(table: pa.Table, rows: np.ndarray | Sequence[int]) -> pa.Table:
+def rows_at(table: pa.Table, places: np.ndarray | Sequence[int]) -> pa.Table:
     """The rows of a table at these positions, in this order, however large the table is.
 
     ``pyarrow.Table.take`` puts all chunks of a text column together first: it reads a mapped file whole, and fails on
     columns of more than 2 GiB. This touches the chunks that hold the rows.
     """
-    wanted = np.asarray(rows, dtype=np.int64)
+    wanted = np.asarray(places, dtype=np.int64)
     batches = [batch for batch in table.to_batches() if len(batch)]
     starts = np.cumsum([0, *map(len, batches)])
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < starts[-1]:
-        raise ValueError(f"rows_at: rows {wanted.min()} to {wanted.max()}, the table has 0 to {starts[-1] - 1}")
+        raise ValueError(f"rows_at: places {wanted.min()} to {wanted.max()}, the table has 0 to {starts[-1] - 1}")
     home = np.searchsorted(starts, wanted, side="right") - 1
     order = np.argsort(home, kind="stable")
     bounds = np.searchsorted(home[order], np.arange(len(batches) + 1))

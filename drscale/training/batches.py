@@ -144,9 +144,9 @@ HARD = 100  # hard negatives are drawn from so many of the best
 CANDIDATES = 1000  # the depth of the list whose lower ranks an attack starts from (Sec. 3.4 of Liu et al. 2025)
 
 
-def depth(passages: int, most: int) -> int:
+def depth(n_passages: int, most: int) -> int:
     """How deep a list of ``most`` goes in a small collection: a tenth of its passages, and no less than 10."""
-    return min(most, max(10, passages // 10))
+    return min(most, max(10, n_passages // 10))
 
 
 class Index:
