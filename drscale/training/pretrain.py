@@ -141,7 +141,7 @@ def _pretrain(encoder: BiEncoder, recipe: Recipe, collection: Collection) -> _We
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * min((step + 1) / max(1, recipe.steps // 10), 1 - step / recipe.steps)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         losses.append(float(loss.detach()))
