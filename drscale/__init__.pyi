@@ -14,6 +14,7 @@ from .evaluate.retrievers import retriever as retriever
 from .frontier.contour_lines import contours as contours
 from .frontier.dominance import front as front
 from .geometry.measure import measure_geometry as measure_geometry
+from .labels.teachers import register_teacher as register_teacher
 from .ladder import ladder as ladder
 from .laws.compare import choose_law as choose_law
 from .laws.compare import compare_laws as compare_laws
@@ -55,7 +56,6 @@ from .sweep import run_one as run_one
 from .sweep import run_study as run_study
 from .texts import benchmark as benchmark
 from .texts import collection as collection
-from .texts import compose as compose
 from .texts import describe as describe
 from .texts import register_source as register_source
 

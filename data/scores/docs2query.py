@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from drscale.labels import generate_queries, share_copied, train_docs2query
+from drscale.labels.docs2query import train_docs2query
+from drscale.labels.queries import generate_queries, share_copied
 from drscale.runs import write_atomic
 from drscale.texts import benchmark
 

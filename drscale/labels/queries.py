@@ -65,7 +65,7 @@ def crop_sentences(collection: Collection, *, least: int = LEAST) -> Collection:
     large corpus need not fit into memory.
 
     >>> from drscale import collection
-    >>> from drscale.labels import crop_sentences
+    >>> from drscale.labels.queries import crop_sentences
     >>> len(crop_sentences(collection("planted?pairs=200")))
     200
     """
@@ -83,7 +83,7 @@ def inverse_cloze(collection: Collection, *, remove: bool = True, seed: int = 0,
     the queries are the same with and without removal. A passage needs a sentence of ``least`` words and as many beside
     it; one that has not gives no pair, is counted in a warning and stays among the passages.
 
-    >>> from drscale.labels import inverse_cloze
+    >>> from drscale.labels.queries import inverse_cloze
     >>> from drscale.texts.collection import from_pairs
     >>> some = from_pairs("a", [("1", "q", "Open the file for reading. Close the file when it was read.")])
     >>> inverse_cloze(some).table().iloc[0].tolist()
@@ -187,7 +187,7 @@ def share_copied(labelled: Collection, human: Collection) -> float:
     """The share of a collection's queries that equal, but for case and marks, a person's query of their passage.
 
     >>> from drscale import collection
-    >>> from drscale.labels import share_copied
+    >>> from drscale.labels.queries import share_copied
     >>> human = collection("planted?pairs=200")
     >>> share_copied(human, human)
     1.0

@@ -42,7 +42,8 @@ def compose(
 
     >>> import drscale as ds
     >>> train, shifted = ds.collection("planted?pairs=300"), ds.collection("planted?pairs=50&domain=1")
-    >>> benchmark = ds.compose(train, {"shifted": shifted}, test_pairs=40, validation_pairs=40)
+    >>> from drscale.texts import compose
+    >>> benchmark = compose(train, {"shifted": shifted}, test_pairs=40, validation_pairs=40)
     >>> len(benchmark.test), list(benchmark.ood)
     (40, ['shifted'])
     """
