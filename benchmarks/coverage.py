@@ -6,7 +6,8 @@ curve at four times the largest x (``trust.predict``) and the prediction interva
 (``trust.holdout``) hold the truth; behind it the same with all runs taken as independent (``unit="run"``). Thousands of
 tables are refitted at once, and whether a value lies in an interval is asked without looking for its ends;
 tests/test_laws_levels.py holds that against the functions named here. Taking the wider of several intervals holds the
-truth more often than 95% where nothing is wrong: that is its price. Leaves with status 1 if a share by level is below 87%.
+truth more often than 95% where nothing is wrong: that is its price. Leaves with status 1 if a share by level is below
+87%.
 """
 
 from __future__ import annotations
