@@ -4,8 +4,8 @@
 the queries are the docstrings' summaries, so that human labels stand beside the teachers' ones on the same queries;
 the teachers are BM25, MiniLM, MiniLM's token vectors (maxsim) and wordllama. One positive from a list's first ten, one
 negative from ranks 46 to 50, all passages of the batch in the pool. One size (L2H48), two seeds, 801 steps in three
-equal iterations, each with its own warm-up and decay, in every cell; everything else as in docs-standard. ``human`` is standard training, ``mined`` has BM25's negatives beside
-human positives.
+equal iterations, each with its own warm-up and decay, in every cell; everything else as in docs-standard. The first two
+recipes are standard training on human labels, and the same with BM25's negatives.
 """
 
 import runpy
