@@ -418,7 +418,7 @@ def test_a_plain_column_can_be_drawn():
     assert titled.layout.yaxis.title.text == "Test loss (nats)"
     with pytest.raises(ValueError, match="y names another column"):
         figures.size_figure(mine)
-    with pytest.raises(ValueError, match="y='los'"):
+    with pytest.raises(ValueError, match="no column 'los'"):
         figures.size_figure(mine, y="los")
 
 

@@ -648,7 +648,7 @@ def test_every_need_s_questions_count_once_of_a_retriever() -> None:
         (lambda r: two_way(r.assign(g=[None] + ["a"] * 479), "v", "g"), "'g' is missing in 1 of 480"),
         (lambda r: two_way(r.assign(cluster=1), "v"), r"two_way\(cluster='cluster'\): one value only; .* at least 2"),
         (lambda r: two_way(r.assign(g=["a"] + ["b"] * 479), "v", "g"), "one value only where g is a"),
-        (lambda r: two_way(r, "v", n_boot=0), "samples=0"),
+        (lambda r: two_way(r, "v", n_boot=0), "n_boot=0"),
         (lambda r: two_way(r, "v", level=95), "level=95"),
         (lambda r: two_way(r, "query"), "'query' holds .*, numbers are needed"),
         (lambda r: two_way(r.iloc[:0], "v"), "no rows"),

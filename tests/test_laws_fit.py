@@ -508,7 +508,7 @@ def test_other_wrong_values_are_named():
         (lambda: trust.law_intervals(result, "guess"), "method='guess': allowed are"),
         (lambda: trust.law_intervals(result, level=95), "level=95: must lie between 0 and 1"),
         (lambda: trust.law_intervals(result, "bootstrap", unit="query"), "unit='query': allowed are"),
-        (lambda: trust.law_intervals(result, "bootstrap", n_boot=1), "draws=1: at least 10"),
+        (lambda: trust.law_intervals(result, "bootstrap", n_boot=1), "n_boot=1: at least 10"),
         (lambda: trust.predict_law(result, [-1.0]), "finite numbers above zero"),
         (lambda: trust.predict_law(result, [1e7], n_runs=0), "runs=0: at least 1"),
         (lambda: trust.law_intervals(lmfit.models.LinearModel()), "expected what fit_law returned"),

@@ -258,7 +258,7 @@ def test_wrong_values_are_named():
     named = quiet(table)
     wrong = by_query(table.assign(in_domain_entropy=2 * table["in_domain_entropy"]))
     for call, said in (
-        (lambda: trust.bootstrap_runs(result, 9), "draws=9: at least 10"),
+        (lambda: trust.bootstrap_runs(result, 9), "n_boot=9: at least 10"),
         (lambda: trust.bootstrap_runs(result, unit="query"), "unit='query': allowed are 'run', 'level'"),
         (lambda: trust.bootstrap_queries(result, by_query(table)), "no column 'key'"),
         (lambda: trust.bootstrap_queries(named, by_query(table).drop(columns="scope")), "no column scope"),

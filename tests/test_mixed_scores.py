@@ -278,7 +278,7 @@ def test_factors_from_a_mapping_and_a_file(tmp_path: Path) -> None:
     assert scores.with_factor(rows, "corpus", tmp_path / "levels.csv")["corpus"].tolist() == ["web", "wiki", "web"]
     assert scores.with_factor(rows, "kind", tmp_path / "levels.csv", column="corpus")["kind"].tolist()[1] == "wiki"
     for by, options, said in (
-        ({"a": 1}, {}, "by: has no corpus for dataset 'b'"),
+        ({"a": 1}, {}, "levels: has no corpus for dataset 'b'"),
         (tmp_path / "none.csv", {}, "a CSV with the columns 'dataset' and 'corpus' is needed"),
         (tmp_path / "levels.csv", {"on": "model"}, "a CSV with the columns 'model' and 'corpus'"),
         ({}, {"on": "domain"}, "no column 'domain'"),

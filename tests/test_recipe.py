@@ -108,7 +108,7 @@ def test_numbers_from_a_table_are_plain_numbers() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"start": "warm"}, r"Recipe.start='warm': allowed are 'scratch', 'table', 'checkpoint'"),
+        ({"start": "warm"}, r"Recipe.start='warm': allowed are 'scratch', 'table', 'mlm', 'retromae', 'checkpoint'"),
         ({"steps": 0}, r"Recipe.steps=0: at least 1"),
         ({"steps": 1.5}, r"Recipe.steps=1.5: expected int"),
         ({"steps": True}, r"Recipe.steps=True: expected int"),

@@ -375,7 +375,11 @@ def test_what_is_no_strategy_is_said_in_a_sentence(far, own_cache):
         (("mine", far_ones), {"variants": "soft"}, "variants='soft': a list of names"),
         (("mine", far_ones), {"losses": ["soft"]}, "losses=['soft']: some of the variants ''"),
         (("mine", far_ones), {"options": ["rate"]}, "options=['rate']: allowed are 'share', 'synonyms'"),
-        (("mine", far_ones), {"texts": {"soft": 1}}, "texts={'soft': 1}: a number from 0, or one for each of ''"),
+        (
+            ("mine", far_ones),
+            {"extra_texts": {"soft": 1}},
+            "extra_texts={'soft': 1}: a number from 0, or one for each of ''",
+        ),
     ):
         with pytest.raises(ValueError, match=re.escape(said)):
             ds.register_strategy(*arguments, **options)

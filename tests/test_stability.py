@@ -220,7 +220,7 @@ def test_records_give_the_same_drops(rows, tmp_path):
     found = stability_of_records(retriever(bag), tiny().test, VARY, seeds=3, limit=60)
     store = RunStore(tmp_path)
     run = Run(Recipe(), "done")
-    store.save(run, pd.DataFrame({"query": ["a"], "scope": ["in_domain"]}))
+    store.save(run, pd.DataFrame({"query": ["a"], "scope": ["in_domain"], "condition": ["clean"]}))
     store.add(run, "stability", found)
     rates = view.rates_from_records(store.domains(), {run.key: "ours"})
     wanted = drop_rates(rows)

@@ -149,7 +149,7 @@ def test_p_by_clusters_is_never_below_that_of_their_means():
 @given(TABLES, st.sampled_from(list(SCIPY)), st.booleans(), st.floats(0.01, 100), st.floats(-1e4, 1e4))
 def test_units_do_not_matter_and_a_sign_only_turns(made, method, hold, scale, shift):
     frame = table(*made)
-    options = {"method": method, "control": "z" if hold else None, "samples": 200}
+    options = {"method": method, "control": "z" if hold else None, "n_boot": 200}
     before = correlations(frame, "x", "y", **options).iloc[0]
     after = correlations(frame.assign(x=frame["x"] * scale + shift), "x", "y", **options).iloc[0]
     turned = correlations(frame.assign(x=-frame["x"]), "x", "y", **options).iloc[0]

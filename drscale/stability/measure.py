@@ -123,7 +123,7 @@ def drop_rates(
         raise ValueError(f"total=True: by={by} has no family to add up")
     if total:
         rest = [c for c in by if c != "family"]
-        options: dict[str, Any] = {"samples": n_boot, "level": level, "seed": seed}
+        options: dict[str, Any] = {"n_boot": n_boot, "level": level, "seed": seed}
         whole = drop_rates(rows, metric, by=rest, **options).assign(family="all")
         both = pd.concat([drop_rates(rows, metric, by=by, **options), whole], ignore_index=True)
         return both.sort_values(rest, kind="stable", key=_first_come, ignore_index=True)

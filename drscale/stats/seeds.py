@@ -45,7 +45,7 @@ def seed_variance(
         raise ValueError(f"scope={scope!r}, metric={metric!r}: the rows have no such values of these runs")
     wide = some.pivot_table(metric, "query", "key")
     if len(some) != wide.size or wide.isna().any(axis=None):
-        raise ValueError(f"scope={scope!r}: the runs were not asked the same rows once each")
+        raise ValueError(f"scope={scope!r}: the runs were not asked the same queries once each")
     rng = np.random.default_rng(seed)
     found: list[dict[str, Any]] = []
     sampled = []

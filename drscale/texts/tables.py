@@ -34,7 +34,7 @@ def rows_at(table: pa.Table, places: np.ndarray | Sequence[int]) -> pa.Table:
     batches = [batch for batch in table.to_batches() if len(batch)]
     starts = np.cumsum([0, *map(len, batches)])
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < starts[-1]:
-        raise ValueError(f"rows_at: places {wanted.min()} to {wanted.max()}, the table has 0 to {starts[-1] - 1}")
+        raise ValueError(f"rows {wanted.min()} to {wanted.max()}, the table has 0 to {starts[-1] - 1}")
     home = np.searchsorted(starts, wanted, side="right") - 1
     order = np.argsort(home, kind="stable")
     bounds = np.searchsorted(home[order], np.arange(len(batches) + 1))
