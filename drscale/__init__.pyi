@@ -40,6 +40,7 @@ from .poisoning.exposure import poison_ranks as poison_ranks
 from .poisoning.guards import guard as guard
 from .poisoning.make import poison as poison
 from .recipe import Recipe as Recipe
+from .recipe import grid as grid
 from .recipe import register_strategy as register_strategy
 from .runs import Run as Run
 from .runs import RunStore as RunStore
@@ -49,7 +50,6 @@ from .stability.measure import measure_stability as measure_stability
 from .stability.vary import register_variation as register_variation
 from .stability.vary import variations as variations
 from .stats.correlate import correlations as correlations
-from .sweep import grid as grid
 from .sweep import load_study as load_study
 from .sweep import plan_study as plan_study
 from .sweep import run_one as run_one

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import numbers
 import typing
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_type_hints
@@ -99,7 +100,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = _hints()
         for f in fields(self):
             value, kind = getattr(self, f.name), hints[f.name]
             allowed = get_args(kind)
@@ -148,7 +149,7 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """Read a recipe back from its printed form."""
-        hints, values = _hints(cls), {}
+        hints, values = _hints(), {}
         for part in text.split(","):
             name, equals, raw = part.partition("=")
             if not equals or name not in hints:
@@ -178,14 +179,32 @@ class Recipe:
 
 
 @lru_cache(maxsize=4)
-def _hints(cls: type) -> dict[str, Any]:
+def _hints() -> dict[str, Any]:
     """The types of a recipe's fields; looked up once, as a store reads thousands of recipes."""
-    return get_type_hints(cls)
+    return get_type_hints(Recipe)
 
 
 def _quote(value: object) -> str:
     text = repr(value) if isinstance(value, float) else str(value)
     return urllib.parse.quote(text, safe=":/@+._- ") if isinstance(value, str) else text
+
+
+def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
+    """Every combination of the given fields on top of a base recipe, the last field varying fastest.
+
+    >>> import drscale as ds
+    >>> recipes = ds.grid(ds.Recipe(texts="planted"), rung=["L2H12", "L2H16"], seed=range(3))
+    >>> len(recipes)
+    6
+    >>> print(recipes[-1])
+    texts=planted,rung=L2H16,seed=2
+    """
+    known = {f.name for f in fields(Recipe)}
+    for name in lists:
+        if name not in known:
+            raise ValueError(f"grid({name}=...): a recipe has the fields {', '.join(sorted(known))}")
+    names, values = list(lists), [list(v) for v in lists.values()]
+    return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,10 @@ def _numbers(values: object, least: float = -math.inf, kind: type | tuple[type, 
 
 
 def _number(value: object, least: float = -math.inf, kind: type | tuple[type, ...] = (int, float)) -> bool:
-    fits = isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 1e300  # type: ignore[operator]
-    return fits and value >= least  # type: ignore[operator, no-any-return]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return False
+    number: Any = value
+    return bool(least <= number and abs(number) < 1e300)
 
 
 def _check_values(body: dict[str, Any]) -> None:
@@ -250,7 +252,7 @@ def _check_rows(run: Run, rows: pd.DataFrame) -> None:
         if scope not in sizes.index:
             raise ValueError(f"the rows have none of {scope}, which the record measured")
         for metric in (m for m in metrics if m in ms):
-            mean, n, said = float(means.loc[scope, metric]), int(sizes[scope]), ms[metric]
+            mean, n, said = float(means[metric][scope]), int(sizes[scope]), ms[metric]
             if n != said.n or not abs(mean - said.mean) <= 1e-5 * max(1.0, abs(said.mean)):
                 raise ValueError(
                     f"{n} rows of {scope} with a mean {metric} of {mean:.6g}, where the record has {said.n} and "

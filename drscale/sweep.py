@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import multiprocessing
 import os
@@ -10,9 +9,10 @@ import runpy
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
-from drscale.recipe import STRATEGIES, Recipe, check
+from drscale.recipe import STRATEGIES, Recipe, check, grid
 from drscale.results import Result
 from drscale.runs import Run, RunStore, commit, peak_mb, reset_peak, versions
 from drscale.texts import Benchmark, Source
@@ -205,48 +205,84 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, ke
             if made is not None:
                 yield made
         return
-    threads = _threads(executor)
-    jobs = {executor.submit(work, str(r), str(store.path.resolve()), threads, keep): r for r in todo}
-    left = dict.fromkeys(todo)
+    left, pool = dict.fromkeys(todo), executor
+    with ExitStack() as pools:
+        while left:
+            try:
+                yield from _pooled(left, pool, store, keep)
+            except BrokenProcessPool:
+                fresh = _like(executor)
+                for recipe in list(left)[: getattr(executor, "_max_workers", 1)]:  # those that were under way
+                    with _ending(fresh(1)) as alone:
+                        made = _alone(recipe, alone, store, keep)
+                    del left[recipe]
+                    if made is not None:
+                        yield made
+                pool = pools.enter_context(_ending(fresh()))
+
+
+def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, keep: bool) -> Iterable[Run]:
+    """Run recipes in the workers of a pool and take each out of ``left`` when it has ended."""
+    threads = _threads(pool)
+    jobs = {pool.submit(work, str(r), str(store.path.resolve()), threads, keep): r for r in left}
     try:
         for future in _as_completed(list(jobs)):
             made = future.result()
             del left[jobs[future]]
             if made:
                 yield Run.from_json(made)
-    except BrokenProcessPool:
-        yield from _one_by_one(list(left), store, executor, keep)
     except BaseException:
         for future in jobs:
             future.cancel()
         raise
 
 
-def _one_by_one(left: Sequence[Recipe], store: RunStore, broken: Executor, keep: bool) -> Iterable[Run]:
-    """Go on after a worker died: each run that is left in a process of its own, so that one death costs one run."""
+def _alone(recipe: Recipe, pool: Executor, store: RunStore, keep: bool) -> Run | None:
+    """Run a recipe in a process of its own: where that dies, too, the run is a failed record with the reason."""
+    try:
+        made = pool.submit(work, str(recipe), str(store.path.resolve()), _threads(pool), keep).result()
+        return Run.from_json(made) if made else None
+    except BrokenProcessPool:
+        reason = "the worker process died twice, killed or out of memory"
+        failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
+        known = store.load(recipe)
+        if known is None or known.status != "done":  # a finished record stays
+            store.save(failed)
+        return failed
+
+
+def _like(broken: Executor) -> Callable[..., ProcessPoolExecutor]:
+    """New pools like one whose worker died: as many workers unless told otherwise, set up in the same way."""
     if not isinstance(broken, ProcessPoolExecutor):
         raise ValueError(f"{type(broken).__name__}: its workers died; run the study again, finished runs are kept")
-    how = {"mp_context": broken._mp_context, "initializer": broken._initializer, "initargs": broken._initargs}  # type: ignore[attr-defined]
-    threads = _threads(broken)
-    for recipe in left:
-        with ProcessPoolExecutor(1, **how) as alone:
-            try:
-                made = alone.submit(work, str(recipe), str(store.path.resolve()), threads, keep).result()
-            except BrokenProcessPool:
-                reason = "the worker process died, twice if it was among several: killed, or out of memory"
-                failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
-                known = store.load(recipe)
-                if known is None or known.status != "done":  # a finished record stays
-                    store.save(failed)
-                made = failed.to_json()
-        if made:
-            yield Run.from_json(made)
+    inside: Any = broken
+    workers, threads = inside._max_workers, _threads(broken)
+
+    def fresh(count: int = workers) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(count, inside._mp_context, inside._initializer, inside._initargs)
+        pool.threads = threads  # type: ignore[attr-defined]
+        return pool
+
+    return fresh
+
+
+@contextmanager
+def _ending(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose workers are killed when an error, an interrupt for instance, leaves it; every write is atomic."""
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _threads(executor: Executor) -> int | None:
     """The threads of each worker: the same for every run of a sweep, as results differ in their last digits by them."""
-    workers = getattr(executor, "_max_workers", None)
-    return max(1, (os.cpu_count() or 1) // workers) if workers else None
+    workers, given = getattr(executor, "_max_workers", None), getattr(executor, "threads", None)
+    return given or (max(1, (os.cpu_count() or 1) // workers) if workers else None)
 
 
 def _claimed(
@@ -506,24 +542,6 @@ class Study:
     store: RunStore
     recipes: list[Recipe]
     keep: bool = False
-
-
-def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
-    """Every combination of the given fields on top of a base recipe, the last field varying fastest.
-
-    >>> import drscale as ds
-    >>> recipes = ds.grid(ds.Recipe(texts="planted"), rung=["L2H12", "L2H16"], seed=range(3))
-    >>> len(recipes)
-    6
-    >>> print(recipes[-1])
-    texts=planted,rung=L2H16,seed=2
-    """
-    known = {f.name for f in fields(Recipe)}
-    for name in lists:
-        if name not in known:
-            raise ValueError(f"grid({name}=...): a recipe has the fields {', '.join(sorted(known))}")
-    names, values = list(lists), [list(v) for v in lists.values()]
-    return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
 
 
 def load_study(path: str | Path) -> Study:

@@ -419,7 +419,7 @@ def test_a_killed_worker_costs_its_run_and_no_other(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[(0, 'done'), (1, 'failed'), (2, 'done'), (3, 'done')]"
     (failed,) = [run for run in RunStore(tmp_path / "runs").runs() if run.status == "failed"]
-    assert "worker process died" in failed.reason
+    assert "worker process died twice" in failed.reason
 
 
 ORPHANED = """

@@ -317,7 +317,7 @@ def benchmark_of(texts: Instructed, name: str = "instructed", *, told: bool = Tr
     for side, rows in sides.items():
         part = replace(texts, docs=rows.reset_index(drop=True))
         made[side] = collection(part, questions(part), f"{name}/{side}", told)
-    return Benchmark(name, **made)
+    return Benchmark(name, made["train"], made["validation"], made["test"])
 
 
 def names_a_package(text: str) -> bool:
