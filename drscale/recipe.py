@@ -357,6 +357,9 @@ def check(recipe: Recipe) -> None:
         "teachers": "teachers" in row.options,
         "top": "teachers" in row.options,
     }
+    if recipe.iterations > 1 and recipe.warmup >= recipe.steps // recipe.iterations:
+        part = recipe.steps // recipe.iterations
+        raise ValueError(f"warmup={recipe.warmup}: below the {part} steps of an iteration, each of which warms up")
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:
             raise ValueError(f"{f.name}={getattr(recipe, f.name)}: {_named(recipe)} makes no use of it")

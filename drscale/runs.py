@@ -248,7 +248,7 @@ def _check_rows(run: Run, rows: pd.DataFrame) -> None:
     sizes, means = by_scope.size(), by_scope[metrics].mean()
     for scope, ms in measured.items():
         if scope not in sizes.index and "entropy" not in ms:
-            continue  # measured of a model, without rows
+            continue  # of the model itself, without rows
         if scope not in sizes.index:
             raise ValueError(f"the rows have none of {scope}, which the record measured")
         for metric in (m for m in metrics if m in ms):
@@ -361,7 +361,7 @@ class RunStore:
         probe = self.path / f".writable-{os.getpid()}"
         try:
             write_atomic(probe, b"x" * 65536)
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as e:
             raise ValueError(f"{self.path}: no run can be kept here, {e.strerror}") from None
         sweep_temporary(self.path)
@@ -388,6 +388,9 @@ class RunStore:
                 held = path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
             except (BlockingIOError, FileNotFoundError):
                 held = False
+            except OSError:  # a file system without locks
+                yield True
+                return
             try:
                 yield held  # False, too, in the moment in which another lets go
             finally:
@@ -401,7 +404,13 @@ class RunStore:
             raise ValueError(f"{run.key}: has {', '.join(again) or name} already; a measurement is added once")
         versions = run.versions | {f"measured:{name}": found.note}
         made = replace(run, measures=run.measures | found.measures, versions=versions)
-        kept = self.queries(run.key).drop(columns="key", errors="ignore")
+        path = self.path / f"{run.recipe.file_stem}.parquet"
+        kept = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+        if len(kept):
+            try:
+                _check_rows(run, kept)
+            except ValueError as e:
+                raise ValueError(f"{path}: {e}; nothing was added") from None
         # A crash between the two writes leaves rows without a measure: the next call brings the same rows again.
         kept = kept[~kept["scope"].isin(set(found.queries.get("scope", [])))] if len(kept) else kept
         self.save(made, pd.concat([kept, found.queries], ignore_index=True) if len(found.queries) else None)

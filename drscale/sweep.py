@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import runpy
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import lru_cache
-from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +22,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from drscale import pools
 from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.recipe import STRATEGIES, Recipe, check, grid
 from drscale.results import Result
-from drscale.runs import Run, RunStore, commit, peak_mb, reset_peak, versions
+from drscale.runs import Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
 from drscale.texts import Benchmark, Source
 
 if TYPE_CHECKING:
@@ -197,7 +196,8 @@ def model_of(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) ->
 
 
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, keep: bool) -> Iterable[Run]:
-    store.check_writable()
+    if todo:
+        store.check_writable()
     if executor is None:
         for recipe in todo:
             with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
@@ -206,27 +206,27 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, ke
                 yield made
         return
     left, pool = dict.fromkeys(todo), executor
-    with ExitStack() as pools:
+    with ExitStack() as opened:
         while left:
             try:
                 yield from _pooled(left, pool, store, keep)
             except BrokenProcessPool:
-                fresh = _like(executor)
+                fresh = pools.like(executor)
                 for recipe in list(left)[: getattr(executor, "_max_workers", 1)]:  # those that were under way
-                    with _ending(fresh(1)) as alone:
+                    with pools.ending(fresh(1)) as alone:
                         made = _alone(recipe, alone, store, keep)
                     del left[recipe]
                     if made is not None:
                         yield made
-                pool = pools.enter_context(_ending(fresh()))
+                pool = opened.enter_context(pools.ending(fresh()))
 
 
 def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, keep: bool) -> Iterable[Run]:
     """Run recipes in the workers of a pool and take each out of ``left`` when it has ended."""
-    threads = _threads(pool)
+    threads = pools.threads(pool)
     jobs = {pool.submit(work, str(r), str(store.path.resolve()), threads, keep): r for r in left}
     try:
-        for future in _as_completed(list(jobs)):
+        for future in pools.as_completed(list(jobs)):
             made = future.result()
             del left[jobs[future]]
             if made:
@@ -240,49 +240,20 @@ def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, keep: boo
 def _alone(recipe: Recipe, pool: Executor, store: RunStore, keep: bool) -> Run | None:
     """Run a recipe in a process of its own: where that dies, too, the run is a failed record with the reason."""
     try:
-        made = pool.submit(work, str(recipe), str(store.path.resolve()), _threads(pool), keep).result()
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise ValueError("workers: no worker process can start; is a script's work below `if __name__ ...`?") from None
+    try:
+        made = pool.submit(work, str(recipe), str(store.path.resolve()), pools.threads(pool), keep).result()
         return Run.from_json(made) if made else None
     except BrokenProcessPool:
         reason = "the worker process died twice, killed or out of memory"
         failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
-        known = store.load(recipe)
-        if known is None or known.status != "done":  # a finished record stays
-            store.save(failed)
+        with store.claim(recipe) as mine:
+            known = _known(recipe, store)
+            if mine and (known is None or known.status != "done"):  # a finished record stays
+                store.save(failed)
         return failed
-
-
-def _like(broken: Executor) -> Callable[..., ProcessPoolExecutor]:
-    """New pools like one whose worker died: as many workers unless told otherwise, set up in the same way."""
-    if not isinstance(broken, ProcessPoolExecutor):
-        raise ValueError(f"{type(broken).__name__}: its workers died; run the study again, finished runs are kept")
-    inside: Any = broken
-    workers, threads = inside._max_workers, _threads(broken)
-
-    def fresh(count: int = workers) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(count, inside._mp_context, inside._initializer, inside._initargs)
-        pool.threads = threads  # type: ignore[attr-defined]
-        return pool
-
-    return fresh
-
-
-@contextmanager
-def _ending(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers are killed when an error, an interrupt for instance, leaves it; every write is atomic."""
-    try:
-        yield pool
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown()
-
-
-def _threads(executor: Executor) -> int | None:
-    """The threads of each worker: the same for every run of a sweep, as results differ in their last digits by them."""
-    workers, given = getattr(executor, "_max_workers", None), getattr(executor, "threads", None)
-    return given or (max(1, (os.cpu_count() or 1) // workers) if workers else None)
 
 
 def _claimed(
@@ -292,28 +263,23 @@ def _claimed(
     with store.claim(recipe) as mine:
         if not mine:
             return None
-        made = store.load(recipe) if (store.path / f"{recipe.file_stem}.json").is_file() else None
+        made = _known(recipe, store)
         if made is not None and made.status == "done" and (not keep or model_path(recipe, store).is_file()):
             return made
         return run_one(recipe, store, note=note, keep=keep)
 
 
+def _known(recipe: Recipe, store: RunStore) -> Run | None:
+    """The record of a recipe; one that cannot be read is named in a warning and counts as none."""
+    try:
+        return store.load(recipe)
+    except (ValueError, OSError) as e:
+        warnings.warn(f"made again: {e}", StoreWarning, stacklevel=2)
+        return None
+
+
 def _moving(bar: Any) -> Callable[[int, dict[str, float]], None]:
     return lambda step, values: bar.update(step - bar.n)
-
-
-def _as_completed(waiting: list[Any], seconds: float = 1.0) -> Iterable[Any]:
-    """Hand out jobs as they end; submitit's are no ``Future`` of the standard library's and have to be asked."""
-    if all(isinstance(job, Future) for job in waiting):
-        yield from as_completed(waiting)
-        return
-    left = list(waiting)
-    while left:
-        ended = [job for job in left if job.done()]
-        left = [job for job in left if job not in ended]
-        yield from ended
-        if left:
-            time.sleep(seconds)
 
 
 def work(recipe: str, store: str, threads: int | None = None, keep: bool = False) -> str:
@@ -323,7 +289,7 @@ def work(recipe: str, store: str, threads: int | None = None, keep: bool = False
     """
     import torch
 
-    _end_with_parent()
+    pools.end_with_parent()
     with _ONE_AT_A_TIME:  # threads of one process share torch's random numbers
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
@@ -332,20 +298,6 @@ def work(recipe: str, store: str, threads: int | None = None, keep: bool = False
             return made.to_json() if made is not None else ""
         finally:
             torch.set_num_threads(before)
-
-
-@lru_cache(maxsize=1)
-def _end_with_parent() -> None:
-    """Let a worker process end when the process that started it is gone, killed for instance."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)  # every write is atomic
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_one(
@@ -374,8 +326,11 @@ def run_one(
     texts = texts if texts is not None else texts_of(recipe.texts)
     try:
         return _make(recipe, store, texts, note, stopped, looks, refresh, keep)
-    except (RuntimeError, MemoryError) as e:
-        if store is None or ((known := store.load(recipe)) is not None and known.status == "done"):
+    except (RuntimeError, MemoryError, ValueError) as e:
+        labels = recipe.teachers or recipe.annotation != "human"  # bad labels cost their run and no other
+        if store is None or (isinstance(e, ValueError) and not labels):
+            raise
+        if (known := _known(recipe, store)) is not None and known.status == "done":
             raise  # a finished record stays
         reason = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
         kept: dict[str, Any] = {
@@ -436,7 +391,7 @@ def _make(
 
     checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh)
+    strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh, start_on=texts.train)
     mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark + begun.mark
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": mark, "strategy": strategy}
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)

@@ -338,3 +338,24 @@ def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match=r"No space left on device: '.*kept\.txt'"):
         write_atomic(tmp_path / "kept.txt", "text")
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_added_to_rows_that_are_not_their_record_s(store: RunStore) -> None:
+    run = finished(measures={"in_domain": {"entropy": Measure(2.0, 1.0, 3.0, 2)}})
+    path = store.save(run, _rows()).with_suffix(".parquet")
+    _rows([1.0, 3.5]).to_parquet(path)
+    more = runs.Found({"ood:x": {"entropy": Measure(1.0, 1.0, 1.0, 1)}}, _rows([1.0]).assign(scope="ood:x"), "later")
+    with pytest.raises(ValueError, match="not the rows of this record; nothing was added"):
+        store.add(run, "later", more)
+    assert pd.read_parquet(path)["entropy"].tolist() == [1.0, 3.5]
+
+
+def test_where_a_file_system_has_no_locks_everything_is_free(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(*args: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with store.claim(Recipe()) as mine:
+        assert mine

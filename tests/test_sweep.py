@@ -18,7 +18,7 @@ from drscale import sweep
 from drscale.attacks import entropy as measure
 from drscale.evaluate.entropy import NotFiniteError
 from drscale.recipe import Recipe
-from drscale.runs import Run, RunStore
+from drscale.runs import Run, RunStore, StoreWarning
 from drscale.training import loop
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
@@ -386,7 +386,7 @@ from concurrent.futures import ProcessPoolExecutor
 import multiprocessing
 from drscale import sweep
 from drscale.recipe import Recipe
-from drscale.runs import Run, RunStore
+from drscale.runs import Run, RunStore, StoreWarning
 
 
 def fake(recipe, store, *, keep=False, note=None):
@@ -426,11 +426,11 @@ ORPHANED = """
 import multiprocessing, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from drscale import sweep
+from drscale import pools
 
 
 def wait(folder):
-    sweep._end_with_parent()
+    pools.end_with_parent()
     import os
     Path(folder, "pid").write_text(str(os.getpid()))
     time.sleep(60)
@@ -473,3 +473,49 @@ def alive(pid):
 def test_threads_are_in_the_record(small, tmp_path):
     run = sweep.run_one(BASE, RunStore(tmp_path / "runs"))
     assert int(run.versions["threads"]) >= 1
+
+
+def test_an_unreadable_record_is_made_again(small, tmp_path):
+    store = RunStore(tmp_path / "runs")
+    (run,) = sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+    path = store.path / f"{BASE.file_stem}.json"
+    path.write_text(path.read_text().replace('"status": "done"', '"status": "eaten"'))
+    with pytest.warns(StoreWarning, match="eaten"):
+        (again,) = sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+    assert again.measures == run.measures
+
+
+UNGUARDED = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+from drscale import sweep
+from drscale.recipe import Recipe
+from drscale.runs import RunStore
+
+
+def broken():
+    raise RuntimeError("cannot be set up")
+
+
+if __name__ == "__main__":
+    plan = sweep.plan_study([Recipe(texts="planted")], RunStore(sys.argv[1]))
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), initializer=broken) as pool:
+        try:
+            sweep.run_study(plan, pool, progress=False)
+        except ValueError as e:
+            print(e)
+"""
+
+
+def test_a_pool_that_cannot_start_condemns_no_run(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "runs")], capture_output=True, text=True)
+    assert "no worker process can start" in done.stdout, done.stderr
+    assert not list((tmp_path / "runs").glob("*.json"))
+
+
+def test_nothing_to_do_needs_no_writable_store(small, tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder would be")
+    assert sweep.run_study(sweep.Plan([], RunStore(tmp_path / "runs"), sweep.pd.DataFrame({"status": []}))) == []

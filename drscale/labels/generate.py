@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -133,10 +134,17 @@ def hub_generator(name: str, **options: Any) -> ModelGenerator:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         options = {"prompt": PROMPT} | options
-    commit = getattr(config, "_commit_hash", None) or ""
+    commit = getattr(config, "_commit_hash", None) or _state(Path(name))
     shown = {k: v for k, v in sorted(options.items()) if k != "batch"}
     label = f"{name}{f'@{commit[:12]}' if commit else ''}{shown or ''}"
     return ModelGenerator(label, model.eval(), tokenizer, causal, **options)
+
+
+def _state(folder: Path) -> str:
+    """What a local folder holds now, so that a model trained anew is another one; "" for a name of the hub."""
+    files = sorted(p for p in folder.glob("*") if p.is_file()) if folder.is_dir() else []
+    told = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest() if told else ""
 
 
 def written(

@@ -20,6 +20,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def supervised(r: Ready) -> Strategy:
 
     check_teachers(r.recipe)
     names = r.recipe.teachers.split("+")
-    lists = [ranked(name, r.collection) for name in names]
+    lists = [ranked(name, r.collection, refresh=r.refresh) for name in names]
     one = r.recipe.variant in ("fused", "soft")
     used = [fuse(lists)] if one else lists
     digest = hashlib.sha256(b"".join(part.tobytes() for each in used for part in (each.rows, each.scores)))
@@ -71,7 +72,10 @@ def supervised(r: Ready) -> Strategy:
         r.pairs,
         with_labels(r.recipe, used, [r.recipe.variant] if one else names),
         mark=digest.hexdigest()[:24],
-        notes={"teachers": f"{r.recipe.teachers}; negatives from ranks {NEGATIVES[0]} to {NEGATIVES[1]}"},
+        notes={
+            "teachers": f"{r.recipe.teachers}; negatives from ranks {NEGATIVES[0]} to {NEGATIVES[1]}; "
+            f"lists {digest.hexdigest()[:12]}"
+        },
         cost=cost,
         natural=soft_loss(used[0], len(r.collection.passages)) if r.recipe.variant == "soft" else None,
         joins=True,
@@ -85,6 +89,9 @@ def check_teachers(recipe: Recipe) -> None:
         raise ValueError("teachers='': this strategy takes its labels from teachers, as in teachers='bm25+minilm'")
     for name in names:
         _teachers().teacher_row(name)  # an unknown name is a ValueError that names the known ones
+        kind, _, path = name.partition(":")
+        if kind == "trec" and not Path(path).is_file():
+            raise ValueError(f"teachers={recipe.teachers!r}: no such file {path}")
     if len(set(names)) < len(names):
         raise ValueError(f"teachers={recipe.teachers!r}: each teacher once")
     if recipe.variant == "progressive" and recipe.iterations != len(names):
@@ -96,9 +103,9 @@ def check_teachers(recipe: Recipe) -> None:
         raise ValueError(f"top={recipe.top}: below {NEGATIVES[0]}, the rank where negatives begin")
 
 
-def ranked(teacher: str, collection: Collection) -> Ranked:
+def ranked(teacher: str, collection: Collection, *, refresh: bool = False) -> Ranked:
     """A teacher's lists for all queries of a collection."""
-    lists = _teachers().ranked_lists(teacher, collection, depth=DEPTH)
+    lists = _teachers().ranked_lists(teacher, collection, depth=DEPTH, refresh=refresh)
     return Ranked(np.asarray(lists.rows), np.asarray(lists.scores, dtype=np.float32), float(lists.seconds))
 
 
@@ -124,6 +131,8 @@ def fuse(lists: Sequence[Ranked], depth: int = DEPTH) -> Ranked:
         scaled = np.where(span > 0, (each.scores - low) / np.where(span > 0, span, 1), 1.0)
         keys.append((np.arange(count)[:, None] * width + each.rows)[listed])
         values.append(scaled[listed])
+    if not keys:
+        raise ValueError("teachers: none of them lists a passage for any query")
     found, at = np.unique(np.concatenate(keys), return_inverse=True)
     sums = np.bincount(at, np.concatenate(values))
     query, row = np.divmod(found, width)
@@ -162,29 +171,32 @@ def with_labels(
 
     The draws depend on the seed and the step alone: which list, which of its first ``recipe.top`` passages, and which
     of those at ``ranks`` (counted from 1, both ends in). A teacher that lists fewer than two passages for a query has
-    no part in it; where none so far has two, the next one on the trajectory that has takes its place.
+    no part in it; where none so far has two, the next one on the trajectory that has takes its place. A query for which
+    no teacher has two is not trained on.
     """
     limits = [places(each.rows, recipe.top, ranks) for each in lists]
     rows = np.stack([each.rows for each in lists])  # (lists, queries, depth)
     positives, first, negatives = (np.stack(part) for part in zip(*limits, strict=True))  # (lists, queries)
     usable = (positives > 0) & (negatives > 0)
-    bare = int((~usable.any(0)).sum())
-    if bare:
-        raise ValueError(f"teachers: {'+'.join(names)} lists fewer than two passages for {bare} of the queries")
+    labelled = np.flatnonzero(usable.any(0))
+    if not len(labelled):
+        raise ValueError(f"teachers: {'+'.join(names)} lists fewer than two passages for every query")
+    # A query without labels gives its place in a batch to the next one that has some.
+    stand_in = labelled[np.searchsorted(labelled, np.arange(usable.shape[1])) % len(labelled)]
 
     def touch(batch: Batch, step: int) -> Batch:
-        count = len(lists)
+        count, asked = len(lists), stand_in[batch.queries]
         if recipe.variant == "progressive":
             count = min(count, 1 + part_of(recipe, step)[0])
-        drawn = np.random.default_rng([recipe.seed, STREAM, step]).random((3, len(batch.queries)))
-        can = usable[:count, batch.queries]  # (lists, batch)
+        drawn = np.random.default_rng([recipe.seed, STREAM, step]).random((3, len(asked)))
+        can = usable[:count, asked]  # (lists, batch)
         nth = np.cumsum(can, axis=0) > (drawn[0] * can.sum(0)).astype(int)
-        which = np.where(can.any(0), nth.argmax(0), usable[:, batch.queries].argmax(0))
-        at = which, batch.queries
+        which = np.where(can.any(0), nth.argmax(0), usable[:, asked].argmax(0))
+        at = which, asked
         own = rows[*at, (drawn[1] * positives[at]).astype(int)].astype(np.int64)
         other = rows[*at, first[at] + (drawn[2] * negatives[at]).astype(int)].astype(np.int64)
         touched = np.arange(len(own))
-        return replace(batch, positives=own, others=other, touched=touched, relevant=own[:, None])
+        return replace(batch, queries=asked, positives=own, others=other, touched=touched, relevant=own[:, None])
 
     return touch
 
@@ -261,6 +273,8 @@ def _quality(collection: Collection, lists: Sequence[Ranked], top: int) -> dict[
         keys.append((np.arange(len(each.rows))[:, None] * width + each.rows)[kept])
         chance.append(np.repeat(1 / np.maximum(positives, 1) / len(lists), positives))
         reciprocal.append(1 / (1 + rank[kept]))
+    if not keys:
+        raise ValueError("teachers: none of them lists a passage for any query")
     found, at = np.unique(np.concatenate(keys), return_inverse=True)
     drawn = np.bincount(at, np.concatenate(chance)).round(9)
     tie = np.bincount(at, np.concatenate(reciprocal)).round(9)

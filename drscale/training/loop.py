@@ -191,7 +191,8 @@ def _look(
             progress.reason = f"diverged: the encoder's vectors are not finite at step {progress.step}"
             return best
         point["test" if recipe.select == "test" else "validation"] = measured
-        if measured < progress.best:
+        in_last_part = progress.step > recipe.steps - recipe.steps // recipe.iterations
+        if measured < progress.best and in_last_part:
             progress.best, progress.best_step = measured, progress.step
             best = {n: p.detach().clone() for n, p in weights.items()}
     progress.curve.append(point)

@@ -341,13 +341,17 @@ def made_ready(
     *,
     source: Collection | None = None,
     refresh: bool = False,
+    start_on: Collection | None = None,
 ) -> Strategy:
-    """:func:`prepare` with the word substitution attack and a surrogate that is trained where it is needed."""
+    """:func:`prepare` with the word substitution attack and a surrogate that is trained where it is needed.
+
+    ``start_on`` is what the starts "mlm" and "retromae" read, the benchmark's own training collection.
+    """
 
     def small() -> BiEncoder:
         plain, read = surrogate_recipe(recipe), _taken_from(recipe, collection, source)
         surrogate = build(plain, all_texts(read) if plain.start == "scratch" else None)
-        begin(surrogate, plain, collection if source is None else source)
+        begin(surrogate, plain, start_on or source or collection)
         return remembered(surrogate, read, plain, lambda e: train(e, tokenised(e, read), plain))
 
     return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), source=source, refresh=refresh)

@@ -31,6 +31,7 @@ from drscale.runs import write_atomic
 from drscale.texts import Collection
 from drscale.texts.cache import cached, key_of
 
+VERSION = 1  # raise when what is trained here changes
 STEPS, BATCH, RATE = 300, 32, 2e-3  # RATE is the most; 0.1 / width where that is less
 WORDS = 4096
 MASKED = {"mlm": 0.15, "retromae": 0.30}  # of the encoder's input
@@ -65,7 +66,7 @@ def begin(encoder: BiEncoder, recipe: Recipe, collection: Collection, *, steps: 
         batch=BATCH,
         rate=min(RATE, float(f"{0.1 / encoder.shape.width:.2g}")),
     )
-    key = key_of("pretrained", collection.fingerprint, str(plain), WORDS, MASKED, DECODED)
+    key = key_of("pretrained", VERSION, collection.fingerprint, str(plain), WORDS, MASKED, DECODED)
     kept = cached("pretrained", key, _Weights.load, lambda _: _pretrain(build(plain), plain, collection))
     for tower in {encoder.query_tower, encoder.passage_tower}:
         weights = {n: p for n, p in tower.body.named_parameters() if p.requires_grad}
