@@ -29,7 +29,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing into $(VENV); the first time takes a few minutes."
+	@echo "Installing into $(VENV); the first time takes about five minutes (longer on a busy machine or a slow net). You may stop it and run it again."
 	@$(INSTALL) -e '.[lab,test]'
 	@touch $@ $(APP_READY)
 

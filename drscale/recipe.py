@@ -46,9 +46,10 @@ class Recipe:
     ``synonyms`` names where the substitutes come from that noise and attacks put into passages. ``attacked`` queries of
     the test set are attacked when the run is scored, by ``attack``, a name of :data:`drscale.attacks.registry.ATTACKS`.
     ``annotation`` says where the training queries come from: people, or the training passages themselves
-    (:mod:`drscale.labels.queries`). ``teachers``, joined by "+", rank the passages for each training query where the
-    strategy takes its positives from them, the ``top`` first passages of each list. ``iterations`` splits the steps
-    into so many equal parts, each with an optimiser and a schedule that start anew.
+    (:mod:`drscale.labels.queries`). ``strategy`` is a name of :data:`STRATEGIES`, ``variant`` one of its kinds: those
+    of "supervised" are progressive, uniform, fused and soft. ``teachers``, joined by "+", rank the passages for each
+    training query where the strategy takes its positives from them, the ``top`` first passages of each list.
+    ``iterations`` splits the steps into so many equal parts, each with an optimiser and a schedule that start anew.
 
     >>> import drscale as ds
     >>> recipe = ds.Recipe(texts="planted", rung="L2H32", steps=200)

@@ -110,6 +110,9 @@ def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
     study = sweep.load_study(tmp_path / "study.toml")
     assert len(study.recipes) == 8
     assert "8 to do" in str(sweep.plan_study(study.recipes, study.store))
+    (tmp_path / "labels.toml").write_text(blocks("toml")[1])
+    labels = sweep.load_study(tmp_path / "labels.toml")
+    assert "3 to do" in str(sweep.plan_study(labels.recipes, labels.store))
 
 
 @pytest.mark.parametrize("code", blocks("python"))
