@@ -24,6 +24,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Corpus = Literal["chosen", "whole"]
 Annotation = Literal["human", "ict", "ict_kept", "cropped", "generated", "mixture"]
 Balance = Literal["none", "fixed", "pareto", "mgda", "pcgrad"]
+LARGEST = 2**53  # of a whole number in a recipe
 BY_GRADIENTS = ("mgda", "pcgrad")  # balances that need both losses' gradients, one by one
 
 
@@ -115,6 +116,8 @@ class Recipe:
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected {kind.__name__}")
             if kind in (int, float):
                 object.__setattr__(self, f.name, kind(value))
+            if kind is int and abs(value) > LARGEST:
+                raise ValueError(f"Recipe.{f.name}={str(value)[:20]}...: at most {LARGEST}")
             if kind is float and not math.isfinite(value):
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected a finite number")
         least_of = {
@@ -204,6 +207,9 @@ def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
     for name in lists:
         if name not in known:
             raise ValueError(f"grid({name}=...): a recipe has the fields {', '.join(sorted(known))}")
+    for name, some in lists.items():
+        if isinstance(some, str | bytes) or not isinstance(some, Iterable):
+            raise ValueError(f"grid({name}={some!r}): a list is needed, as [{some!r}]")
     names, values = list(lists), [list(v) for v in lists.values()]
     return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
 

@@ -518,20 +518,27 @@ def load_study(path: str | Path) -> Study:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.suffix == ".py":
-        body = runpy.run_path(str(path))
+        try:
+            body = runpy.run_path(str(path))
+        except SystemExit as e:
+            raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
         recipes = body.get("recipes")
     else:
         try:
             body = tomllib.loads(path.read_text(encoding="utf-8"))
             recipes = _from_toml(body)
-        except (ValueError, TypeError) as e:  # a TOMLDecodeError is a ValueError
+        except (ValueError, TypeError, OverflowError) as e:  # a TOMLDecodeError is a ValueError
             raise ValueError(f"{path}: {e}") from None
+        except RecursionError:
+            raise ValueError(f"{path}: nested too deeply") from None
     if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
         raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
     store = body.get("store", path.with_suffix("").name)
     keep = body.get("keep", False)
     if not isinstance(keep, bool):
         raise ValueError(f"{path}: keep={keep!r}: allowed are true and false")
+    if not isinstance(store, str | Path | RunStore) or "\0" in str(store):
+        raise ValueError(f"{path}: store={store!r}: the path of a folder is needed")
     return Study(path.stem, store if isinstance(store, RunStore) else RunStore(path.parent / store), recipes, keep)
 
 
@@ -539,10 +546,13 @@ def _from_toml(body: dict[str, Any]) -> list[Recipe]:
     unknown = body.keys() - {"store", "keep", "base", "grid"}
     if unknown:
         raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
-    known = {f.name for f in fields(Recipe)}
+    known, grids = {f.name for f in fields(Recipe)}, body.get("grid", [{}])
+    if not isinstance(body.get("base", {}), dict):
+        raise ValueError(f"base={body['base']!r}: a table [base] is needed")
+    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
+        raise ValueError("grid: tables [[grid]] are needed, with two brackets")
     for name in body.get("base", {}).keys() - known:
         raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
     base = Recipe(**body.get("base", {}))
-    grids = body.get("grid", [{}])
     many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
     return list(dict.fromkeys(r for g in many for r in grid(base, **g)))

@@ -33,7 +33,7 @@ def _values(name: str, kind: Any) -> st.SearchStrategy[Any]:
     if get_args(kind):
         return st.sampled_from(get_args(kind))
     if kind is int:
-        return st.integers(min_value=LEAST.get(name, 0))
+        return st.integers(min_value=LEAST.get(name, 0), max_value=2**53)
     if kind is float:
         return FLOATS[name]
     return st.text(min_size=1 if name in ("texts", "rung") else 0)

@@ -519,3 +519,32 @@ def test_a_pool_that_cannot_start_condemns_no_run(tmp_path):
 def test_nothing_to_do_needs_no_writable_store(small, tmp_path):
     (tmp_path / "runs").write_text("a file where the folder would be")
     assert sweep.run_study(sweep.Plan([], RunStore(tmp_path / "runs"), sweep.pd.DataFrame({"status": []}))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[grid]\nrung = ["L2H12"]\n', r"grid: tables \[\[grid\]\] are needed"),
+        ("base = 3\n", r"base=3: a table \[base\] is needed"),
+        ("store = 3\n[base]\n", "store=3: the path of a folder"),
+        ('store = ["x"]\n[base]\n', r"store=\['x'\]: the path of a folder"),
+        ("[base]\nsteps = " + "9" * 400 + "\n", "steps=9999.*: at most 9007"),
+        ("x = " + "[" * 3000 + "]" * 3000 + "\n", "nested too deeply|unknown tables|study.toml"),
+    ],
+)
+def test_a_study_that_cannot_be_read_is_one_sentence(tmp_path, text, said):
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(ValueError, match=said) as caught:
+        sweep.load_study(tmp_path / "study.toml")
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_study_that_exits_is_told(tmp_path):
+    (tmp_path / "study.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ValueError, match=r"study.py: left with sys.exit\(0\)"):
+        sweep.load_study(tmp_path / "study.py")
+
+
+def test_a_text_is_no_list_of_values():
+    with pytest.raises(ValueError, match=r"grid\(rung='L2H12'\): a list is needed, as \['L2H12'\]"):
+        sweep.grid(BASE, rung="L2H12")

@@ -23,6 +23,7 @@ from drscale.runs import RunStore
 from drscale.stats.tables import require
 
 Source = str | Path
+MOST_GRADE = 1_000_000  # of a judgement, and of a measure's cut: beyond it trec_eval is wrong or ends the interpreter
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
 OURS = {"ndcg": "nDCG", "mrr": "RR", "recall": "R"}
 METRIC = re.compile(r"[a-z]+_at_\d+")  # those of MTEB's many numbers that the records have too
@@ -144,6 +145,9 @@ def scores_from_trec(
     if (odd := grades != grades.round()).any():
         i = int(np.argmax(odd))
         raise ValueError(f"{qrels}:{relevant.index[i]}: grade {grades.iloc[i]:g} is no whole number")
+    if (large := grades.abs() > MOST_GRADE).any():
+        i = int(np.argmax(large))
+        raise ValueError(f"{qrels}:{relevant.index[i]}: grade {grades.iloc[i]:g} is beyond {MOST_GRADE}")
     if (again := relevant.duplicated(["query_id", "doc_id"])).any():
         i = int(np.argmax(again))
         both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
@@ -164,6 +168,10 @@ def scores_from_trec(
             i = int(np.argmax(again))
             raise ValueError(
                 f"{path}:{run.index[i]}: query {run['query_id'].iloc[i]!r} has {run['doc_id'].iloc[i]!r} twice"
+            )
+        if (run["tag"] != run["tag"].iloc[0]).any():
+            raise ValueError(
+                f"{path}: has several tags, {', '.join(map(repr, run['tag'].unique()[:3]))}; one run a file"
             )
         values = {_short(str(m)): pd.Series(0.0, asked) for m in wanted}
         for value in ir_measures.iter_calc(wanted, relevant, run):
@@ -332,6 +340,12 @@ def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     wrong = rows[values.isna()]
     if len(wrong):
         raise ValueError(f"{path}:{wrong.index[0]}: {number} {wrong[number].iloc[0]!r} is no number")
+    if not (finite := np.isfinite(values)).all():
+        line = rows.index[int(np.argmin(finite))]
+        raise ValueError(f"{path}:{line}: {number} {rows.loc[line, number]!r} is not finite")
+    for column in names[:3:2]:
+        if (odd := rows[column].str.contains("\0", regex=False)).any():
+            raise ValueError(f"{path}:{rows.index[int(np.argmax(odd))]}: {column} holds a NUL byte")
     if rows.empty:
         raise ValueError(f"{path}: the file is empty")
     return rows.assign(**{number: values})
@@ -352,11 +366,16 @@ def _measure(ir_measures: Any, spelling: str) -> Any:
     ours = re.fullmatch(r"(ndcg|mrr|recall)(\d+)", spelling)
     name = f"{OURS[ours[1]]}@{ours[2]}" if ours else spelling
     try:
-        return ir_measures.parse_measure(name)
+        measure = ir_measures.parse_measure(name)
     except (NameError, ValueError) as e:
         raise ValueError(
             f"measures={spelling!r}: allowed are ir-measures' names, as nDCG@10, or ndcg10 ({e})"
         ) from None
+    for what in ("cutoff", "rel"):
+        value = measure.params.get(what, 1)
+        if not isinstance(value, int) or not 1 <= value <= MOST_GRADE:  # trec_eval would end the interpreter
+            raise ValueError(f"measures={spelling!r}: {what}={value}, allowed are whole numbers from 1 to {MOST_GRADE}")
+    return measure
 
 
 def _short(measure: str) -> str:
@@ -381,11 +400,14 @@ def _task(path: Path, model: str) -> Iterable[dict[str, Any]]:
         for scores in entries if isinstance(entries, list) else [entries]:
             if not isinstance(scores, dict):
                 raise ValueError(f"{path}: the scores of split {split!r} are no tables of metrics")
+            told = {k: v for k, v in scores.items() if METRIC.fullmatch(k) or k == "main_score"}
             numbers = {
-                _short(k): float(v) for k, v in scores.items() if METRIC.fullmatch(k) and isinstance(v, int | float)
+                k if k == "main_score" else _short(k): float(v)
+                for k, v in told.items()
+                if isinstance(v, int | float) and not isinstance(v, bool)
             }
-            if isinstance(scores.get("main_score"), int | float):
-                numbers["main_score"] = float(scores["main_score"])
+            if not all(map(np.isfinite, numbers.values())):
+                raise ValueError(f"{path}: a score of split {split!r} is not finite")
             if numbers:
                 subset = str(scores.get("hf_subset", "default"))
                 yield {"model": model or _model_of(path), "task": task, "subset": subset, "split": split, **numbers}
