@@ -218,12 +218,12 @@ def minilm(tokens: int = 128) -> BiEncoder:
     """
     from transformers import AutoTokenizer
 
-    body = _minilm_body()
+    body = minilm_body()
     tokenizer = AutoTokenizer.from_pretrained(str(minilm_folder()))
     return BiEncoder(Tower(body, body.config.hidden_size, "mean", 0), tokenizer, (tokens, tokens)).eval()
 
 
-def _minilm_body(layers: int | None = None, dropout: float | None = None) -> Any:
+def minilm_body(layers: int | None = None, dropout: float | None = None) -> Any:
     """MiniLM's transformer, or its first layers; without ``dropout`` with its own."""
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
@@ -321,7 +321,7 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
 
     def tower() -> Tower:
         if shape.hub == MINILM:
-            return Tower(_minilm_body(shape.layers, recipe.dropout), shape.width, recipe.pooling, recipe.projection)
+            return Tower(minilm_body(shape.layers, recipe.dropout), shape.width, recipe.pooling, recipe.projection)
         config = AutoConfig.from_pretrained(shape.hub, trust_remote_code=False)
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if hasattr(config, name):

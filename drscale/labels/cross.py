@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from drscale.encoder import BiEncoder, Tokens, Tower, minilm, minilm_folder, seed_for, tokenise
+from drscale.encoder import BiEncoder, Tokens, Tower, minilm, minilm_body, seed_for, tokenise
 from drscale.evaluate.entropy import relevant_rows
 from drscale.evaluate.ranking import bm25_index
 from drscale.labels.rankers import PAIRS, Ranked, Steps, rescored
@@ -107,15 +107,10 @@ def trained(collection: Collection, half: int) -> BiEncoder:
 
 def started() -> BiEncoder:
     """MiniLM's first layers with mean pooling and a map to one number, the map drawn from the seed."""
-    from transformers import BertConfig, BertModel
-
-    config = BertConfig.from_pretrained(str(minilm_folder()), num_hidden_layers=LAYERS)
-    body = BertModel(config, add_pooling_layer=False)
-    whole = minilm().query_tower.body.state_dict()
-    body.load_state_dict({name: whole[name] for name in body.state_dict()})
+    body = minilm_body(LAYERS)
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(TRAINING.seed, "cross"))
-        tower = Tower(body, config.hidden_size, "mean", 1)
+        tower = Tower(body, body.config.hidden_size, "mean", 1)
     return BiEncoder(tower, minilm().tokenizer, TOKENS)
 
 
