@@ -219,7 +219,7 @@ def test_trec_files_that_do_not_belong_together(trec: tuple[Path, Path], tmp_pat
     for text, said in (
         ("q1 0 a 0.7\n", "grade 0.7 is no whole"),
         ("q1 0 a 99999999999999999999\n", ":1: grade 1e\\+20 is beyond 1000000"),
-        ("q1 0 a inf\n", ":1: relevance 'inf' is not finite"),
+        ("q1 0 a inf\n", ":1: relevance inf is not finite"),
         ("q1 0 a 1\nq1 0 a 0\n", ":2: query 'q1' has 'a' twice"),
     ):
         bad = tmp_path / "bad.qrels"
@@ -237,10 +237,10 @@ def test_a_cut_that_ends_the_interpreter_is_refused(trec: tuple[Path, Path], nam
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("q1 Q0 a 1 inf mine\n", ":1: score 'inf' is not finite"),
-        ("q1 Q0 a 1 3 mine\nq1 Q0 b 2 1e400 mine\n", ":2: score '1e400' is not finite"),
+        ("q1 Q0 a 1 inf mine\n", ":1: score inf is not finite"),
+        ("q1 Q0 a 1 3 mine\nq1 Q0 b 2 1e400 mine\n", ":2: score inf is not finite"),
         ("q1 Q0 a 1 3 mine\nq1 Q0 b 2 2 yours\n", "several tags, 'mine', 'yours'; one run a file"),
-        ("q1 Q0 a\0c 1 3 mine\n", "NUL byte|columns"),
+        ("q1 Q0 a\0c 1 3 mine\n", ":1: doc_id holds a NUL byte"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(trec: tuple[Path, Path], tmp_path: Path, text: str, said: str) -> None:

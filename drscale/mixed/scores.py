@@ -141,6 +141,7 @@ def scores_from_trec(
         raise ValueError("TREC files need ir-measures, which is not installed: pip install ir-measures") from None
     wanted = [_measure(ir_measures, m) for m in measures]
     relevant = trec_columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
+    _check_finite(relevant, qrels, "relevance")
     grades = relevant["relevance"]
     if (odd := grades != grades.round()).any():
         i = int(np.argmax(odd))
@@ -169,6 +170,7 @@ def scores_from_trec(
             raise ValueError(
                 f"{path}:{run.index[i]}: query {run['query_id'].iloc[i]!r} has {run['doc_id'].iloc[i]!r} twice"
             )
+        _check_finite(run, path, "score")
         if (run["tag"] != run["tag"].iloc[0]).any():
             raise ValueError(
                 f"{path}: has several tags, {', '.join(map(repr, run['tag'].unique()[:3]))}; one run a file"
@@ -340,15 +342,18 @@ def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     wrong = rows[values.isna()]
     if len(wrong):
         raise ValueError(f"{path}:{wrong.index[0]}: {number} {wrong[number].iloc[0]!r} is no number")
-    if not (finite := np.isfinite(values)).all():
-        line = rows.index[int(np.argmin(finite))]
-        raise ValueError(f"{path}:{line}: {number} {rows.loc[line, number]!r} is not finite")
     for column in names[:3:2]:
         if (odd := rows[column].str.contains("\0", regex=False)).any():
             raise ValueError(f"{path}:{rows.index[int(np.argmax(odd))]}: {column} holds a NUL byte")
     if rows.empty:
         raise ValueError(f"{path}: the file is empty")
     return rows.assign(**{number: values})
+
+
+def _check_finite(rows: pd.DataFrame, path: Source, number: str) -> None:
+    if not (finite := np.isfinite(rows[number])).all():
+        line = rows.index[int(np.argmin(finite))]
+        raise ValueError(f"{path}:{line}: {number} {rows.loc[line, number]} is not finite")
 
 
 def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
