@@ -1,4 +1,4 @@
-"""The command line: drscale plan | sweep | status | table | doctor."""
+"""The command line: drscale plan | sweep | pack | status | table | doctor."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
-    study = "a study: a .py file that defines 'recipes', or a .toml file"
+    study = "a study: a .py file that defines 'recipes', a .toml file, or a pack"
     either = "a study (.py or .toml), or a folder of run records"
     verb("plan", plan, "say what is done, to do and failed, with predicted FLOPs and time").add_argument(
         "study", type=Path, help=study
@@ -91,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--retry-failed", action="store_true", help="run again what failed")
     p.add_argument("--keep", action="store_true", help="keep the trained models beside their records")
     p.add_argument("--quiet", action="store_true", help="print no line for each finished run")
+    p = verb("pack", pack, "write a study into one folder for a machine without a network")
+    p.add_argument("study", type=Path, help=study)
+    p.add_argument("folder", type=Path, help="where to write the pack; must not be there yet")
+    p.add_argument("--most-mb", type=float, default=60.0, metavar="MB", help="refuse a larger pack (default 60)")
     p = verb("status", status, "count what is done, to do and failed, and say why runs failed")
     p.add_argument("source", type=Path, help=either)
     p = verb("table", table, "print the measurements, a row a run")
@@ -133,7 +137,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     if not left:
         return 0
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
-    options["keep"] = keep
+    options |= {"keep": keep, "pack": study.pack}
     if how == "inline":
         made = sweeping.run_study(planned, **options)
     else:
@@ -169,6 +173,16 @@ def _pool(workers: int) -> Iterator[Executor]:
 
 def _die_on_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def pack(arguments: argparse.Namespace) -> int:
+    """Pack a study: token ids, start weights, recipes and code."""
+    from drscale.pack import write_pack
+
+    study = _study(arguments.study)
+    made = write_pack(study.recipes, arguments.folder, study.name, arguments.most_mb)
+    print(f"{arguments.folder}: {made}\nthere: drscale sweep {arguments.folder}, or without drscale: python FOLDER")
+    return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -234,7 +248,7 @@ def _source(path: Path) -> tuple[RunStore, list[str] | None]:
     from drscale.runs import RunStore
 
     if path.is_dir():
-        return RunStore(path), None
+        return RunStore(path / "runs" if (path / "pack.json").is_file() else path), None
     if path.suffix not in (".py", ".toml"):
         raise UserError(f"{path}: neither a folder of runs nor a study (.py or .toml)")
     study = _study(path)

@@ -197,14 +197,19 @@ def minilm_folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def minilm_table() -> Tensor:
-    """MiniLM's word-piece table, (30522, 384); read from safetensors."""
+def minilm_table(folder: Path | None = None) -> Tensor:
+    """MiniLM's word-piece table, (30522, 384); read from safetensors, those of a pack where its folder is given."""
     from safetensors import safe_open
 
-    with safe_open(minilm_folder() / "model.safetensors", framework="pt") as f:
+    with safe_open((folder or minilm_folder()) / "model.safetensors", framework="pt") as f:
         name = next(k for k in f.keys() if k.endswith("word_embeddings.weight"))  # noqa: SIM118
         table: Tensor = f.get_tensor(name).float()
-    return table
+        return _spread(table, f.get_tensor("rows")) if "rows" in f.keys() else table  # noqa: SIM118
+
+
+def _spread(some: Tensor, rows: Tensor) -> Tensor:
+    """The whole table from the rows that a pack brings; the others are zero, and no text of the pack has them."""
+    return torch.zeros(VOCABULARY, some.shape[1]).index_copy(0, rows, some)
 
 
 @lru_cache(maxsize=2)
@@ -223,18 +228,19 @@ def minilm(tokens: int = 128) -> BiEncoder:
     return BiEncoder(Tower(body, body.config.hidden_size, "mean", 0), tokenizer, (tokens, tokens)).eval()
 
 
-def minilm_body(layers: int | None = None, dropout: float | None = None) -> Any:
-    """MiniLM's transformer, or its first layers; without ``dropout`` with its own."""
+def minilm_body(layers: int | None = None, dropout: float | None = None, folder: Path | None = None) -> Any:
+    """MiniLM's transformer, or its first layers; without ``dropout`` with its own. ``folder`` is a pack's."""
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
 
-    folder = minilm_folder()
+    folder = folder or minilm_folder()
     config = BertConfig.from_pretrained(str(folder))
     config.num_hidden_layers = config.num_hidden_layers if layers is None else layers
     if dropout is not None:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     body = BertModel(config, add_pooling_layer=False)
     weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items() if k in body.state_dict()}
+    weights["embeddings.word_embeddings.weight"] = minilm_table(folder)
     body.load_state_dict(weights)  # complains if any is missing; from_pretrained would report the unused pooler
     return body
 
@@ -273,18 +279,27 @@ def learn_vocabulary(texts: Sequence[str], size: int = VOCABULARY) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=rust, **names)
 
 
-def build(recipe: Recipe, vocabulary_texts: Sequence[str] | None = None) -> BiEncoder:
+def build(
+    recipe: Recipe,
+    vocabulary_texts: Sequence[str] | None = None,
+    *,
+    tokenizer: Any = None,
+    folder: Path | None = None,
+) -> BiEncoder:
     """Build the encoder a recipe names, its random parts drawn from the recipe's seed.
 
-    ``vocabulary_texts`` are the training texts, needed by ``start="scratch"`` to learn its vocabulary from.
+    ``vocabulary_texts`` are the training texts, needed by ``start="scratch"`` to learn its vocabulary from. A pack has
+    a ``tokenizer`` of its own, and MiniLM's weights in a ``folder``.
     """
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     torch.manual_seed(seed_for(recipe.seed, "build"))
     shape = shape_for(recipe)
     if recipe.start == "checkpoint":
-        return _from_hub(recipe, shape)
-    if recipe.start == "scratch":
+        return _from_hub(recipe, shape, tokenizer, folder)
+    if tokenizer is not None:
+        pass
+    elif recipe.start == "scratch":
         if vocabulary_texts is None:
             raise ValueError("start='scratch' needs vocabulary_texts, the texts to learn a vocabulary from")
         tokenizer = learn_vocabulary(vocabulary_texts, shape.vocabulary)
@@ -306,14 +321,14 @@ def build(recipe: Recipe, vocabulary_texts: Sequence[str] | None = None) -> BiEn
         )
         body = BertModel(config, add_pooling_layer=False)
         if recipe.start in ON_TABLE:
-            body.set_input_embeddings(TableEmbedding(minilm_table(), shape.width))
+            body.set_input_embeddings(TableEmbedding(minilm_table(folder), shape.width))
         return Tower(body, shape.width, recipe.pooling, recipe.projection)
 
     lengths = (recipe.query_tokens, recipe.passage_tokens)
     return BiEncoder(tower(), tokenizer, lengths, tower() if recipe.towers == "two" else None)
 
 
-def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
+def _from_hub(recipe: Recipe, shape: Shape, tokenizer: Any = None, folder: Path | None = None) -> BiEncoder:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     if not shape.hub:
@@ -321,7 +336,9 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
 
     def tower() -> Tower:
         if shape.hub == MINILM:
-            return Tower(minilm_body(shape.layers, recipe.dropout), shape.width, recipe.pooling, recipe.projection)
+            return Tower(
+                minilm_body(shape.layers, recipe.dropout, folder), shape.width, recipe.pooling, recipe.projection
+            )
         config = AutoConfig.from_pretrained(shape.hub, trust_remote_code=False)
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if hasattr(config, name):
@@ -336,8 +353,9 @@ def _from_hub(recipe: Recipe, shape: Shape) -> BiEncoder:
         return Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
 
     try:
-        at = str(minilm_folder()) if shape.hub == MINILM else shape.hub
-        tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
+        if tokenizer is None:
+            at = str(minilm_folder()) if shape.hub == MINILM else shape.hub
+            tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
         first = tower()
     except OSError as e:
         raise ValueError(f"checkpoint {shape.hub!r}: {str(e).splitlines()[0]}") from e

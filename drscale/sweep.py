@@ -26,6 +26,7 @@ from drscale import pools
 from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
+from drscale.pack import HEAD, Pack, open_pack, opened
 from drscale.recipe import STRATEGIES, Recipe, check, grid
 from drscale.results import Result
 from drscale.runs import Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
@@ -155,13 +156,15 @@ def run_study(
     progress: bool = True,
     note: Callable[[Run], None] | None = None,
     keep: bool = False,
+    pack: str | Path = "",
 ) -> list[Run]:
     """Run what a plan has left, in this process or on any ``concurrent.futures.Executor``; hand back the new records.
 
     Each run is saved where it was made the moment it ends, so an interrupt, a kill and a restart lose nothing that was
     finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
     ``keep`` keeps the trained models beside their records, for :func:`drscale.models.load_model`; make the plan with
-    it, too, to have the models of runs that were finished without.
+    it, too, to have the models of runs that were finished without. ``pack`` is the folder of a pack
+    (:mod:`drscale.pack`) to take texts and start weights from.
 
     >>> import drscale as ds
     >>> recipes = ds.grid(ds.Recipe(texts="planted", steps=100), rung=["L2H12", "L2H16"])
@@ -170,7 +173,7 @@ def run_study(
     ['done', 'done']
     """
     todo, made = plan.todo(retry_failed), []
-    for done in _each(todo, plan.store, executor, keep):
+    for done in _each(todo, plan.store, executor, _Job(keep, str(pack))):
         made.append(done)
         if note is not None:
             note(done)
@@ -195,13 +198,21 @@ def model_of(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) ->
     return load_model(recipe, store, texts)
 
 
-def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, keep: bool) -> Iterable[Run]:
+@dataclass(frozen=True)
+class _Job:
+    """What holds for all runs of a sweep: whether models are kept, and the pack that texts come from."""
+
+    keep: bool = False
+    pack: str = ""
+
+
+def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, job: _Job) -> Iterable[Run]:
     if todo:
         store.check_writable()
     if executor is None:
         for recipe in todo:
             with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
-                made = _claimed(recipe, store, keep, _moving(bar))
+                made = _claimed(recipe, store, job, _moving(bar))
             if made is not None:
                 yield made
         return
@@ -209,22 +220,22 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, ke
     with ExitStack() as opened:
         while left:
             try:
-                yield from _pooled(left, pool, store, keep)
+                yield from _pooled(left, pool, store, job)
             except BrokenProcessPool:
                 fresh = pools.like(executor)
                 for recipe in list(left)[: getattr(executor, "_max_workers", 1)]:  # those that were under way
                     with pools.ending(fresh(1)) as alone:
-                        made = _alone(recipe, alone, store, keep)
+                        made = _alone(recipe, alone, store, job)
                     del left[recipe]
                     if made is not None:
                         yield made
                 pool = opened.enter_context(pools.ending(fresh()))
 
 
-def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, keep: bool) -> Iterable[Run]:
+def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, job: _Job) -> Iterable[Run]:
     """Run recipes in the workers of a pool and take each out of ``left`` when it has ended."""
     threads = pools.threads(pool)
-    jobs = {pool.submit(work, str(r), str(store.path.resolve()), threads, keep): r for r in left}
+    jobs = {pool.submit(work, str(r), str(store.path.resolve()), threads, job.keep, job.pack): r for r in left}
     try:
         for future in pools.as_completed(list(jobs)):
             made = future.result()
@@ -237,14 +248,15 @@ def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, keep: boo
         raise
 
 
-def _alone(recipe: Recipe, pool: Executor, store: RunStore, keep: bool) -> Run | None:
+def _alone(recipe: Recipe, pool: Executor, store: RunStore, job: _Job) -> Run | None:
     """Run a recipe in a process of its own: where that dies, too, the run is a failed record with the reason."""
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
         raise ValueError("workers: no worker process can start; is a script's work below `if __name__ ...`?") from None
     try:
-        made = pool.submit(work, str(recipe), str(store.path.resolve()), pools.threads(pool), keep).result()
+        at = str(store.path.resolve()), pools.threads(pool)
+        made = pool.submit(work, str(recipe), *at, job.keep, job.pack).result()
         return Run.from_json(made) if made else None
     except BrokenProcessPool:
         reason = "the worker process died twice, killed or out of memory"
@@ -257,16 +269,17 @@ def _alone(recipe: Recipe, pool: Executor, store: RunStore, keep: bool) -> Run |
 
 
 def _claimed(
-    recipe: Recipe, store: RunStore, keep: bool, note: Callable[[int, dict[str, float]], None] | None = None
+    recipe: Recipe, store: RunStore, job: _Job, note: Callable[[int, dict[str, float]], None] | None = None
 ) -> Run | None:
     """Make a run unless another sweep on the same store is making it (None) or has made it since (its record)."""
     with store.claim(recipe) as mine:
         if not mine:
             return None
         made = _known(recipe, store)
-        if made is not None and made.status == "done" and (not keep or model_path(recipe, store).is_file()):
+        if made is not None and made.status == "done" and (not job.keep or model_path(recipe, store).is_file()):
             return made
-        return run_one(recipe, store, note=note, keep=keep)
+        packed = opened(job.pack) if job.pack else None
+        return run_one(recipe, store, note=note, keep=job.keep, pack=packed)
 
 
 def _known(recipe: Recipe, store: RunStore) -> Run | None:
@@ -282,7 +295,7 @@ def _moving(bar: Any) -> Callable[[int, dict[str, float]], None]:
     return lambda step, values: bar.update(step - bar.n)
 
 
-def work(recipe: str, store: str, threads: int | None = None, keep: bool = False) -> str:
+def work(recipe: str, store: str, threads: int | None = None, keep: bool = False, pack: str = "") -> str:
     """Make one run in a worker; plain strings in and out, so that any executor can carry them.
 
     The answer is "" where another sweep on the same store is making the run.
@@ -294,7 +307,7 @@ def work(recipe: str, store: str, threads: int | None = None, keep: bool = False
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         try:
-            made = _claimed(Recipe.parse(recipe), RunStore(store), keep)
+            made = _claimed(Recipe.parse(recipe), RunStore(store), _Job(keep, pack))
             return made.to_json() if made is not None else ""
         finally:
             torch.set_num_threads(before)
@@ -310,6 +323,7 @@ def run_one(
     looks: int = 10,
     refresh: bool = False,
     keep: bool = False,
+    pack: Pack | None = None,
 ) -> Run:
     """Make one run: build, train, score, record. A run that is stopped leaves no record, only its checkpoint.
 
@@ -323,9 +337,10 @@ def run_one(
     >>> print(run)
     texts=planted...: done, in domain 5.5... nats, ood 5.5... nats
     """
-    texts = texts if texts is not None else texts_of(recipe.texts)
+    if texts is None:
+        texts = pack.texts(recipe) if pack is not None else texts_of(recipe.texts)
     try:
-        return _make(recipe, store, texts, note, stopped, looks, refresh, keep)
+        return _make(recipe, store, texts, note, stopped, looks, refresh, keep, pack)
     except (RuntimeError, MemoryError, ValueError) as e:
         labels = recipe.teachers or recipe.annotation != "human"  # bad labels cost their run and no other
         if store is None or (isinstance(e, ValueError) and not labels):
@@ -352,23 +367,25 @@ def _make(
     looks: int,
     refresh: bool,
     keep: bool,
+    pack: Pack | None,
 ) -> Run:
     import torch
-    from accelerate import PartialState
 
-    from drscale.attacks.entropy import check_probe, probe
     from drscale.encoder import build
     from drscale.evaluate.entropy import NEGATIVES, NotFiniteError, mean_entropy, most_negatives, score_benchmark
+    from drscale.training import loop, packed
     from drscale.training.batches import tokenised
-    from drscale.training.loop import train
     from drscale.training.prepare import all_texts, made_ready
     from drscale.training.pretrain import begin
+    from drscale.training.processes import this_process
 
     check(recipe)
     for part in (texts.test, *texts.ood.values()):
         if most_negatives(part) < NEGATIVES:
             raise ValueError(f"{part.name}: too few passages to score with; {NEGATIVES} negatives are needed")
     if recipe.attacked:
+        from drscale.attacks.entropy import check_probe, probe
+
         check_probe(texts.test, recipe.attacked, recipe.synonyms, recipe.attack)
     earlier = store.load(recipe) if store is not None and keep else None
     earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
@@ -379,7 +396,10 @@ def _make(
         raise ValueError(f"pairs={recipe.pairs}: {source.name} has {len(source)} training pairs")
     reset_peak()
     collection = trained_on(recipe, texts)
-    encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
+    if pack is not None:
+        encoder = pack.build(recipe)
+    else:
+        encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
     begun = begin(encoder, recipe, texts.train)
     split = texts.test if recipe.select == "test" else texts.validation
 
@@ -394,6 +414,8 @@ def _make(
     strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh, start_on=texts.train)
     mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark + begun.mark
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": mark, "strategy": strategy}
+    engine = packed.engine_of(encoder, recipe)
+    train = packed.train if engine == "packed" else loop.train
     went = train(encoder, pairs, recipe, watch=watch, looks=looks, note=note, stopped=stopped, **kept)
     held = {
         "trainable": sum(p.numel() for p in encoder.parameters() if p.requires_grad),
@@ -412,16 +434,20 @@ def _make(
             **source.versions,
             **versions(),
             "threads": str(torch.get_num_threads()),
+            **({"engine": "packed"} if engine == "packed" else {}),
+            **({"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+            **({"pack": "MiniLM in half precision"} if pack is not None and recipe.start != "scratch" else {}),
             **strategy.notes,
             **begun.notes,
         },
-        "commit": commit(),
+        "commit": pack.head["commit"] if pack is not None else commit(),
     }
     cost = {"flops": went.flops, "tokens": went.tokens, "seconds": went.seconds, "steps_done": went.step}
+    cost |= {"training_seconds": went.training_seconds} if engine == "packed" else {}
     cost |= strategy.cost | begun.cost
     if went.step < recipe.steps and not went.reason:
         return Run(status="failed", reason="stopped by hand", cost=cost, **common)
-    state = PartialState()
+    state = this_process()
     if store is not None and earlier is not None:
         if went.reason:
             raise RuntimeError(f"{recipe}: trained again for its model, {went.reason}; its record stays as it is")
@@ -491,19 +517,23 @@ def _speed(done: list[Run]) -> tuple[float, float, str]:
 
 @dataclass(frozen=True)
 class Study:
-    """A name, the recipes to run, the store that keeps them, and whether trained models are kept beside the records."""
+    """A name, the recipes to run, the store that keeps them, and whether trained models are kept beside the records.
+
+    ``pack`` is the folder of the pack that it came in, "" for none.
+    """
 
     name: str
     store: RunStore
     recipes: list[Recipe]
     keep: bool = False
+    pack: str = ""
 
 
 def load_study(path: str | Path) -> Study:
     """Read a study: Python that defines ``recipes`` (and ``store``, a path), or TOML with [base] and [[grid]] tables.
 
     A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it;
-    ``keep = true`` keeps the trained models, too.
+    ``keep = true`` keeps the trained models, too. A pack's folder is read as well; its records go to ``runs`` in it.
 
     >>> import drscale as ds
     >>> lines = ["[base]", 'texts = "planted"', "[[grid]]", 'rung = ["L2H12", "L2H16"]']
@@ -513,8 +543,11 @@ def load_study(path: str | Path) -> Study:
     2
     """
     path = Path(path)
+    if (path / HEAD).is_file():
+        pack = open_pack(path)
+        return Study(pack.head["study"], RunStore(path / "runs"), pack.recipes, pack=str(path.resolve()))
     if path.suffix not in (".py", ".toml"):
-        raise ValueError(f"{path}: a study is a .py or a .toml file")
+        raise ValueError(f"{path}: a study is a .py or a .toml file, or the folder of a pack")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.suffix == ".py":

@@ -5,6 +5,7 @@ Negatives are drawn once and shared by all models, as in the papers; entropies a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.optimize import minimize_scalar
 
+from drscale.evaluate import bare
 from drscale.evaluate.ranking import METRICS, depth_of, measures_of, ranking_metrics, search, spare
 from drscale.losses import contrastive_entropy
 from drscale.results import Result
@@ -199,6 +200,10 @@ def fit_temperature(scores: torch.Tensor, low: float = 1e-3, high: float = 1e4) 
     def loss(log_t: float) -> float:
         return float(contrastive_entropy(some, 0, float(np.exp(log_t))).mean())
 
+    try:
+        from scipy.optimize import minimize_scalar
+    except ModuleNotFoundError:
+        return math.exp(bare.lowest(loss, math.log(low), math.log(high)))
     best = minimize_scalar(loss, bounds=(np.log(low), np.log(high)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(best.x))
 

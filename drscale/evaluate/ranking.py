@@ -7,13 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import faiss
-import ir_measures
 import numpy as np
 import pandas as pd
-from ir_measures import RR, R, nDCG
 
+from drscale.evaluate import bare
 from drscale.texts import Collection, rows_at
+
+try:
+    import faiss
+    import ir_measures
+except ModuleNotFoundError:  # a training node: drscale.evaluate.bare takes their place
+    faiss = ir_measures = None
 
 # Scripts that put no spaces between words: Chinese characters with Japanese kana; Thai, Lao, Burmese and Khmer.
 _HAN = r"\u3005\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
@@ -68,7 +72,8 @@ def _bm25s() -> Any:
         raise ValueError("BM25 needs bm25s, which is not installed: pip install bm25s") from None
 
 
-METRICS = {"ndcg10": nDCG @ 10, "mrr10": RR @ 10, "recall10": R @ 10, "recall100": R @ 100}
+METRICS = {"ndcg10": "nDCG@10", "mrr10": "RR@10", "recall10": "R@10", "recall100": "R@100"}  # by ir-measures' names
+DEEP = 100  # how far these four look
 DEEPEST = 1000  # how far a measure without a cut-off looks, as runs at TREC do
 MOST = 1_000_000  # the largest cut-off
 
@@ -79,25 +84,32 @@ def search(query_vectors: np.ndarray, passage_vectors: np.ndarray, depth: int = 
         raise ValueError(
             f"queries of {query_vectors.shape[1]} dimensions, passages of {passage_vectors.shape[1]}: they must agree"
         )
+    if faiss is None:
+        return bare.search(query_vectors, passage_vectors, min(depth, len(passage_vectors)))
     scores, rows = faiss.knn(
         query_vectors, passage_vectors, min(depth, len(passage_vectors)), faiss.METRIC_INNER_PRODUCT
     )
     return scores, rows
 
 
-def measures_of(metrics: Sequence[str] = ()) -> dict[str, ir_measures.Measure]:
+def measures_of(metrics: Sequence[str] = ()) -> dict[str, Any]:
     """The four measures of every record, and those that are asked for besides, by ir-measures' names.
 
     For instance R@1000, Success@5, AP (or MAP), P@10. The columns are called as they were asked for.
     """
     if isinstance(metrics, str):
         raise ValueError(f"metrics={metrics!r}: a list of ir-measures' names is needed, as ['R@1000']")
-    return METRICS | {str(name): _measure(str(name)) for name in metrics if name not in METRICS}
+    asked = METRICS | {str(name): str(name) for name in metrics if name not in METRICS}
+    if ir_measures is None:
+        if len(asked) > len(METRICS):
+            raise ValueError(f"metrics={list(metrics)!r}: needs ir-measures, which is not installed")
+        return dict.fromkeys(METRICS)
+    return {column: _measure(name) for column, name in asked.items()}
 
 
-def depth_of(measures: Mapping[str, ir_measures.Measure]) -> int:
+def depth_of(measures: Mapping[str, Any]) -> int:
     """How many passages of each query these measures look at; 1,000 where one has no cut-off."""
-    return max(int(m.params.get("cutoff", DEEPEST)) for m in measures.values())
+    return max(int(m.params.get("cutoff", DEEPEST)) if m is not None else DEEP for m in measures.values())
 
 
 def spare(collection: Collection) -> int:
@@ -123,6 +135,8 @@ def ranking_metrics(
     scores, passage_rows = without_own(collection.own_rows[query_rows], scores, passage_rows)
     depth = min(depth_of(measures), scores.shape[1])
     scores, passage_rows = scores[:, :depth], passage_rows[:, :depth]
+    if ir_measures is None:
+        return pd.DataFrame(bare.four_metrics(collection, query_rows, scores, passage_rows))
     places = np.arange(len(query_rows)).astype(str)  # a query may come more than once, in other words each time
     real = passage_rows >= 0
     run = pd.DataFrame({"query_id": np.repeat(places, depth)[real.ravel()], "score": scores[real]})
@@ -154,7 +168,7 @@ def without_own(own: np.ndarray, scores: np.ndarray, passage_rows: np.ndarray) -
     return np.take_along_axis(scores, order, 1), rows
 
 
-def _measure(name: str) -> ir_measures.Measure:
+def _measure(name: str) -> Any:
     try:
         measure = ir_measures.parse_measure(name)
     except (NameError, ValueError) as e:
@@ -169,8 +183,8 @@ def _measure(name: str) -> ir_measures.Measure:
     return measure
 
 
-def _uncut(measure: ir_measures.Measure) -> ir_measures.Measure:
+def _uncut(measure: Any) -> Any:
     """The measure as trec_eval has it: its reciprocal rank knows no cut-off, which is applied to the value."""
     if measure.NAME != "RR" or "cutoff" not in measure.params:
         return measure
-    return RR(**{k: v for k, v in measure.params.items() if k != "cutoff"})
+    return ir_measures.RR(**{k: v for k, v in measure.params.items() if k != "cutoff"})

@@ -21,6 +21,7 @@ from drscale.encoder import BiEncoder, seed_for
 from drscale.ladder import flops_per_token, training_factor
 from drscale.recipe import Recipe, part_of
 from drscale.runs import StoreWarning, write_atomic
+from drscale.training import processes
 from drscale.training.batches import Batch, Pairs, share
 from drscale.training.strategies import Strategy
 
@@ -32,6 +33,7 @@ CHECKPOINT_SECONDS = 20.0
 class Progress:
     """Where a run stands: what the loop notes along the way, and what a checkpoint keeps beside the weights.
 
+    ``seconds`` holds the looks, too, ``training_seconds`` (where the packed loop takes them) the steps alone.
     ``state`` belongs to the strategy; ``omega`` is the robustness loss's weight at every step, where it moves.
     """
 
@@ -39,6 +41,7 @@ class Progress:
     tokens: int = 0
     flops: float = 0.0
     seconds: float = 0.0
+    training_seconds: float = 0.0
     best_step: int = 0
     best: float = math.inf
     reason: str = ""
@@ -71,7 +74,7 @@ def train(
     """
     if recipe.select != "last" and watch is None:
         raise ValueError(f"select={recipe.select!r}: needs watch, the measure to select by; or select='last'")
-    accelerator = _accelerator(recipe.precision)
+    accelerator = processes.accelerator(recipe.precision)
     device_encoder = encoder.to(accelerator.device)
     model = accelerator.prepare_model(device_encoder)
     weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
@@ -147,14 +150,6 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 # ------------------------------------------------------------------------------------------------- the small parts
-
-
-def _accelerator(precision: str) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state()  # one process may train several runs, each with a precision of its own
-    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
 def _count(progress: Progress, encoder: BiEncoder, pairs: Pairs, batch: Batch, factor: float) -> None:
