@@ -69,6 +69,8 @@ def test_any_text_parses_or_is_refused_as_a_spelling(text: str) -> None:
         "docs:numpy",
         "docs:numpy?body=prose",
         "docs",
+        "api-docs",
+        "api-docs?body=prose",
         "folder:/data/nfcorpus?split=dev",
         "pairs:my faq.csv?passage=answer&query=question",
         "hub:BeIR/scifact?split=test",
@@ -84,7 +86,10 @@ def test_usual_spellings_stay_as_they_are(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("dcos:numpy", "allowed are docs:PACKAGE, docs, folder:PATH, pairs:FILE, hub:ID, planted, instructed, compose"),
+        (
+            "dcos:numpy",
+            "allowed are docs:PACKAGE, docs, api-docs, folder:PATH, pairs:FILE, hub:ID, planted, instructed, compose",
+        ),
         ("", "allowed are docs:PACKAGE"),
         ("folder", "allowed are docs:PACKAGE"),
         ("planted:3", "allowed are docs:PACKAGE"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from drscale.texts.apis import api_benchmark
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
@@ -198,6 +199,10 @@ def _docs_benchmark(source: Source, progress: bool) -> Benchmark:
     return docs_benchmark(source.text("body", "full"), progress)
 
 
+def _api_docs(source: Source, progress: bool) -> Benchmark:
+    return api_benchmark(source.text("body", "full"), progress)
+
+
 def _folder(source: Source, progress: bool) -> Collection:
     language, strict = source.text("language", "en"), bool(source.number("strict", 0))
     return folder_collection(source.argument, source.text("split"), language, progress, strict)
@@ -242,6 +247,7 @@ class Kind:
 KINDS: dict[tuple[str, bool], Kind] = {
     ("docs", True): Kind("PACKAGE", ("body",), _docs),
     ("docs", False): Kind("", ("body",), None, _docs_benchmark),
+    ("api-docs", False): Kind("", ("body",), None, _api_docs),
     ("folder", True): Kind("PATH", ("split", "language", "strict"), _folder),
     ("pairs", True): Kind("FILE", ("query", "passage", "language"), _pairs),
     ("hub", True): Kind("ID", ("split", "query", "passage", "language", "strict"), _hub),
