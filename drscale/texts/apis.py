@@ -38,6 +38,7 @@ TAG = re.compile(r"<!--.*?-->|</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>", re.DOTALL)
 # The end of a sentence: a stop with a capital, a digit or a bracket behind it, or a line that ends.
 STOP = re.compile(r"[.!?][)\"']?\s+(?=[\"'(]?[A-Z0-9])|\n+")
 SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|No|Inc|Corp|Ltd|St|Dr|Mr|Ms|U\.S|[A-Z])|\.\.)\.$")
+WRAPPED = re.compile(r"(?<!\n)\n(?!\s*(?:\n|[-*]))")  # a line that goes on in the next one, as in Google's texts
 LEAST_WORDS = 19  # of a query and a passage together: shorter texts need not be cleaned
 VERSION = re.compile(r"^(?:([a-z]+)_?)?v(\d+)(?:[.p](\d+))?(.*)$")
 STAGES = ("alpha", "beta", "preview")
@@ -101,7 +102,7 @@ def google_triples(root: Path) -> Iterator[Triple]:
     for api, (_, file) in sorted(newest.items()):
         document = json.loads(file.read_bytes())
         for name, text in _described(document, ""):
-            if pair := pair_of(text):
+            if pair := pair_of(WRAPPED.sub(" ", text)):
                 yield ".".join(filter(None, ("googleapiclient", api, name))), *pair
 
 

