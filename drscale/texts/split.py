@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from drscale.texts.collection import Benchmark, Collection, joined, shuffled
-from drscale.texts.near import WORD, Shingles, near_duplicates, normalised, shingled
+from drscale.texts.near import WORD, Shingles, near_duplicates, normalised, shingled, spaced
 from drscale.texts.tables import rows_at
 
-SPLITTER = 2  # raise when the split of the same collections changes: it is part of cache keys
+SPLITTER = 3  # raise when the split of the same collections changes: it is part of cache keys
 SHARED = 0.5  # the Jaccard similarity from which two texts count as the same
 
 
@@ -83,7 +83,8 @@ def related(pairs: Collection, others: Collection, near: float = SHARED) -> np.n
     """Mark the pairs of one collection that share something with the pairs of another.
 
     Shared is an equal query (lower case, words only), a passage whose 4-word shingles have a Jaccard similarity of at
-    least ``near``, or a query and passage that together do. Returns a boolean for each pair.
+    least ``near``, or a query and passage that together do. In Chinese (a ``language`` with ``zh``) a character is a
+    word. Returns a boolean for each pair.
     """
     return _touching(_facets([pairs]), _facets([others]), near)
 
@@ -102,8 +103,8 @@ def _facets(collections: Sequence[Collection]) -> _Facets:
     queries: list[str] = []
     passages: list[str] = []
     for c in collections:
-        queries += _texts(c.queries, c.pairs[0])
-        passages += _texts(c.passages, c.pairs[1])
+        queries += _worded(_texts(c.queries, c.pairs[0]), c.language)
+        passages += _worded(_texts(c.passages, c.pairs[1]), c.language)
     rows = {passage: row for row, passage in enumerate(dict.fromkeys(passages))}
     return _Facets(
         [normalised(query) for query in queries],
@@ -126,6 +127,11 @@ def _texts(table: pa.Table, rows: np.ndarray) -> list[str]:
     return texts
 
 
+def _worded(texts: list[str], language: str) -> list[str]:
+    """The texts with spaces between their words, which Chinese has not."""
+    return [spaced(text) for text in texts] if "zh" in language else texts
+
+
 def _draw(free: np.ndarray, groups: np.ndarray, wanted: int, seed: int, what: str) -> np.ndarray:
     """Choose free pairs, from each group in proportion to its size (largest remainders), in their order."""
     sizes = np.bincount(groups[free], minlength=int(groups.max()) + 1)
@@ -143,16 +149,19 @@ def pair_table(collection: Collection) -> pd.DataFrame:
     """A row for each pair: id, query, passage, their words, and the share of the query's words in a passage.
 
     ``overlap`` counts the query's distinct words that its own passage has, ``overlap_other`` those that the passage of
-    another pair has (half the collection away), which is what two texts of this domain share anyway.
+    another pair has (half the collection away), which is what two texts of this domain share anyway. A Chinese
+    character counts as a word.
     """
     queries, passages = collection.pairs
-    asked, told = rows_at(collection.queries, queries), rows_at(collection.passages, passages)["text"].to_pylist()
-    frame = pd.DataFrame({"id": asked["id"].to_pylist(), "query": asked["text"].to_pylist(), "passage": told})
-    words = [set(WORD.findall(text.lower())) for text in frame["query"]]
-    bags = [set(WORD.findall(text.lower())) for text in frame["passage"]]
+    ids = rows_at(collection.queries, queries)["id"].to_pylist()
+    asked, told = _texts(collection.queries, queries), _texts(collection.passages, passages)
+    frame = pd.DataFrame({"id": ids, "query": asked, "passage": told})
+    asked, told = _worded(asked, collection.language), _worded(told, collection.language)
+    words = [set(WORD.findall(text.lower())) for text in asked]
+    bags = [set(WORD.findall(text.lower())) for text in told]
     half = len(bags) // 2
-    frame["query_words"] = [len(text.split()) for text in frame["query"]]
-    frame["passage_words"] = [len(text.split()) for text in frame["passage"]]
+    frame["query_words"] = [len(text.split()) for text in asked]
+    frame["passage_words"] = [len(text.split()) for text in told]
     for column, others in (("overlap", bags), ("overlap_other", bags[half:] + bags[:half])):
         frame[column] = [len(w & b) / len(w) if w else np.nan for w, b in zip(words, others, strict=True)]
     return frame
