@@ -91,16 +91,12 @@ def packed_vectors(tower: Tower, ids: Tensor, segments: Tensor, starts: Tensor, 
         + parts.token_type_embeddings.weight[0]
     )
     x = functional.dropout(_norm(x.to(dtype), parts.LayerNorm), drop, training)
+    ends = starts.to(torch.int32)
     for layer in body.encoder.layer:
-        own, after = layer.attention.self, layer.attention.output
-        three = (own.query, own.key, own.value)
-        weight, bias = (torch.cat([getattr(m, name) for m in three]).to(dtype) for name in ("weight", "bias"))
-        q, k, v = functional.linear(x, weight, bias).unflatten(-1, (3, heads, -1)).unbind(1)  # (tokens, heads, dim)
-        mixed = _attend(q, k, v, segments, places, starts, longest).flatten(1)
-        x = _norm(x + functional.dropout(_linear(mixed, after.dense), drop, training), after.LayerNorm)
-        wide = functional.gelu(_linear(x, layer.intermediate.dense))
-        y = functional.dropout(_linear(wide, layer.output.dense), drop, training)
-        x = _norm(x + y, layer.output.LayerNorm)
+        own, after, out = layer.attention.self, layer.attention.output, layer.output
+        linear = (own.query, own.key, own.value, after.dense, layer.intermediate.dense, out.dense)
+        parts = [value for m in (*linear, after.LayerNorm, out.LayerNorm) for value in (m.weight, m.bias)]
+        x = _layer(x, parts, segments, places, ends, longest, heads, drop, config.layer_norm_eps)
     if tower.pooling == "cls":
         pooled = x[starts[:-1].clamp(max=len(x) - 1)].float()
     else:
@@ -117,25 +113,41 @@ def _words(words: nn.Module, ids: Tensor, dtype: Any) -> Tensor:
     return found
 
 
-def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    return functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+def _layer(
+    x: Tensor,
+    parts: list[Tensor],
+    segments: Tensor,
+    places: Tensor,
+    ends: Tensor,
+    longest: int,
+    heads: int,
+    drop: float,
+    eps: float,
+) -> Tensor:
+    """One layer of BERT over texts that lie one after another; ``parts`` are its weights and biases in their order."""
+    wq, bq, wk, bk, wv, bv, wo, bo, w1, b1, w2, b2, g1, a1, g2, a2 = (p.to(x.dtype) for p in parts)
+    size = [x.shape[1]]
+    qkv = functional.linear(x, torch.cat([wq, wk, wv]), torch.cat([bq, bk, bv])).unflatten(-1, (3, heads, -1))
+    mixed = _attend(*qkv.unbind(1), segments, places, ends, longest).flatten(1)  # type: ignore[call-arg]
+    x = functional.layer_norm(x + functional.dropout(functional.linear(mixed, wo, bo), drop), size, g1, a1, eps)
+    wide = functional.gelu(functional.linear(x, w1, b1))
+    return functional.layer_norm(x + functional.dropout(functional.linear(wide, w2, b2), drop), size, g2, a2, eps)
 
 
 def _norm(x: Tensor, layer: nn.LayerNorm) -> Tensor:
     return functional.layer_norm(x, layer.normalized_shape, layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.eps)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, places: Tensor, starts: Tensor, longest: int) -> Tensor:
-    """Attention inside each text: flash attention over texts of unequal length on CUDA, else padded."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, places: Tensor, ends: Tensor, longest: int) -> Tensor:
+    """Attention inside each text (``ends`` are where texts begin, int32): flash attention on CUDA, else padded."""
     if q.is_cuda and q.dtype != torch.float32 and q.shape[-1] % 8 == 0:
         from torch.nn.attention.varlen import varlen_attn
 
-        ends = starts.to(torch.int32)
         found: Tensor = varlen_attn(q, k, v, ends, ends, longest, longest)
         return found
-    count = len(starts) - 1
+    count = len(ends) - 1
     wide = [x.new_zeros(count, longest, *x.shape[1:]).index_put((segments, places), x) for x in (q, k, v)]
-    there = torch.arange(longest, device=q.device) < starts.diff().clamp(min=1).unsqueeze(1)  # (texts, longest)
+    there = torch.arange(longest, device=q.device) < ends.diff().clamp(min=1).unsqueeze(1)  # (texts, longest)
     mixed = functional.scaled_dot_product_attention(
         *(x.transpose(1, 2) for x in wide), attn_mask=there[:, None, None, :]
     )
