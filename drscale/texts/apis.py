@@ -25,12 +25,18 @@ from drscale.texts.split import SPLITTER, compose
 BUILDER = 1  # raise when the choice of pairs of the cloud services changes: it is part of the cache key
 
 # What drscale installs anyway, then what its extra ``corpora`` adds; botocore and googleapiclient are split by service.
-TRAIN = (*docs.TRAIN, "sentence_transformers", "datasets", "pydantic")
-TRAIN += ("twisted", "pennylane", "astropy", "diffusers", "sqlalchemy", "jax", "qiskit", "mne", "monai", "matplotlib")
-TRAIN += ("cirq", "nltk", "keras", "nilearn", "telegram", "xarray")
+INSTALLED = (*docs.TRAIN, "sentence_transformers", "datasets", "pydantic")
+ADDED = ("twisted", "pennylane", "astropy", "diffusers", "sqlalchemy", "jax", "qiskit", "mne", "monai", "matplotlib")
+ADDED_SMALL = ("ibis", "nltk", "keras", "nilearn", "telegram", "xarray")
+TRAIN = (*INSTALLED, *ADDED, *ADDED_SMALL)
 OUTSIDE = ("pandas", "networkx", "numpy", "huggingface_hub", "IPython", "tornado", "django", "Bio")
 AWS_OUTSIDE, GOOGLE_OUTSIDE = ("ec2", "mediaconvert"), ("compute", "searchads360")
-DISTRIBUTIONS = {"Bio": "biopython", "cirq": "cirq-core", "telegram": "python-telegram-bot", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "Bio": "biopython",
+    "ibis": "ibis-framework",
+    "telegram": "python-telegram-bot",
+    "sklearn": "scikit-learn",
+}
 DISTRIBUTIONS |= {"googleapiclient": "google-api-python-client", "IPython": "ipython"}
 
 BLOCK = re.compile(r"</?(?:p|li|ul|ol|dl|dt|dd|br|note|important|pre|h[1-6]|table|tr|td|th|div|title)\b[^<>]*>")
