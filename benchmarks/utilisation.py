@@ -1,6 +1,6 @@
 """Print tokens a second and utilisation of each rung's training on this machine's card.
 
-    python benchmarks/utilisation.py PACK [--steps 60] [--json FILE]
+    python benchmarks/utilisation.py PACK [--steps 60] [--csv FILE]
 
 ``PACK`` is a folder that ``drscale pack`` wrote. Each rung of its recipes is trained alone for some steps with
 everything on the device (``drscale.training.packed``); timed is what comes after the graph is captured. Utilisation is
@@ -11,7 +11,6 @@ in the same process. Without a card it runs on the CPU, to be rehearsed, and giv
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("pack", type=Path)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     pack, rate, rows, seen = open_pack(arguments.pack), packed.matrix_rate(), [], set()
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -54,9 +53,11 @@ def main() -> int:
             }
         )
         print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1, float_format="%.4g"), flush=True)
-        if arguments.json is not None:
-            body = {"device": name, "matrix_rate": rate if rate == rate else None, "rows": rows}
-            arguments.json.write_text(json.dumps(body, indent=1).replace("NaN", "null") + "\n", encoding="utf-8")
+        if arguments.csv is not None:
+            frame = pd.DataFrame(rows)
+            frame.insert(0, "device", name)
+            frame.insert(1, "matrix_rate", rate)
+            frame.to_csv(arguments.csv, index=False, float_format="%.6g")
     return 0
 
 

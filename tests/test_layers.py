@@ -33,6 +33,7 @@ ROOMS = (
     "training",
     "labels",
     "models",
+    "pack",
     "stability",
     "poisoning",
     "geometry",

@@ -2,6 +2,7 @@ from .entropy import Scored as Scored
 from .entropy import compare as compare
 from .entropy import entropies as entropies
 from .entropy import fit_temperature as fit_temperature
+from .entropy import interval as interval
 from .entropy import normalised as normalised
 from .entropy import score as score
 from .entropy import score_benchmark as score_benchmark

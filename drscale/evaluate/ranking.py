@@ -13,6 +13,8 @@ import pandas as pd
 from drscale.evaluate import bare
 from drscale.texts import Collection, rows_at
 
+faiss: Any
+ir_measures: Any
 try:
     import faiss
     import ir_measures

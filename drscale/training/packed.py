@@ -60,7 +60,7 @@ def engine_of(encoder: BiEncoder, recipe: Recipe) -> str:
 
 def _lacking(encoder: BiEncoder, recipe: Recipe) -> str:
     """Why a run cannot be trained here; "" where it can."""
-    config = encoder.query_tower.body.config
+    config: Any = encoder.query_tower.body.config
     reasons = {
         f"strategy={recipe.strategy!r} makes batches of its own": recipe.strategy != "standard",
         f"iterations={recipe.iterations} start the optimiser anew": recipe.iterations > 1,
@@ -143,14 +143,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, places: Tensor, e
     if q.is_cuda and q.dtype != torch.float32 and q.shape[-1] % 8 == 0:
         from torch.nn.attention.varlen import varlen_attn
 
-        found: Tensor = varlen_attn(q, k, v, ends, ends, longest, longest)
-        return found
+        found: Any = varlen_attn(q, k, v, ends, ends, longest, longest)
+        return torch.as_tensor(found)
     count = len(ends) - 1
     wide = [x.new_zeros(count, longest, *x.shape[1:]).index_put((segments, places), x) for x in (q, k, v)]
     there = torch.arange(longest, device=q.device) < ends.diff().clamp(min=1).unsqueeze(1)  # (texts, longest)
-    mixed = functional.scaled_dot_product_attention(
-        *(x.transpose(1, 2) for x in wide), attn_mask=there[:, None, None, :]
-    )
+    padded_q, padded_k, padded_v = (x.transpose(1, 2) for x in wide)
+    mixed = functional.scaled_dot_product_attention(padded_q, padded_k, padded_v, attn_mask=there[:, None, None, :])
     return mixed.transpose(1, 2)[segments, places]
 
 
@@ -261,7 +260,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device).train()
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    weights = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
+    weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     towers = 1 if encoder.query_tower is encoder.passage_tower else 2
     feed, on_card = Feed(pairs, recipe, towers, device), device.type == "cuda"
     rate = torch.tensor(recipe.rate, device=device)
@@ -347,11 +346,6 @@ def _captured(
                 value.zero_()
     step.zero_()
     return graph.replay
-
-
-def card() -> dict[str, float]:
-    """What a record on CUDA says of the card beside its run's cost: the measured rate of its matrix products."""
-    return {"matrix_rate": matrix_rate()} if torch.cuda.is_available() else {}
 
 
 @lru_cache(maxsize=1)
