@@ -6,6 +6,7 @@ one JSON file per run with the per-query values as Parquet beside it, and :meth:
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -18,7 +19,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -175,21 +176,21 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return body
 
 
-def _numbers(values: object, least: float = -math.inf, kind: type | tuple[type, ...] = (int, float)) -> bool:
+NUMBER = frozenset((int, float))  # the types that JSON's numbers come in; bool is none of them
+
+
+def _numbers(values: object, least: float = -1e300, kinds: frozenset[type] = NUMBER) -> bool:
     """Whether these are finite numbers by name, none below ``least``."""
-    return isinstance(values, dict) and all(_number(v, least, kind) for v in values.values())
+    return isinstance(values, dict) and all(type(v) in kinds and least <= v < 1e300 for v in values.values())
 
 
-def _number(value: object, least: float = -math.inf, kind: type | tuple[type, ...] = (int, float)) -> bool:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        return False
-    number: Any = value
-    return bool(least <= number and abs(number) < 1e300)
+def _number(value: Any, least: float = -1e300, kinds: frozenset[type] = NUMBER) -> bool:
+    return type(value) in kinds and bool(least <= value < 1e300)
 
 
 def _check_values(body: dict[str, Any]) -> None:
     """Refuse a record with a value that no run can have: one sentence names the field."""
-    if not _numbers(body.get("parameters", {}), 0, int):
+    if not _numbers(body.get("parameters", {}), 0, frozenset((int,))):
         raise ValueError("parameters must be whole numbers by name, none below 0")
     cost = body.get("cost", {})
     if not _numbers(cost, 0):
@@ -204,7 +205,7 @@ def _check_values(body: dict[str, Any]) -> None:
     if not isinstance(omega, list) or not _numbers(dict(enumerate(omega))):
         raise ValueError("omega must be a list of numbers")
     for name in ("train_pairs", "best_step"):
-        if (value := body.get(name)) is not None and not _number(value, 0, int):
+        if (value := body.get(name)) is not None and not _number(value, 0, frozenset((int,))):
             raise ValueError(f"{name}={value!r}: must be a whole number, 0 or more")
     if (value := body.get("temperature")) is not None and not (_number(value, 0) and value > 0):
         raise ValueError(f"temperature={value!r}: must be a number above 0")
@@ -437,16 +438,35 @@ class RunStore:
         """
         if not self.path.is_dir():
             raise ValueError(f"RunStore({str(self.path)!r}): no such folder")
-        rows, runs = [], self.runs()
-        known = {*SCOPES, *(scope for run in runs for scope in run.measures)}
+        found = self._rows()
+        known = {*SCOPES, *(scope for row in found for scope in row["scopes"])}
         if isinstance(scopes, str) or not known.issuperset(scopes):
             raise ValueError(f"scopes={scopes!r}: a list of {', '.join(sorted(known))}")
-        for run in runs:
-            row: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
-            row |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
-            row |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
-            rows.append(row | as_columns({s: run.measures[s] for s in scopes if s in run.measures}))
+        rows = [
+            row["head"] | {k: v for s in scopes if s in row["scopes"] for k, v in row["scopes"][s].items()}
+            for row in found
+        ]
         return pd.DataFrame(rows)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What a table needs of every readable record, sorted by key.
+
+        In a store of :data:`MANY` records and more the files that have not changed come from an index beside them.
+        """
+        kept, found = _read_index(self.path / INDEX), {}
+        for file in sorted(self.path.glob("*.json")):
+            try:
+                about = file.stat()
+                mark = f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+                old = kept.get(file.name)
+                found[file.name] = old if old is not None and old["mark"] == mark else _row(_read(file), mark)
+            except (ValueError, OSError) as e:
+                warnings.warn(f"skipped {e}", StoreWarning, stacklevel=3)
+        if len(found) >= MANY and found != kept:
+            body = json.dumps(found)
+            with suppress(OSError):  # a store that can only be read has no index
+                write_atomic(self.path / INDEX, f"{_index_head(body)}\n{body}")
+        return sorted(found.values(), key=lambda row: str(row["head"]["key"]))
 
     def domains(self) -> pd.DataFrame:
         """A row for each run, scope and metric: key, scope, metric, mean, low, high, n."""
@@ -492,6 +512,31 @@ def _read(path: Path) -> Run:
     if path.stem != run.recipe.file_stem:
         raise ValueError(f"{path}: the file is named otherwise than its recipe, {run.key}")
     return run
+
+
+def _row(run: Run, mark: str) -> dict[str, Any]:
+    head: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
+    head |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
+    head |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
+    return {"mark": mark, "head": head, "scopes": {s: as_columns({s: ms}) for s, ms in run.measures.items()}}
+
+
+INDEX, MANY = ".index", 500  # smaller stores are read as quickly without one
+
+
+def _index_head(body: str) -> str:
+    names = ",".join([*(f.name for f in fields(Recipe)), *TOLD])
+    return hashlib.sha256(f"{names}\n{body}".encode()).hexdigest()
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """The rows of an index by file name; an index that is missing, damaged or of another version has none."""
+    try:
+        head, _, body = path.read_text(encoding="utf-8").partition("\n")
+        found: dict[str, Any] = json.loads(body) if head == _index_head(body) else {}
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def example_runs() -> pd.DataFrame:

@@ -359,3 +359,43 @@ def test_where_a_file_system_has_no_locks_everything_is_free(store: RunStore, mo
     monkeypatch.setattr(fcntl, "flock", none)
     with store.claim(Recipe()) as mine:
         assert mine
+
+
+def filled(folder: Path, count: int) -> RunStore:
+    """A store of so many small records."""
+    store = RunStore(folder)
+    for seed in range(count):
+        measures = {
+            "in_domain": {"entropy": Measure(seed + 0.1, 0.0, 1e3, 5)},
+            "ood:a": {"mrr10": Measure(0.5, 0, 1, 3)},
+        }
+        store.save(Run(Recipe(texts="planted", seed=seed), "done", measures=measures))
+    return store
+
+
+def test_a_large_store_is_indexed_and_the_index_is_never_believed_blindly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MANY", 10)
+    store = filled(tmp_path, 12)
+    before = store.table()
+    assert (tmp_path / runs.INDEX).is_file()
+    read = []
+    monkeypatch.setattr(runs, "_read", lambda path, old=runs._read: read.append(path) or old(path))
+    pd.testing.assert_frame_equal(store.table(), before)
+    assert not read
+    assert "ood:a_mrr10" in store.table(["ood:a"])
+    store.save(Run(Recipe(texts="planted", seed=3), "failed", "by hand"))  # a changed file is read
+    assert store.table()["status"].tolist().count("failed") == 1
+    assert len(read) == 1
+    (tmp_path / "texts=planted,rung=L2H128,seed=4.json").unlink()  # a deleted one is gone
+    assert len(store.table()) == 11
+    index = (tmp_path / runs.INDEX).read_text()
+    (tmp_path / runs.INDEX).write_text(index.replace("7.1", "9.9", 1))  # a damaged index is made again
+    assert 7.1 in store.table()["in_domain_entropy"].tolist()
+    assert (tmp_path / runs.INDEX).read_text() == index
+
+
+def test_a_small_store_has_no_index(tmp_path: Path) -> None:
+    assert len(filled(tmp_path, 3).table()) == 3
+    assert not (tmp_path / runs.INDEX).exists()
