@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -129,3 +132,137 @@ def trained_on(recipe: Recipe, texts: Benchmark) -> Collection:
 def texts_of(spec: str) -> Benchmark:
     """The benchmark a recipe names, kept in memory."""
     return benchmark(spec)
+
+
+# ------------------------------------------------------------------------------------------------------------ out again
+
+
+def to_sentence_transformers(
+    encoder: BiEncoder, folder: str | Path, *, run: Run | None = None, role: str = "query"
+) -> Path:
+    """Write an encoder as a sentence-transformers model, with a model card made from its run's record.
+
+    ``SentenceTransformer(folder)`` gives the same vectors: a frozen table and its map become plain word embeddings.
+    Scores are inner products. With two towers ``role`` ("query" or "passage") says which one is written; texts are cut
+    where passages are, or with two towers where this role's are. The folder must not be there yet.
+
+    >>> import drscale as ds
+    >>> from drscale.models import to_sentence_transformers
+    >>> path = to_sentence_transformers(ds.minilm(tokens=16), "minilm-16")  # doctest: +SKIP
+    """
+    path = Path(folder)
+    if path.exists():
+        raise ValueError(f"{path}: is there already; give a folder that is not")
+    if role not in ("query", "passage"):
+        raise ValueError(f"role={role!r}: allowed are 'query' and 'passage'")
+    library, parts = _sentence_transformers()
+    from torch import nn
+
+    shared = encoder.query_tower is encoder.passage_tower
+    tower = encoder.query_tower if role == "query" else encoder.passage_tower
+    body, width = _plain_body(tower.body), tower.body.config.hidden_size
+    with tempfile.TemporaryDirectory() as scratch:
+        body.save_pretrained(scratch)
+        tokenizer = copy.deepcopy(encoder.tokenizer)
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.save_pretrained(scratch)
+        cut = encoder.lengths[1 if shared or role == "passage" else 0]
+        modules = [parts.Transformer(scratch, max_seq_length=cut), parts.Pooling(width, pooling_mode=tower.pooling)]
+        if isinstance(tower.projection, nn.Linear):
+            size = tower.projection.out_features
+            dense = parts.Dense(width, size, activation_function=nn.Identity())
+            dense.linear.load_state_dict(tower.projection.state_dict())
+            modules.append(dense)
+        model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
+        made = Path(scratch) / "made"
+        model.save(str(made), create_model_card=False)
+        (made / "README.md").write_text(model_card(run), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, path)
+    return path
+
+
+def model_card(run: Run | None = None) -> str:
+    """The README of a model on the hub: how to load it and, where its run's record is given, how it was made.
+
+    >>> from drscale.models import model_card
+    >>> print(model_card().splitlines()[1])
+    library_name: sentence-transformers
+    """
+    lines = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "tags:", "- drscale"]
+    lines += ["- sentence-transformers", "---", "", "# A dense retriever trained with drscale", ""]
+    lines += ["```python", "from sentence_transformers import SentenceTransformer", ""]
+    lines += ['model = SentenceTransformer("FOLDER OR HUB ID")', 'vectors = model.encode(["a query", "a passage"])']
+    lines += ["```", "", "Scores are inner products, as in training.", ""]
+    if run is None:
+        return "\n".join(lines)
+    recipe = run.recipe
+    lines += ["## How it was made", "", f"Recipe: `{recipe}`", ""]
+    lines += [f"{run.train_pairs:,} training pairs of {recipe.texts} (fingerprint {run.fingerprint[:12]})."]
+    lines += ["The texts are SYNTHETIC."] if run.synthetic else []
+    counted = {k: run.parameters[k] for k in ("layers", "trainable", "total") if k in run.parameters}
+    lines += [f"Parameters: {', '.join(f'{n:,} ({name})' for name, n in counted.items())}.", ""]
+    lines += ["## What was measured", "", "Means with 95% intervals over queries; entropies in nats.", ""]
+    lines += ["| where | what | mean | low | high | queries |", "| --- | --- | --: | --: | --: | --: |"]
+    lines += [
+        f"| {scope} | {name} | {m.mean:.4f} | {m.low:.4f} | {m.high:.4f} | {m.n:,} |"
+        for scope, measures in run.measures.items()
+        if scope in ("in_domain", "ood", "adversarial")
+        for name, m in measures.items()
+    ]
+    told = ", ".join(
+        f"{name} {run.versions[name]}" for name in ("drscale", "torch", "transformers") if name in run.versions
+    )
+    return "\n".join([*lines, "", f"Made with {told or 'drscale'}.", ""])
+
+
+def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) -> str:
+    """Upload a folder that :func:`to_sentence_transformers` wrote to the Hugging Face hub and hand back its address.
+
+    >>> from drscale.models import push_to_hub
+    >>> push_to_hub("minilm-16", "me/minilm-16")  # doctest: +SKIP
+    'https://huggingface.co/me/minilm-16'
+    """
+    path = Path(folder)
+    if not (path / "modules.json").is_file():
+        raise ValueError(f"{path}: no folder of to_sentence_transformers")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        address = HfApi().create_repo(repository, private=private, exist_ok=True)
+        HfApi().upload_folder(repo_id=repository, folder_path=path)
+    except (HfHubHTTPError, HFValidationError, OSError) as e:
+        said = " ".join(str(e).split())[:300]
+        raise ValueError(
+            f"{repository}: not uploaded ({said}); `hf auth login` brings a token that may write"
+        ) from None
+    return str(address)
+
+
+def _sentence_transformers() -> tuple[Any, Any]:
+    try:
+        import sentence_transformers
+    except ModuleNotFoundError:
+        raise ValueError("this needs sentence-transformers: pip install sentence-transformers") from None
+    try:
+        from sentence_transformers.sentence_transformer import modules as parts
+    except ModuleNotFoundError:  # before version 6
+        from sentence_transformers import models as parts
+    return sentence_transformers, parts
+
+
+def _plain_body(body: Any) -> Any:
+    """The body with plain word embeddings in the place of a frozen table and its map."""
+    from drscale.encoder import TableEmbedding
+
+    words = body.get_input_embeddings()
+    if not isinstance(words, TableEmbedding):
+        return body
+    from torch import nn
+
+    plain = copy.deepcopy(body)
+    vectors = (words.table @ words.map.weight.T).detach().cpu()
+    plain.set_input_embeddings(nn.Embedding.from_pretrained(vectors, padding_idx=0))
+    plain.config.vocab_size = len(vectors)
+    return plain

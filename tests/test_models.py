@@ -1,17 +1,23 @@
 """Trained models kept beside their records: the same vectors again, measured anew, added once."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import HfApi
+from sentence_transformers import SentenceTransformer
 from tiny import tiny
 
 from drscale import models as trained
 from drscale import sweep
-from drscale.models import load_model, measure, model_path
+from drscale.encoder import build
+from drscale.models import load_model, measure, model_path, push_to_hub, texts_of, to_sentence_transformers
 from drscale.recipe import Recipe
-from drscale.runs import Found, Measure, RunStore
+from drscale.runs import Found, Measure, Run, RunStore
+from drscale.training.prepare import all_texts
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=4, batch=16, projection=24, rate=3e-3)
 ASKED = ["a small question", "another one"]
@@ -154,3 +160,61 @@ def test_a_model_that_does_not_belong_is_refused(small, tmp_path, monkeypatch):
         load_model(scratch, store)
     with pytest.raises(ValueError, match="was made on other texts"):
         measure(store, [scratch], "norms", told, progress=False)
+
+
+# ------------------------------------------------------------------------------------------------------------ out again
+
+TEXTS = [
+    "open a file and read it",
+    "close it",
+    "a much longer passage about closing files that were opened for reading",
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "role"),
+    [
+        ({}, "query"),
+        ({"projection": 0, "pooling": "cls"}, "query"),
+        ({"start": "scratch"}, "passage"),
+        ({"towers": "two"}, "passage"),
+    ],
+)
+def test_sentence_transformers_gives_the_same_vectors(changes: dict[str, Any], role: str, tmp_path: Path) -> None:
+    recipe = Recipe(texts="planted?pairs=300", rung="L2H16", **changes)
+    words = all_texts(texts_of(recipe.texts).train) if recipe.start == "scratch" else None
+    encoder = build(recipe, words).eval()
+    run = Run(recipe, "done", measures={"in_domain": {"entropy": Measure(1.5, 1.4, 1.6, 100)}}, train_pairs=300)
+    folder = to_sentence_transformers(encoder, tmp_path / "a" / "model", run=run, role=role)
+    model = SentenceTransformer(str(folder), device="cpu")
+    assert np.abs(model.encode(TEXTS) - encoder.encode(TEXTS, role)).max() < 1e-5
+    assert model.similarity_fn_name == "dot"
+    card = (folder / "README.md").read_text()
+    assert f"`{recipe}`" in card
+    assert "| in_domain | entropy | 1.5000 | 1.4000 | 1.6000 | 100 |" in card
+    with pytest.raises(ValueError, match="is there already"):
+        to_sentence_transformers(encoder, folder)
+
+
+def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="allowed are 'query' and 'passage'"):
+        to_sentence_transformers(build(Recipe(rung="L2H12")), tmp_path / "m", role="both")
+
+
+def test_a_folder_is_uploaded_and_a_refusal_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no folder of to_sentence_transformers"):
+        push_to_hub(tmp_path, "me/model")
+    (tmp_path / "modules.json").write_text("[]")
+    asked: list[Any] = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **about: asked.append((name, about)) or f"hub/{name}")
+    monkeypatch.setattr(HfApi, "upload_folder", lambda self, **about: asked.append(about))
+    assert push_to_hub(tmp_path, "me/model") == "hub/me/model"
+    assert asked[0] == ("me/model", {"private": True, "exist_ok": True})
+    assert asked[1] == {"repo_id": "me/model", "folder_path": tmp_path}
+
+    def refused(self: HfApi, name: str, **about: Any) -> str:
+        raise OSError("401 Unauthorized")
+
+    monkeypatch.setattr(HfApi, "create_repo", refused)
+    with pytest.raises(ValueError, match=r"me/model: not uploaded \(401 Unauthorized\); `hf auth login`"):
+        push_to_hub(tmp_path, "me/model")

@@ -51,6 +51,13 @@ def test_the_records_of_a_study_need_three_lines(monkeypatch: pytest.MonkeyPatch
         assert isinstance(eval(last, names), go.Figure)
 
 
+def test_a_kept_model_goes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("python", "to_sentence_transformers")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "`texts=planted" in (tmp_path / "build" / "out" / "model" / "README.md").read_text()
+
+
 def test_the_analyst_needs_three_lines_and_no_torch(tmp_path: Path) -> None:
     sizes = np.geomspace(1e4, 1e7, 8)
     noise = np.random.default_rng(0).normal(1, 0.01, len(sizes))
