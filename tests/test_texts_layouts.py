@@ -1,5 +1,8 @@
-"""The layouts in which retrieval data sets are handed out: each is written as its makers write it, read by one spelling,
-and measured; the metrics are those of pytrec_eval on what was written."""
+"""The layouts in which retrieval data sets are handed out: each is written as its makers write it, and read by one
+spelling.
+
+What is read is what was written, and its metrics are those that pytrec_eval gives for what was written.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ from conftest import ROOT
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import rank_scores, retriever
 from drscale.texts import Collection, collection, collections
-from drscale.texts.pairs import shape_of
 
 Grades = dict[str, dict[str, int]]  # of query texts and passage texts
-QUERIES = {f"q{i}": f"what is number {i} of the {w}" for i, w in enumerate("owls cats bees ants elks rams".split())}
+ANIMALS = ("owls", "cats", "bees", "ants", "elks", "rams")
+QUERIES = {f"q{i}": f"what is number {i} of the {w}" for i, w in enumerate(ANIMALS)}
 PASSAGES = {f"d{i}": (f"Title {i}" if i % 3 else "", f"passage {i} tells of {i * i} things") for i in range(40)}
 QRELS = {q: {f"d{(7 * i + 5 * k) % 40}": 2 - k for k in range(3)} for i, q in enumerate(QUERIES)}  # grades 2, 1 and 0
 TRAIN = {"q5": {"d1": 1}}  # of another split
@@ -161,7 +164,8 @@ def mteb_languages(folder: Path) -> Written:
     """mteb/MIRACLRetrieval: a configuration for each language and part."""
     other = [{"_id": "x", "title": "", "text": "autre"}]
     parts = {
-        **{"fr-corpus": {"dev": other}, "fr-queries": {"dev": other}, "fr-qrels": {"dev": judged()}},
+        **{"fr-corpus": {"dev": other}, "fr-queries": {"dev": other}},
+        **{"fr-qrels": {"dev": [{"query-id": "x", "corpus-id": "x", "score": 1}]}},
         **{"en-corpus": {"dev": docs()}, "en-queries": {"dev": asked()}, "en-qrels": {"dev": judged()}},
     }
     return said(f"hub:{repository(folder, parts)}?config=en")
@@ -335,9 +339,13 @@ def flat(folder: Path, names: tuple[str, ...], config: str = "default", more: st
     for query, good, bad in rows_of_three():
         for passage in good:
             used = bad[: len(names) - 2]
-            rows.append(dict(zip(names, (query, passage, *used), strict=True)) | ({"instruction": more} if more else {}))
+            rows.append(
+                dict(zip(names, (query, passage, *used), strict=True)) | ({"instruction": more} if more else {})
+            )
             told.append((f"{query} {more}".strip(), [passage], used))
-    repository(folder, {config: {"train": rows}, **({"pair-of-another": {"train": rows[:1]}} if config != "default" else {})})
+    repository(
+        folder, {config: {"train": rows}, **({"pair-of-another": {"train": rows[:1]}} if config != "default" else {})}
+    )
     return in_rows(f"hub:{folder}" + (f"?config={config}" if config != "default" else ""), told)
 
 
@@ -375,7 +383,9 @@ def followir_train(folder: Path) -> Written:
     rows, told = [], []
     for query, good, bad in rows_of_three():
         for passage, label in [(p, "true") for p in good] + [(p, "false") for p in bad]:
-            rows.append({"id": len(rows), "query": query, "instruction": "in full", "document": passage, "label": label})
+            rows.append(
+                {"id": len(rows), "query": query, "instruction": "in full", "document": passage, "label": label}
+            )
         told.append((f"{query} in full", good, bad))
     return in_rows(f"hub:{repository(folder, {'default': {'train': rows}})}", told)
 
@@ -426,3 +436,124 @@ def test_a_layout_is_read_and_measured_as_the_reference_measures_it(tmp_path: Pa
         np.testing.assert_allclose(np.sort(scores[metric]), expected[metric], atol=1e-12, err_msg=metric)
     assert 0.01 < np.mean(expected["ndcg10"]) < 0.99
     assert collection(written.spec, progress=False).fingerprint == c.fingerprint  # from the cache
+
+
+def test_the_page_of_layouts_lists_what_is_tested() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \| `([^`]+)` \|.*\| (\w+) \| (\w+) \|$", (ROOT / "docs" / "texts.md").read_text(), re.M
+    )
+    assert [row[0] for row in rows] == list(LAYOUTS)
+    assert {row[2:] for row in rows} == {("yes", "yes")}
+    kinds = {row[1].partition(":")[0] for row in rows}
+    assert kinds == {"folder", "hub", "pairs"}
+
+
+# Data sets that are several
+
+
+def test_a_data_set_that_is_several_is_read_by_its_parts(tmp_path: Path) -> None:
+    whole = nano(tmp_path / "nano").spec.partition("?")[0]
+    found = collections(whole, progress=False)
+    assert {name: len(c.passages) for name, c in found.items()} == {"NanoNQ": 40, "NanoSCIDOCS": 30}
+    assert list(collections(f"{whole}?split=NanoNQ", progress=False)) == ["NanoNQ"]
+    with pytest.raises(ValueError, match=r"no split 'test' of corpus, there are NanoNQ, NanoSCIDOCS; split= names one"):
+        collection(whole)
+    forum(tmp_path)
+    assert list(collections(f"folder:{tmp_path / 'cqadupstack'}", progress=False)) == [
+        f"cqadupstack/{name}" for name in ("android", "english", "gaming")
+    ]
+    lotte(tmp_path)
+    for topic in ("science", "pooled"):  # the latter holds all topics, and is none
+        shutil.copytree(tmp_path / "lotte" / "writing", tmp_path / "lotte" / topic)
+    topics = collections(f"folder:{tmp_path / 'lotte'}?split=search", progress=False)
+    assert {name: len(c) for name, c in topics.items()} == {"lotte/science": 15, "lotte/writing": 15}
+    with pytest.raises(ValueError, match=r"2 folders \(science ...\).*read folder:.*/lotte/science/test, or all"):
+        collection(f"folder:{tmp_path / 'lotte'}?split=search")
+
+
+def test_languages_and_configurations_are_named_in_the_spelling(tmp_path: Path) -> None:
+    spec = mteb_languages(tmp_path / "it").spec
+    assert collection(spec).domain == "it-en"
+    assert len(collection(spec.replace("=en", "=fr"), progress=False).passages) == 1
+
+
+def test_nested_rows_keep_their_ids(tmp_path: Path) -> None:
+    c = collection(tevatron(tmp_path / "it").spec, progress=False)
+    assert set(c.queries["id"].to_pylist()) == set(JUDGED)
+    assert set(c.passages["id"].to_pylist()) <= set(PASSAGES)
+    titled = {p: text(p) for p in PASSAGES}
+    assert all(titled[row["id"]] == row["text"] for row in c.passages.to_pylist())
+
+
+def test_judgements_of_documents_in_lists_and_int_ids(tmp_path: Path) -> None:
+    rows = [{"query-id": i, "corpus-id": [i, i + 1]} for i in range(3)]
+    texts = [{"_id": i, "title": None, "text": f"text {i}"} for i in range(5)]
+    parts = {"corpus": texts, "queries": texts[:3], "qrels": rows}
+    c = collection(f"hub:{repository(tmp_path / 'it', {k: {'test': v} for k, v in parts.items()})}", progress=False)
+    assert list(zip(c.qrels["query"].to_pylist(), c.qrels["passage"].to_pylist(), strict=True))[:3] == [
+        ("0", "0"),
+        ("0", "1"),
+        ("1", "1"),
+    ]
+
+
+# What is wrong is one sentence
+
+
+def test_a_folder_that_is_no_collection_lists_the_layouts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no corpus in a known layout \(BEIR: corpus.jsonl, queries.jsonl and qrels/"):
+        collection(f"folder:{tmp_path}")
+
+
+BAD: list[tuple[Callable[[Path], Written], str, str, str]] = [
+    (ms_marco, "qrels.dev.small.tsv", "q0\t0\td1\n", r"small.tsv:1: 3 fields, expected qid, 0, pid, score or qid, pid"),
+    (ms_marco, "qrels.dev.small.tsv", "q0\t0\td1\t0.5\n", r"small.tsv:1: the score '0.5' is no whole number"),
+    (ms_marco, "qrels.dev.small.tsv", "q0 0 d1 1\nq0 0 d1 2\n", r"tsv:2: .* have occurred together before, with anoth"),
+    (ms_marco, "queries.dev.small.tsv", "q0\n", r"small.tsv:1: 1 fields, expected an id and a text with a tab between"),
+    (ms_marco, "queries.dev.small.tsv", "q0\tone\nq0\ttwo\n", r"small.tsv:2: the id 'q0' has occurred before, at .*:1"),
+    (ms_marco, "queries.dev.small.tsv", "q0\t \n", r"small.tsv:1: the text of the query is empty"),
+    (lotte, "lotte/writing/test/qas.search.jsonl", '{"qid": 1}\n', r"jsonl:1: qid and answer_pids are expected, there"),
+    (tiangong, "TianGong-PDR.json", "[", r"TianGong-PDR.json: no JSON"),
+    (tiangong, "TianGong-PDR.json", '[{"qid": 1, "query": "a"}]', r"query 1: docs or documents or doc is expected, th"),
+    (bge, "bge.jsonl", '{"query": "a", "pos": ["b", 3]}\n', r"bge.jsonl:1: pos is 3, expected text"),
+    (
+        bge,
+        "bge.jsonl",
+        '{"query": "a", "text": "b"}\n',
+        r"no column of the passage \(passage.*; there is query, te",
+    ),
+    (bge, "bge.jsonl", '{"query": "a", "document": "b", "label": "?"}\n', r"label is '\?', expected true or false"),
+]
+
+
+@pytest.mark.parametrize(("layout", "file", "content", "message"), BAD)
+def test_what_is_wrong_is_said_with_the_file_and_the_line(
+    tmp_path: Path, layout: Callable[[Path], Written], file: str, content: str, message: str
+) -> None:
+    (tmp_path / "it").mkdir()
+    written = layout(tmp_path / "it")
+    (tmp_path / "it" / file).write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        collection(
+            f"{written.spec}{'&' if '?' in written.spec else '?'}strict=1" if layout is not bge else written.spec
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "message"),
+    [
+        ("corpus", [{"_id": "d1", "body": "b"}], r"corpus: _id and text are expected, there is _id, body"),
+        ("corpus", [{"_id": None, "text": "b"}, {"_id": "d1", "text": "b"}], r"corpus:row 0: _id is None"),
+        ("corpus", [{"_id": "d1", "text": ["b"]}], r"corpus:text is of the type list<.*>, expected text"),
+        ("corpus", [{"_id": "d1", "text": "b"}] * 2, r"corpus:row 1: the id 'd1' has occurred before, at .*row 0"),
+        ("queries", [{"_id": "q1", "text": "a"}, {"_id": "q2", "text": " "}], r"row 1: the text of the query is empty"),
+    ],
+)
+def test_what_is_wrong_at_a_hub_is_said_with_the_row(tmp_path: Path, part: str, rows: list[Any], message: str) -> None:
+    good = {"corpus": [{"_id": "d1", "text": "b"}], "queries": [{"_id": "q1", "text": "a"}]}
+    qrels = [{"query-id": "q1", "corpus-id": "d1", "score": 1}]
+    parts = {name: {"test": table} for name, table in (good | {"qrels": qrels, part: rows}).items()}
+    with pytest.raises(ValueError, match=message) as caught:
+        collection(f"hub:{repository(tmp_path / 'it', parts)}")
+    assert "\n" not in str(caught.value)

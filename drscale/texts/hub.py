@@ -308,7 +308,14 @@ def _documents(data: Any, label: str, kept: Path, queries: bool = False) -> pa.T
 
 
 def _strings(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    if not (pa.types.is_integer(column.type) or pa.types.is_null(column.type)) and "string" not in str(column.type):
+    kinds = (
+        pa.types.is_integer,
+        pa.types.is_null,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+    )
+    if not any(kind(column.type) for kind in kinds):
         raise ValueError(f"{where} is of the type {column.type}, expected text")
     return column.cast(pa.string())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from drscale.texts.planted import World, planted_benchmark, planted_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
 
 COMPOSED = ("train", "ood", "test", "validation", "test_pairs", "validation_pairs", "near", "seed")
+SUITE = ("root", "ood", "test_pairs", "validation_pairs", "near", "seed")
 HUB = ("split", "config", "revision", "query", "passage", "language", "strict")
 Number = TypeVar("Number", int, float)
 
@@ -132,7 +133,7 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
         made: Benchmark = getattr(importlib.import_module(module), name)(source, progress)
         return made
     if read is None:
-        return _composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
+        return composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
     return read(source, progress)
 
 
@@ -141,17 +142,20 @@ def spelling(key: tuple[str, bool]) -> str:
     return key[0] + (f":{KINDS[key].argument}" if key[1] else "")
 
 
-def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
-    """Read the parts of ``compose?...`` and put them together; a domain is called by its collection's domain."""
+def composed(source: Source, progress: bool, name: str = "", outside: Mapping[str, str] | None = None) -> Benchmark:
+    """Read the parts of ``compose?...`` and put them together; a domain is called by its collection's domain.
+
+    ``outside`` adds domains under names of their own.
+    """
     train = [collection(part, progress) for part in source.texts("train")]
     if not train:
         raise ValueError(f"texts {str(source)!r}: the option train is missing")
-    outside: dict[str, Collection] = {}
+    domains = {domain: collection(part, progress) for domain, part in (outside or {}).items()}
     for part in source.texts("ood"):
         for domain, c in collections(part, progress).items():
-            if domain in outside:
+            if domain in domains:
                 raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
-            outside[domain] = c
+            domains[domain] = c
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
     pairs = sum(map(len, train))
     numbers = {option: source.number(option, usual) for option, usual in _usual(pairs).items()}
@@ -165,9 +169,9 @@ def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
     near = source.number("near", SHARED)
 
     def build(_: object) -> Benchmark:
-        return compose(train, outside, **given, **numbers, near=near, name=name or str(source))  # type: ignore[arg-type]
+        return compose(train, domains, **given, **numbers, near=near, name=name or str(source))  # type: ignore[arg-type]
 
-    prints = [c.fingerprint for c in train], {n: c.fingerprint for n, c in {**outside, **given}.items()}
+    prints = [c.fingerprint for c in train], {n: c.fingerprint for n, c in {**domains, **given}.items()}
     return cached(
         "benchmark-compose", key_of(name or str(source), prints, numbers, near, SPLITTER), Benchmark.load, build
     )
@@ -262,7 +266,9 @@ KINDS: dict[tuple[str, bool], Kind] = {
     ("hub", True): Kind("ID", HUB, _hub, parts=_hub_parts),
     ("planted", False): Kind("", (*vars(World()), "pairs", "domain"), _planted, _planted_benchmark),
     ("instructed", False): Kind("", ("told",), None, "drscale.instructions.texts:instructed_benchmark"),
-    ("compose", False): Kind("", COMPOSED, None, _composed, repeated=("train", "ood")),
+    ("english", False): Kind("", SUITE, None, "drscale.texts.suites:suite_benchmark", repeated=("ood",)),
+    ("chinese", False): Kind("", SUITE, None, "drscale.texts.suites:suite_benchmark", repeated=("ood",)),
+    ("compose", False): Kind("", COMPOSED, None, composed, repeated=("train", "ood")),
 }
 BUILT_IN = tuple(dict.fromkeys(name for name, _ in KINDS))
 
