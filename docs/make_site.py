@@ -26,7 +26,7 @@ from drscale.plotting import files as numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "LOG.md", "CHANGELOG.md", "data/README.md", "data/published/README.md"]
-PAGES += ["docs/design.md", "docs/contributing.md", "data/figures/fig2a.svg", "data/figures/fig2b.svg"]
+PAGES += ["docs/texts.md", "docs/design.md", "docs/contributing.md", "data/figures/fig2a.svg", "data/figures/fig2b.svg"]
 SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
 MARK = "NOTEBOOKS_HERE"
 LONGEST_ALT = 300

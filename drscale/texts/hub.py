@@ -303,7 +303,7 @@ def _documents(data: Any, label: str, kept: Path, queries: bool = False) -> pa.T
                 sink.put(part)
             done += len(batch)
         table = sink.table()
-    no_repeats(table, label, ((f"{label}:row {i}", name) for i, name in enumerate(table["id"].to_pylist())))
+    no_repeats(table, label, ((f"{label}:row {i}", str(name)) for i, name in enumerate(table["id"])))
     return table
 
 
