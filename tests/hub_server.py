@@ -1,7 +1,7 @@
 """A hub on 127.0.0.1: as much of the Hugging Face hub's protocol as ``datasets`` asks for, out of a folder.
 
-``OWNER/NAME`` is a folder of files below ``root``; every repository has one commit, under the branch main and, where
-``revisions`` says so, under other names. The folder ``gated/...`` answers as a repository whose terms are not accepted.
+``OWNER/NAME`` is a folder of files below ``root``; it has one commit, that of its branch main. Its branch
+``refs/convert/parquet`` is the folder ``OWNER/NAME@parquet``. Of ``gated/...`` the terms are not accepted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONVERTED = {"refs/convert/parquet", "89abcdef0123456789abcdef0123456789abcdef"}  # a branch, and its commit
 
 
 def _handler(root: Path, log: list[str]) -> type[BaseHTTPRequestHandler]:
@@ -43,9 +44,9 @@ def _handler(root: Path, log: list[str]) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
-            path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+            path = urllib.parse.urlsplit(self.path).path
             log.append(f"{self.command} {path}")
-            parts = path.strip("/").split("/")
+            parts = [urllib.parse.unquote(part) for part in path.strip("/").split("/")]
             api = parts[:2] == ["api", "datasets"]
             name = "/".join(parts[2:4]) if api else "/".join(parts[1:3])
             rest = parts[4:] if api else parts[3:]
@@ -54,13 +55,16 @@ def _handler(root: Path, log: list[str]) -> type[BaseHTTPRequestHandler]:
                 return self.missing("GatedRepo")
             if not folder.is_dir():
                 return self.missing("RepoNotFound")
-            if len(rest) > 1 and rest[1] not in ("main", COMMIT):
+            commit = COMMIT
+            if len(rest) > 1 and rest[1] in CONVERTED and (root / f"{name}@parquet").is_dir():
+                folder, commit = root / f"{name}@parquet", max(CONVERTED, key=lambda n: "/" not in n)
+            elif len(rest) > 1 and rest[1] not in ("main", COMMIT):
                 return self.missing("RevisionNotFound")
             if api and (not rest or rest[0] == "revision"):
                 files = [{"rfilename": e["path"]} for e in self.entries(folder)]
                 flags = dict.fromkeys(("private", "gated", "disabled"), False)
                 counts = {"downloads": 0, "likes": 0}
-                named = {"_id": name, "id": name, "sha": COMMIT, "tags": [], "siblings": files}
+                named = {"_id": name, "id": name, "sha": commit, "tags": [], "siblings": files}
                 return self.json(named | flags | counts)
             if api and rest[0] == "tree":
                 below = "/".join(rest[2:])
@@ -73,7 +77,7 @@ def _handler(root: Path, log: list[str]) -> type[BaseHTTPRequestHandler]:
                 return self.missing("EntryNotFound")
             data = file.read_bytes()
             tag = hashlib.sha256(data).hexdigest()
-            return self.answer(200, data, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "none"})
+            return self.answer(200, data, {"ETag": f'"{tag}"', "X-Repo-Commit": commit, "Accept-Ranges": "none"})
 
         do_HEAD = do_POST = do_GET
 

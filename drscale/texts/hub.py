@@ -27,6 +27,7 @@ TEXT_KEYS = ("text", "passage", "contents", "query")
 USUAL_SPLITS = {"train", "dev", "validation", "test"}
 OTHER_NAMES = {"dev": "validation", "validation": "dev"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
+CONVERTED = "refs/convert/parquet"  # the hub's own copy of a data set, a folder for each configuration
 
 
 class HubError(ValueError):
@@ -129,8 +130,16 @@ class _Hub:
         """
         import datasets  # here, because importing it takes seconds and most texts do without
 
+        where: dict[str, Any] = {"name": config}
+        if self.revision == CONVERTED:
+            where = {"data_dir": config or "default"}
+            if datasets.config.HF_HUB_OFFLINE:
+                raise HubError(
+                    f"hub:{self.name}: HF_HUB_OFFLINE is set, and datasets does not find {CONVERTED} in its cache; "
+                    "load it once with a network and the same DRSCALE_CACHE"
+                )
         try:
-            found = datasets.load_dataset(self.name, config, revision=self.revision or None)
+            found = datasets.load_dataset(self.name, revision=self.revision or None, **where)
         except ValueError as e:
             listed = re.search(r"\[(.*)\]|in the cache: (.*)", str(e))
             if not re.search(
@@ -138,8 +147,12 @@ class _Hub:
             ):
                 raise HubError(_sentence(self.name, self.revision, e)) from e
             if listed:
-                self.known = [n.strip(" '\"") for n in (listed[1] or listed[2]).split(",")]
+                self.known = [n.strip(" '\"[]") for n in (listed[1] or listed[2]).split(",")]
             return None
+        except FileNotFoundError as e:
+            if self.revision == CONVERTED and "any data files" in str(e):
+                return None
+            raise HubError(_sentence(self.name, self.revision, e)) from e
         except Exception as e:  # what the clients of the hub and the readers of its files raise is no one's contract
             raise HubError(_sentence(self.name, self.revision, e)) from e
         if COMMIT.fullmatch(self.revision) and datasets.config.HF_HUB_OFFLINE:
