@@ -105,7 +105,6 @@ def plan(arguments: argparse.Namespace) -> int:
     """Print the plan of a study, and how the texts of its open runs are split: they are read here, and kept."""
     from drscale import sweep as sweeping
     from drscale.recipe import Recipe
-    from drscale.texts import benchmark
     from drscale.texts.split import split_sentence
 
     study = _study(arguments.study)
@@ -113,7 +112,7 @@ def plan(arguments: argparse.Namespace) -> int:
     print(planned)
     todo = [] if arguments.quick else planned.todo(retry_failed=True)
     for spelling in dict.fromkeys(recipe.texts for recipe in todo):
-        texts = benchmark(spelling)
+        texts = sweeping.texts_of(spelling)
         print(split_sentence(texts))
         own = [recipe for recipe in todo if recipe.texts == spelling and recipe.annotation == Recipe().annotation]
         most = max(own, key=lambda recipe: recipe.pairs, default=Recipe())
