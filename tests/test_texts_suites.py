@@ -74,9 +74,7 @@ def test_some_domains_only_and_none_by_a_wrong_name(asked: list[tuple[str, str]]
     assert len(asked) == 15
     with pytest.raises(ValueError, match=r"ood='scifakt', allowed are trec-covid, nfcorpus, .*robust04$"):
         benchmark("english?ood=scifakt")
-    with pytest.raises(
-        ValueError, match=r"ood='robust04' is not public; it is read from robust04 in a folder"
-    ):
+    with pytest.raises(ValueError, match=r"ood='robust04' is not public; it is read from robust04 in a folder"):
         benchmark("english?ood=robust04")
     with pytest.raises(ValueError, match=r"root='/no/such' is no folder"):
         benchmark("english?root=/no/such")
@@ -127,7 +125,7 @@ def test_chinese_from_the_makers_files_is_the_papers(tmp_path: Path, asked: list
 
 def test_every_part_names_where_it_comes_from() -> None:
     for suite in SUITES.values():
-        parts = [suite.train, *suite.outside.values(), *([suite.test] if suite.test else [])]
+        parts = [suite.train, suite.test, *suite.outside.values()]
         assert all(part.folders for part in parts)
         assert all(not part.hub or part.hub.startswith("hub:mteb/") for part in parts)
     closed = [name for name, part in SUITES["english"].outside.items() if not part.hub]

@@ -55,7 +55,7 @@ def _triples(file: Path) -> Judgements:
             continue
         if len(fields) != 3:
             raise ValueError(f"{file}:{number}: {len(fields)} fields, expected {', '.join(HEADER)} with tabs between")
-        yield number, *fields
+        yield number, fields[0], fields[1], fields[2]
 
 
 def _qrels(file: Path) -> Judgements:

@@ -30,11 +30,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark by its parts; without ``test`` the test is held out from ``train``."""
+    """A benchmark by its parts; where the test cannot be had, it is held out from ``train``."""
 
     language: str
     train: Part
-    test: Part | None
+    test: Part
     outside: dict[str, Part]
 
 
@@ -98,9 +98,7 @@ def suite_benchmark(source: Source, progress: bool = True) -> Benchmark:
     if unknown := [name for name in wanted if name not in names]:
         allowed = ", ".join(dict.fromkeys(name.partition("/")[0] for name in suite.outside))
         raise ValueError(f"texts {str(source)!r}: ood={unknown[0]!r}, allowed are {allowed}")
-    train, test = _spelt(suite.train, root, suite.language), suite.test and _spelt(suite.test, root, suite.language)
-    if not test or test.startswith("hub:") != train.startswith("hub:"):
-        test = ""  # of another copy of the texts: then it is held out from the training pairs
+    train, test = (_spelt(part, root, suite.language) for part in (suite.train, suite.test))
     outside = {}
     for name, part in suite.outside.items():
         spelling = _spelt(part, root, suite.language)

@@ -38,8 +38,8 @@ def rows_at(table: pa.Table, places: np.ndarray | Sequence[int]) -> pa.Table:
         raise ValueError(f"rows {wanted.min()} to {wanted.max()}, the table has 0 to {starts[-1] - 1}")
     breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
     if len(wanted) > BATCH and len(breaks) < len(wanted) // 1000:
-        bounds = itertools.pairwise([0, *breaks.tolist(), len(wanted)])
-        return pa.concat_tables(table.slice(wanted[low], high - low) for low, high in bounds)
+        ends = [0, *breaks.tolist(), len(wanted)]
+        return pa.concat_tables([table.slice(wanted[low], high - low) for low, high in itertools.pairwise(ends)])
     home = np.searchsorted(starts, wanted, side="right") - 1
     order = np.argsort(home, kind="stable")
     bounds = np.searchsorted(home[order], np.arange(len(batches) + 1))
