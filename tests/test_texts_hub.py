@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import COMMIT, hub_at
+from hub_server import COMMIT, CONVERTED, hub_at
 from test_texts_layouts import asked, docs, judged, repository
 
-from drscale.texts import collection
+from drscale.texts import CacheWarning, collection
 from drscale.texts.hub import _sentence
 
 CODE = """
-import json, sys
+import json, os, sys
 from drscale.texts import collection
 for spec in json.loads(sys.argv[1]):
+    if spec.startswith("/"):  # from here on this cache of ours, and none of the hub's
+        import datasets
+        os.environ["DRSCALE_CACHE"], datasets.config.HF_DATASETS_CACHE = spec, datasets.config.HF_DATASETS_CACHE / "none"
+        print(json.dumps(None))
+        continue
     try:
-        said = collection(spec, progress=False).fingerprint
+        found = collection(spec, progress=False)
+        said = found.fingerprint
+        print(json.dumps([spec + " of", found.versions.get(spec.partition("?")[0])]))
     except ValueError as e:
         said = str(e)
     print(json.dumps([spec, said]), flush=True)
@@ -73,18 +80,17 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str
     usual = {**os.environ, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
     usual["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
 
-    def asked_of(specs: list[str], **changes: str) -> dict[str, str]:
+    def asked_of(specs: list[str], **changes: str) -> list[dict[str, str]]:
         command = [sys.executable, "-c", CODE, json.dumps(specs)]
         done = subprocess.run(command, env=usual | changes, capture_output=True, text=True, check=True, timeout=100)
-        return dict(map(json.loads, done.stdout.splitlines()))
+        return [dict(map(json.loads, part.splitlines())) for part in done.stdout.split("null\n")]
 
     cache, other = str(home / "first"), str(home / "second")
     with hub_at(root) as address:
         online = asked_of([*READ, *REFUSED], HF_ENDPOINT=address, HF_HUB_OFFLINE="0", DRSCALE_CACHE=cache)
     gone = ["hub:nobody/nothing", f"hub:mteb/scifact?revision={'f' * 40}"]
-    offline = asked_of([*READ, *gone], HF_ENDPOINT=address, HF_HUB_OFFLINE="1", DRSCALE_CACHE=other)
-    kept = asked_of(list(READ), HF_HOME=str(home / "none"), HF_HUB_OFFLINE="1", DRSCALE_CACHE=cache)
-    return {"online": online, "offline": offline, "kept": kept}
+    alone = asked_of([*READ, *gone, cache, *READ], HF_ENDPOINT=address, HF_HUB_OFFLINE="1", DRSCALE_CACHE=other)
+    return {"online": online[0], "offline": alone[0], "kept": alone[1]}
 
 
 @pytest.mark.parametrize("spec", READ)
@@ -97,6 +103,9 @@ def test_what_was_read_over_the_network_is_read_without_it(answers: dict[str, di
     else:
         assert answers["offline"][spec] == fingerprint  # from the cache of datasets
     assert answers["kept"][spec] == fingerprint  # from ours alone
+    commit = min(CONVERTED) if "convert" in spec else COMMIT
+    assert commit in answers["online"][f"{spec} of"]
+    assert answers["kept"][f"{spec} of"] == answers["online"][f"{spec} of"]
 
 
 @pytest.mark.parametrize(("spec", "message"), REFUSED.items())
@@ -113,7 +122,7 @@ def test_what_is_not_in_the_cache_is_said_so(answers: dict[str, dict[str, str]])
     assert other.endswith("is not in the cache, another one is; load it once with a network")
 
 
-def test_whatever_the_clients_raise_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_the_clients_raise_becomes_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
@@ -121,7 +130,12 @@ def test_whatever_the_clients_raise_becomes_a_sentence(monkeypatch: pytest.Monke
     def broken(*arguments: Any, **named: Any) -> None:
         raise datasets.exceptions.DatasetGenerationError("An error occurred\nwhile generating")
 
+    monkeypatch.setenv("DRSCALE_CACHE", str(tmp_path / "cache"))
+    repository(tmp_path / "pairs", {"default": {"train": [{"query": "ask", "answer": "tell"}]}})
+    before = collection(f"hub:{tmp_path / 'pairs'}", progress=False)
     monkeypatch.setattr(datasets, "load_dataset", broken)
+    with pytest.warns(CacheWarning, match=r"cannot be loaded \(An error occurred\).*; what was read before is used"):
+        assert collection(f"hub:{tmp_path / 'pairs'}", progress=False).fingerprint == before.fingerprint
     with pytest.raises(
         ValueError, match=r"^hub:a/b: cannot be loaded \(An error occurred\); see https://hugg"
     ) as caught:

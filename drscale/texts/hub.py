@@ -6,6 +6,7 @@ Columns stay Arrow from the hub's file to ours, so that 8.8 million passages pas
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drscale.runs import write_atomic
-from drscale.texts.cache import cache_folder, cached, key_of
+from drscale.texts.cache import CacheWarning, cache_folder, cached, key_of
 from drscale.texts.collection import Collection
 from drscale.texts.pairs import paired, shape_of
 from drscale.texts.readers import READER, Row, Sink, columns_as_rows, no_repeats
@@ -54,7 +55,8 @@ def hub_collection(
 
     The split is ``test``, or the only one there is, unless ``split`` names it. ``revision`` is a commit, tag or branch.
     Code that comes with a data set is never run. A judgement of a query or passage that is missing is dropped with a
-    warning, and counted in ``versions``; ``strict`` refuses it. What was read once is read again without a network.
+    warning, and counted in ``versions``, where the commit stands too; ``strict`` refuses it. What was read once is read
+    again without a network.
     """
     options = {"config": config, "passage": passage, "query": query, "revision": revision}
     options["split"] = split if split != "test" else ""
@@ -68,6 +70,8 @@ def hub_collection(
         parts, key, why = {}, _remembered(remembered), e
         if not key:
             raise
+        if not _offline():
+            warnings.warn(f"{e}; what was read before is used", CacheWarning, stacklevel=3)
     else:
         stamps = {part: [*_files(data), data.num_rows] for part, data in parts.items()}
         key = key_of(READER, label, language, stamps, *strictly)
@@ -84,7 +88,7 @@ def hub_collection(
             shape = shape_of(parts["pairs"].column_names, label, query, passage)
             rows = _rows(parts["pairs"].select_columns(list(dict.fromkeys(shape.columns))), label)
             queries, passages, qrels = paired(label, rows, query, passage, work)
-            return Collection(label, queries, passages, qrels, language, domain)
+            return Collection(label, queries, passages, qrels, language, domain, versions=_commits(name, parts))
         passages = _documents(parts["corpus"], f"{label} corpus", work / "passages.arrow")
         qrels = _qrels(parts["qrels"], f"{label} qrels")
         queries = _documents(parts["queries"], f"{label} queries", work / "queries.arrow", queries=True)
@@ -93,7 +97,7 @@ def hub_collection(
         queries = queries.filter(pc.is_in(queries["id"], value_set=qrels["query"].combine_chunks()))
         if "instruction" in parts:
             queries = _instructed(queries, parts["instruction"], f"{label} instruction")
-        versions = {f"{DROPPED}{domain}": said} if said else {}
+        versions = _commits(name, parts) | ({f"{DROPPED}{domain}": said} if said else {})
         return Collection(label, queries, passages, qrels, language, domain, versions=versions)
 
     found = cached(f"hub-{name}", key, Collection.load, build)
@@ -133,7 +137,7 @@ class _Hub:
         where: dict[str, Any] = {"name": config}
         if self.revision == CONVERTED:
             where = {"data_dir": config or "default"}
-            if datasets.config.HF_HUB_OFFLINE:
+            if _offline():
                 raise HubError(
                     f"hub:{self.name}: HF_HUB_OFFLINE is set, and datasets does not find {CONVERTED} in its cache; "
                     "load it once with a network and the same DRSCALE_CACHE"
@@ -155,7 +159,7 @@ class _Hub:
             raise HubError(_sentence(self.name, self.revision, e)) from e
         except Exception as e:  # what the clients of the hub and the readers of its files raise is no one's contract
             raise HubError(_sentence(self.name, self.revision, e)) from e
-        if COMMIT.fullmatch(self.revision) and datasets.config.HF_HUB_OFFLINE:
+        if COMMIT.fullmatch(self.revision) and _offline():
             places = [part["filename"] for split in found.values() for part in split.cache_files]
             if not all(self.revision in Path(place).parts for place in places):
                 raise HubError(
@@ -243,15 +247,13 @@ def _beside(found: Any, split: str, what: str, label: str) -> Any:
 
 def _sentence(name: str, revision: str, e: BaseException) -> str:
     """What went wrong at the hub, and the way out of it."""
-    import datasets
-
     why, kind = (str(e).splitlines() or [""])[0] or type(e).__name__, type(e).__name__
     page = f"https://huggingface.co/datasets/{name}"
     if "scripts are no longer supported" in why:
         way = "code of a data set is never run: try revision=refs/convert/parquet, a copy, or its files by folder:PATH"
     elif "gated" in why.lower():
         way = f"accept its terms at {page} and log in with hf auth login"
-    elif datasets.config.HF_HUB_OFFLINE:
+    elif _offline():
         way = "HF_HUB_OFFLINE is set, and it is not in the cache: load it once with a network and the same HF_HOME"
     elif isinstance(e, ConnectionError) or kind in ("ConnectError", "ConnectTimeout", "ReadTimeout"):
         way = "without a network, load it once elsewhere and set HF_HUB_OFFLINE=1 and the same HF_HOME here"
@@ -262,6 +264,19 @@ def _sentence(name: str, revision: str, e: BaseException) -> str:
     else:
         way = f"see {page}" + (f" at {revision}" if revision else "")
     return f"hub:{name}: cannot be loaded ({why.rstrip('.')}); {way}"
+
+
+def _offline() -> bool:
+    import datasets
+
+    return bool(datasets.config.HF_HUB_OFFLINE)
+
+
+def _commits(name: str, parts: dict[str, Any]) -> dict[str, str]:
+    """The commit that a data set was read from, by its id; none for a local folder."""
+    places = (Path(part["filename"]) for data in parts.values() for part in data.cache_files)
+    found = dict.fromkeys(part for place in places for part in place.parts if COMMIT.fullmatch(part))
+    return {f"hub:{name}": "+".join(found)} if found else {}
 
 
 def _remembered(file: Path) -> str:
