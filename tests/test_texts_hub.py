@@ -22,7 +22,8 @@ from drscale.texts import collection
 for spec in json.loads(sys.argv[1]):
     if spec.startswith("/"):  # from here on this cache of ours, and none of the hub's
         import datasets
-        os.environ["DRSCALE_CACHE"], datasets.config.HF_DATASETS_CACHE = spec, datasets.config.HF_DATASETS_CACHE / "none"
+        os.environ["DRSCALE_CACHE"] = spec
+        datasets.config.HF_DATASETS_CACHE /= "none"
         print(json.dumps(None))
         continue
     try:
