@@ -448,6 +448,21 @@ def test_the_page_of_layouts_lists_what_is_tested() -> None:
     assert kinds == {"folder", "hub", "pairs"}
 
 
+def test_the_likely_forms_of_tiangong_come_out_the_same(tmp_path: Path) -> None:
+    c = collection(tiangong(tmp_path / "it").spec, progress=False)
+    file = tmp_path / "it" / "TianGong-PDR.json"
+    queries = json.loads(file.read_text())
+    flat = [
+        q | {"docs": [{"docid": d["docid"], "passages": [p["text"] for p in d["passages"]],
+                       "passage_relevance": [p["relevance"] for p in d["passages"]]} for d in q["docs"]]}
+        for q in queries
+    ]  # fmt: skip
+    keyed = {str(q["qid"]): {k: v for k, v in q.items() if k != "qid"} for q in queries}
+    for text in (json.dumps(queries, indent=1), lines(queries), json.dumps(flat), json.dumps(keyed)):
+        file.write_text(text)
+        assert collection(f"folder:{tmp_path / 'it'}", progress=False).fingerprint == c.fingerprint
+
+
 # Data sets that are several
 
 
@@ -469,6 +484,17 @@ def test_a_data_set_that_is_several_is_read_by_its_parts(tmp_path: Path) -> None
     assert {name: len(c) for name, c in topics.items()} == {"lotte/science": 15, "lotte/writing": 15}
     with pytest.raises(ValueError, match=r"2 folders \(science ...\).*read folder:.*/lotte/science/test, or all"):
         collection(f"folder:{tmp_path / 'lotte'}?split=search")
+
+
+def test_a_repository_is_read_by_its_folder_data(tmp_path: Path) -> None:
+    spec = t2ranking(tmp_path / "T2Ranking").spec
+    whole = collection(spec.replace("/data?", "?"), progress=False)
+    assert (whole.fingerprint, whole.domain) == (collection(spec, progress=False).fingerprint, "T2Ranking")
+    multi_cpr(tmp_path / "Multi-CPR" / "data")
+    multi_cpr(tmp_path / "x")
+    shutil.move(tmp_path / "x" / "video", tmp_path / "Multi-CPR" / "data" / "ecom")
+    found = collections(f"folder:{tmp_path / 'Multi-CPR'}?split=dev", progress=False)
+    assert list(found) == ["Multi-CPR/ecom", "Multi-CPR/video"]
 
 
 def test_languages_and_configurations_are_named_in_the_spelling(tmp_path: Path) -> None:
@@ -515,6 +541,13 @@ BAD: list[tuple[Callable[[Path], Written], str, str, str]] = [
     (lotte, "lotte/writing/test/qas.search.jsonl", '{"qid": 1}\n', r"jsonl:1: qid and answer_pids are expected, there"),
     (tiangong, "TianGong-PDR.json", "[", r"TianGong-PDR.json: no JSON"),
     (tiangong, "TianGong-PDR.json", '[{"qid": 1, "query": "a"}]', r"query 1: docs or documents or doc is expected, th"),
+    (tiangong, "TianGong-PDR.json", "[3]", r"query 1: a JSON int, expected an object"),
+    (
+        tiangong,
+        "TianGong-PDR.json",
+        '[{"qid": 1, "query": "a", "docs": [{"passages": ["b"]}]}]',
+        r"relevance or label or",
+    ),
     (bge, "bge.jsonl", '{"query": "a", "pos": ["b", 3]}\n', r"bge.jsonl:1: pos is 3, expected text"),
     (
         bge,

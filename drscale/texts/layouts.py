@@ -81,41 +81,58 @@ def _answers(file: Path) -> Judgements:
 # ---------------------------------------------------------------------------------- TianGong-PDR: one JSON, all in it
 
 
-def _first(values: dict[str, Any], keys: tuple[str, ...], place: str) -> Any:
+GRADES = ("relevance", "label", "rel", "passage_relevance", "passage_labels")
+
+
+def _first(values: Any, keys: tuple[str, ...], place: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{place}: a JSON {type(values).__name__}, expected an object")
     for key in keys:
         if key in values:
             return values[key]
     raise ValueError(f"{place}: {' or '.join(keys)} is expected, there is {', '.join(map(str, values)) or 'nothing'}")
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: Any, place: str) -> list[Any]:
     """A list, or the values of an object whose keys are numbers or ids (which become ``id`` where there is none)."""
     if isinstance(value, dict):
         return [{"id": key, **item} if isinstance(item, dict) else item for key, item in value.items()]
-    return list(value)
+    if not isinstance(value, list):
+        raise ValueError(f"{place}: a JSON {type(value).__name__}, expected a list")
+    return value
+
+
+def _parsed(file: Path) -> Any:
+    """A JSON file, or one with an object a line."""
+    text = "".join(line for _, line in lines(file))
+    try:
+        return json.loads(text)
+    except ValueError as e:
+        if not text.lstrip().startswith("{"):
+            raise ValueError(f"{file}: no JSON ({e})") from None
+    return [row.values for row in jsonl(file)]
 
 
 def _graded(file: Path) -> Iterator[tuple[int, str, str, list[tuple[str, str, str]]]]:
     """Yield number, id and text of each query, and of the passages of its documents: id, text, grade (0 to 3)."""
-    text = "".join(line for _, line in lines(file))
-    try:
-        data = [json.loads(line) for line in text.splitlines() if line.strip()] if "\n{" in text else json.loads(text)
-    except ValueError as e:
-        raise ValueError(f"{file}: no JSON ({e})") from None
-    for number, query in enumerate(_listed(data), start=1):
+    for number, query in enumerate(_listed(_parsed(file), str(file)), start=1):
         place = f"{file}: query {number}"
-        if not isinstance(query, dict):
-            raise ValueError(f"{place}: a JSON {type(query).__name__}, expected an object")
         name = str(_first(query, ("qid", "id"), place))
+        docs = _listed(_first(query, ("docs", "documents", "doc"), place), place)
         passages: list[tuple[str, str, str]] = []
-        for rank, doc in enumerate(_listed(_first(query, ("docs", "documents", "doc"), place)), start=1):
+        for rank, doc in enumerate(docs, start=1):
             where = f"{place}, document {rank}"
-            own = str(_first({**doc, "rank": rank}, ("docid", "doc_id", "did", "id", "rank"), where))
-            for i, passage in enumerate(_listed(_first(doc, ("passages", "paragraphs", "content"), where)), start=1):
+            parts = _listed(_first(doc, ("passages", "paragraphs", "content"), where), where)
+            own = _first({**doc, "rank": rank}, ("docid", "doc_id", "did", "id", "rank"), where)
+            if all(isinstance(part, str) for part in parts):  # texts, and their grades in a list beside them
+                grades = _listed(_first({k: v for k, v in doc.items() if isinstance(v, list)}, GRADES, where), where)
+                if len(grades) != len(parts):
+                    raise ValueError(f"{where}: {len(parts)} passages and {len(grades)} grades")
+                parts = [{"text": text, "relevance": grade} for text, grade in zip(parts, grades, strict=True)]
+            for i, part in enumerate(parts, start=1):
                 at = f"{where}, passage {i}"
-                content = _first(passage, ("text", "passage", "content", "paragraph"), at)
-                grade = _first(passage, ("relevance", "label", "rel", "passage_relevance"), at)
-                passages.append((f"{name}-{own}-{i}", str(content), str(grade)))
+                text, grade = _first(part, ("text", "passage", "content", "paragraph"), at), _first(part, GRADES, at)
+                passages.append((f"{name}-{own}-{i}", str(text), str(grade)))
         yield number, name, str(_first(query, ("query", "query_text", "text"), place)), passages
 
 
@@ -202,7 +219,7 @@ def folder_collection(
     A passage is its title and its text. A judgement of a query or passage that is missing is dropped with a warning,
     and counted in ``versions``; ``strict`` refuses it. T2Ranking's qrels are those for retrieval.
     """
-    folder = Path(path).expanduser().resolve()
+    folder = _home(path)
     if parts := folder_parts(path):
         first = next(iter(parts))
         raise ValueError(
@@ -241,17 +258,23 @@ def folder_parts(path: str) -> dict[str, str]:
 
     CQADupStack's forums are twelve; LoTTE's topics are five, each with a folder ``test`` (or else ``dev``).
     """
-    folder = Path(path).expanduser().resolve()
-    if not folder.is_dir():
-        raise ValueError(f"folder:{path}: no such folder")
+    folder, whole = _home(path), Path(path).expanduser().resolve()
     if layout_of(folder) is not None:
         return {}
     parts = {}
     for part in sorted(p for p in folder.iterdir() if p.is_dir() and p.name not in SEVERAL_OF_ONE):
         inner = next((f for f in (part, part / "test", part / "dev") if layout_of(f) is not None), None)
         if inner is not None:
-            parts[part.name] = str(inner.relative_to(folder))
-    return {} if list(parts) == ["data"] else parts
+            parts[part.name] = str(inner.relative_to(whole))
+    return parts
+
+
+def _home(path: str) -> Path:
+    """The folder of the files: the one that is named, or ``data`` in it, as repositories have it."""
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"folder:{path}: no such folder")
+    return folder / "data" if layout_of(folder) is None and (folder / "data").is_dir() else folder
 
 
 def _documents(
