@@ -28,6 +28,7 @@ TEXT_KEYS = ("text", "passage", "contents", "query")
 USUAL_SPLITS = {"train", "dev", "validation", "test"}
 OTHER_NAMES = {"dev": "validation", "validation": "dev"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
+NO_SUCH = re.compile(r"BuilderConfig .* not found|Config name is missing|Couldn't find cache|There are multiple ")
 CONVERTED = "refs/convert/parquet"  # the hub's own copy of a data set, a folder for each configuration
 
 
@@ -145,11 +146,9 @@ class _Hub:
         try:
             found = datasets.load_dataset(self.name, revision=self.revision or None, **where)
         except ValueError as e:
-            listed = re.search(r"\[(.*)\]|in the cache: (.*)", str(e))
-            if not re.search(
-                r"^BuilderConfig .* not found|^Config name is missing|configurations? '?|the cache", str(e)
-            ):
+            if not NO_SUCH.match(str(e)):
                 raise HubError(_sentence(self.name, self.revision, e)) from e
+            listed = re.search(r"in the cache: (.*)|\[(.*)\]", str(e))
             if listed:
                 self.known = [n.strip(" '\"[]") for n in (listed[1] or listed[2]).split(",")]
             return None
@@ -186,6 +185,8 @@ def _parts(hub: _Hub, label: str, split: str, named: str, config: str) -> dict[s
         }
         return parts | {"qrels": _chosen(judged, split, label, "qrels")} | extra
     table = hub.load(config or None)
+    if table is None and not hub.known:
+        raise HubError(f"{label}: no configuration {config or 'default'!r} in the cache of datasets")
     if table is None:
         hint = next((c.removesuffix("-corpus") for c in hub.known if c.endswith("-corpus")), hub.known[0])
         raise ValueError(
