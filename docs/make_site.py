@@ -27,6 +27,7 @@ from drscale.plotting import files as numbers
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "LOG.md", "CHANGELOG.md", "data/README.md", "data/published/README.md"]
 PAGES += [
+    "docs/texts.md",
     "docs/design.md",
     "docs/contributing.md",
     "docs/clusters.md",

@@ -77,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 
     study = "a study: a .py file that defines 'recipes', a .toml file, or a pack"
     either = "a study (.py or .toml), or a folder of run records"
-    verb("plan", plan, "say what is done, to do and failed, with predicted FLOPs and time").add_argument(
-        "study", type=Path, help=study
-    )
+    p = verb("plan", plan, "say what is done, to do and failed, with predicted FLOPs and time")
+    p.add_argument("study", type=Path, help=study)
+    p.add_argument("--quick", action="store_true", help="leave the texts closed, which may have to be downloaded")
     p = verb("sweep", sweep, "run what a study has left; finished runs are never repeated")
     p.add_argument("study", type=Path, help=study)
     p.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time (default 1)")
@@ -106,11 +106,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Print the plan of a study."""
+    """Print the plan of a study, and how the texts of its open runs are split: they are read here, and kept."""
     from drscale import sweep as sweeping
+    from drscale.recipe import Recipe
+    from drscale.texts.split import split_sentence
 
     study = _study(arguments.study)
-    print(sweeping.plan_study(study.recipes, study.store, keep=study.keep))
+    planned = sweeping.plan_study(study.recipes, study.store, keep=study.keep)
+    print(planned)
+    todo = [] if arguments.quick else planned.todo(retry_failed=True)
+    for spelling in dict.fromkeys(recipe.texts for recipe in todo):
+        texts = sweeping.texts_of(spelling)
+        print(split_sentence(texts))
+        own = [recipe for recipe in todo if recipe.texts == spelling and recipe.annotation == Recipe().annotation]
+        most = max(own, key=lambda recipe: recipe.pairs, default=Recipe())
+        if most.pairs > len(texts.train):
+            raise UserError(f"{most}: pairs={most.pairs}, at most {len(texts.train)} are there to train on")
     return 0
 
 

@@ -97,6 +97,32 @@ def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: p
     assert undocumented(RunStore(study.parent / "runs")) == set()
 
 
+def test_plan_opens_the_texts_and_says_how_they_are_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"ask": f"what is {i}", "answer": " ".join(f"w{i}x{k}" for k in range(8))} for i in range(400)]
+    again = [{"ask": f"and what is {i}", "answer": rows[i]["answer"]} for i in range(60)]  # of a passage that is there
+    file, study = tmp_path / "faq.jsonl", tmp_path / "s.toml"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows + again))
+    texts = f"pairs:{file}?query=ask"
+    study.write_text(TOML.replace('"planted"', f'"{texts}"').replace("[0, 1]", "[0]"))
+    assert main(["plan", str(study)]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    found = re.fullmatch(
+        r"pairs:.*: (\d+) pairs to train, 46 to validation, 300 to test, (\d+) left out as near-duplicates of .*", told
+    )
+    assert found is not None, told
+    train, left_out = map(int, found.groups())
+    assert left_out > 10
+    assert train + 46 + 300 + left_out == 460
+    study.write_text(study.read_text() + "pairs = [460]\n")
+    assert main(["plan", str(study)]) == 2
+    assert f"pairs=460, at most {train} are there to train on" in capsys.readouterr().err
+    study.write_text(TOML.replace('"planted"', f'"{texts.replace("ask", "question")}"'))
+    assert main(["plan", str(study)]) == 2
+    assert "faq.jsonl:1: no column 'question'; there is ask, answer" in capsys.readouterr().err
+    assert main(["plan", str(study), "--quick"]) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(
     study: Path, small: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

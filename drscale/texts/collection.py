@@ -210,7 +210,8 @@ class Collection(Result):
 class Benchmark(Result):
     """Train, validation and test of one domain, and the domains outside it; no pair is shared between them.
 
-    Passages that are relevant to no query of a collection may stand in all of its parts.
+    Passages that are relevant to no query of a collection may stand in all of its parts. ``left_out`` counts the pairs
+    of train and validation that were read and left out because they touch what is measured.
     """
 
     name: str
@@ -218,6 +219,7 @@ class Benchmark(Result):
     validation: Collection
     test: Collection
     ood: Mapping[str, Collection] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {len(c):,}" for name, c in self.parts().items())
@@ -263,6 +265,7 @@ class Benchmark(Result):
             folders[name] = f"part-{number:02d}"
             part.save(path / folders[name])
         meta = {"format": FORMAT, "name": self.name, "fingerprint": self.fingerprint, "parts": folders}
+        meta["left_out"] = dict(self.left_out)
         write_atomic(path / "benchmark.json", json.dumps(meta, indent=1) + "\n")
         return path
 
@@ -275,7 +278,8 @@ class Benchmark(Result):
         if {"train", "validation", "test"} - parts.keys():
             raise ValueError(f"{path / 'benchmark.json'}: train, validation or test is missing")
         ood = {name.removeprefix("ood:"): c for name, c in parts.items() if name.startswith("ood:")}
-        benchmark = cls(meta["name"], parts["train"], parts["validation"], parts["test"], ood)
+        left_out = meta.get("left_out", {})
+        benchmark = cls(meta["name"], parts["train"], parts["validation"], parts["test"], ood, left_out)
         if benchmark.fingerprint != meta["fingerprint"]:
             raise ValueError(f"{path / 'benchmark.json'}: the fingerprint is not that of the parts")
         return benchmark

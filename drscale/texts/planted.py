@@ -76,7 +76,7 @@ def planted_benchmark(world: World = World(), pairs: int = 2000) -> Benchmark:
     name = _name(world, pairs, 0)
     parts = {part: drawn.select(np.arange(*cut), f"{name}/{part}") for part, cut in cuts.items()}
     ood = {DOMAINS[k]: planted_collection(world, OOD_PAIRS, k) for k in (1, 2, 3)}
-    return Benchmark(name, ood=ood, **parts)
+    return Benchmark(name, parts["train"], parts["validation"], parts["test"], ood)
 
 
 def oracle(world: World = World()) -> Callable[[list[str]], np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,12 +15,15 @@ from drscale.texts.cache import cached, key_of
 from drscale.texts.chinese import chinese_benchmark
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
-from drscale.texts.hub import hub_collection
+from drscale.texts.hub import hub_collection, hub_splits
+from drscale.texts.layouts import folder_collection, folder_parts
+from drscale.texts.pairs import pairs_collection
 from drscale.texts.planted import World, planted_benchmark, planted_collection
-from drscale.texts.readers import folder_collection, folder_parts, pairs_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
 
 COMPOSED = ("train", "ood", "test", "validation", "test_pairs", "validation_pairs", "near", "seed")
+SUITE = ("root", "ood", "test_pairs", "validation_pairs", "near", "seed")
+HUB = ("split", "config", "revision", "query", "passage", "language", "strict")
 Number = TypeVar("Number", int, float)
 
 
@@ -101,20 +104,18 @@ def collection(spec: str | Source, progress: bool = True) -> Collection:
 def collections(spec: str | Source, progress: bool = True) -> dict[str, Collection]:
     """Read all collections that a spelling names, by domain: one, or the parts of a data set that is several.
 
-    A folder of folders in BEIR's layout, as CQADupStack's twelve forums, gives the domains ``cqadupstack/android``,
-    ``cqadupstack/english`` ...: a mean over domains counts what stands before the slash once.
+    A folder of folders, as CQADupStack's twelve forums, gives the domains ``cqadupstack/android``,
+    ``cqadupstack/english`` ...: a mean over domains counts what stands before the slash once. A data set of a hub whose
+    splits are data sets, as NanoBEIR's, gives a domain a split.
     """
     source = spec if isinstance(spec, Source) else Source.parse(spec)
-    parts = folder_parts(source.argument) if source.kind == "folder" else []
-    if not parts:
+    parts = KINDS[source.kind, bool(source.argument)].parts
+    several = parts(source) if parts else {}
+    if not several:
         c = collection(source, progress)
         return {c.domain or c.name: c}
-    whole = Path(source.argument).expanduser().resolve().name
-    found = {}
-    for part in parts:
-        c = collection(Source("folder", str(Path(source.argument, part)), source.options), progress)
-        found[f"{whole}/{part}"] = c.renamed(c.name, f"{whole}/{part}")
-    return found
+    read = {domain: collection(part, progress) for domain, part in several.items()}
+    return {domain: c.renamed(c.name, domain) for domain, c in read.items()}
 
 
 def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
@@ -134,7 +135,7 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
         made: Benchmark = getattr(importlib.import_module(module), name)(source, progress)
         return made
     if read is None:
-        return _composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
+        return composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
     return read(source, progress)
 
 
@@ -143,17 +144,20 @@ def spelling(key: tuple[str, bool]) -> str:
     return key[0] + (f":{KINDS[key].argument}" if key[1] else "")
 
 
-def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
-    """Read the parts of ``compose?...`` and put them together; a domain is called by its collection's domain."""
+def composed(source: Source, progress: bool, name: str = "", outside: Mapping[str, str] | None = None) -> Benchmark:
+    """Read the parts of ``compose?...`` and put them together; a domain is called by its collection's domain.
+
+    ``outside`` adds domains under names of their own.
+    """
     train = [collection(part, progress) for part in source.texts("train")]
     if not train:
         raise ValueError(f"texts {str(source)!r}: the option train is missing")
-    outside: dict[str, Collection] = {}
+    domains = {domain: collection(part, progress) for domain, part in (outside or {}).items()}
     for part in source.texts("ood"):
         for domain, c in collections(part, progress).items():
-            if domain in outside:
+            if domain in domains:
                 raise ValueError(f"texts {str(source)!r}: two domains outside are called {domain}")
-            outside[domain] = c
+            domains[domain] = c
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
     pairs = sum(map(len, train))
     numbers = {option: source.number(option, usual) for option, usual in _usual(pairs).items()}
@@ -167,9 +171,9 @@ def _composed(source: Source, progress: bool, name: str = "") -> Benchmark:
     near = source.number("near", SHARED)
 
     def build(_: object) -> Benchmark:
-        return compose(train, outside, **given, **numbers, near=near, name=name or str(source))  # type: ignore[arg-type]
+        return compose(train, domains, **given, **numbers, near=near, name=name or str(source))  # type: ignore[arg-type]
 
-    prints = [c.fingerprint for c in train], {n: c.fingerprint for n, c in {**outside, **given}.items()}
+    prints = [c.fingerprint for c in train], {n: c.fingerprint for n, c in {**domains, **given}.items()}
     return cached(
         "benchmark-compose", key_of(name or str(source), prints, numbers, near, SPLITTER), Benchmark.load, build
     )
@@ -213,15 +217,28 @@ def _folder(source: Source, progress: bool) -> Collection:
     return folder_collection(source.argument, source.text("split"), language, progress, strict)
 
 
+def _folder_parts(source: Source) -> dict[str, Source]:
+    whole = Path(source.argument).expanduser().resolve().name
+    parts = folder_parts(source.argument)
+    return {f"{whole}/{n}": Source("folder", str(Path(source.argument, p)), source.options) for n, p in parts.items()}
+
+
 def _pairs(source: Source, progress: bool) -> Collection:
-    sides = source.text("query", "query"), source.text("passage", "passage")
+    sides = source.text("query"), source.text("passage")
     return pairs_collection(source.argument, *sides, source.text("language", "en"), progress)
 
 
 def _hub(source: Source, progress: bool) -> Collection:
-    sides = source.text("query"), source.text("passage")
     language, strict = source.text("language", "en"), bool(source.number("strict", 0))
-    return hub_collection(source.argument, source.text("split", "test"), *sides, language, strict)
+    names = {option: source.text(option) for option in ("split", "query", "passage", "config", "revision")}
+    return hub_collection(source.argument, language=language, strict=strict, **names)
+
+
+def _hub_parts(source: Source) -> dict[str, Source]:
+    if any(source.text(option) for option in ("split", "query", "passage")):
+        return {}
+    splits = hub_splits(source.argument, source.text("config"), source.text("revision"))
+    return {s: Source("hub", source.argument, (*source.options, ("split", s))) for s in splits}
 
 
 def _planted(source: Source, progress: bool) -> Collection:
@@ -238,7 +255,8 @@ def _planted_benchmark(source: Source, progress: bool) -> Benchmark:
 class Kind:
     """A kind of source: what its argument is called, its options, and how it is read.
 
-    ``benchmark`` is a function or, where that stands in a room above this one, its place (``module:name``).
+    ``parts`` gives the sources of a data set that is several, by domain, and none where it is one. ``benchmark`` is a
+    function or, where that stands in a room above this one, its place (``module:name``).
     """
 
     argument: str
@@ -246,6 +264,7 @@ class Kind:
     collection: Callable[[Source, bool], Collection] | None = None
     benchmark: Callable[[Source, bool], Benchmark] | str | None = None
     repeated: tuple[str, ...] = ()
+    parts: Callable[[Source], dict[str, Source]] | None = None
 
 
 # The registry, by name and whether an argument follows.
@@ -254,12 +273,14 @@ KINDS: dict[tuple[str, bool], Kind] = {
     ("docs", False): Kind("", ("body",), None, _docs_benchmark),
     ("api-docs", False): Kind("", ("body",), None, _api_docs),
     ("chinese-docs", False): Kind("", (), None, _chinese_docs),
-    ("folder", True): Kind("PATH", ("split", "language", "strict"), _folder),
+    ("folder", True): Kind("PATH", ("split", "language", "strict"), _folder, parts=_folder_parts),
     ("pairs", True): Kind("FILE", ("query", "passage", "language"), _pairs),
-    ("hub", True): Kind("ID", ("split", "query", "passage", "language", "strict"), _hub),
+    ("hub", True): Kind("ID", HUB, _hub, parts=_hub_parts),
     ("planted", False): Kind("", (*vars(World()), "pairs", "domain"), _planted, _planted_benchmark),
     ("instructed", False): Kind("", ("told",), None, "drscale.instructions.texts:instructed_benchmark"),
-    ("compose", False): Kind("", COMPOSED, None, _composed, repeated=("train", "ood")),
+    ("english", False): Kind("", SUITE, None, "drscale.texts.suites:suite_benchmark", repeated=("ood",)),
+    ("chinese", False): Kind("", SUITE, None, "drscale.texts.suites:suite_benchmark", repeated=("ood",)),
+    ("compose", False): Kind("", COMPOSED, None, composed, repeated=("train", "ood")),
 }
 BUILT_IN = tuple(dict.fromkeys(name for name, _ in KINDS))
 

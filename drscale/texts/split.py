@@ -16,7 +16,8 @@ from drscale.texts.collection import Benchmark, Collection, joined, shuffled
 from drscale.texts.near import WORD, Shingles, near_duplicates, normalised, shingled, spaced
 from drscale.texts.tables import rows_at
 
-SPLITTER = 3  # raise when the split of the same collections changes: it is part of cache keys
+SPLITTER = 4  # raise when the split of the same collections changes: it is part of cache keys
+INSIDE = ("train", "validation", "test")
 SHARED = 0.5  # the Jaccard similarity from which two texts count as the same
 
 
@@ -55,18 +56,22 @@ def compose(
     mine = _facets([pool])
     if fixed:
         free &= ~_touching(mine, _facets(fixed), near)
+    held = clashes = 0
     if test is None:
         drawn = _draw(free, groups, test_pairs, seed, f"{name}: test_pairs={test_pairs}")
         test = pool.select(drawn, beside=pool.unjudged)
+        held = len(test)
         free &= ~_touching(mine, _facets([test]), near)
     if validation is None:
         wanted = f"{name}: validation_pairs={validation_pairs}"
         validation = pool.select(_draw(free, groups, validation_pairs, seed, wanted), beside=pool.unjudged)
+        held += len(validation)
     else:
         clash = _touching(_facets([validation]), _facets([test, *outside.values()]), near)
         if clash.all():
             raise ValueError(f"{name}: every validation pair is related to the test or to a domain outside")
-        if clash.any():
+        clashes = int(clash.sum())
+        if clashes:
             validation = validation.select(np.flatnonzero(~clash), beside=validation.unjudged)
     free &= ~_touching(mine, _facets([validation]), near)
     if not free.any():
@@ -76,7 +81,28 @@ def compose(
         name,
         **{part: c.renamed(f"{name}/{part}") for part, c in parts.items()},
         ood={domain: c.renamed(f"{name}/{domain}", domain) for domain, c in outside.items()},
+        left_out={"train": len(pool) - held - int(free.sum()), "validation": clashes},
     )
+
+
+def split_sentence(benchmark: Benchmark) -> str:
+    """Say how many pairs went where, and how many are left out because they touch what is measured.
+
+    >>> import drscale as ds
+    >>> from drscale.texts.split import split_sentence
+    >>> split_sentence(ds.benchmark("planted?pairs=300"))
+    'planted?pairs=300: 300 pairs to train, 300 to validation, 300 to test; outside: shift1 300, shift2 300, shift3 300'
+    """
+    inside = (benchmark.train, benchmark.validation, benchmark.test)
+    parts = ", ".join(
+        f"{len(c):,}{' pairs' * (i == 0)} to {n}" for i, (n, c) in enumerate(zip(INSIDE, inside, strict=True))
+    )
+    gone = {name: n for name, n in benchmark.left_out.items() if n}
+    if benchmark.left_out:
+        from_where = f" ({', '.join(f'{n:,} of {name}' for name, n in gone.items())})" if len(gone) > 1 else ""
+        parts += f", {sum(gone.values()):,} left out as near-duplicates of what is measured{from_where}"
+    outside = ", ".join(f"{name} {len(c):,}" for name, c in benchmark.ood.items())
+    return f"{benchmark.name}: {parts}" + (f"; outside: {outside}" if outside else "")
 
 
 def related(pairs: Collection, others: Collection, near: float = SHARED) -> np.ndarray:

@@ -28,13 +28,18 @@ def rows_at(table: pa.Table, places: np.ndarray | Sequence[int]) -> pa.Table:
     """The rows of a table at these positions, in this order, however large the table is.
 
     ``pyarrow.Table.take`` puts all chunks of a text column together first: it reads a mapped file whole, and fails on
-    columns of more than 2 GiB. This touches the chunks that hold the rows.
+    columns of more than 2 GiB. This touches the chunks that hold the rows, and copies nothing where nearly all rows of
+    a large table are wanted in their order.
     """
     wanted = np.asarray(places, dtype=np.int64)
     batches = [batch for batch in table.to_batches() if len(batch)]
     starts = np.cumsum([0, *map(len, batches)])
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < starts[-1]:
         raise ValueError(f"rows {wanted.min()} to {wanted.max()}, the table has 0 to {starts[-1] - 1}")
+    breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+    if len(wanted) > BATCH and len(breaks) < len(wanted) // 1000:
+        ends = [0, *breaks.tolist(), len(wanted)]
+        return pa.concat_tables([table.slice(wanted[low], high - low) for low, high in itertools.pairwise(ends)])
     home = np.searchsorted(starts, wanted, side="right") - 1
     order = np.argsort(home, kind="stable")
     bounds = np.searchsorted(home[order], np.arange(len(batches) + 1))
