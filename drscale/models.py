@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -160,7 +161,8 @@ def to_sentence_transformers(
 
     shared = encoder.query_tower is encoder.passage_tower
     tower = encoder.query_tower if role == "query" else encoder.passage_tower
-    body, width = _plain_body(tower.body), tower.body.config.hidden_size
+    body: Any = _plain_body(tower.body)
+    width = body.config.hidden_size
     with tempfile.TemporaryDirectory() as scratch:
         body.save_pretrained(scratch)
         tokenizer = copy.deepcopy(encoder.tokenizer)
@@ -246,9 +248,9 @@ def _sentence_transformers() -> tuple[Any, Any]:
     except ModuleNotFoundError:
         raise ValueError("this needs sentence-transformers: pip install sentence-transformers") from None
     try:
-        from sentence_transformers.sentence_transformer import modules as parts
+        parts = importlib.import_module("sentence_transformers.sentence_transformer.modules")
     except ModuleNotFoundError:  # before version 6
-        from sentence_transformers import models as parts
+        parts = importlib.import_module("sentence_transformers.models")
     return sentence_transformers, parts
 
 
