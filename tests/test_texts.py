@@ -28,6 +28,7 @@ from drscale.texts import (
 )
 from drscale.texts.collection import from_pairs, joined, shuffled
 from drscale.texts.split import split_sentence
+from drscale.texts.tables import grouped
 
 
 def make(n: int = 20, name: str = "toy", **about: Any) -> Collection:
@@ -404,3 +405,17 @@ def test_a_benchmark_is_saved_whole(tmp_path: Path) -> None:
     spread(9, "p").save(tmp_path / "part-03")
     with pytest.raises(ValueError, match="the fingerprint is not that of the parts"):
         Benchmark.load(tmp_path)
+
+
+def test_groups_come_in_the_order_of_their_first_row() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):  # Arrow's own order is another one in some of these
+        count = int(rng.integers(1, 31))
+        sides = [rng.integers(0, 4, count) for _ in range(2)]
+        table = pa.table([*sides, rng.integers(0, 9, count)], names=["query", "passage", "grade"])
+        best: dict[tuple[int, int], int] = {}
+        for q, p, grade in zip(*(table[c].to_pylist() for c in table.column_names), strict=True):
+            best[q, p] = max(grade, best.get((q, p), 0))
+        found = grouped(table, ["query", "passage"], ["grade"])
+        assert found.column_names == table.column_names
+        assert [tuple(row.values()) for row in found.to_pylist()] == [(*k, v) for k, v in best.items()]

@@ -19,7 +19,7 @@ from drscale.texts.cache import CacheWarning, cache_folder, cached, key_of
 from drscale.texts.collection import Collection
 from drscale.texts.pairs import paired, shape_of
 from drscale.texts.readers import READER, Row, Sink, columns_as_rows, no_repeats
-from drscale.texts.tables import BATCH, DROPPED, QRELS, TEXTS, warn_dangling, without_dangling
+from drscale.texts.tables import BATCH, DROPPED, QRELS, TEXTS, grouped, warn_dangling, without_dangling
 
 QUERY_KEYS, PASSAGE_KEYS = ("query-id", "query_id", "qid"), ("corpus-id", "corpus_id", "pid", "passage-id")
 SCORE_KEYS = ("score", "relevance", "label")
@@ -384,4 +384,4 @@ def _qrels(data: Any, label: str) -> pa.Table:
         qrels = pa.table([asked, answers, scores], names=QRELS.names).cast(QRELS)
     except pa.ArrowInvalid as e:
         raise ValueError(f"{label}: {str(e).splitlines()[0]}") from None
-    return qrels.group_by(QRELS.names, use_threads=False).aggregate([])  # what is said twice alike counts once
+    return grouped(qrels, QRELS.names)  # what is said twice alike counts once

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
 from drscale.texts.readers import READER, Row, Sink, reader_of, utf8
-from drscale.texts.tables import QRELS, TEXTS, rows_at
+from drscale.texts.tables import QRELS, TEXTS, grouped, rows_at
 
 # Column names, the first that is there is taken: sentence-transformers, Tevatron, DPR, BGE, FollowIR, InF-IR.
 QUERIES = ("query", "anchor", "question", "query_positive")
@@ -127,9 +127,9 @@ def paired(
             raise ValueError(f"{where}: the file has no row")
         queries, passages = asked.table(), told.table()
     pairs = pa.table([np.frombuffer(column, column.typecode) for column in judged], names=["query", "passage", "grade"])
-    best = pairs.group_by(["query", "passage"], use_threads=False).aggregate([("grade", "max")])
+    best = grouped(pairs, ["query", "passage"], ["grade"])
     ids = [rows_at(t, best[c].to_numpy())["id"] for t, c in ((queries, "query"), (passages, "passage"))]
-    return queries, passages, pa.table([*ids, best["grade_max"].cast(pa.int32())], schema=QRELS)
+    return queries, passages, pa.table([*ids, best["grade"].cast(pa.int32())], schema=QRELS)
 
 
 class _Texts:

@@ -162,3 +162,14 @@ def column_digest(column: pa.ChunkedArray) -> bytes:
         else:
             values.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=False), "<i4").tobytes())
     return lengths.digest() + values.digest()
+
+
+def grouped(table: pa.Table, by: list[str], largest: Sequence[str] = ()) -> pa.Table:
+    """A row for each combination of values of ``by``, in the order in which they come first, with each ``largest``.
+
+    Arrow's own grouping promises no order, and gives another one every now and then.
+    """
+    numbered = table.append_column("__row", pa.array(np.arange(len(table))))
+    found = numbered.group_by(by).aggregate([*((name, "max") for name in largest), ("__row", "min")])
+    found = found.sort_by("__row_min").drop_columns("__row_min")
+    return found.rename_columns([name.removesuffix("_max") if name not in by else name for name in found.column_names])
