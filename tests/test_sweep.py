@@ -389,7 +389,7 @@ from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore, StoreWarning
 
 
-def fake(recipe, store, *, keep=False, note=None):
+def fake(recipe, store, *, keep=False, note=None, pack=None):
     if recipe.seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     run = Run(recipe, "done")
