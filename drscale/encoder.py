@@ -367,8 +367,10 @@ def _tower(recipe: Recipe, body: Any) -> Tower:
         _see_both_sides(body, kind.causal)
     elif kind.causal and recipe.pooling == "cls":
         raise ValueError("pooling='cls': a decoder's first token sees itself only; use 'last' or 'mean'")
-    width = body.config.hidden_size
-    return Tower(_adapted(body, recipe) if recipe.lora else body, width, recipe.pooling, recipe.projection)
+    tower = Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
+    if recipe.lora:  # after the projection is drawn, which is so the same with and without
+        tower.body = _adapted(body, recipe)
+    return tower
 
 
 def _see_both_sides(body: Any, causal: bool) -> None:
@@ -448,13 +450,18 @@ def _hub_tokenizer(hub: str, pooling: str) -> Any:
 
 
 def _end_with(rust: Any, token: str, number: int) -> None:
+    """Put a token behind the special ones that a tokenizer adds already, unless it is their last."""
     from tokenizers import processors
 
-    if rust.encode("a").ids[-1:] == [number]:
+    plain, whole = rust.encode("a", add_special_tokens=False).ids, rust.encode("a").ids
+    if whole[-1:] == [number]:
         return
-    end = processors.TemplateProcessing(single=f"$A {token}:0", special_tokens=[(token, number)])
-    before = rust.post_processor
-    rust.post_processor = end if before is None else processors.Sequence([before, end])
+    at = next(i for i in range(len(whole) + 1) if whole[i : i + len(plain)] == plain)
+    special = {n: rust.id_to_token(n) for n in (*whole[:at], *whole[at + len(plain) :])} | {number: token}
+    pieces = [*whole[:at], "$A", *whole[at + len(plain) :], number]
+    rust.post_processor = processors.TemplateProcessing(
+        single=[special.get(piece, piece) for piece in pieces], special_tokens=[(t, n) for n, t in special.items()]
+    )
 
 
 def _hub_body(hub: str, dropout: float) -> Any:
