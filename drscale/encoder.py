@@ -348,7 +348,12 @@ def _own_body(recipe: Recipe, shape: Shape, vocabulary: int) -> Any:
         raise ValueError(f"start={recipe.start!r}: {said}")
     if shape.body == "llama":
         longest = max(POSITIONS, recipe.query_tokens, recipe.passage_tokens)
-        rest = {"bos_token_id": None, "eos_token_id": None, "use_cache": False, "max_position_embeddings": longest}
+        rest: dict[str, Any] = {
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "use_cache": False,
+            "max_position_embeddings": longest,
+        }
         return LlamaModel(LlamaConfig(attention_dropout=recipe.dropout, **common, **rest))
     config = BertConfig(
         max_position_embeddings=shape.positions,
