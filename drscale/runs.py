@@ -31,7 +31,8 @@ from drscale.recipe import Recipe
 from drscale.results import Result
 
 FORMAT = "drscale-run/1"
-YOUNG = ("attack", "annotation", "teachers", "top", "iterations")  # fields of a recipe that are younger than the format
+# Fields of a recipe that are younger than the format.
+YOUNG = ("attack", "annotation", "teachers", "top", "iterations", "mask", "instruction", "lora")
 TEMPORARY = ".tmp"
 SCOPES = ("in_domain", "ood", "adversarial")
 # What a run's row in the table takes from the record as it is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,14 +12,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from drscale.encoder import BiEncoder, minilm
+from drscale.encoder import BiEncoder, build, first_line, minilm
 from drscale.evaluate.entropy import Encode, checked, normalised, sample_queries
 from drscale.evaluate.ranking import bm25_index, bm25_rank, depth_of, measures_of, ranking_metrics, search, spare
+from drscale.ladder import BODIES
+from drscale.recipe import Recipe
 from drscale.texts import Collection
 
 Rank = Callable[[list[str], Collection, int], tuple[np.ndarray, np.ndarray]]
 DEPTH = 100  # what recall@100 needs
-NAMED = ("bm25", "minilm", "hub:ID")
+NAMED = ("bm25", "minilm", "hub:ID", "the path of a folder")
+TOKENS = 512  # of a text, at most, where a folder is a bare checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +48,10 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
     ``model`` is a BiEncoder (of :mod:`drscale.models`, for instance), a function from a list of texts to an array
     (texts, dimension), an object with ``encode`` (sentence-transformers' models; theirs are scored by cosine where they
     say so, with their prompts), ``"bm25"``, ``"minilm"`` (MiniLM from its wheel, by cosine, texts cut at 128 tokens) or
-    ``"hub:ID"``, which sentence-transformers loads. A retriever comes back as it is. ``encode_passages`` is for a
-    function that encodes queries only. A collection's passages are encoded once, for as long as the collection lives.
+    ``"hub:ID"``, which sentence-transformers loads, or the path of a local folder: one of sentence-transformers', or a
+    bare checkpoint of transformers (by cosine; a decoder's last token, else the mean). A retriever comes back as it is.
+    ``encode_passages`` is for a function that encodes queries only. A collection's passages are encoded once, for as
+    long as the collection lives.
 
     >>> import drscale as ds
     >>> from drscale.texts import oracle
@@ -137,6 +143,12 @@ def _named(spec: str, name: str) -> Retriever:
     if kind == "hub" and argument:
         model = _hub(argument)
         return _dense(name, *_sides(model), model)
+    if Path(spec).is_dir():
+        if (Path(spec) / "modules.json").is_file():
+            model = _hub(spec)
+            return _dense(name, *_sides(model), model)
+        encoder = _bare(spec)
+        return _dense(name, normalised(encoder.encode), normalised(encoder.encode_passages), encoder)
     raise ValueError(f"model={spec!r}: allowed are {', '.join(NAMED)}")
 
 
@@ -184,8 +196,20 @@ def _hub(name: str) -> Any:
         raise ValueError(f"model='hub:{name}': pip install sentence-transformers") from None
     try:
         return SentenceTransformer(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    except OSError as e:
-        raise ValueError(f"model='hub:{name}': {str(e).splitlines()[0]}") from e
+    except Exception as e:  # sentence-transformers and what it loads raise whatever they like
+        raise ValueError(f"model='hub:{name}': {first_line(e)}") from e
+
+
+def _bare(path: str) -> BiEncoder:
+    """A checkpoint's encoder without a projection."""
+    recipe = Recipe(rung=path, start="checkpoint", projection=0)
+    encoder = build(recipe)
+    config: Any = encoder.query_tower.body.config
+    if BODIES[encoder.shape.body].causal:
+        encoder = build(recipe.but(pooling="last"))
+    longest = min(TOKENS, int(getattr(config, "max_position_embeddings", TOKENS)) - 2)  # RoBERTa's begin at 2
+    encoder.lengths = (longest, longest)
+    return encoder.eval()
 
 
 def _title(model: Any) -> str:

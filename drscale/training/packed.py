@@ -65,6 +65,7 @@ def _lacking(encoder: BiEncoder, recipe: Recipe) -> str:
         f"strategy={recipe.strategy!r} makes batches of its own": recipe.strategy != "standard",
         f"iterations={recipe.iterations} start the optimiser anew": recipe.iterations > 1,
         f"a body of type {config.model_type!r} is not BERT's": config.model_type != "bert",
+        f"lora={recipe.lora} puts adapters into the layers": recipe.lora > 0,
         "several processes share the run": int(os.environ.get("WORLD_SIZE", "1")) > 1,
         "precision='fp16' needs a loss scaler": recipe.precision == "fp16",
     }
@@ -99,6 +100,8 @@ def packed_vectors(tower: Tower, ids: Tensor, segments: Tensor, starts: Tensor, 
         x = _layer(x, parts, segments, places, ends, longest, heads, drop, config.layer_norm_eps)
     if tower.pooling == "cls":
         pooled = x[starts[:-1].clamp(max=len(x) - 1)].float()
+    elif tower.pooling == "last":
+        pooled = x[(starts[1:] - 1).clamp(min=0, max=len(x) - 1)].float()
     else:
         empty = torch.zeros((len(starts) - 1, x.shape[1]), device=x.device)
         pooled = empty.index_add(0, segments, x.float()) / starts.diff().clamp(min=1).unsqueeze(1)
