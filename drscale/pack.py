@@ -32,6 +32,7 @@ from drscale.recipe import Recipe
 from drscale.results import Result
 from drscale.runs import commit, write_atomic
 from drscale.texts import Benchmark, Collection
+from drscale.texts.collection import read_meta
 from drscale.texts.tables import QRELS, TEXTS
 
 if TYPE_CHECKING:
@@ -172,14 +173,7 @@ def write_pack(recipes: Sequence[Recipe], folder: str | Path, study: str = "stud
 def open_pack(folder: str | Path) -> Pack:
     """Open a pack and look whether it is whole."""
     path = Path(folder)
-    try:
-        head = json.loads((path / HEAD).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ValueError(f"{path}: no pack of drscale's ({e.strerror or e})") from None
-    except ValueError as e:
-        raise ValueError(f"{path / HEAD}: no JSON ({e})") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ValueError(f"{path / HEAD}: not of the format {FORMAT}")
+    head = read_meta(path / HEAD, FORMAT, ("study", "commit", "recipes", "vocabularies", "files", "mb"))
     for name, digest in head["files"].items():
         if not (path / name).is_file() or _digest(path / name) != digest:
             raise ValueError(f"{path / name}: missing or damaged; copy the pack again")

@@ -189,7 +189,7 @@ class Collection(Result):
     def load(cls, folder: str | Path) -> Collection:
         """Map a saved collection into memory; ValueError if a file is missing, foreign or damaged."""
         path = Path(folder)
-        meta = _read_meta(path / "meta.json", FORMAT, ("name", "fingerprint", "files"))
+        meta = read_meta(path / "meta.json", FORMAT, ("name", "fingerprint", "files"))
         parts: dict[str, Any] = {}
         for table, schema in TABLES.items():
             file = path / f"{table}.arrow"
@@ -273,7 +273,7 @@ class Benchmark(Result):
     def load(cls, folder: str | Path) -> Benchmark:
         """Map a saved benchmark into memory; ValueError if anything is missing or damaged."""
         path = Path(folder)
-        meta = _read_meta(path / "benchmark.json", FORMAT, ("name", "fingerprint", "parts"))
+        meta = read_meta(path / "benchmark.json", FORMAT, ("name", "fingerprint", "parts"))
         parts = {name: Collection.load(path / where) for name, where in meta["parts"].items()}
         if {"train", "validation", "test"} - parts.keys():
             raise ValueError(f"{path / 'benchmark.json'}: train, validation or test is missing")
@@ -333,7 +333,8 @@ def _seal(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _read_meta(path: Path, form: str, needed: tuple[str, ...]) -> dict[str, Any]:
+def read_meta(path: Path, form: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON head of a saved folder; ValueError if it is missing, of another form or lacks what is needed."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:

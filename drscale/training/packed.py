@@ -287,7 +287,7 @@ def train(
     progress, best = loop._resume(checkpoint, mark, encoder, optimiser, weights) or (Progress(), {})
     _into(captured, optimiser, rate)
     step.fill_(progress.step)
-    started = time.perf_counter() - progress.seconds
+    started, saved = time.perf_counter() - progress.seconds, time.perf_counter()
     for end in sorted(at for at in loop.looks_at(recipe.steps, looks) if at > progress.step):
         if stopped():
             break
@@ -308,8 +308,9 @@ def train(
         progress.seconds = time.perf_counter() - started
         if progress.reason:
             break
-        if checkpoint is not None and end < recipe.steps and time.perf_counter() - begun > loop.CHECKPOINT_SECONDS:
+        if checkpoint is not None and end < recipe.steps and time.perf_counter() - saved > loop.CHECKPOINT_SECONDS:
             loop._save(checkpoint, mark, progress, optimiser, weights, best, Alone(recipe.precision))
+            saved = time.perf_counter()
     progress.seconds = time.perf_counter() - started
     if checkpoint is not None and progress.step < recipe.steps and not progress.reason:
         loop._save(checkpoint, mark, progress, optimiser, weights, best, Alone(recipe.precision))
