@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -38,13 +39,14 @@ def main() -> int:
         seen.add(kind)
         some = recipe.but(steps=arguments.steps, warmup=0, select="last")
         encoder = pack.build(some)
+        body: Any = encoder.query_tower.body
         went = packed.train(encoder, tokenised(encoder, pack.texts(some).train), some, looks=1)
         rows.append(
             {
                 "texts": recipe.texts,
                 "rung": recipe.rung,
                 "start": recipe.start,
-                "parameters": sum(p.numel() for p in encoder.query_tower.body.encoder.parameters()),
+                "parameters": sum(p.numel() for p in body.encoder.parameters()),
                 "tokens_a_step": went.tokens / went.step,
                 "milliseconds_a_step": 1e3 * went.training_seconds / went.step,
                 "tokens_per_second": went.tokens / went.training_seconds,
