@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from drscale.attacks.plot import attack_view as attack
     from drscale.budget.explore import budget_explorer as budget
     from drscale.frontier.explore import frontier_explorer as front
+    from drscale.frontier.tradeoff import tradeoff_explorer as tradeoff
     from drscale.laws.explore import law_explorer as law
     from drscale.training.plot import weight_explorer as weight
 
@@ -18,6 +19,7 @@ _HOME = {
     "budget": ("drscale.budget.explore", "budget_explorer"),
     "front": ("drscale.frontier.explore", "frontier_explorer"),
     "law": ("drscale.laws.explore", "law_explorer"),
+    "tradeoff": ("drscale.frontier.tradeoff", "tradeoff_explorer"),
     "weight": ("drscale.training.plot", "weight_explorer"),
 }
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "budget",
     "front",
     "law",
+    "tradeoff",
     "weight",
 ]
 

@@ -18,11 +18,9 @@ from drscale.laws import fit as laws
 from drscale.laws import plot as figures
 from drscale.laws import plot as series
 from drscale.laws.result import LawWarning
-from drscale.papers import published
 from drscale.plotting import files as export
 from drscale.plotting import plane, style
 from drscale.runs import RunStore
-from drscale.stats.tables import non_dominated
 
 BY = ("strategy", "share")
 NAMES = {f"{s}, {share:.0%}" if share < 1 else s for s, share in TRAITS}
@@ -291,45 +289,6 @@ def test_no_two_series_look_alike(table, dark):
     assert len(set(looks)) == len({c for c, _ in looks}) == len({s for _, s in looks}) == 7
     assert style.colours(dark)["paper"] not in {c for c, _ in looks}
     assert style.series(7)[1].endswith("-open")
-
-
-# DRAGON's Figure 1
-
-
-def test_dragon_figure_draws_the_published_table():
-    points = fronts.dragon_points(published.dragon(4))
-    assert {"name", "group", "x", "y", "comparable"} <= set(points)
-    dragon = points.set_index("name").loc["DRAGON+"]
-    assert (dragon["x"], dragon["y"], dragon["group"]) == (39.0, 50.2, "DRAGON")
-    assert not points[["x", "y"]].isna().any(axis=None)
-    assert not points.set_index("name").loc["COT-MAE", "comparable"]
-    fig = fronts.dragon_figure(points)
-    assert sorted(named(fig, "names").text) == sorted(points["name"])
-    edge = named(fig, "front, as measured")
-    fair = points[points["comparable"]]
-    best = fair[non_dominated(-fair[["x", "y"]].to_numpy())]
-    assert (min(edge.x), max(edge.x)) == (best["x"].min(), best["x"].max())
-    dense = named(fig, "dense")
-    opened = [s.endswith("-open") for s in dense.marker.symbol]
-    rows = points[points["group"] == "dense"]
-    assert opened == (~rows["comparable"]).tolist()
-    assert named(fig, "not comparable").x == (None,)
-
-
-def test_dragon_points_refuse_a_set_that_is_not_there():
-    with pytest.raises(ValueError, match="BEIR-13 nDCG@10"):
-        fronts.dragon_points(published.dragon(4), y=("BEIR", "nDCG@10"))
-    with pytest.raises(ValueError, match="no column 'group'"):
-        fronts.dragon_figure(pd.DataFrame({"name": ["a"], "x": [1.0], "y": [2.0]}))
-
-
-def test_names_stand_beside_their_points_and_apart():
-    rows = pd.DataFrame(
-        {"x": [0.0, 0.01, 0.02, 1.0], "y": [0.0, 0.01, 0.0, 1.0], "name": ["one", "two", "three", "four"]}
-    )
-    fig = fronts.dragon_figure(rows.assign(group="g"))
-    places = named(fig, "names").textposition
-    assert len(set(places[:3])) == 3
 
 
 # Figures 3 and 4

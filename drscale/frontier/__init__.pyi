@@ -9,7 +9,8 @@ from .dominance import ratio_at_front as ratio_at_front
 from .dominance import robustness as robustness
 from .explore import draw as draw
 from .explore import frontier_explorer as frontier_explorer
-from .plot import dragon_figure as dragon_figure
-from .plot import dragon_points as dragon_points
 from .plot import frontier_figure as frontier_figure
 from .plot import joint_figure as joint_figure
+from .tradeoff import dragon_figure as dragon_figure
+from .tradeoff import dragon_points as dragon_points
+from .tradeoff import set_differences as set_differences

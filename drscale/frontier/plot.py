@@ -1,4 +1,4 @@
-"""Effectiveness against robustness: joint scaling trends, fronts, and DRAGON's comparison. Never imports torch."""
+"""Effectiveness against robustness: joint scaling trends and fronts. Never imports torch."""
 
 from __future__ import annotations
 
@@ -154,59 +154,6 @@ def frontier_figure(
     plane.corner(fig, axes, "better", dark)
     fig.update_layout(traces.title(points) | plane.layout(axes, dark))
     return fig
-
-
-def dragon_figure(
-    table: pd.DataFrame,
-    x: str = "x",
-    y: str = "y",
-    *,
-    x_title: str = "MS MARCO Dev RR@10 (supervised)",
-    y_title: str = "BEIR-13 nDCG@10 (zero-shot)",
-    dark: bool = False,
-) -> go.Figure:
-    """Draw supervised against zero-shot effectiveness of many retrievers, as DRAGON's Figure 1; higher is better.
-
-    ``table`` has ``name``, ``group`` (colour and marker), x and y; where ``comparable`` is False, the marker is open
-    and not part of the dashed line, the edge of the front. :func:`dragon_points` makes such a table.
-    """
-    require(table, "name", "group", x, y)
-    rows = frontier.checked(table.dropna(subset=[x, y]), x, y)
-    fair = rows.get("comparable", pd.Series(True, index=rows.index)).astype(bool)
-    axes = [plane.axis(rows[c].to_numpy(), t, "none", True) for c, t in ((x, x_title), (y, y_title))]
-    fig = go.Figure()
-    edge(fig, rows[fair], (x, y), axes, "higher", dark)
-    for i, (group, part) in enumerate(rows.groupby("group", sort=False)):
-        hover = [n if ok else f"{n}, not comparable" for n, ok in zip(part["name"], fair[part.index], strict=True)]
-        colour, symbol = style.series(i, dark)
-        marker = {"symbol": [symbol if ok else f"{symbol}-open" for ok in fair[part.index]], "size": 10}
-        plane.point_trace(fig, part, str(group), (x, y), axes, (colour, symbol), hover, marker=marker)
-    plane.name_points(fig, rows, "name", (x, y), axes, dark)
-    if not fair.all():
-        plane.legend_entry(fig, "not comparable", style.colours(dark)["faint"], "circle-open")
-    plane.corner(fig, axes, "better", dark)
-    fig.update_layout(plane.layout(axes, dark))
-    return fig
-
-
-def dragon_points(
-    table: pd.DataFrame, x: tuple[str, str] = ("MARCO Dev", "RR@10"), y: tuple[str, str] = ("BEIR-13", "nDCG@10")
-) -> pd.DataFrame:
-    """DRAGON's Table 4 (``published.dragon(4)``) as one row a retriever: name, group, x, y, comparable.
-
-    ``x`` and ``y`` each name a set and a metric of the table. Retrievers that lack one of them are left out.
-    """
-    parts = []
-    for chosen in (x, y):
-        part = table[(table["set"] == chosen[0]) & (table["metric"] == chosen[1])].set_index("model")
-        if part.empty:
-            have = ", ".join(f"{s} {m}" for s, m in table[["set", "metric"]].drop_duplicates().to_numpy())
-            raise ValueError(f"{chosen!r}: not in the table, which has {have}")
-        parts.append(part)
-    a, b = parts
-    found = pd.DataFrame({"x": a["value"], "y": b["value"], "group": a["type"].where(a["family"] != "ours", "DRAGON")})
-    found["comparable"] = (a["comparable"] != "no") & (b["comparable"] != "no")
-    return found.dropna(subset=["x", "y"]).rename_axis("name").reset_index()
 
 
 def _ends(*columns: str) -> list[str]:

@@ -132,8 +132,6 @@ class Explorer(ipywidgets.VBox):
         if offer is not None:
             offer(None)
         view = draw(self.settings)
-        pass  # over a second, of which most is a grammar no figure needs
-
         self.figure = LiveFigure(view.figure)
         self.sentence = ipywidgets.HTML(_paragraph(view.sentence))
         self.table = ipywidgets.HTML(table_html(view.table))
