@@ -215,7 +215,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def table(arguments: argparse.Namespace) -> int:
     """Print or write the measurements of a study or a folder."""
-    from drscale.runs import write_atomic
+    from drscale.files import write_atomic
 
     store, keys = _source(arguments.source)
     frame = store.table() if store.path.is_dir() else None

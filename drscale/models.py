@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from drscale.files import write_atomic
 from drscale.labels.queries import annotated
 from drscale.recipe import Recipe
-from drscale.runs import Found, Run, RunStore, write_atomic
+from drscale.runs import Found, Run, RunStore
 from drscale.texts import Benchmark, Collection, benchmark
 
 if TYPE_CHECKING:

@@ -26,11 +26,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drscale import __version__
+from drscale.files import write_atomic
 from drscale.ladder import MINILM, shape_for
 from drscale.models import texts_of, trained_on
 from drscale.recipe import Recipe
 from drscale.results import Result
-from drscale.runs import commit, write_atomic
+from drscale.runs import commit
 from drscale.texts import Benchmark, Collection
 from drscale.texts.collection import read_meta
 from drscale.texts.tables import QRELS, TEXTS

@@ -14,11 +14,9 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
@@ -27,13 +25,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from drscale.files import sweep_temporary, write_atomic
 from drscale.recipe import Recipe
 from drscale.results import Result
 
 FORMAT = "drscale-run/1"
 # Fields of a recipe that are younger than the format.
 YOUNG = ("attack", "annotation", "teachers", "top", "iterations", "mask", "instruction", "lora")
-TEMPORARY = ".tmp"
 SCOPES = ("in_domain", "ood", "adversarial")
 # What a run's row in the table takes from the record as it is.
 TOLD = ("status", "reason", "fingerprint", "synthetic", "train_pairs", "temperature", "best_step", "commit", "finished")
@@ -258,77 +256,6 @@ def _check_rows(run: Run, rows: pd.DataFrame) -> None:
                     f"{n} rows of {scope} with a mean {metric} of {mean:.6g}, where the record has {said.n} and "
                     f"{said.mean:.6g}: these are not the rows of this record"
                 )
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
-    raw = data.encode() if isinstance(data, str) else data
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=TEMPORARY)
-    except OSError as e:
-        raise OSError(e.errno, e.strerror, str(path)) from None
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(raw)
-            f.flush()
-            os.fsync(f.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as e:  # a full disk: say which file
-        Path(temporary).unlink(missing_ok=True)
-        raise OSError(e.errno, e.strerror, str(path)) from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def sweep_temporary(folder: Path, seconds: float = 3600) -> int:
-    """Delete what killed writers left in a folder, files of an hour ago and older, and say how many there were."""
-    old = [p for p in folder.glob(f".*{TEMPORARY}") if p.is_file() and time.time() - p.stat().st_mtime > seconds]
-    for path in old:
-        path.unlink(missing_ok=True)
-    return len(old)
-
-
-def rows_kept(path: str | Path, key: Mapping[str, str | int], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Give the rows of a key from a Parquet file; where it has none, make them once and add them to it.
-
-    ``key`` is what the rows have in common, a value for each of some columns; rows that ``make()`` gives without these
-    columns get them. The whole file is written in one step, so a script that measures key by key loses at most the rows
-    in the making when it is interrupted, and does the others the next time. A column that is a category in the old rows
-    or in the new is one in the file. To make rows anew, take them out of the file, or delete it.
-
-    >>> import pandas as pd
-    >>> from drscale.runs import rows_kept
-    >>> for seed in (0, 1, 0):
-    ...     rows = rows_kept("scores.parquet", {"seed": seed}, lambda: pd.DataFrame({"value": [0.5, 0.7]}))
-    >>> len(rows), len(pd.read_parquet("scores.parquet"))
-    (2, 4)
-    """
-    path = Path(path)
-    if not key:
-        raise ValueError("key={}: at least one column and its value are needed")
-    if path.is_file():
-        there = pd.read_parquet(path, filters=[(column, "==", value) for column, value in key.items()])
-        if len(there):
-            return there.reset_index(drop=True)
-    rows = make()
-    rows = rows.assign(**{column: value for column, value in key.items() if column not in rows})
-    if not len(rows) or not all((rows[column] == value).all() for column, value in key.items()):
-        raise ValueError(f"make: gave {len(rows)} rows; at least one is needed, and all of {dict(key)}")
-    parts = [pd.read_parquet(path), rows] if path.is_file() else [rows]
-    text = {column for part in parts for column in part if part[column].dtype == "category"}
-    plain = [part.astype({column: "str" for column in part if column in text}) for part in parts]
-    table = pd.concat(plain, ignore_index=True).astype(dict.fromkeys(text, "category"))
-    write_atomic(path, table.to_parquet(index=False, compression="zstd"))
-    return rows.reset_index(drop=True)
 
 
 class RunStore:

@@ -21,8 +21,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
+from drscale.files import write_atomic
 from drscale.plotting.files import browser
-from drscale.runs import write_atomic
 
 HERE = Path(__file__).resolve().parent
 CELL_SECONDS = 240  # a slow machine trains for half of that in one cell

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,6 +259,21 @@ def test_a_prompt_stands_whole_around_a_cut_passage(folders: dict[str, str]) -> 
     assert writer._prompted(writer._cut(["one two three four five six"])[0]) == "Read: one two three four Ask:"
     writer.tokenizer.chat_template = "<user>{{ messages[0]['content'] }}<bot>"
     assert writer._prompted("x") == "<user>Read: x Ask:<bot>"
+    asked: list[bool] = []
+    plain = writer.tokenizer
+
+    class Watching:
+        """The tokenizer, which notes whether prompts get a second first token beside the template's own."""
+
+        def __call__(self, *given: Any, **options: Any) -> Any:
+            asked.append(options["add_special_tokens"])
+            return plain(*given, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(plain, name)
+
+    replace(writer, tokenizer=Watching())._batch(["x"], 1)
+    assert asked == [False, False]  # the cut, then the prompts
     with pytest.raises(ValueError, match="must hold"):
         hub_generator(folders["glm"], prompt="Ask!")
     with pytest.raises(ValueError, match="beam=3: the options of a generator are"):

@@ -26,7 +26,9 @@ from drscale.labels.formats import (
     write_dpr,
     write_trec,
 )
-from drscale.labels.teachers import TEACHERS, latency, ranked_lists, register_teacher
+from drscale.labels.supervision import check_teachers, teacher_names
+from drscale.labels.teachers import TEACHERS, TeacherRow, latency, ranked_lists, register_teacher
+from drscale.recipe import Recipe
 from drscale.texts import CacheWarning, Collection
 from drscale.texts.cache import cache_folder
 from drscale.texts.collection import from_pairs
@@ -453,6 +455,33 @@ def test_rows_as_others_write_them(tmp_path: Path) -> None:
         path.write_text(json.dumps(rows[1]) + "\n" + json.dumps(wrong) + "\n")
         with pytest.raises(ValueError, match=f"nq.jsonl:2: .*{said}"):
             read_dpr(path)
+
+
+def test_a_plus_in_the_path_of_a_run_stays_in_it() -> None:
+    names = ["bm25", "trec:lists/a+b+c.run", "minilm", "trec:d+e.run"]
+    assert teacher_names("+".join(names)) == names
+    assert teacher_names("") == []
+    assert teacher_names("bm25+nosuch") == ["bm25", "nosuch"]
+
+
+def test_a_teacher_whose_wheel_is_missing_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEACHERS, "odd", TeacherRow("static", lambda _: rankers.bm25(), str, wheel="no_such_wheel"))
+    recipe = Recipe(texts="planted", strategy="supervised", variant="uniform", teachers="bm25+odd")
+    with pytest.raises(ValueError, match="odd needs a wheel: pip install no_such_wheel"):
+        check_teachers(recipe)
+
+
+def test_rows_get_ids_that_no_other_row_has(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    context = {"positive_ctxs": [{"text": "a"}], "hard_negative_ctxs": []}
+    rows = [{"question": "one", "id": "q1", **context}, {"question": "two", **context}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    collection, _ = read_dpr(path)
+    assert collection.queries["id"].to_pylist() == ["q1", "q1-"]
+    assert len(collection.pairs[0]) == 2
+    path.write_text("".join(json.dumps(row | {"id": 7}) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="jsonl:2: id '7' stands in an earlier row"):
+        read_dpr(path)
 
 
 def test_hard_negatives_become_lists(texts: Collection, tmp_path: Path) -> None:

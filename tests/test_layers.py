@@ -14,6 +14,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "drscale"
 # A room may import only rooms that stand before it.
 ROOMS = (
+    "files",
     "results",
     "recipe",
     "runs",
@@ -46,6 +47,7 @@ ROOMS = (
     "explore",
 )
 TORCH_FREE = (
+    "files",
     "results",
     "recipe",
     "runs",

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from test_recipe import RECIPES
 
 from drscale import runs
+from drscale.files import write_atomic
 from drscale.recipe import Recipe
-from drscale.runs import Measure, Run, RunStore, StoreWarning, write_atomic
+from drscale.runs import Measure, Run, RunStore, StoreWarning
 from drscale.stats.tables import warn_if_mixed
 
 # ------------------------------------------------------------------------------------------------------------ records
@@ -168,23 +169,6 @@ def test_missing_and_broken_rows_are_named(store: RunStore) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- atomicity
-
-
-def test_a_crash_before_the_rename_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "record.json"
-    write_atomic(path, "old")
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runs.Path, "replace", crash)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomic(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-    write_atomic(path, b"new")
-    assert path.read_text() == "new"
 
 
 KILLED = """

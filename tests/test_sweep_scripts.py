@@ -11,10 +11,11 @@ import pytest
 from conftest import ROOT
 from test_instructions import SMALL, wide
 
+from drscale.files import rows_kept
 from drscale.instructions import texts as instructions
 from drscale.poisoning.make import Poison
 from drscale.recipe import Recipe
-from drscale.runs import RunStore, rows_kept
+from drscale.runs import RunStore
 from drscale.texts import benchmark
 
 

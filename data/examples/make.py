@@ -5,8 +5,9 @@ A run a row, each trained for as long as it paid, in the columns of COLUMNS.
 
 from pathlib import Path
 
+from drscale.files import write_atomic
 from drscale.laws import diagnostics as duration
-from drscale.runs import RunStore, write_atomic
+from drscale.runs import RunStore
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = {

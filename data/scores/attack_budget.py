@@ -18,7 +18,7 @@ import pandas as pd
 from drscale.attacks.entropy import budget_curve
 from drscale.attacks.protocol import encode_collection, within
 from drscale.attacks.substitutes import synonyms
-from drscale.runs import rows_kept
+from drscale.files import rows_kept
 from drscale.sweep import load_study, model_of
 from drscale.texts import benchmark
 

@@ -10,7 +10,7 @@ import pandas as pd
 import drscale as ds
 from drscale.evaluate.entropy import sample_queries
 from drscale.evaluate.ranking import bm25_index, bm25_rank, ranking_metrics
-from drscale.runs import write_atomic
+from drscale.files import write_atomic
 
 KEPT = ("mrr10", "ndcg10")
 LIMIT, DEEP = 300, 100  # as score_benchmark: so many queries of each domain out of the training domain

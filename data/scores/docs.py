@@ -11,7 +11,7 @@ import pandas as pd
 
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import rank_scores, retriever
-from drscale.runs import write_atomic
+from drscale.files import write_atomic
 from drscale.texts import benchmark
 
 texts = benchmark("docs")

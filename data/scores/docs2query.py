@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from drscale.files import write_atomic
 from drscale.labels.docs2query import train_docs2query
 from drscale.labels.queries import generate_queries, share_copied
-from drscale.runs import write_atomic
 from drscale.texts import benchmark
 
 torch.set_num_threads(1)

@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from drscale.evaluate.retrievers import retriever
+from drscale.files import rows_kept
 from drscale.instructions.measure import following, found
 from drscale.instructions.texts import TEMPLATES, UNSEEN, instructed
-from drscale.runs import rows_kept
 from drscale.stability.vary import FAMILIES, variations
 from drscale.sweep import load_study, model_of
 

@@ -28,12 +28,13 @@ from tqdm import tqdm
 
 from drscale.encoder import BiEncoder
 from drscale.evaluate.retrievers import Retriever, retriever
+from drscale.files import rows_kept
 from drscale.models import texts_of
 from drscale.poisoning.exposure import poison_ranks
 from drscale.poisoning.guards import Guard, Kind, guard, guarded
 from drscale.poisoning.make import Poison, poison
 from drscale.recipe import Recipe
-from drscale.runs import RunStore, rows_kept
+from drscale.runs import RunStore
 from drscale.sweep import load_study, model_of
 from drscale.texts import Collection
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from drscale.evaluate.retrievers import measured_queries, retriever
+from drscale.files import write_atomic
 from drscale.geometry.measure import occurrences
 from drscale.models import kept_recipes, load_model
-from drscale.runs import RunStore, write_atomic
+from drscale.runs import RunStore
 from drscale.texts import benchmark
 
 DEPTH, LIMIT = 10, 300

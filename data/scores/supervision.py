@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from drscale.files import write_atomic
 from drscale.labels import supervision_quality
-from drscale.runs import write_atomic
 from drscale.texts import benchmark
 
 TEACHERS = ("bm25", "minilm", "maxsim")

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from drscale.files import write_atomic
 from drscale.plotting import style
-from drscale.runs import write_atomic
 from drscale.stats.tables import require
 
 NEEDED = ("original", "attacked", "swaps", "places")

@@ -25,9 +25,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from drscale.encoder import minilm_folder, minilm_table, seed_for, tokenise
+from drscale.files import write_atomic
 from drscale.labels.generate import written
 from drscale.results import Result
-from drscale.runs import write_atomic
 from drscale.texts import Collection, cache_folder
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import shuffled

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from drscale.files import write_atomic
 from drscale.mixed.scores import trec_columns
-from drscale.runs import write_atomic
 from drscale.texts import Collection
 from drscale.texts.readers import jsonl, lines
 from drscale.texts.tables import QRELS, TEXTS, positions
@@ -189,7 +189,7 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
     A row's positives are relevant to its question; its list has the positives and then the hard negatives, so that
     ``write_dpr(..., positives=P, negatives=slice(P, P + N))`` writes it again. Scores are the contexts' ``relevance``
     where all of a row have one that falls along the list, else 0, -1, -2 ... Rows with ``ctxs`` are split by
-    ``has_answer``. ``corpus`` is the TSV of the light form, beside the file unless given.
+    ``has_answer``. ``corpus`` is the TSV of the light form, beside the file unless given. A row without an id gets one.
     """
     known = _corpus(Path(corpus) if corpus else corpus_path(path))
     seen: dict[str, int] = {name: i for i, name in enumerate(known["id"])}
@@ -197,11 +197,12 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
     qrels: dict[str, list[Any]] = {"query": [], "passage": [], "relevance": []}
     found: list[np.ndarray] = []
     scores: list[np.ndarray] = []
+    given = _ids(Path(path))
     for number, (place, values) in enumerate(jsonl(Path(path))):
         question, sides = values.get("question"), _sides(values, place)
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"{place}: question is {question!r:.60}, expected text")
-        name = str(values.get("id", f"q{number}"))
+        name = str(values["id"]) if "id" in values else _free(f"q{number}", given)
         positive, negative = ([_row_of(c, known, seen, place) for c in side] for side in sides)
         own = list(dict.fromkeys([*positive, *negative]))  # a passage of both sides stays positive
         queries["id"].append(name)
@@ -219,6 +220,22 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
     tables = (pa.table(queries, TEXTS), pa.table(known, TEXTS), pa.table(qrels, QRELS))
     collection = Collection(f"dpr:{Path(path).name}", *tables)
     return collection, padded(found, scores, max(map(len, found)))
+
+
+def _ids(path: Path) -> set[str]:
+    """The ids that the rows of a file give themselves, each once."""
+    known: set[str] = set()
+    for place, values in jsonl(path):
+        if "id" in values:
+            name = str(values["id"])
+            if name in known:
+                raise ValueError(f"{place}: id {name!r} stands in an earlier row, too; each row needs its own")
+            known.add(name)
+    return known
+
+
+def _free(name: str, taken: set[str]) -> str:
+    return name if name not in taken else _free(f"{name}-", taken)
 
 
 def corpus_path(path: str | Path) -> Path:

@@ -72,7 +72,8 @@ class ModelGenerator:
 
     def _batch(self, passages: Sequence[str], count: int) -> list[list[str]]:
         read = [self._prompted(p) for p in self._cut(passages)]
-        inputs = self.tokenizer(read, return_tensors="pt", padding=True, return_token_type_ids=False)
+        marked = {"add_special_tokens": not self._chats}  # a chat's template writes its own first token
+        inputs = self.tokenizer(read, return_tensors="pt", padding=True, return_token_type_ids=False, **marked)
         how: dict[str, Any] = {"beams": self.beams, "top_k": self.top_k, "temperature": self.temperature}
         padding = {"pad_token_id": self.tokenizer.pad_token_id} if self.causal else {}
         made = written(
@@ -93,9 +94,13 @@ class ModelGenerator:
             for row, cut, passage in zip(ids["input_ids"], long, passages, strict=True)
         ]
 
+    @property
+    def _chats(self) -> bool:
+        return bool(self.causal and getattr(self.tokenizer, "chat_template", None))
+
     def _prompted(self, passage: str) -> str:
         text = self.prompt.replace("{passage}", passage)
-        if not (self.causal and getattr(self.tokenizer, "chat_template", None)):
+        if not self._chats:
             return text
         said = [{"role": "user", "content": text}]
         return str(self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))

@@ -20,6 +20,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def supervised(r: Ready) -> Strategy:
     from drscale.training.strategies import Strategy
 
     check_teachers(r.recipe)
-    names = r.recipe.teachers.split("+")
+    names = teacher_names(r.recipe.teachers)
     lists = [ranked(name, r.collection, refresh=r.refresh) for name in names]
     one = r.recipe.variant in ("fused", "soft")
     used = [fuse(lists)] if one else lists
@@ -84,11 +85,13 @@ def supervised(r: Ready) -> Strategy:
 
 def check_teachers(recipe: Recipe) -> None:
     """Refuse a recipe whose teachers are unknown, or too few or too many for its supervision."""
-    names = recipe.teachers.split("+") if recipe.teachers else []
+    names = teacher_names(recipe.teachers)
     if not names:
         raise ValueError("teachers='': this strategy takes its labels from teachers, as in teachers='bm25+minilm'")
     for name in names:
-        _teachers().teacher_row(name)  # an unknown name is a ValueError that names the known ones
+        row = _teachers().teacher_row(name)  # an unknown name is a ValueError that names the known ones
+        if row is not None and row.wheel and find_spec(row.wheel) is None:
+            raise ValueError(f"teachers={recipe.teachers!r}: {name} needs a wheel: pip install {row.wheel}")
         kind, _, path = name.partition(":")
         if kind == "trec" and not Path(path).is_file():
             raise ValueError(f"teachers={recipe.teachers!r}: no such file {path}")
@@ -101,6 +104,22 @@ def check_teachers(recipe: Recipe) -> None:
         )
     if recipe.top >= NEGATIVES[0]:
         raise ValueError(f"top={recipe.top}: below {NEGATIVES[0]}, the rank where negatives begin")
+
+
+def teacher_names(teachers: str) -> list[str]:
+    """Split teachers that are joined by "+"; a "+" in the path of a run stays in it.
+
+    >>> from drscale.labels.supervision import teacher_names
+    >>> teacher_names("bm25+trec:lists/a+b.run+minilm")
+    ['bm25', 'trec:lists/a+b.run', 'minilm']
+    """
+    names: list[str] = []
+    for part in teachers.split("+") if teachers else []:
+        if names and names[-1].startswith("trec:") and not _teachers().is_teacher(part):
+            names[-1] += f"+{part}"
+        else:
+            names.append(part)
+    return names
 
 
 def ranked(teacher: str, collection: Collection, *, refresh: bool = False) -> Ranked:
@@ -249,7 +268,7 @@ def supervision_quality(collection: Collection, teachers: str | Sequence[str], t
     >>> docs = ds.benchmark("planted?pairs=300").test
     >>> supervision_quality(docs, "bm25+minilm")  # doctest: +SKIP
     """
-    names = teachers.split("+") if isinstance(teachers, str) else list(teachers)
+    names = teacher_names(teachers) if isinstance(teachers, str) else list(teachers)
     if not names or not all(names):
         raise ValueError(f"teachers={teachers!r}: names joined by '+', or a list of names")
     if not 1 <= top < NEGATIVES[0]:

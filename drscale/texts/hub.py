@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drscale.runs import write_atomic
+from drscale.files import write_atomic
 from drscale.texts.cache import CacheWarning, cache_folder, cached, key_of
 from drscale.texts.collection import Collection
 from drscale.texts.pairs import paired, shape_of

@@ -18,9 +18,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from drscale.encoder import BiEncoder, seed_for
+from drscale.files import write_atomic
 from drscale.ladder import flops_per_token, training_factor
 from drscale.recipe import Recipe, part_of
-from drscale.runs import StoreWarning, write_atomic
+from drscale.runs import StoreWarning
 from drscale.training import processes
 from drscale.training.batches import Batch, Pairs, share
 from drscale.training.strategies import Strategy

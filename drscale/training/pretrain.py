@@ -25,9 +25,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from drscale.encoder import BiEncoder, Tokens, build, minilm_table, seed_for
+from drscale.files import write_atomic
 from drscale.ladder import TABLE_WIDTH, Shape, flops_per_token
 from drscale.recipe import Recipe
-from drscale.runs import write_atomic
 from drscale.texts import Collection
 from drscale.texts.cache import cached, key_of
 
