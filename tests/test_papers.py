@@ -114,7 +114,7 @@ def test_wrong_names_and_folders_are_named(tmp_path):
         published.published_curve("size/msmarco/ood", "M=1")
     with pytest.raises(ValueError, match="its delta is not known to us, see its note: SECONDARY"):
         published.published_curve("fang-v2/data/msmarco")
-    with pytest.raises(ValueError, match=r"no tables_1_2.csv there; the published tables are in data/published"):
+    with pytest.raises(ValueError, match=r"no tables_1_2.csv there; leave folder out"):
         published.published_laws(tmp_path)
     with pytest.raises(ValueError, match="number=12: allowed are 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"):
         published.dragon(12)

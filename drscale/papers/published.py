@@ -1,4 +1,4 @@
-"""The laws and tables that papers printed, read from data/published with their doubts. Never imports torch."""
+"""The laws and tables that papers printed, read with their doubts; the files come with drscale. Never imports torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from drscale.laws import fit as formulas
 from drscale.laws.curve import Curve
 from drscale.stats.tables import Array
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "published"
+FOLDER = Path(__file__).parent / "tables"  # in a clone a link to data/published, in a wheel the files
 POWER, JOINT = ("tables_1_2", "table_3", "fang"), ("table_4", "fang_joint")
 LAWS: dict[str, Callable[..., Any]] = {
     "size_law": formulas.size_law,
@@ -127,8 +127,7 @@ def path(name: str, folder: str | Path | None = None) -> Path:
     file = base / f"{name}.csv"
     if not file.is_file():
         raise ValueError(
-            f"folder={str(base)!r}: no {file.name} there; the published tables are in data/published of drscale's "
-            "repository, say where that is"
+            f"folder={str(base)!r}: no {file.name} there; leave folder out to read the tables that come with drscale"
         )
     return file
 
