@@ -58,7 +58,7 @@ TORCH_FREE = (
     "papers",
     "mixed",
 )
-FREE_FILES = ("plot", "explore", "weight")  # these stay free of torch in every package
+FREE_FILES = ("plot", "explore", "weight", "drops")  # these stay free of torch in every package
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "sentence_transformers", "faiss")
 LONGEST = 600  # lines a module may have, as the plan of the house says
 
@@ -147,7 +147,7 @@ def test_modules_stay_short(module: str) -> None:
 
 
 def is_free(module: str) -> bool:
-    """Whether a module belongs to the table side: by its room, or as a file that draws, slides or weighs."""
+    """Whether a module belongs to the table side: by its room, or as a file that draws, slides, weighs, counts drops."""
     return room_of(module) in ("", *TORCH_FREE) or module.rsplit(".", 1)[-1] in FREE_FILES
 
 
