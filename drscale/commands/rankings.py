@@ -147,11 +147,18 @@ def stability(arguments: argparse.Namespace) -> int:
 
 
 def _recorded(folder: Path) -> pd.DataFrame:
-    """The drops that a folder of records holds, each run called by what varies between the recipes."""
+    """The drops that a folder of records holds, each run called by its rung and what else tells it from others."""
     store, _ = tables.open_store(folder)
     table = tables.stored_runs(folder)
-    varying = [f.name for f in fields(Recipe) if len(set(table[f.name].astype(str))) > 1] or ["rung"]
-    label = table[varying].astype(str).agg(", ".join, axis=1)
+    usual = {f.name: f.default for f in fields(Recipe)}
+    varying = [n for n in usual if n not in ("rung", "rate") and len(set(table[n].astype(str))) > 1]
+    label = pd.Series(
+        [
+            ", ".join([str(row["rung"]), *(f"{n}={row[n]}" for n in varying if row[n] != usual[n])])
+            for row in table.to_dict("records")
+        ]
+    )
+    label = table["key"].reset_index(drop=True) if label.duplicated().any() else label
     try:
         return rates_from_records(store.domains(), dict(zip(table["key"], label, strict=True)))
     except ValueError:
