@@ -52,7 +52,10 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument COMMAND: ", "", message)
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)$", message)
         if choice is not None:
-            message += did_you_mean(choice[1], [word.strip("'") for word in choice[2].split(", ")])
+            known = [word.strip("'") for word in choice[2].split(", ")]
+            near = did_you_mean(choice[1], known)
+            allowed = f"{near} Allowed are" if near else "; allowed are"
+            message = f"{message[: choice.end(1) + 1]}{allowed} {', '.join(known)}"
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help explains)\n")
 
 
