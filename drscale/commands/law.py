@@ -205,8 +205,8 @@ def _doubts(series: Series, fit: LawFit, choice: Choice | None) -> list[str]:
         mixed.append(f"one fit of {count} different {other!r}: keep one with --where, or name both columns in --x")
     undecided = []
     if choice is not None and not choice.decided and len(choice.compared) > 1:
-        other = [str(name) for name in choice.compared["law"] if name != name_of(fit.law)]
-        undecided = [f"the runs do not decide between {name_of(fit.law)} and {', '.join(other)}: --law fits the other"]
+        others = [str(name) for name in choice.compared["law"] if name != name_of(fit.law)]
+        undecided = [f"the runs do not decide between {name_of(fit.law)} and {', '.join(others)}: --law fits the other"]
     return [*series.said, *mixed, *undecided, *fit.doubts]
 
 

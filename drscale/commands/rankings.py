@@ -53,7 +53,7 @@ def _scores(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, str]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rows = scores_from_trec(files, arguments.qrels, measures)
-    columns = [c for c in rows if c not in ABOUT]
+    columns = [str(c) for c in rows if c not in ABOUT]
     labels = dict(zip(columns, measures if len(measures) == len(columns) else columns, strict=True))
     return rows, labels, list(files), [str(w.message) for w in caught]
 
@@ -90,7 +90,7 @@ def compare(arguments: argparse.Namespace) -> int:
             wins = {"better": int((gap > 0).sum()), "equal": int((gap == 0).sum()), "worse": int((gap < 0).sum())}
             differences.append({"measure": label, "run": a, "minus": b, **_difference(gap, arguments.level), **wins})
     table = pd.DataFrame(differences)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", adjusted(table["p"], "holm"))
+    table.insert(list(table).index("p") + 1, "p_holm", adjusted(table["p"], "holm"))
     doubts = [*said, *_doubts(rows, names)]
     written = tables.write_out(arguments.out, table, None, arguments.quiet)
     if arguments.json:
@@ -124,8 +124,9 @@ def stability(arguments: argparse.Namespace) -> int:
     """Say how much is lost on queries in other words, from TREC runs or from records: ``drscale stability``."""
     check_level(arguments.level)
     tables.check_out(arguments.out)
+    doubts: list[str] = []
     if len(arguments.runs) == 1 and Path(arguments.runs[0]).is_dir():
-        rates, doubts = _recorded(Path(arguments.runs[0])), []
+        rates = _recorded(Path(arguments.runs[0]))
         if arguments.level != 0.95:
             raise UserError(f"--level {arguments.level}: records keep intervals of 0.95")
     else:

@@ -175,6 +175,7 @@ def _records(path: Path) -> pd.DataFrame:
     text = _decoded(str(path), path.read_bytes())
     if not text.strip():
         raise UserError(f"{path}: the file is empty")
+    rows: Any
     try:
         if path.suffix == ".jsonl":
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
