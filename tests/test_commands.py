@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ from drscale.commands import tables
 from drscale.commands.arguments import LAWS, SHELLS, SPACES, UserError
 from drscale.commands.completion import script
 from drscale.laws import fit as laws
+from drscale.plotting import files
 from drscale.runs import example_runs
 
 OWN = ROOT / "data" / "examples" / "runs.csv"
@@ -133,6 +135,28 @@ def test_columns_are_lettered_or_told_by_their_names(capsys: pytest.CaptureFixtu
     assert found["x"] == {"D": "pairs"}
 
 
+def test_where_the_runs_do_not_decide_there_are_two_plans(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("allocate", OWN, "--where", "pairs > 2000", "--budget", 500, "--prices", "paper", "--draws", 0, "--json")
+    found = json.loads(said(capsys, *words))
+    assert not found["decided"]
+    assert [plan["law"] for plan in found["plans"]] == ["joint_law", "additive_law"]
+    assert "the runs do not decide between joint_law and additive_law" in found["plans"][0]["doubts"]
+
+
+def test_a_law_that_is_the_only_one_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "fit", OWN, "--where", "parameters > 90000 and pairs == 16915")
+    assert "Laws compared: size_law is the only law that these runs allow." in text
+    assert "only 5 levels of parameters for 3 parameters" in text
+
+
+def test_a_figure_without_a_browser_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "browser", lambda: None)
+    error = refused(capsys, "fit", OWN, "--law", "additive_law", "--out", "law.pdf")
+    assert error.startswith("drscale fit: no browser found to draw PDF: install Chromium")
+
+
 # -------------------------------------------------------------------------------------------------------- what is read
 
 
@@ -158,6 +182,13 @@ def test_tables_of_many_kinds_are_read(name: str, text: str | bytes) -> None:
     frame = tables.read_runs(written(name, text))
     assert frame.columns.tolist() == ["parameters", "loss"]
     assert frame.to_numpy().tolist() == [[1000, 2.5], [2000, 1.5]]
+
+
+def test_a_table_comes_from_the_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(OWN.read_bytes())))
+    assert said(capsys, "export", "-", "--to", "a.csv") == "wrote a.csv: 40 rows, 7 columns\n"
 
 
 def test_rows_are_numbered_as_in_a_spreadsheet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,11 +203,23 @@ def _doubts(series: Series, fit: LawFit, choice: Choice | None) -> list[str]:
     other = _usual(series.rows, PAIRS if "N" in series.columns else SIZES) if len(own) == 1 else None
     if other is not None and not own & {SIZES[0], PAIRS[0]} and (count := series.rows[other].nunique()) > 1:
         mixed.append(f"one fit of {count} different {other!r}: keep one with --where, or name both columns in --x")
-    undecided = []
-    if choice is not None and not choice.decided and len(choice.compared) > 1:
-        others = [str(name) for name in choice.compared["law"] if name != name_of(fit.law)]
-        undecided = [f"the runs do not decide between {name_of(fit.law)} and {', '.join(others)}: --law fits the other"]
-    return [*series.said, *mixed, *undecided, *fit.doubts]
+    return [*series.said, *mixed, *_undecided(choice, name_of(fit.law)), *fit.doubts]
+
+
+def _able(choice: Choice) -> list[str]:
+    """The laws that could be fitted."""
+    return [str(name) for name in choice.compared.dropna(subset=["r2"])["law"]]
+
+
+def _undecided(choice: Choice | None, law: str) -> list[str]:
+    """A sentence where the runs do not decide between the law and others."""
+    others = [] if choice is None or choice.decided else [name for name in _able(choice) if name != law]
+    return [f"the runs do not decide between {law} and {', '.join(others)}"] if others else []
+
+
+def _choice_said(choice: Choice) -> str:
+    able = _able(choice)
+    return str(choice) if len(able) > 1 else f"{able[0]} is the only law that these runs allow."
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -284,7 +296,7 @@ def _said(series: Series, found: LawFit, choice: Choice | None, doubts: list[str
         "",
     ]
     if choice is not None:
-        lines += [f"Laws compared: {choice}", tables.shown(_compared(choice)), ""]
+        lines += [f"Laws compared: {_choice_said(choice)}", tables.shown(_compared(choice)), ""]
     return "\n".join([*lines, tables.listed("Doubts", doubts)])
 
 
@@ -396,8 +408,7 @@ def plan(arguments: argparse.Namespace) -> int:
         law, choice, series = _choose(series, options, both=True)
     tried = [law]
     if choice is not None and not choice.decided:
-        able = choice.compared.dropna(subset=["r2"])["law"]
-        tried += [BY_NAME[name] for name in able if name != name_of(law)]
+        tried += [BY_NAME[name] for name in _able(choice) if name != name_of(law)]
     plans: dict[str, tuple[LawFit, Allocation]] = {}
     curves = {}
     for one in tried:
@@ -418,7 +429,7 @@ def plan(arguments: argparse.Namespace) -> int:
         _print_plans(arguments, series, prices, choice, plans, written)
     else:
         lines = [prices.explain().splitlines()[-1] if arguments.parameter_price is not None else prices.explain(), ""]
-        lines += [f"Laws compared: {choice}", ""] if choice is not None else []
+        lines += [f"Laws compared: {_choice_said(choice)}", ""] if choice is not None else []
         for name, (found, made) in plans.items():
             lines += [
                 f"{name}: {found.equation}, where {_columns_said(series)}",
@@ -426,9 +437,14 @@ def plan(arguments: argparse.Namespace) -> int:
             ]
             if made.feasible:
                 lines += ["", tables.shown(made.table().drop(columns="note")), ""]
-                lines += [tables.listed("Doubts", [*series.said, *made.flags, *found.doubts]), ""]
+                lines += [tables.listed("Doubts", _plan_doubts(series, choice, found, made)), ""]
         print("\n".join(lines).rstrip())
     return 0 if able_plans else 1
+
+
+def _plan_doubts(series: Series, choice: Choice | None, found: LawFit, made: Allocation) -> list[str]:
+    undecided = _undecided(choice, name_of(found.law))
+    return list(dict.fromkeys([*series.said, *undecided, *made.flags, *found.doubts]))
 
 
 def _planned(curve: Any, arguments: argparse.Namespace, prices: Prices) -> Allocation:
@@ -459,7 +475,7 @@ def _print_plans(
             "cost": made.cost,
             "costs": made.costs,
             "intervals": made.intervals,
-            "doubts": list(dict.fromkeys([*series.said, *made.flags, *found.doubts])),
+            "doubts": _plan_doubts(series, choice, found, made),
         }
         for name, (found, made) in plans.items()
     ]
