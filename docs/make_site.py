@@ -31,6 +31,7 @@ PAGES += [
     "docs/design.md",
     "docs/contributing.md",
     "docs/clusters.md",
+    "docs/command_line.md",
     "data/figures/fig2a.svg",
     "data/figures/fig2b.svg",
 ]
@@ -127,7 +128,8 @@ def public() -> Iterator[tuple[str, list[str]]]:
     at_door = {id(getattr(drscale, name)) for name in door}
     for path in sorted((ROOT / "drscale").glob("*/__init__.py")):
         module = importlib.import_module(f"drscale.{path.parent.name}")
-        yield module.__name__, [n for n in names_of(module) if id(getattr(module, n)) not in at_door]
+        if own := [n for n in names_of(module) if id(getattr(module, n)) not in at_door]:
+            yield module.__name__, own
 
 
 def entry(module: str, name: str) -> str:

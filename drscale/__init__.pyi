@@ -45,7 +45,7 @@ from .recipe import register_strategy as register_strategy
 from .runs import Run as Run
 from .runs import RunStore as RunStore
 from .runs import example_runs as example_runs
-from .stability.measure import drop_rates as drop_rates
+from .stability.drops import drop_rates as drop_rates
 from .stability.measure import measure_stability as measure_stability
 from .stability.vary import register_variation as register_variation
 from .stability.vary import variations as variations

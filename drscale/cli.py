@@ -1,14 +1,14 @@
-"""The command line: drscale plan | sweep | pack | status | table | doctor."""
+"""The command line: studies (plan, sweep, pack, status, table), doctor, and the verbs of drscale.commands."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
 import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -18,40 +18,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drscale import __version__
+from drscale.commands.arguments import EPILOG, Impossible, Parser, UserError, add_verbs, both_ways, parse
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from drscale.runs import RunStore
-    from drscale.sweep import Study
 
 # What `drscale table` prints beside the recipe's varying fields; --csv writes every column.
 SHOWN = ("status", "train_pairs", "params_layers", "in_domain_entropy", "ood_entropy", "in_domain_ndcg10", "ood_ndcg10")
 
 
-class UserError(Exception):
-    """A mistake of the caller's, told in one sentence."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 well, 1 something failed, 2 a user's error, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(*_parsers(), argv)
     with warnings.catch_warnings():
-        warnings.simplefilter("default", UserWarning)
+        warnings.simplefilter("ignore" if getattr(arguments, "quiet", False) else "default", UserWarning)
         warnings.showwarning = _say_warning
         try:
             return int(arguments.command(arguments))
         except KeyboardInterrupt:
-            print("interrupted: finished runs are kept, and the same command goes on from there", file=sys.stderr)
+            kept = ": finished runs are kept, and the same command goes on from there" * (arguments.name == "sweep")
+            print(f"interrupted{kept}", file=sys.stderr)
             return 130
         except BrokenPipeError:  # `drscale table | head` has read enough
             sys.stderr.close()
             return 0
-        except (UserError, ValueError, OSError) as e:
+        except (UserError, Impossible, ValueError, OSError) as e:
             if arguments.traceback:
                 raise
             print(f"drscale {arguments.name}: {' '.join(str(e).split())}", file=sys.stderr)
-            return 2
+            return 1 if isinstance(e, Impossible) else 2
         except ModuleNotFoundError as e:
             if arguments.traceback or (e.name or "").partition(".")[0] == "drscale":
                 raise
@@ -60,27 +55,39 @@ def main(argv: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 2
+        except RuntimeError as e:
+            if arguments.traceback or type(e).__name__ != "NoBrowser":  # its module is slow to load
+                raise
+            print(f"drscale {arguments.name}: {e}", file=sys.stderr)
+            return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "drscale", description="Measure how dense retrievers scale, and read what was found."
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the command and those of its verbs."""
+    parser = Parser(
+        "drscale",
+        description="Measure how dense retrievers scale, and read what was found.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"drscale {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    verbs = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    verbs = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=Parser)
+    found: dict[str, Parser] = {}
 
-    def verb(name: str, command: Any, said: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.")
-        made.set_defaults(command=command)
-        return made
+    def verb(name: str, said: str, command: Any = _analyst) -> Parser:
+        found[name] = verbs.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.")
+        found[name].set_defaults(command=command)
+        return found[name]
 
+    add_verbs(verb)
     study = "a study: a .py file that defines 'recipes', a .toml file, or a pack"
     either = "a study (.py or .toml), or a folder of run records"
-    p = verb("plan", plan, "say what is done, to do and failed, with predicted FLOPs and time")
+    p = verb("plan", "say what is done, to do and failed, with predicted FLOPs and time", plan)
     p.add_argument("study", type=Path, help=study)
     p.add_argument("--quick", action="store_true", help="leave the texts closed, which may have to be downloaded")
-    p = verb("sweep", sweep, "run what a study has left; finished runs are never repeated")
+    both_ways(p)
+    p = verb("sweep", "run what a study has left; finished runs are never repeated", sweep)
     p.add_argument("study", type=Path, help=study)
     p.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time (default 1)")
     p.add_argument(
@@ -90,44 +97,77 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--retry-failed", action="store_true", help="run again what failed")
     p.add_argument("--keep", action="store_true", help="keep the trained models beside their records")
-    p.add_argument("--quiet", action="store_true", help="print no line for each finished run")
-    p = verb("pack", pack, "write a study into one folder for a machine without a network")
+    p.add_argument("--quiet", action="store_true", help="print no line for each finished run, and no warnings")
+    p = verb("pack", "write a study into one folder for a machine without a network", pack)
     p.add_argument("study", type=Path, help=study)
     p.add_argument("folder", type=Path, help="where to write the pack; must not be there yet")
     p.add_argument("--most-mb", type=float, default=60.0, metavar="MB", help="refuse a larger pack (default 60)")
-    p = verb("status", status, "count what is done, to do and failed, and say why runs failed")
+    p = verb("status", "count what is done, to do and failed, and say why runs failed", status)
     p.add_argument("source", type=Path, help=either)
-    p = verb("table", table, "print the measurements, a row a run")
+    both_ways(p)
+    p = verb("table", "print the measurements, a row a run", table)
     p.add_argument("source", type=Path, help=either)
     p.add_argument("--csv", type=Path, metavar="FILE", help="write every column to a CSV file instead")
-    p = verb("doctor", doctor, "look at this machine and say what is missing")
+    both_ways(p)
+    p = verb("doctor", "look at this machine and say what is missing", doctor)
     p.add_argument("--json", action="store_true", help="print the findings as JSON")
-    return parser
+    return parser, found
+
+
+# Where an analyst's verb is done; the module is loaded when it is called.
+HOMES = {
+    "fit": ("law", "fit"),
+    "allocate": ("law", "plan"),
+    "compare": ("rankings", "compare"),
+    "stability": ("rankings", "stability"),
+    "export": ("tables", "export_runs"),
+}
+
+
+def _analyst(arguments: argparse.Namespace) -> int:
+    """Call a verb of drscale.commands."""
+    if arguments.name == "completion":
+        from drscale.commands.completion import script
+
+        print(script(arguments.shell, _parsers()[1]), end="")
+        return 0
+    module, function = HOMES[arguments.name]
+    return int(getattr(importlib.import_module(f"drscale.commands.{module}"), function)(arguments))
 
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print the plan of a study, and how the texts of its open runs are split: they are read here, and kept."""
     from drscale import sweep as sweeping
+    from drscale.commands.tables import open_study, print_json
     from drscale.recipe import Recipe
     from drscale.texts.split import split_sentence
 
-    study = _study(arguments.study)
+    study = open_study(arguments.study)
     planned = sweeping.plan_study(study.recipes, study.store, keep=study.keep)
-    print(planned)
+    splits: list[str] = []
+    if not arguments.json:
+        print(planned)
     todo = [] if arguments.quick else planned.todo(retry_failed=True)
     for spelling in dict.fromkeys(recipe.texts for recipe in todo):
         texts = sweeping.texts_of(spelling)
-        print(split_sentence(texts))
+        splits.append(split_sentence(texts))
+        if not arguments.json:
+            print(splits[-1])
         own = [recipe for recipe in todo if recipe.texts == spelling and recipe.annotation == Recipe().annotation]
         most = max(own, key=lambda recipe: recipe.pairs, default=Recipe())
         if most.pairs > len(texts.train):
             raise UserError(f"{most}: pairs={most.pairs}, at most {len(texts.train)} are there to train on")
+    if arguments.json:
+        counts = {str(k): int(n) for k, n in planned.rows["status"].value_counts().items()}
+        told: dict[str, Any] = {"how": planned.rows.attrs.get("how", ""), "texts": splits}
+        print_json("plan", study=study.name, store=study.store.path, counts=counts, runs=planned.rows, **told)
     return 0
 
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what a study has left; 1 if a run failed."""
     from drscale import sweep as sweeping
+    from drscale.commands.tables import open_study
 
     workers, how = arguments.workers, arguments.executor or ("process" if arguments.workers > 1 else "inline")
     if workers < 1:
@@ -136,7 +176,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"--workers {workers} --executor inline: one process runs one at a time, use --executor process"
         )
-    study = _study(arguments.study)
+    study = open_study(arguments.study)
     keep = arguments.keep or study.keep
     planned = sweeping.plan_study(study.recipes, study.store, keep=keep)
     left = len(planned.todo(arguments.retry_failed))
@@ -188,9 +228,10 @@ def _die_on_interrupt() -> None:
 
 def pack(arguments: argparse.Namespace) -> int:
     """Pack a study: token ids, start weights, recipes and code."""
+    from drscale.commands.tables import open_study
     from drscale.pack import write_pack
 
-    study = _study(arguments.study)
+    study = open_study(arguments.study)
     made = write_pack(study.recipes, arguments.folder, study.name, arguments.most_mb)
     print(f"{arguments.folder}: {made}\nthere: drscale sweep {arguments.folder}, or without drscale: python FOLDER")
     return 0
@@ -198,13 +239,20 @@ def pack(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """Count the runs of a study or a folder and list the failed ones."""
-    store, keys = _source(arguments.source)
+    from drscale.commands.tables import open_store, print_json
+
+    store, keys = open_store(arguments.source)
     runs = {r.key: r for r in store.runs()}
     if keys is None:
         keys = list(runs)
     found = [runs[k] for k in keys if k in runs]
     failed = [r for r in found if r.status == "failed"]
     others = len(runs.keys() - set(keys))
+    if arguments.json:
+        counts = {"done": len(found) - len(failed), "todo": len(keys) - len(found), "failed": len(failed)}
+        reasons = [{"key": run.key, "reason": run.reason} for run in failed]
+        print_json("status", store=store.path, **counts, others=others, failures=reasons)
+        return 0
     print(f"{store.path}: {len(found) - len(failed)} done, {len(keys) - len(found)} to do, {len(failed)} failed")
     if others:
         print(f"{others} records there belong to other recipes")
@@ -215,18 +263,17 @@ def status(arguments: argparse.Namespace) -> int:
 
 def table(arguments: argparse.Namespace) -> int:
     """Print or write the measurements of a study or a folder."""
+    from drscale.commands.tables import print_json, stored_runs
     from drscale.files import write_atomic
 
-    store, keys = _source(arguments.source)
-    frame = store.table() if store.path.is_dir() else None
-    if frame is not None and keys is not None and not frame.empty:
-        frame = frame[frame["key"].isin(keys)]
-    if frame is None or frame.empty:
-        raise UserError(f"{store.path}: no runs yet")
-    if arguments.csv is None:
+    frame = stored_runs(arguments.source)
+    if arguments.csv is not None:
+        write_atomic(arguments.csv, frame.to_csv(index=False))
+    if arguments.json:
+        print_json("table", source=arguments.source, written=arguments.csv, runs=frame)
+    elif arguments.csv is None:
         print(_brief(frame).to_string(index=False))
     else:
-        write_atomic(arguments.csv, frame.to_csv(index=False))
         print(f"wrote {arguments.csv}: {len(frame)} runs, {frame.shape[1]} columns (data/README.md explains them)")
     return 0
 
@@ -238,32 +285,6 @@ def doctor(arguments: argparse.Namespace) -> int:
     found = looking.look()
     print(json.dumps(looking.as_data(found), indent=1) if arguments.json else looking.report(found))
     return int(any(f.needed and not f.well for f in found))
-
-
-def _study(path: Path) -> Study:
-    from drscale.sweep import load_study
-
-    try:
-        return load_study(path)
-    except Exception as e:  # a Python study is a program of the user's: say where in it the error stands
-        lines = [step.lineno for step in traceback.extract_tb(e.__traceback__) if step.filename == str(path)]
-        if isinstance(e, SyntaxError) and e.filename == str(path):
-            lines = [e.lineno]
-        if not lines:
-            raise
-        raise UserError(f"{path}:{lines[-1]}: {type(e).__name__}: {e}") from e
-
-
-def _source(path: Path) -> tuple[RunStore, list[str] | None]:
-    """The store of a study and its keys, or the store that a folder is (and None: all of its keys)."""
-    from drscale.runs import RunStore
-
-    if path.is_dir():
-        return RunStore(path / "runs" if (path / "pack.json").is_file() else path), None
-    if path.suffix not in (".py", ".toml"):
-        raise UserError(f"{path}: neither a folder of runs nor a study (.py or .toml)")
-    study = _study(path)
-    return study.store, [str(recipe) for recipe in dict.fromkeys(study.recipes)]
 
 
 def _brief(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-from .measure import drop_rates as drop_rates
+from .drops import drop_rates as drop_rates
+from .drops import seed_drops as seed_drops
 from .measure import measure_stability as measure_stability
-from .measure import seed_drops as seed_drops
 from .measure import stability_of_records as stability_of_records
 from .plot import drops_by_size as drops_by_size
 from .plot import leaderboard as leaderboard

@@ -1,6 +1,6 @@
 """Figures and tables of stability: the card of one model, a leaderboard of many. Never imports torch.
 
-The input is a table of drop rates, from :func:`drscale.stability.measure.drop_rates` or, for run records, from
+The input is a table of drop rates, from :func:`drscale.stability.drops.drop_rates` or, for run records, from
 :func:`rates_from_records`.
 """
 
@@ -26,7 +26,7 @@ ALL = "all"  # the family that stands for all of them together
 def stability_card(rates: pd.DataFrame, seeds: pd.DataFrame | None = None, *, dark: bool = False) -> go.Figure:
     """Draw one model's stability: its metric clean and in other words, and the drop rates with their intervals.
 
-    ``seeds``, the table of :func:`drscale.stability.measure.seed_drops`, adds a short stroke for each seed.
+    ``seeds``, the table of :func:`drscale.stability.drops.seed_drops`, adds a short stroke for each seed.
     :func:`stability_table` has the numbers.
     """
     _check(rates)

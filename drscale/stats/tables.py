@@ -57,7 +57,7 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
         if wrong.any():
             i = int(np.argmax(wrong))
             raise ValueError(
-                f"column {name!r} is {got[i]:g} in row {rows.index[i]!r} ({wrong.sum()} such of {len(got)}): "
+                f"column {name!r} is {got[i]:g} in row {_label(rows.index[i])} ({wrong.sum()} such of {len(got)}): "
                 "a law needs finite numbers above zero, leave such runs out first"
             )
         found.append(got)
@@ -74,6 +74,11 @@ def check_level(level: float) -> None:
         raise ValueError(f"level={level!r}: must lie between 0 and 1")
 
 
+def _label(row: object) -> str:
+    """A row's label as it is typed: 7, and not np.int64(7)."""
+    return repr(row.item() if isinstance(row, np.generic) else row)
+
+
 def _text_in(name: str, column: pd.Series) -> str:
     """Why a column is not numbers, and in which row."""
     wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
@@ -81,8 +86,8 @@ def _text_in(name: str, column: pd.Series) -> str:
         return f"column {name!r} holds {column.dtype}, not numbers"
     if wrong.empty:
         return f"column {name!r} holds numbers as {column.dtype}: turn it with pandas.to_numeric first"
-    first, where = wrong.iloc[0], wrong.index[0]
-    return f"column {name!r} is {first!r} in row {where!r} ({len(wrong)} such of {len(column)}), not a number"
+    first, where = wrong.iloc[0], _label(wrong.index[0])
+    return f"column {name!r} is {first!r} in row {where} ({len(wrong)} such of {len(column)}), not a number"
 
 
 def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:

@@ -1,0 +1,1 @@
+# No public names: the verbs are called by drscale.cli.

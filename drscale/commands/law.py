@@ -1,0 +1,495 @@
+"""``drscale fit`` and ``drscale allocate``: a law of somebody's runs and what a budget buys. Never imports torch."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from drscale.budget.plan import Allocation, allocate, cost_of
+from drscale.budget.plot import isocost_figure
+from drscale.budget.prices import Prices, paper_prices
+from drscale.commands import tables
+from drscale.commands.arguments import PRICES, Impossible, UserError
+from drscale.laws import fit as laws
+from drscale.laws.compare import Choice, choose_law
+from drscale.laws.intervals import interval_basis, law_table
+from drscale.laws.plot import series_figure
+from drscale.laws.result import LawFit, name_of
+from drscale.stats.tables import check_level, done, values, warn_if_mixed
+
+Law = Callable[..., Any]
+# Names that columns usually have, the first one of a table is taken; drscale's own come first.
+SIZES = [
+    "params_layers",
+    "parameters",
+    "params",
+    "n_params",
+    "n_parameters",
+    "num_params",
+    "num_parameters",
+    "parameter_count",
+    "non_embedding_parameters",
+    "model_size",
+    "n",
+]
+PAIRS = [
+    "train_pairs",
+    "pairs",
+    "n_pairs",
+    "num_pairs",
+    "training_pairs",
+    "annotations",
+    "examples",
+    "train_size",
+    "data_size",
+    "tokens",
+    "d",
+]
+LOSSES = [
+    "in_domain_entropy",
+    "entropy",
+    "contrastive_entropy",
+    "test_loss",
+    "eval_loss",
+    "validation_loss",
+    "val_loss",
+    "loss",
+]
+DATA = re.compile(r"pair|data|token|example|annot|sample|quer")
+BY_NAME = {name_of(law): law for law in laws.LAWS}
+FEWEST_OF_BOTH = 3  # levels of each column that a law of both needs
+
+
+@dataclass
+class Series:
+    """Runs to fit one law to: the columns of its arguments N and D, that of the loss, and remarks on the rows."""
+
+    rows: pd.DataFrame
+    columns: dict[str, str]
+    y: str
+    said: list[str] = field(default_factory=list)
+
+    def x(self, law: Law) -> str | dict[str, str]:
+        """The columns as fit_law takes them for a law."""
+        return next(iter(self.columns.values())) if len(self.columns) == 1 else self.columns
+
+
+# ------------------------------------------------------------------------------------------------------- the columns
+
+
+def _usual(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """The first column that has one of the usual names."""
+    own = {re.sub(r"\W+", "_", str(c)).lower(): str(c) for c in reversed(list(frame.columns))}
+    return next((own[name] for name in names if name in own), None)
+
+
+def _given(words: Sequence[str], law: Law | None) -> dict[str, str]:
+    """The columns of ``--x`` by argument: as they are lettered, then as their names say, then in their order."""
+    split = [part.strip() for word in words for part in word.split(",") if part.strip()]
+    lettered = {w[0]: w[2:] for w in split if w[:2] in ("N=", "D=")}
+    free = [w for w in split if w[:2] not in ("N=", "D=")]
+    if not split or len(split) > 2 or len(lettered) + len(free) != len(split):
+        raise UserError(f"--x {','.join(words)}: one column or two, as parameters,pairs or N=parameters,D=pairs")
+    letters = [letter for letter in "ND" if letter not in lettered]
+    if len(free) == 1 and len(split) == 1:
+        letters = ["D" if law is laws.data_law or (law is not laws.size_law and DATA.search(free[0].lower())) else "N"]
+    elif len(free) == 2 and DATA.search(free[0].lower()) and not DATA.search(free[1].lower()):
+        free.reverse()
+    found = lettered | dict(zip(letters, free, strict=False))
+    return {letter: found[letter] for letter in "ND" if letter in found}
+
+
+def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = False) -> Series:
+    """The runs and columns to fit; ``both`` asks for size and pairs."""
+    law, source = BY_NAME.get(arguments.law or ""), arguments.runs
+    if arguments.x:
+        columns = {a: tables.column(frame, c, "--x", source) for a, c in _given(arguments.x, law).items()}
+    else:
+        usual = {"N": _usual(frame, SIZES), "D": _usual(frame, PAIRS)}
+        columns = {a: c for a, c in usual.items() if c is not None}
+    if arguments.y is None and (y := _usual(frame, LOSSES)) is None:
+        raise UserError(f"--y is needed: {source} has no column called {', '.join(LOSSES)}; it has {_names(frame)}")
+    y = tables.column(frame, arguments.y, "--y", source) if arguments.y is not None else str(y)
+    wanted = _letters(law)
+    if law is not None and set(wanted) <= set(columns):
+        columns = {a: columns[a] for a in wanted}
+    elif law is laws.broken_law and columns:
+        columns = dict([next(iter(columns.items()))])
+    lacking = [a for a in (wanted or ("ND" if both else "")) if a not in columns]
+    if lacking or not columns:
+        words = {"N": "the size", "D": "the pairs"}
+        what = " and ".join(words[a] for a in lacking) or "the size or the pairs"
+        raise UserError(
+            f"--x is needed: name the column of {what}, as --x parameters,pairs; {source} has {_names(frame)}"
+        )
+    if y in columns.values():
+        raise UserError(f"--y {y}: it is a column of --x too")
+    if both and law is None and len(columns) < 2:
+        raise UserError(f"--x {','.join(columns.values())}: two columns are needed, the size and the pairs")
+    rows, said = _usable(done(frame), [*columns.values(), y])
+    return Series(rows, columns, y, said)
+
+
+def _names(frame: pd.DataFrame) -> str:
+    names = list(map(str, frame.columns))
+    return ", ".join(names[: tables.FEW]) + (f" ... ({len(names)} in all)" if len(names) > tables.FEW else "")
+
+
+def _letters(law: Law | None) -> list[str]:
+    return [] if law is None else [a for a in laws.LAWS[law].columns if a in "ND"]
+
+
+def _usable(rows: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that have a value in every column, and what to say of the others."""
+    said = []
+    for name in columns:
+        empty = rows[name].isna()
+        if empty.all() and len(rows):
+            raise UserError(f"column {name!r} is empty in all of the {len(rows)} rows")
+        if empty.any():
+            where = ", ".join(str(i) for i in rows.index[empty][:5]) + (" ..." if empty.sum() > 5 else "")
+            said.append(f"{int(empty.sum())} of {len(rows)} runs have no {name!r} and are left out (row {where})")
+            rows = rows[~empty]
+    try:
+        values(rows, *columns)  # names the first value that no law can be fitted to
+    except ValueError as e:
+        raise UserError(str(e).replace("leave such runs out first", "leave such runs out with --where")) from None
+    return rows, said
+
+
+# ----------------------------------------------------------------------------------------------------------- the law
+
+
+def _candidates(series: Series, both: bool = False) -> tuple[list[Law], Series]:
+    """The laws to compare and the series in their columns: laws of both counts where both vary, else of one."""
+    counts = {a: series.rows[c].nunique() for a, c in series.columns.items()}
+    if len(counts) == 2 and (both or min(counts.values()) >= FEWEST_OF_BOTH):
+        return [laws.joint_law, laws.additive_law], series
+    letter = max(counts, key=counts.__getitem__)
+    own = replace(series, columns={letter: series.columns[letter]})
+    return [laws.size_law if letter == "N" else laws.data_law, laws.broken_law], own
+
+
+def _choose(series: Series, options: Mapping[str, Any], both: bool = False) -> tuple[Law, Choice, Series]:
+    """Compare the laws that suit the columns and take the better one; of one count the plain law unless decided."""
+    offered, own = _candidates(series, both)
+    try:
+        choice = choose_law(own.rows, own.y, candidates=offered, x=own.x(offered[0]), **options)
+    except ValueError as e:
+        raise Impossible(str(e).replace("not fitted: ", "")) from None
+    return (choice.law if choice.decided or len(own.columns) == 2 else offered[0]), choice, own
+
+
+def _fitted(series: Series, law: Law, options: Mapping[str, Any]) -> LawFit:
+    try:
+        return laws.fit_law(series.rows, law, series.x(law), series.y, warn=False, **options)
+    except ValueError as e:
+        raise Impossible(f"{name_of(law)} of {series.y}: {e}") from None
+
+
+def _doubts(series: Series, fit: LawFit, choice: Choice | None) -> list[str]:
+    """Every reason for caution in a sentence: rows left out, runs that do not belong together, the fit's own."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_mixed(series.rows, *series.columns.values())
+    mixed = [re.sub(r'with query\("(.*?)"\) first', r'with --where "\1"', str(w.message)) for w in caught]
+    own = set(series.columns.values())
+    other = _usual(series.rows, PAIRS if "N" in series.columns else SIZES) if len(own) == 1 else None
+    if other is not None and not own & {SIZES[0], PAIRS[0]} and (count := series.rows[other].nunique()) > 1:
+        mixed.append(f"one fit of {count} different {other!r}: keep one with --where, or name both columns in --x")
+    return [*series.said, *mixed, *_undecided(choice, name_of(fit.law)), *fit.doubts]
+
+
+def _able(choice: Choice) -> list[str]:
+    """The laws that could be fitted."""
+    return [str(name) for name in choice.compared.dropna(subset=["r2"])["law"]]
+
+
+def _undecided(choice: Choice | None, law: str) -> list[str]:
+    """A sentence where the runs do not decide between the law and others."""
+    others = [] if choice is None or choice.decided else [name for name in _able(choice) if name != law]
+    return [f"the runs do not decide between {law} and {', '.join(others)}"] if others else []
+
+
+def _choice_said(choice: Choice) -> str:
+    able = _able(choice)
+    return str(choice) if len(able) > 1 else f"{able[0]} is the only law that these runs allow."
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    check_level(arguments.level)
+    return {"space": arguments.space, "robust": arguments.robust}
+
+
+def _columns_said(series: Series) -> str:
+    return ", ".join(f"{letter} is {name!r}" for letter, name in series.columns.items())
+
+
+def _compared(choice: Choice) -> pd.DataFrame:
+    wanted = ["law", "parameters", "sigma", "r2", "lack_p", "aicc", "delta_aicc", "rolling", "note"]
+    return choice.compared[[c for c in wanted if c in choice.compared]]
+
+
+def _one(series: Series, arguments: argparse.Namespace) -> tuple[Series, LawFit, Choice | None]:
+    """The law of a series, named or chosen."""
+    options, law, choice = _options(arguments), BY_NAME.get(arguments.law or ""), None
+    if law is None:
+        law, choice, series = _choose(series, options)
+    return series, _fitted(series, law, options), choice
+
+
+def fit(arguments: argparse.Namespace) -> int:
+    """Fit a law, print its numbers and doubts, and write them: ``drscale fit``."""
+    tables.check_out(arguments.out)
+    frame = tables.chosen(tables.read_runs(arguments.runs), arguments.where)
+    series = _series(frame, arguments)
+    if arguments.by is not None:
+        return _fit_by(series, tables.column(frame, arguments.by, "--by", arguments.runs), arguments)
+    series, found, choice = _one(series, arguments)
+    table, level = found.table(arguments.level), arguments.level
+    written = tables.write_out(arguments.out, table, lambda: found.plot(level=level), arguments.quiet)
+    doubts = _doubts(series, found, choice)
+    if arguments.json:
+        tables.print_json("fit", runs=arguments.runs, **_as_data(series, found, choice, doubts, level), written=written)
+        return 0
+    print(_said(series, found, choice, doubts, level))
+    return 0
+
+
+def _as_data(series: Series, found: LawFit, choice: Choice | None, doubts: list[str], level: float) -> dict[str, Any]:
+    compared = None
+    if choice is not None:
+        compared = {"decided": choice.decided, "reasons": choice.reasons, "laws": choice.compared}
+    return {
+        "law": name_of(found.law),
+        "equation": found.equation,
+        "x": series.columns,
+        "y": series.y,
+        "level": level,
+        "parameters": found.table(level).iloc[:-1],  # the last row is R2
+        "goodness": found.goodness(),
+        "comparison": compared,
+        "doubts": doubts,
+        "basis": interval_basis(found),
+    }
+
+
+def _said(series: Series, found: LawFit, choice: Choice | None, doubts: list[str], level: float) -> str:
+    good = found.goodness()
+    table = found.table(level).iloc[:-1].drop(columns="stderr")
+    lines = [
+        f"{found}",
+        f"{_columns_said(series)}; {good['runs']:.0f} runs at {good['levels']:.0f} levels",
+        "",
+        f"Parameters, with intervals of {level:.0%}:",
+        tables.shown(table),
+        interval_basis(found),
+        "",
+        f"Goodness: R2 {good['R2']:.4f}, R2 of logarithms {good['R2_log']:.4f}; "
+        f"a run lies {good['relative_error']:.1%} from the curve.",
+        "",
+    ]
+    if choice is not None:
+        lines += [f"Laws compared: {_choice_said(choice)}", tables.shown(_compared(choice)), ""]
+    return "\n".join([*lines, tables.listed("Doubts", doubts)])
+
+
+def _fit_by(series: Series, by: str, arguments: argparse.Namespace) -> int:
+    """Fit one law to the runs of each value of a column."""
+    check, groups = _options(arguments), dict(list(series.rows.groupby(by, sort=False)))
+    law, failed = BY_NAME.get(arguments.law or ""), {}
+    if law is None:
+        law, series = _shared_law(series, by, check)
+    fits: dict[str, LawFit] = {}
+    doubts: dict[str, list[str]] = {}
+    for value, rows in groups.items():
+        own = replace(series, rows=rows, said=[])
+        try:
+            fits[str(value)] = found = _fitted(own, law, check)
+            doubts[str(value)] = _doubts(own, found, None)
+        except Impossible as e:
+            failed[str(value)] = str(e)
+    if not fits:
+        raise Impossible(f"--by {by}: no law for any of {', '.join(failed)}: {next(iter(failed.values()))}")
+    table = law_table(fits, arguments.level).rename(columns={"name": by})
+    figures = [path for path in arguments.out if path.suffix not in tables.TABLE_FORMATS]
+    if figures and len(series.columns) > 1:
+        raise UserError(
+            f"--out {figures[0]} --by {by}: a figure of several groups shows a law of one column; name it in --x"
+        )
+
+    def figure() -> Any:
+        x = next(iter(series.columns.values()))
+        return series_figure(series.rows, law, series.y, by, x=x, level=arguments.level, warn=False)
+
+    written = tables.write_out(arguments.out, table, figure, arguments.quiet)
+    if arguments.json:
+        each = {v: _as_data(series, f, None, doubts[v], arguments.level) for v, f in fits.items()}
+        tables.print_json("fit", runs=arguments.runs, by=by, groups=each, failed=failed, written=written)
+    else:
+        print(f"{name_of(law)} of {series.y} for each {by}; {_columns_said(series)}\n")
+        print(f"Parameters, with intervals of {arguments.level:.0%}:\n{tables.shown(table)}\n")
+        print(tables.listed("Doubts", [*series.said, *(f"{v}: {d}" for v, own in doubts.items() for d in own)]))
+        if failed:
+            print("\n" + tables.listed("Not fitted", [f"{v}: {why}" for v, why in failed.items()]))
+    return int(bool(failed))
+
+
+def _shared_law(series: Series, by: str, options: Mapping[str, Any]) -> tuple[Law, Series]:
+    """The law with the least AICc in all groups together, so that their parameters can be compared."""
+    offered, own = _candidates(series)
+    total: dict[str, float] = {}
+    for _, rows in series.rows.groupby(by, sort=False):
+        try:
+            compared = choose_law(rows, own.y, candidates=offered, x=own.x(offered[0]), **options).compared
+        except ValueError:
+            continue
+        for name, aicc in compared[["law", "aicc"]].dropna().itertuples(index=False):
+            total[name] = total.get(name, 0.0) + float(aicc)
+    known = [law for law in offered if name_of(law) in total]
+    return (min(known, key=lambda law: total[name_of(law)]) if len(known) == len(offered) else offered[0]), own
+
+
+# ---------------------------------------------------------------------------------------------------------- the plan
+
+
+def prices_of(arguments: argparse.Namespace) -> Prices:
+    """The prices that the options name; a UserError says what is missing."""
+    given = {f: v for o, (f, _) in PRICES.items() if (v := getattr(arguments, o)) is not None}
+    if arguments.currency is not None:
+        given["currency"] = arguments.currency
+    base = paper_prices() if arguments.prices == "paper" else None
+    if arguments.parameter_price is not None:
+        machine = sorted(set(given) - {"pair", "currency"})
+        if machine:
+            raise UserError(
+                f"--parameter-price: it stands in place of --{machine[0].replace('_', '-')}, name one of them"
+            )
+        one = {"peak_flops": 1.0, "utilisation": 1.0, "steps": 1.0, "tokens_per_step": 1.0, "train_flops": 1.0}
+        given |= {"gpu_hour": 3600 * arguments.parameter_price, **one, "documents": 0.0}
+    if base is not None:
+        return replace(base, **given)
+    needed = [
+        option
+        for option, (name, _) in PRICES.items()
+        if name not in given and not name.startswith(("doc", "tokens_per_doc"))
+    ]
+    if needed:
+        words = ", ".join(f"--{option.replace('_', '-')}" for option in needed)
+        raise UserError(
+            f"prices are missing: {words}; give these, or --pair-price with --parameter-price, or --prices paper"
+        )
+    return Prices(**given)
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Plan what a budget buys, or what a target costs: ``drscale allocate``."""
+    tables.check_out(arguments.out)
+    prices, options = prices_of(arguments), _options(arguments)
+    if arguments.draws < 0 or 0 < arguments.draws < 20:
+        raise UserError(f"--draws {arguments.draws}: 0 for no intervals, or at least 20")
+    for name in ("budget", "target"):
+        if (value := getattr(arguments, name)) is not None and not 0 < value < float("inf"):
+            raise UserError(f"--{name} {value:g}: a finite number above zero is needed")
+    if arguments.target is not None and arguments.within:
+        raise UserError("--within box: it is for --budget")
+    if arguments.law in ("size_law", "data_law", "broken_law"):
+        raise UserError(f"--law {arguments.law}: a plan needs a law of size and pairs, joint_law or additive_law")
+    frame = tables.chosen(tables.read_runs(arguments.runs), arguments.where)
+    series = _series(frame, arguments, both=True)
+    law, choice = BY_NAME.get(arguments.law or ""), None
+    if law is None:
+        law, choice, series = _choose(series, options, both=True)
+    tried = [law]
+    if choice is not None and not choice.decided:
+        tried += [BY_NAME[name] for name in _able(choice) if name != name_of(law)]
+    plans: dict[str, tuple[LawFit, Allocation]] = {}
+    curves = {}
+    for one in tried:
+        found = _fitted(series, one, options)
+        curves[name_of(one)] = curve = found.curve(arguments.draws)
+        plans[name_of(one)] = (found, _planned(curve, arguments, prices))
+    able_plans = [made for _, made in plans.values() if made.feasible]
+    first = plans[name_of(law)][1]
+
+    def figure() -> Any:
+        budget = arguments.budget if arguments.budget is not None else first.cost
+        return isocost_figure(curves[name_of(law)], budget, prices, within=arguments.within, level=arguments.level)
+
+    written = []
+    if first.feasible:
+        written = tables.write_out(arguments.out, first, figure, arguments.quiet)
+    if arguments.json:
+        _print_plans(arguments, series, prices, choice, plans, written)
+    else:
+        lines = [prices.explain().splitlines()[-1] if arguments.parameter_price is not None else prices.explain(), ""]
+        lines += [f"Laws compared: {_choice_said(choice)}", ""] if choice is not None else []
+        for name, (found, made) in plans.items():
+            lines += [
+                f"{name}: {found.equation}, where {_columns_said(series)}",
+                str(replace(made, flags=()) if made.feasible else made),
+            ]
+            if made.feasible:
+                lines += ["", tables.shown(made.table().drop(columns="note")), ""]
+                lines += [tables.listed("Doubts", _plan_doubts(series, choice, found, made)), ""]
+        print("\n".join(lines).rstrip())
+    return 0 if able_plans else 1
+
+
+def _plan_doubts(series: Series, choice: Choice | None, found: LawFit, made: Allocation) -> list[str]:
+    undecided = _undecided(choice, name_of(found.law))
+    return list(dict.fromkeys([*series.said, *undecided, *made.flags, *found.doubts]))
+
+
+def _planned(curve: Any, arguments: argparse.Namespace, prices: Prices) -> Allocation:
+    try:
+        if arguments.target is not None:
+            return cost_of(curve, prices, arguments.target, level=arguments.level)
+        return allocate(curve, arguments.budget, prices, within=arguments.within, level=arguments.level)
+    except ValueError as e:
+        raise Impossible(str(e)) from None
+
+
+def _print_plans(
+    arguments: argparse.Namespace,
+    series: Series,
+    prices: Prices,
+    choice: Choice | None,
+    plans: Mapping[str, tuple[LawFit, Allocation]],
+    written: list[str],
+) -> None:
+    rows = [
+        {
+            "law": name,
+            "equation": found.equation,
+            "feasible": made.feasible,
+            "N": made.N,
+            "D": made.D,
+            "loss": made.loss,
+            "cost": made.cost,
+            "costs": made.costs,
+            "intervals": made.intervals,
+            "doubts": _plan_doubts(series, choice, found, made),
+        }
+        for name, (found, made) in plans.items()
+    ]
+    tables.print_json(
+        "allocate",
+        runs=arguments.runs,
+        x=series.columns,
+        y=series.y,
+        budget=arguments.budget,
+        target=arguments.target,
+        level=arguments.level,
+        prices=asdict(prices) | {"per_pair": prices.per_pair, "per_parameter": prices.per_parameter},
+        decided=None if choice is None else choice.decided,
+        reasons=None if choice is None else choice.reasons,
+        plans=rows,
+        written=written,
+    )

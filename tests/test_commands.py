@@ -1,0 +1,494 @@
+"""The analyst's verbs: what they print and write, exit codes, one sentence for a mistake, and no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import NO_TORCH, ROOT
+
+from drscale.budget.prices import paper_prices
+from drscale.cli import _parsers, main
+from drscale.commands import tables
+from drscale.commands.arguments import LAWS, SHELLS, SPACES, UserError
+from drscale.commands.completion import script
+from drscale.laws import fit as laws
+from drscale.plotting import files
+from drscale.runs import example_runs
+
+OWN = ROOT / "data" / "examples" / "runs.csv"
+TREC = ROOT / "data" / "examples" / "trec"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def sizes(tmp_path: Path) -> Path:
+    """Two series of eight sizes by two seeds of a planted law, (3e4 / N)^0.4 + 0.3, one of them 20% above."""
+    rng, N = np.random.default_rng(0), np.tile(np.geomspace(1e4, 1e7, 8).round(), 2)
+    frames = [
+        pd.DataFrame(
+            {"parameters": N, "loss": ((3e4 / N) ** 0.4 + 0.3) * up * rng.normal(1, 0.01, 16), "strategy": name}
+        )
+        for name, up in (("standard", 1.0), ("adversarial", 1.2))
+    ]
+    path = tmp_path / "runs.csv"
+    pd.concat(frames).to_csv(path, index=False)
+    return path
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) -> str:
+    """What a command prints; nothing goes to the standard error."""
+    assert main(list(map(str, words))) == status
+    seen = capsys.readouterr()
+    assert seen.err == ""
+    return seen.out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object, status: int = 2) -> str:
+    """The one sentence with which a command ends."""
+    left: object = None
+    try:
+        left = main(list(map(str, words)))
+    except SystemExit as e:
+        left = e.code
+    assert left == status
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert len(seen.err.splitlines()) == 1
+    assert "Traceback" not in seen.err
+    return seen.err
+
+
+# ---------------------------------------------------------------------------------------------------------------- fit
+
+
+def test_a_law_is_chosen_and_its_planted_numbers_come_back(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("fit", sizes, "--where", "strategy == 'standard'", "--json", "--out", "law.tex", "--quiet")
+    found = json.loads(said(capsys, *words))
+    assert found["law"] == "size_law"
+    assert found["comparison"]["decided"]
+    assert {row["law"] for row in found["comparison"]["laws"]} == {"size_law", "broken_law"}
+    for row, truth in zip(found["parameters"], (3e4, 0.4, 0.3), strict=True):
+        assert row["low"] <= truth <= row["high"]
+    assert found["doubts"] == []
+    assert found["goodness"]["runs"] == 16
+    assert "tabular" in Path("law.tex").read_text()
+
+
+def test_a_fit_says_what_it_found_and_what_speaks_against_it(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "fit", OWN, "--law", "additive_law")
+    assert text.startswith("additive_law of test_loss: (10.9K / N)^0.51 + (330K / D)^0.22 + 0\n")
+    assert "N is 'parameters', D is 'pairs'; 40 runs at 20 levels" in text
+    assert re.search(r"^mu +0\.5075 +0\.3159 +0\.7209$", text, flags=re.MULTILINE)
+    doubts = text.partition("Doubts:\n")[2].splitlines()
+    fit = laws.fit_law(pd.read_csv(OWN), laws.additive_law, ("parameters", "pairs"), "test_loss", warn=False)
+    assert doubts == [f"  - {sentence}." for sentence in fit.doubts]
+
+
+def test_the_law_of_both_is_the_one_that_choose_law_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "fit", ROOT / "drscale" / "example_runs.csv", "--json"))
+    assert (found["law"], found["x"]) == ("additive_law", {"N": "params_layers", "D": "train_pairs"})
+    assert found["comparison"]["decided"]
+
+
+def test_runs_that_do_not_belong_together_are_a_doubt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "one fit of 6 different 'pairs': keep one with --where" in said(
+        capsys, "fit", OWN, "--x", "parameters", "--law", "size_law"
+    )
+    text = said(capsys, "fit", ROOT / "drscale" / "example_runs.csv", "--law", "size_law")
+    assert 'keep one with --where "pairs == 0"' in text
+
+
+def test_a_law_for_each_group(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("fit", sizes, "--by", "strategy", "--out", "law.csv", "--out", "law.html", "--quiet")
+    text = said(capsys, *words)
+    assert text.startswith("size_law of loss for each strategy; N is 'parameters'")
+    table = pd.read_csv("law.csv")
+    assert list(table["strategy"]) == ["standard", "adversarial"]
+    assert table["exponent"].to_numpy() == pytest.approx([0.4, 0.4], abs=0.03)
+    assert "plotly" in Path("law.html").read_text()
+
+
+def test_a_group_without_a_law_is_said_and_shows_in_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "fit", OWN, "--x", "parameters", "--law", "size_law", "--by", "pairs", status=1)
+    assert "Not fitted:\n  - 528: size_law of test_loss: column 'parameters' has 2 different values" in text
+
+
+def test_columns_are_lettered_or_told_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for x in ("parameters,pairs", "pairs,parameters", "D=pairs,N=parameters"):
+        found = json.loads(said(capsys, "fit", OWN, "--x", x, "--law", "joint_law", "--json"))
+        assert found["x"] == {"N": "parameters", "D": "pairs"}
+    found = json.loads(said(capsys, "fit", OWN, "--x", "pairs", "--law", "data_law", "--json"))
+    assert found["x"] == {"D": "pairs"}
+
+
+def test_where_the_runs_do_not_decide_there_are_two_plans(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("allocate", OWN, "--where", "pairs > 2000", "--budget", 500, "--prices", "paper", "--draws", 0, "--json")
+    found = json.loads(said(capsys, *words))
+    assert not found["decided"]
+    assert [plan["law"] for plan in found["plans"]] == ["joint_law", "additive_law"]
+    assert "the runs do not decide between joint_law and additive_law" in found["plans"][0]["doubts"]
+
+
+def test_a_law_that_is_the_only_one_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "fit", OWN, "--where", "parameters > 90000 and pairs == 16915")
+    assert "Laws compared: size_law is the only law that these runs allow." in text
+    assert "only 5 levels of parameters for 3 parameters" in text
+
+
+def test_a_figure_without_a_browser_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "browser", lambda: None)
+    error = refused(capsys, "fit", OWN, "--law", "additive_law", "--out", "law.pdf")
+    assert error.startswith("drscale fit: no browser found to draw PDF: install Chromium")
+
+
+# -------------------------------------------------------------------------------------------------------- what is read
+
+
+def written(name: str, text: str | bytes) -> Path:
+    path = Path(name)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "parameters;loss;\n1000;2,5;\n2000;1,5;\n"),
+        ("a.csv", "sep=;\nparameters;loss\n1000;2.5\n2000;1.5\n"),
+        ("a.tsv", "parameters\tloss\n1000\t2.5\n\n2000\t1.5\n"),
+        ("a.csv", "\ufeffparameters, loss\n1000, 2.5\n2000, 1.5\n"),
+        ("a.csv", "parameters,loss\n1000,2.5\n2000,1.5\n".encode("utf-16")),
+        ("a.jsonl", '{"parameters": 1000, "loss": 2.5}\n{"parameters": 2000, "loss": 1.5}\n'),
+        ("a.json", '{"runs": [{"parameters": 1000, "loss": 2.5}, {"parameters": 2000, "loss": 1.5}]}'),
+    ],
+)
+def test_tables_of_many_kinds_are_read(name: str, text: str | bytes) -> None:
+    frame = tables.read_runs(written(name, text))
+    assert frame.columns.tolist() == ["parameters", "loss"]
+    assert frame.to_numpy().tolist() == [[1000, 2.5], [2000, 1.5]]
+
+
+def test_a_table_comes_from_the_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(OWN.read_bytes())))
+    assert said(capsys, "export", "-", "--to", "a.csv") == "wrote a.csv: 40 rows, 7 columns\n"
+
+
+def test_rows_are_numbered_as_in_a_spreadsheet(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{10 ** (3 + i)},{2 - 0.1 * i}" for i in range(8)]
+    rows[2] = "1e5,"
+    path = written("gap.csv", "\n".join(["parameters,loss", *rows]))
+    text = said(capsys, "fit", path, "--law", "size_law")
+    assert "1 of 8 runs have no 'loss' and are left out (row 4)" in text
+    rows[5] = "1e8,0"
+    path = written("zero.csv", "\n".join(["parameters,loss", *rows]))
+    assert "column 'loss' is 0 in row 7 (1 such of 7)" in refused(capsys, "fit", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "bad.csv: the file is empty"),
+        ("parameters,loss\n", "bad.csv: the table has a header and no row"),
+        ("parameters,loss\n1,2\n1,2,3\n", "bad.csv:3: 3 fields where the header names 2"),
+        ("parameters,loss\n1,2,3\n1,2,3\n", "bad.csv: its rows have more fields than the header names"),
+        ("loss,loss\n1,2\n", "bad.csv: the header names 'loss' twice"),
+        ("parameters,loss\n1,2\n2,diverged\n", "column 'loss' is 'diverged' in row 3"),
+        ("parameters,loss\n1,\n2,\n", "column 'loss' is empty in all of the 2 rows"),
+        ("parameters,score\n1,2\n", "--y is needed: bad.csv has no column called in_domain_entropy"),
+        ("width,loss\n1,2\n", "--x is needed: name the column of the size or the pairs"),
+        (b"a\0b", "bad.csv: not a text file"),
+    ],
+)
+def test_a_bad_table_is_one_sentence(text: str | bytes, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "fit", written("bad.csv", text)).startswith(f"drscale fit: {sentence}")
+
+
+def test_one_row_is_a_fit_that_is_impossible(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "fit", written("one.csv", "parameters,loss\n1000,2\n"), status=1)
+    assert "column 'parameters' has only one value: 3 parameters need at least 4" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("fitt", "runs.csv"), "invalid choice: 'fitt'"),
+        (("fit", OWN, "--lewel", "0.9"), "unrecognized argument '--lewel'; did you mean '--level'?"),
+        (("fit", OWN, "--law", "sizelaw"), "did you mean 'size_law'?"),
+        (("fit", OWN, "--x", "paramters"), "has no such column; did you mean 'parameters'? It has model, parameters"),
+        (("fit", OWN, "--y", "testloss"), "did you mean 'test_loss'?"),
+        (("fit", OWN, "--by", "models"), "did you mean 'model'?"),
+        (("fit", OWN, "--where", "pares == 1"), "name 'pares' is not defined; did you mean 'pairs'?"),
+        (("fit", OWN, "--where", "pairs =="), "--where 'pairs ==': "),
+        (("fit", OWN, "--where", "pairs == 3"), "none of the 40 rows fits"),
+        (("fit", OWN, "--level", "95"), "level=95.0: must lie between 0 and 1"),
+        (("fit", OWN, "--out", "law.docx"), "--out law.docx: allowed are .tex, .csv, .pdf"),
+        (("fit", OWN, "--law", "joint_law", "--x", "pairs"), "name the column of the size"),
+        (("fit", "runs.xlsx"), "runs.xlsx: no such file or folder"),
+        (("allocate", OWN, "--prices", "paper"), "one of the arguments --budget --target is required"),
+        (("allocate", OWN, "--budget", "-1", "--prices", "paper"), "--budget -1: a finite number above zero"),
+        (("allocate", OWN, "--budget", "9"), "prices are missing: --pair-price, --gpu-hour"),
+        (("allocate", OWN, "--budget", "9", "--prices", "paper", "--law", "size_law"), "a law of size and pairs"),
+        (("export", OWN), "--to FILE is needed"),
+        (("export", OWN, "--to", "a.xlsx"), "--to a.xlsx: allowed are .csv, .tsv, .parquet, .jsonl, .tex"),
+        (("completion", "tcsh"), "invalid choice: 'tcsh'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: tuple[object, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refused(capsys, *words)
+
+
+def test_a_wrong_file_name_is_guessed(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no such file or folder; did you mean 'runs.csv'?" in refused(capsys, "fit", sizes.with_name("run.csv"))
+
+
+# ----------------------------------------------------------------------------------------------------------- allocate
+
+
+def test_a_plan_is_that_of_allocate(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["allocate", OWN, "--budget", 5000, "--prices", "paper", "--law", "additive_law", "--draws", 100]
+    found = json.loads(said(capsys, *words, "--json", "--out", "plan.tex", "--quiet"))
+    (plan,) = found["plans"]
+    assert (plan["N"], plan["D"]) == pytest.approx((6137, 3936), rel=1e-3)
+    assert plan["intervals"]["N"][0] < plan["N"] < plan["intervals"]["N"][1]
+    assert plan["doubts"]
+    assert "parameters" in Path("plan.tex").read_text()
+    text = said(capsys, *words)
+    assert "in all:      $0.6 x D + $0.43 x N" in text
+    assert "$5,000 buys 6.14K [" in text
+    assert "Doubts:\n  - delta is at its bound 0" in text
+
+
+def test_prices_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("allocate", OWN, "--law", "additive_law", "--draws", 0, "--json", "--target", 3)
+    one = json.loads(said(capsys, *words, "--pair-price", 0.6, "--parameter-price", paper_prices().per_parameter))
+    other = json.loads(said(capsys, *words, "--prices", "paper"))
+    assert one["plans"][0]["cost"] == pytest.approx(other["plans"][0]["cost"])
+    assert one["prices"]["per_parameter"] == pytest.approx(other["prices"]["per_parameter"])
+    error = refused(capsys, *words, "--pair-price", 1, "--parameter-price", 1, "--steps", 3)
+    assert "it stands in place of --steps" in error
+
+
+def test_a_plan_that_the_box_forbids_is_said_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("allocate", OWN, "--law", "additive_law", "--budget", 1, "--prices", "paper", "--within", "box")
+    assert "No plan of $1 lies in the fitted box" in said(capsys, *words, "--draws", 0, status=1)
+
+
+# ---------------------------------------------------------------------------------------------------------- TREC runs
+
+
+@pytest.fixture
+def trec(tmp_path: Path) -> Path:
+    """Three runs on forty queries: the relevant document is first, second or third, by luck that differs."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "q.qrels").write_text("".join(f"q{i} 0 d{i} 1\n" for i in range(40)))
+    for name, luck in (("good", 1), ("fair", 3), ("poor", 6)):
+        first = [i + int(rng.integers(luck)) for i in range(40)]
+        lines = [f"q{i} Q0 d{(first[i] - j) % 40} {j + 1} {9 - j} {name}\n" for i in range(40) for j in range(5)]
+        (tmp_path / f"{name}.run").write_text("".join(lines))
+    return tmp_path
+
+
+def test_runs_are_compared_pair_by_pair(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("compare", "good.run", "fair.run", "poor.run", "--qrels", "q.qrels", "--measures", "nDCG@10", "RR@10")
+    found = json.loads(said(capsys, *words, "--json"))
+    assert [row["run"] for row in found["means"]] == ["good", "fair", "poor"] * 2
+    assert found["means"][0]["mean"] == 1.0
+    rows = pd.DataFrame(found["differences"])
+    assert rows[["run", "minus"]].to_numpy().tolist()[:3] == [["good", "fair"], ["good", "poor"], ["fair", "poor"]]
+    assert (rows["better"] + rows["equal"] + rows["worse"] == 40).all()
+    assert ((rows["low"] <= rows["difference"]) & (rows["difference"] <= rows["high"])).all()
+    least = rows["p"].min()
+    assert rows.loc[rows["p"].idxmin(), "p_holm"] == pytest.approx(min(1.0, 6 * least))
+    text = said(capsys, *words, "--baseline", "good")
+    assert "fair  good" in text
+    assert "p_holm for all 4 of them together" in text
+
+
+def test_a_run_and_itself_are_alike(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "compare", "fair.run", "again=fair.run", "--qrels", "q.qrels", "--json"))
+    assert found["differences"][0] | {"p": 1, "low": 0, "high": 0} == found["differences"][0]
+
+
+def test_missing_queries_are_a_doubt(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half = (trec / "fair.run").read_text().splitlines(keepends=True)[:50]
+    (trec / "half.run").write_text("".join(half))
+    text = said(capsys, "compare", "good.run", "half.run", "--qrels", "q.qrels")
+    assert "30 of 40 queries of the qrels are not in the run and score 0" in text
+
+
+def test_drops_of_a_reworded_run(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("stability", "good.run", "typos=poor.run", "fair.run", "--qrels", "q.qrels")
+    found = json.loads(said(capsys, *words, "--json", "--out", "drops.csv", "--quiet"))
+    rows = pd.DataFrame(found["drops"])
+    assert rows["family"].tolist() == ["typos", "fair"]
+    assert rows["drop"].to_numpy() == pytest.approx(1 - rows["varied"] / rows["clean"])
+    assert len(pd.read_csv("drops.csv")) == 2
+    assert "typos" in said(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("compare", "good.run", "--qrels", "q.qrels"), "two runs or more are needed"),
+        (("compare", "good.run", "fare.run", "--qrels", "q.qrels"), "fare.run: no such file; did you mean 'fair.run'?"),
+        (("compare", "good.run", "good.run", "--qrels", "q.qrels"), "another run is called 'good' too"),
+        (("compare", "good.run", "fair.run", "--qrels", "q.qrel"), "--qrels q.qrel: no such file"),
+        (("compare", "good.run", "fair.run", "--qrels", "q.qrels", "--baseline", "god"), "did you mean 'good'?"),
+        (
+            ("compare", "good.run", "fair.run", "--qrels", "q.qrels", "--measures", "nDGC@10"),
+            "allowed are ir-measures'",
+        ),
+        (("compare", "good.run", "q.qrels", "--qrels", "q.qrels"), "q.qrels:1: fewer than the 6 columns"),
+        (("stability", "good.run", "fair.run"), "--qrels is needed: give the run of the unchanged queries"),
+    ],
+)
+def test_a_mistake_with_runs_is_one_sentence(
+    trec: Path, words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refused(capsys, *words)
+
+
+def test_records_hold_their_own_stability(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "stability", ROOT / "data" / "runs" / "docs-models", "--json"))
+    assert {"misspelling", "paraphrase"} <= {row["family"] for row in found["drops"]}
+    assert "L2H12, seed=1" in {row["model"] for row in found["drops"]}
+    assert "measured for stability" in refused(capsys, "stability", ROOT / "data" / "runs" / "card", status=1)
+
+
+# ------------------------------------------------------------------------------------------- export, JSON, the machine
+
+
+def test_a_table_goes_from_one_format_to_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    before = pd.read_csv(OWN)
+    last: Any = OWN
+    for name in ("a.parquet", "a.jsonl", "a.tsv", "a.csv"):
+        assert said(capsys, "export", last, "--to", name) == f"wrote {name}: 40 rows, 7 columns\n"
+        last = name
+    pd.testing.assert_frame_equal(pd.read_csv(last), before)
+    words = ("--columns", "pairs,test_loss", "--where", "pairs == 528", "--to", "a.tex", "--quiet")
+    assert said(capsys, "export", OWN, *words) == ""
+    assert "pairs & test\\_loss" in Path("a.tex").read_text()
+
+
+def test_records_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    store = ROOT / "data" / "runs" / "docs-standard"
+    found = json.loads(said(capsys, "table", store, "--json"))
+    assert [row["key"] for row in found["runs"]] == list(example_runs()["key"])
+    counts = json.loads(said(capsys, "status", store, "--json"))
+    assert (counts["done"], counts["todo"], counts["failed"], counts["failures"]) == (40, 0, 0, [])
+
+
+def test_a_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.toml").write_text('store = "runs"\n[base]\ntexts = "planted"\n[[grid]]\nseed = [0, 1]\n')
+    found = json.loads(said(capsys, "plan", "s.toml", "--quick", "--json"))
+    assert found["counts"] == {"todo": 2}
+    assert [row["status"] for row in found["runs"]] == ["todo", "todo"]
+
+
+def test_what_json_cannot_say() -> None:
+    odd = {"a": np.nan, "b": np.inf, "c": pd.NA, "d": np.int64(3), "e": Path("x"), "f": (True, None)}
+    assert tables.plain(odd) == {"a": None, "b": "inf", "c": None, "d": 3, "e": "x", "f": [True, None]}
+
+
+def test_words_of_the_parser_are_those_of_the_house() -> None:
+    assert {law.__name__ for law in laws.LAWS if laws.LAWS[law].family is not None} == set(LAWS)
+    assert SPACES == laws.SPACES
+    with pytest.raises(UserError, match="did you mean 'pairs'"):
+        tables.column(pd.DataFrame({"pairs": [1]}), "pair", "--x", "runs.csv")
+
+
+def test_the_help_says_what_an_exit_status_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    assert re.search(r"exit status:\n +0 .*\n +1 .*\n +2 .*\n +130 ", capsys.readouterr().out)
+
+
+CODE = """
+import sys
+from drscale.cli import main
+for command in sys.stdin.read().splitlines():
+    status = main(command.split())
+    print(command.split()[0], status, *sorted({"torch", "transformers", "faiss"} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ir_measures") is None, reason="needs ir-measures")
+def test_an_analyst_needs_no_torch(trec: Path) -> None:
+    of_both = f"{OWN} --law additive_law"
+    commands = [
+        f"fit {of_both} --out law.tex --out law.html --quiet",
+        f"allocate {of_both} --budget 9 --prices paper --draws 0",
+        f"export {OWN} --to runs.parquet",
+        "compare good.run fair.run --qrels q.qrels",
+        "stability good.run fair.run --qrels q.qrels --out drops.html --quiet",
+        f"table {ROOT / 'data' / 'runs' / 'docs-standard'} --json",
+        "completion bash",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH + CODE], input="\n".join(commands), capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines() == [f"{command.split()[0]} 0" for command in commands]
+
+
+def test_the_package_is_a_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "drscale", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("drscale ")
+
+
+# --------------------------------------------------------------------------------------------------------- completion
+
+
+def completed(words: list[str]) -> list[str]:
+    """What bash offers after these words."""
+    shell = 'eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _drscale; echo "${COMPREPLY[@]}"'
+    text = script("bash", _parsers()[1])
+    done = subprocess.run(["bash", "-c", shell, "_", text, *words], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["drscale", "st"], ["stability", "status"]),
+        (["drscale", "fit", "--la"], ["--law"]),
+        (["drscale", "fit", "--law", "s"], ["size_law"]),
+        (["drscale", "fit", "--y", "lo"], []),
+        (["drscale", "completion", ""], list(SHELLS)),
+        (["drscale", "allocate", "x.csv", "--par"], ["--parameter-price"]),
+    ],
+)
+def test_bash_completes(words: list[str], offered: list[str]) -> None:
+    assert completed(words) == offered
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_script_knows_every_verb_and_option(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "completion", shell)
+    for name, verb in _parsers()[1].items():
+        assert re.search(rf"\b{name}\b", text)
+        for action in verb._actions:
+            for option in action.option_strings:
+                assert not option.startswith("--") or re.search(rf"{option[2:]}\b", text), option
+    assert text == script(shell, _parsers()[1])
