@@ -21,8 +21,9 @@ import pandas as pd
 
 from drscale import __version__
 from drscale.commands.arguments import UserError, did_you_mean
+from drscale.files import write_atomic
 from drscale.plotting.files import FIGURE_FORMATS, TABLE_FORMATS, export
-from drscale.runs import RunStore, write_atomic
+from drscale.runs import RunStore
 
 if TYPE_CHECKING:
     from drscale.sweep import Study

@@ -45,7 +45,12 @@ def dragon_figure(
     axes = [plane.axis(rows[c].to_numpy(), t, "none", True) for c, t in ((x, x_title), (y, y_title))]
     fig = go.Figure()
     edge(fig, rows[fair], (x, y), axes, "higher", dark)
-    for i, (group, part) in enumerate(rows.groupby("group", sort=False)):
+    held = rows["group"].dtype
+    groups = list(held.categories) if isinstance(held, pd.CategoricalDtype) else list(dict.fromkeys(rows["group"]))
+    for i, group in enumerate(groups):
+        part = rows[rows["group"] == group]
+        if part.empty:  # it keeps its colour for the next figure
+            continue
         hover = [n if ok else f"{n}, not comparable" for n, ok in zip(part["name"], fair[part.index], strict=True)]
         colour, symbol = style.series(i, dark)
         marker = {"symbol": [symbol if ok else f"{symbol}-open" for ok in fair[part.index]], "size": 10}
@@ -80,7 +85,8 @@ def dragon_points(
     b = _row_each(table, sets, y[1])
     about = table.drop_duplicates("model").set_index("model")
     found = pd.DataFrame({"x": a.mean(axis=1, skipna=False), "y": b.mean(axis=1, skipna=False)})
-    found["group"] = about["type"].where(about["family"] != "ours", "DRAGON")
+    group = about["type"].where(about["family"] != "ours", "DRAGON")
+    found["group"] = pd.Categorical(group.reindex(found.index), categories=list(dict.fromkeys(group)))
     used = table["set"].isin([x[0], *sets]) & table["metric"].isin([x[1], y[1]])
     unlike = set(table.loc[used & (table["comparable"] == "no"), "model"])
     found["comparable"] = ~found.index.isin(list(unlike))
