@@ -81,6 +81,9 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         return found[name]
 
     add_verbs(verb)
+    p = verb("demo", "train a small ladder, fit two laws, attack a model: a page in three minutes", demo)
+    p.add_argument("folder", type=Path, nargs="?", default=Path("drscale-demo"), help="where to write it")
+    p.add_argument("--texts", default="docs:torch", help="texts to train on (default docs:torch)")
     study = "a study: a .py file that defines 'recipes', a .toml file, or a pack"
     either = "a study (.py or .toml), or a folder of run records"
     p = verb("plan", "say what is done, to do and failed, with predicted FLOPs and time", plan)
@@ -133,6 +136,15 @@ def _analyst(arguments: argparse.Namespace) -> int:
         return 0
     module, function = HOMES[arguments.name]
     return int(getattr(importlib.import_module(f"drscale.commands.{module}"), function)(arguments))
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Make the first study and say where its page is."""
+    from drscale.demo import demo as first_study
+
+    page = first_study(arguments.folder, texts=arguments.texts).resolve()
+    print(f"{page}: open it in a browser; the records are in {page.parent / 'runs'}")
+    return 0
 
 
 def plan(arguments: argparse.Namespace) -> int:

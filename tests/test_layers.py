@@ -41,6 +41,7 @@ ROOMS = (
     "instructions",
     "pools",
     "sweep",
+    "demo",
     "doctor",
     "commands",
     "cli",

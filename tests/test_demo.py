@@ -1,0 +1,46 @@
+"""The first study: runs on record, a page with both laws and the attack; it goes on where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drscale import cli, demo
+from drscale.runs import RunStore
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "a & b"
+    demo.RUNGS, demo.SHARES = ("L2H12", "L2H16", "L2H24"), (4, 2, 1)  # nine runs are enough here
+    return demo.demo(folder, texts="planted?pairs=700", steps=3, progress=False)
+
+
+def test_the_page_tells_of_the_runs_the_laws_and_the_attack(page: Path) -> None:
+    text = page.read_text()
+    runs = RunStore(page.parent / "runs").table()
+    assert len(runs) == len(demo.RUNGS) * len(demo.SHARES)
+    assert (runs["status"] == "done").all()
+    assert "Synthetic texts." in text
+    assert f"{runs[demo.Y].min():.2f} nats" in text
+    for words in ("additive_law", "joint_law", "Doubts about the joint law", "words_changed", "What to do next"):
+        assert words in text
+    assert text.count('class="plotly-graph-div"') == 2
+    assert "a &amp; b/runs" in text
+    assert "<script src=" not in text  # nothing asks another host
+
+
+def test_it_goes_on_where_it_was(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*given: object, **options: object) -> None:
+        raise AssertionError("a finished run was made again")
+
+    monkeypatch.setattr("drscale.sweep.run_one", never)
+    assert demo.demo(page.parent, texts="planted?pairs=700", steps=3, progress=False) == page
+
+
+def test_too_few_pairs_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", str(tmp_path / "d"), "--texts", "planted?pairs=40"]) == 2
+    said = capsys.readouterr().err
+    assert "training pairs are too few for a demo" in said
+    assert len(said.strip().splitlines()) == 1
