@@ -13,14 +13,16 @@ from drscale.runs import RunStore
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "a & b"
-    demo.RUNGS, demo.SHARES = ("L2H12", "L2H16", "L2H24"), (4, 2, 1)  # nine runs are enough here
-    return demo.demo(folder, texts="planted?pairs=700", steps=3, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "RUNGS", ("L2H12", "L2H16", "L2H24"))
+        patch.setattr(demo, "SHARES", (4, 2, 1))  # nine runs are enough here
+        return demo.demo(folder, texts="planted?pairs=700", steps=3, progress=False)
 
 
 def test_the_page_tells_of_the_runs_the_laws_and_the_attack(page: Path) -> None:
     text = page.read_text()
     runs = RunStore(page.parent / "runs").table()
-    assert len(runs) == len(demo.RUNGS) * len(demo.SHARES)
+    assert len(runs) == 9
     assert (runs["status"] == "done").all()
     assert "Synthetic texts." in text
     assert f"{runs[demo.Y].min():.2f} nats" in text
@@ -36,6 +38,8 @@ def test_it_goes_on_where_it_was(page: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise AssertionError("a finished run was made again")
 
     monkeypatch.setattr("drscale.sweep.run_one", never)
+    monkeypatch.setattr(demo, "RUNGS", ("L2H12", "L2H16", "L2H24"))
+    monkeypatch.setattr(demo, "SHARES", (4, 2, 1))
     assert demo.demo(page.parent, texts="planted?pairs=700", steps=3, progress=False) == page
 
 
