@@ -67,6 +67,7 @@ def one_writer(folder: Path) -> Iterator[None]:
     except ModuleNotFoundError:
         yield
         return
+    folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

@@ -21,6 +21,7 @@ from drscale.laws.compare import Choice, choose_law
 from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
+from drscale.plotting.files import TABLE_FORMATS
 from drscale.stats.tables import check_level, done, values, warn_if_mixed
 
 Law = Callable[..., Any]
@@ -318,7 +319,7 @@ def _fit_by(series: Series, by: str, arguments: argparse.Namespace) -> int:
     if not fits:
         raise Impossible(f"--by {by}: no law for any of {', '.join(failed)}: {next(iter(failed.values()))}")
     table = law_table(fits, arguments.level).rename(columns={"name": by})
-    figures = [path for path in arguments.out if path.suffix not in tables.TABLE_FORMATS]
+    figures = [path for path in arguments.out if path.suffix not in TABLE_FORMATS]
     if figures and len(series.columns) > 1:
         raise UserError(
             f"--out {figures[0]} --by {by}: a figure of several groups shows a law of one column; name it in --x"

@@ -22,7 +22,6 @@ import pandas as pd
 from drscale import __version__
 from drscale.commands.arguments import UserError, did_you_mean
 from drscale.files import write_atomic
-from drscale.plotting.files import FIGURE_FORMATS, TABLE_FORMATS, export
 from drscale.runs import RunStore
 
 if TYPE_CHECKING:
@@ -271,6 +270,8 @@ def listed(title: str, sentences: Iterable[str]) -> str:
 
 def check_out(paths: Sequence[Path], figures: bool = True) -> None:
     """Raise a UserError for a file that could not be written, before anything is computed."""
+    from drscale.plotting.files import FIGURE_FORMATS, TABLE_FORMATS
+
     allowed = (*TABLE_FORMATS, *(FIGURE_FORMATS if figures else ()))
     for path in paths:
         if path.suffix not in allowed:
@@ -281,6 +282,8 @@ def check_out(paths: Sequence[Path], figures: bool = True) -> None:
 
 def write_out(paths: Sequence[Path], table: Any, figure: Any, quiet: bool) -> list[str]:
     """Write a table (a DataFrame or a result) or a figure (made by a function) to each path, and say so."""
+    from drscale.plotting.files import FIGURE_FORMATS, export
+
     for path in paths:
         export(figure() if path.suffix in FIGURE_FORMATS else table, path)
         if not quiet:
@@ -299,6 +302,8 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     elif path.suffix == ".tsv":
         write_atomic(path, frame.to_csv(index=False, sep="\t"))
     else:
+        from drscale.plotting.files import export
+
         export(frame.reset_index(drop=True), path)
 
 
