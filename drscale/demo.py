@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 import time
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def demo(folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int 
     run_study(plan_study(recipes, store, keep=True), progress=progress, keep=True)
     runs = store.table()
     runs = runs[runs["key"].isin([str(r) for r in recipes]) & (runs["status"] == "done")].reset_index(drop=True)
+    if len(runs) < len(recipes):
+        failed = next((run.reason for run in store.runs() if run.status == "failed"), "they were not made")
+        raise ValueError(f"{folder / 'runs'}: {len(recipes) - len(runs)} of {len(recipes)} runs failed: {failed}")
     parts = [*_laws(runs, amounts), *_attack(recipes[-1], store, source, progress)]
     seconds = time.perf_counter() - began
     page = folder / "index.html"
@@ -118,7 +122,8 @@ def _page(texts: str, source: Benchmark, runs: pd.DataFrame, parts: list[str], s
     best = runs.sort_values(Y).iloc[0]
     said = "Synthetic texts. " if source.synthetic else ""
     steps = "".join(
-        f"<li>{html.escape(what)}: <code>{html.escape(how.format(folder=folder))}</code></li>" for what, how in NEXT
+        f"<li>{html.escape(what)}: <code>{html.escape(how.format(folder=shlex.quote(str(folder))))}</code></li>"
+        for what, how in NEXT
     )
     look = (
         f"body{{font-family:{style.FAMILY};max-width:60em;margin:2em auto;padding:0 1em;line-height:1.5}}"
@@ -127,7 +132,8 @@ def _page(texts: str, source: Benchmark, runs: pd.DataFrame, parts: list[str], s
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>drscale: a first study</title>'
     about = (
         f"<p>{said}{len(source.train):,} training pairs and {len(source.test.queries):,} test queries of "
-        f"<code>{html.escape(texts)}</code>; {len(runs)} bi-encoders trained, in {seconds:.0f} s with everything else. "
+        f"<code>{html.escape(texts)}</code>; {len(runs)} bi-encoders trained. "
+        f"What was not on record yet took {seconds:.0f} s. "
         f"The best is {html.escape(str(best['rung']))} on {int(best['train_pairs']):,} pairs: {best[Y]:.2f} nats, "
         f"nDCG@10 {best['in_domain_ndcg10']:.2f}. One seed and short training: a look at the tool, and no finding.</p>"
     )

@@ -55,7 +55,8 @@ def sweep_temporary(folder: Path, seconds: float = 3600) -> int:
 def one_writer(folder: Path) -> Iterator[None]:
     """Let one process at a time change the files of a folder; the system lets go when the process ends.
 
-    Where there are no such locks (Windows, some network drives) everybody goes on at once.
+    Where there are no such locks (Windows, some network drives) everybody goes on at once. A missing folder is made. It
+    is not to be entered again for the same folder inside itself: that would wait for ever.
 
     >>> from pathlib import Path
     >>> from drscale.files import one_writer

@@ -29,7 +29,7 @@ def test_the_page_tells_of_the_runs_the_laws_and_the_attack(page: Path) -> None:
     for words in ("additive_law", "joint_law", "Doubts about the joint law", "words_changed", "What to do next"):
         assert words in text
     assert text.count('class="plotly-graph-div"') == 2
-    assert "a &amp; b/runs" in text
+    assert "a &amp; b&#x27;/runs" in text
     assert "<script src=" not in text  # nothing asks another host
 
 

@@ -40,13 +40,13 @@ for i in range(12):
 
 
 def test_two_scripts_share_one_file_of_rows(tmp_path: Path) -> None:
-    path = tmp_path / "rows.parquet"
+    path = tmp_path / "not" / "there" / "rows.parquet"
     made = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), who]) for who in "abc"]
     assert [p.wait(timeout=120) for p in made] == [0, 0, 0]
     rows = pd.read_parquet(path)
     assert len(rows) == 3 * 12 * 2
     assert (rows.groupby(["by", "i"]).size() == 2).all()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.parquet"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["rows.parquet"]
 
 
 def test_rows_that_somebody_else_made_meanwhile_are_taken(tmp_path: Path) -> None:

@@ -474,7 +474,7 @@ def test_a_teacher_whose_wheel_is_missing_is_refused_before_training(monkeypatch
 def test_rows_get_ids_that_no_other_row_has(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     context = {"positive_ctxs": [{"text": "a"}], "hard_negative_ctxs": []}
-    rows = [{"question": "one", "id": "q1", **context}, {"question": "two", **context}]
+    rows = [{"question": "one", "id": "q1", **context}, {"question": "two", "id": None, **context}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     collection, _ = read_dpr(path)
     assert collection.queries["id"].to_pylist() == ["q1", "q1-"]

@@ -208,7 +208,7 @@ def test_these_checks_can_fail() -> None:
 
 
 # Tests of the whole house and not of one room.
-OF_THE_HOUSE = ("browser", "door", "examples", "layers", "notebooks", "readme", "registries")
+OF_THE_HOUSE = ("browser", "door", "examples", "layers", "notebooks", "readme", "registries", "wheel")
 
 
 def test_the_tests_are_named_after_the_rooms() -> None:

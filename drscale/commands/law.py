@@ -118,6 +118,8 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
         raise UserError(f"--y is needed: {source} has no column called {', '.join(LOSSES)}; it has {_names(frame)}")
     y = tables.column(frame, arguments.y, "--y", source) if arguments.y is not None else str(y)
     wanted = _letters(law)
+    if arguments.x and law is not None and len(columns) > max(1, len(wanted)):
+        raise UserError(f"--x {','.join(columns.values())}: {name_of(law)} takes one column")
     if law is not None and set(wanted) <= set(columns):
         columns = {a: columns[a] for a in wanted}
     elif law is laws.broken_law and columns:
@@ -304,6 +306,8 @@ def _said(series: Series, found: LawFit, choice: Choice | None, doubts: list[str
 def _fit_by(series: Series, by: str, arguments: argparse.Namespace) -> int:
     """Fit one law to the runs of each value of a column."""
     check, groups = _options(arguments), dict(list(series.rows.groupby(by, sort=False)))
+    if empty := int(series.rows[by].isna().sum()):
+        series = replace(series, said=[*series.said, f"{empty} rows are left out: their {by} is empty"])
     law, failed = BY_NAME.get(arguments.law or ""), {}
     if law is None:
         law, series = _shared_law(series, by, check)
@@ -331,7 +335,7 @@ def _fit_by(series: Series, by: str, arguments: argparse.Namespace) -> int:
 
     written = tables.write_out(arguments.out, table, figure, arguments.quiet)
     if arguments.json:
-        each = {v: _as_data(series, f, None, doubts[v], arguments.level) for v, f in fits.items()}
+        each = {v: _as_data(series, f, None, [*series.said, *doubts[v]], arguments.level) for v, f in fits.items()}
         tables.print_json("fit", runs=arguments.runs, by=by, groups=each, failed=failed, written=written)
     else:
         print(f"{name_of(law)} of {series.y} for each {by}; {_columns_said(series)}\n")
@@ -346,15 +350,18 @@ def _shared_law(series: Series, by: str, options: Mapping[str, Any]) -> tuple[La
     """The law with the least AICc in all groups together, so that their parameters can be compared."""
     offered, own = _candidates(series)
     total: dict[str, float] = {}
+    names = {name_of(law) for law in offered}
     for _, rows in series.rows.groupby(by, sort=False):
         try:
             compared = choose_law(rows, own.y, candidates=offered, x=own.x(offered[0]), **options).compared
         except ValueError:
             continue
-        for name, aicc in compared[["law", "aicc"]].dropna().itertuples(index=False):
+        known = compared[["law", "aicc"]].dropna()
+        if set(known["law"]) != names:  # a group that one law alone fits says nothing about the others
+            continue
+        for name, aicc in known.itertuples(index=False):
             total[name] = total.get(name, 0.0) + float(aicc)
-    known = [law for law in offered if name_of(law) in total]
-    return (min(known, key=lambda law: total[name_of(law)]) if len(known) == len(offered) else offered[0]), own
+    return (min(offered, key=lambda law: total[name_of(law)]) if total else offered[0]), own
 
 
 # ---------------------------------------------------------------------------------------------------------- the plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
@@ -33,6 +34,8 @@ def _named(words: Sequence[str]) -> dict[str, Path]:
     for word in words:
         name, sign, rest = word.partition("=")
         given = sign and not Path(word).exists()
+        if given and not name.strip():
+            raise UserError(f"{word}: a name is needed before =, as NAME=FILE")
         path = Path(rest if given else word)
         label = name if given else path.stem
         if not path.is_file():
@@ -50,6 +53,8 @@ def _scores(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, str]
     if not arguments.qrels.is_file():
         raise UserError(f"--qrels {arguments.qrels}: no such file")
     measures = [m for word in arguments.measures for m in word.split(",") if m]
+    if not measures:
+        raise UserError("--measures: at least one is needed, as nDCG@10")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rows = scores_from_trec(files, arguments.qrels, measures)
@@ -58,12 +63,12 @@ def _scores(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, str]
     return rows, labels, list(files), [str(w.message) for w in caught]
 
 
-def _doubts(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
+def _doubts(rows: pd.DataFrame, names: Sequence[str], few: str) -> list[str]:
     one = rows[rows["model"] == names[0]]
     none, queries = int((one["positives"] == 0).sum()), len(one)
     said = [f"{none} of {queries} queries have no relevant document and score 0 for every run"] if none else []
     if queries < FEW:
-        said.append(f"only {queries} queries: p-values and intervals assume that differences are nearly normal")
+        said.append(f"only {queries} queries: {few}")
     return said
 
 
@@ -90,8 +95,13 @@ def compare(arguments: argparse.Namespace) -> int:
             wins = {"better": int((gap > 0).sum()), "equal": int((gap == 0).sum()), "worse": int((gap < 0).sum())}
             differences.append({"measure": label, "run": a, "minus": b, **_difference(gap, arguments.level), **wins})
     table = pd.DataFrame(differences)
-    table.insert(list(table).index("p") + 1, "p_holm", adjusted(table["p"], "holm"))
-    doubts = [*said, *_doubts(rows, names)]
+    holm = np.where(table["p"].notna(), adjusted(table["p"].fillna(1.0), "holm"), np.nan)
+    table.insert(list(table).index("p") + 1, "p_holm", holm)
+    doubts = [*said, *_doubts(rows, names, "p-values and intervals assume that differences are nearly normal")]
+    doubts += [
+        f"{row.run} minus {row.minus}, {row.measure}: the same for every query, so there is no interval and no p"
+        for row in table[table["p"].isna()].itertuples()
+    ]
     written = tables.write_out(arguments.out, table, None, arguments.quiet)
     if arguments.json:
         told: dict[str, Any] = {"qrels": arguments.qrels, "queries": rows["query"].nunique(), "level": arguments.level}
@@ -99,7 +109,7 @@ def compare(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{len(names)} runs on {rows['query'].nunique()} queries of {arguments.qrels}\n")
     print(f"Means, with intervals of {arguments.level:.0%} over queries:\n{tables.shown(pd.DataFrame(means))}\n")
-    print(f"Differences, paired by query; p by a paired t test, p_holm for all {len(table)} of them together:")
+    print("Differences, paired by query; an interval holds alone; p by a paired t test, p_holm for all rows together:")
     print(f"{tables.shown(table)}\n\n{tables.listed('Doubts', doubts)}")
     return 0
 
@@ -113,7 +123,8 @@ def _difference(gap: np.ndarray, level: float) -> dict[str, float]:
     """The mean difference with its interval and the p of a paired t test; runs that are alike have p = 1."""
     if np.ptp(gap) == 0:
         value = float(gap[0])
-        return {"difference": value, "low": value, "high": value, "p": float(value == 0)}
+        ends = (0.0, 0.0, 1.0) if value == 0 else (math.nan,) * 3  # gaps without scatter tell nothing of other queries
+        return {"difference": value, **dict(zip(("low", "high", "p"), ends, strict=True))}
     found = stats.ttest_1samp(gap, 0.0)
     ends = found.confidence_interval(level)
     told = {"difference": float(gap.mean()), "low": float(ends.low), "high": float(ends.high)}
@@ -187,5 +198,9 @@ def _dropped(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
         found = drop_rates(pd.concat(long, ignore_index=True), column, level=arguments.level)
         parts.append(found.assign(metric=label).drop(columns=["seed_mean", "seed_sd", "seeds", "changed", "dataset"]))
     rates = pd.concat(parts, ignore_index=True)
-    doubts = [*said, *_doubts(rows, names)]
-    return rates, [d.replace("p-values and intervals assume", "intervals assume") for d in doubts]
+    doubts = [*said, *_doubts(rows, names, "the bootstrap's intervals are too narrow")]
+    doubts += [
+        f"{row.metric} of {row.family}: no drop, for the unchanged queries score 0"
+        for row in rates[rates["drop"].isna()].itertuples()
+    ]
+    return rates, doubts

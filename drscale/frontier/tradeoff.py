@@ -18,7 +18,7 @@ from drscale.frontier import dominance as frontier
 from drscale.frontier.plot import edge
 from drscale.plotting import live, plane, style
 from drscale.plotting.live import Explorer, Settings, View
-from drscale.stats.tables import require
+from drscale.stats.tables import check_level, require
 
 SUPERVISED = ("MARCO Dev", "RR@10")
 ZERO_SHOT = "nDCG@10"
@@ -109,19 +109,23 @@ def set_differences(
     ``table`` has ``model``, ``set``, ``metric`` and ``value``; ``sets`` are by default those of the group BEIR, or all
     where no column ``group`` is. A retriever is compared over the sets that both have. The interval is the wider of the
     bootstrap's and Student's, for with a dozen data sets the bootstrap's alone is too narrow; with ``together`` it is
-    Bonferroni's over all rows. A row: ``model``, ``sets``, ``won`` (sets where it is better, a tie counts half),
-    ``mean``, ``low``, ``high`` and ``survives``, whether the interval leaves out zero.
+    Bonferroni's over all rows. Differences without any scatter are too few to survive. A row: ``model``, ``sets``,
+    ``won`` (sets where it is better, a tie counts half), ``mean``, ``low``, ``high`` and ``survives``, whether the
+    interval leaves out zero.
 
     >>> from drscale import frontier, papers
     >>> rows = frontier.set_differences(papers.dragon(4), "DRAGON+").set_index("model")
-    >>> bool(rows.loc["Contriever", "survives"]), bool(rows.loc["SPLADE++", "survives"])
+    >>> bool(rows.loc["RetroMAE", "survives"]), bool(rows.loc["SPLADE++", "survives"])
     (True, False)
     """
     require(table, "model", "set", "metric", "value")
     if sets is None:
         part = table[table["group"] == "BEIR"] if "group" in table else table
         sets = list(part.loc[part["metric"] == metric, "set"].drop_duplicates())
-    wide = _row_each(table, sets, metric)
+    check_level(level)
+    if n_boot < 1:
+        raise ValueError(f"n_boot={n_boot}: at least 1")
+    wide = _row_each(table, list(dict.fromkeys(sets)), metric)
     if base not in wide.index:
         raise ValueError(f"base={base!r}: not among {', '.join(map(str, wide.index))}")
     rng, rows = np.random.default_rng(seed), []
@@ -138,7 +142,7 @@ def set_differences(
             low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
             half = distributions.t.ppf(1 - alpha / 2, n - 1) * change.std(ddof=1) / np.sqrt(n)
             low, high = min(low, row["mean"] - half), max(high, row["mean"] + half)
-        rows.append(row | {"low": low, "high": high, "survives": bool(n > 1 and not low <= 0 <= high)})
+        rows.append(row | {"low": low, "high": high, "survives": bool(n > 1 and high > low and not low <= 0 <= high)})
     return pd.DataFrame(rows).sort_values("mean", ignore_index=True)
 
 
@@ -187,9 +191,8 @@ def tradeoff_explorer(table: pd.DataFrame, *, dark: bool = False, setup: str = S
     xs = table.loc[table["group"] == "MS MARCO", ["set", "metric"]].drop_duplicates().itertuples(index=False, name=None)
     names = list(table["model"].drop_duplicates())
     metrics = {ZERO_SHOT: beir}
-    for group, part in table[~table["group"].isin(["BEIR", "BEIR mean", "MS MARCO"])].groupby("group", sort=False):
+    for _, part in table[~table["group"].isin(["BEIR", "BEIR mean", "MS MARCO"])].groupby("group", sort=False):
         metrics[str(part["metric"].iloc[0])] = [*part["set"].drop_duplicates()]
-        del group
     wide = {"style": {"description_width": "6em"}}
     several = {"rows": 8, "layout": {"width": "17em"}} | wide
     controls: dict[str, Any] = {

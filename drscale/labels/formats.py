@@ -202,7 +202,7 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
         question, sides = values.get("question"), _sides(values, place)
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"{place}: question is {question!r:.60}, expected text")
-        name = str(values["id"]) if "id" in values else _free(f"q{number}", given)
+        name = str(values["id"]) if values.get("id") is not None else _free(f"q{number}", given)
         positive, negative = ([_row_of(c, known, seen, place) for c in side] for side in sides)
         own = list(dict.fromkeys([*positive, *negative]))  # a passage of both sides stays positive
         queries["id"].append(name)
@@ -226,7 +226,7 @@ def _ids(path: Path) -> set[str]:
     """The ids that the rows of a file give themselves, each once."""
     known: set[str] = set()
     for place, values in jsonl(path):
-        if "id" in values:
+        if values.get("id") is not None:
             name = str(values["id"])
             if name in known:
                 raise ValueError(f"{place}: id {name!r} stands in an earlier row, too; each row needs its own")

@@ -126,6 +126,8 @@ def path(name: str, folder: str | Path | None = None) -> Path:
     base = FOLDER if folder is None else Path(folder)
     file = base / f"{name}.csv"
     if not file.is_file():
+        if folder is None:  # a link that a clone on Windows, or a ZIP, did not keep
+            raise ValueError(f"{base}: the published tables are missing; they are in data/published of the repository")
         raise ValueError(
             f"folder={str(base)!r}: no {file.name} there; leave folder out to read the tables that come with drscale"
         )
