@@ -122,6 +122,23 @@ def test_a_law_for_each_group(sizes: Path, capsys: pytest.CaptureFixture[str]) -
     assert "plotly" in Path("law.html").read_text()
 
 
+def test_what_is_left_out_of_groups_is_said(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(sizes)
+    table.loc[:3, "strategy"] = None
+    table.loc[20, "loss"] = None
+    table.to_csv(sizes, index=False)
+    assert "4 rows are left out: their strategy is empty" in said(capsys, "fit", sizes, "--by", "strategy")
+    found = json.loads(said(capsys, "fit", sizes, "--by", "strategy", "--json"))
+    text = json.dumps(found)
+    assert "their strategy is empty" in text
+    assert "loss" in text.split("doubts", 1)[1]
+
+
+def test_a_law_of_one_column_refuses_two(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = refused(capsys, "fit", OWN, "--x", "parameters,pairs", "--law", "size_law")
+    assert "size_law takes one column" in sentence
+
+
 def test_a_group_without_a_law_is_said_and_shows_in_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "fit", OWN, "--x", "parameters", "--law", "size_law", "--by", "pairs", status=1)
     assert "Not fitted:\n  - 528: size_law of test_loss: column 'parameters' has 2 different values" in text
@@ -321,12 +338,35 @@ def test_runs_are_compared_pair_by_pair(trec: Path, capsys: pytest.CaptureFixtur
     assert rows.loc[rows["p"].idxmin(), "p_holm"] == pytest.approx(min(1.0, 6 * least))
     text = said(capsys, *words, "--baseline", "good")
     assert "fair  good" in text
-    assert "p_holm for all 4 of them together" in text
+    assert "p_holm for all rows together" in text
 
 
 def test_a_run_and_itself_are_alike(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(said(capsys, "compare", "fair.run", "again=fair.run", "--qrels", "q.qrels", "--json"))
     assert found["differences"][0] | {"p": 1, "low": 0, "high": 0} == found["differences"][0]
+
+
+def test_gaps_without_scatter_have_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "q.qrels").write_text("".join(f"q{i} 0 d{i} 1\n" for i in range(3)))
+    (tmp_path / "all.run").write_text("".join(f"q{i} Q0 d{i} 1 1.0 all\n" for i in range(3)))
+    (tmp_path / "none.run").write_text("".join(f"q{i} Q0 other 1 1.0 none\n" for i in range(3)))
+    words = ("compare", "all.run", "none.run", "--qrels", "q.qrels", "--measures", "nDCG@10")
+    assert "the same for every query, so there is no interval and no p" in said(capsys, *words)
+    row = json.loads(said(capsys, *words, "--json"))["differences"][0]
+    assert (row["difference"], row["low"], row["p"], row["p_holm"]) == (1.0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("=good.run", "fair.run"), "a name is needed before ="),
+        (("good.run", "fair.run", "--measures", ""), "at least one"),
+    ],
+)
+def test_empty_names_and_measures_are_refused(
+    trec: Path, words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refused(capsys, "compare", *words, "--qrels", "q.qrels")
 
 
 def test_missing_queries_are_a_doubt(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
