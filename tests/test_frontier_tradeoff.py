@@ -56,12 +56,12 @@ def test_names_stand_beside_their_points_and_apart():
 def test_the_mean_of_several_sets_is_that_of_the_table():
     table = published.dragon(4)
     sets = list(table.loc[table["group"] == "BEIR", "set"].drop_duplicates())
-    several = fronts.dragon_points(table, y=(sets, "nDCG@10")).set_index("name")
+    several = fronts.dragon_points(table, sets=sets).set_index("name")
     printed = fronts.dragon_points(table, y=("BEIR-18", "nDCG@10")).set_index("name")
     assert set(several.index) == set(printed.index)
     assert (several["y"] - printed["y"]).abs().max() <= 0.11  # their means are rounded, and so are their sets
     with pytest.raises(ValueError, match="at least one set"):
-        fronts.dragon_points(table, y=([], "nDCG@10"))
+        fronts.dragon_points(table, sets=[])
 
 
 def planted(sets: int, rng: np.random.Generator, shift: float) -> pd.DataFrame:

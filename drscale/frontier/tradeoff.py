@@ -66,21 +66,23 @@ def dragon_figure(
 def dragon_points(
     table: pd.DataFrame,
     x: tuple[str, str] = SUPERVISED,
-    y: tuple[str | Sequence[str], str] = ("BEIR-13", ZERO_SHOT),
+    y: tuple[str, str] = ("BEIR-13", ZERO_SHOT),
+    *,
+    sets: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """DRAGON's Table 4 (``papers.dragon(4)``) as one row a retriever: name, group, x, y, comparable.
 
-    ``x`` and ``y`` each name a set and a metric of the table; ``y`` may name several sets, whose mean is taken.
-    Retrievers that lack one of them are left out.
+    ``x`` and ``y`` each name a set and a metric of the table. With ``sets``, the mean over these takes the place of y's
+    set. Retrievers that lack one of them are left out.
 
     >>> from drscale import frontier, papers
-    >>> points = frontier.dragon_points(papers.dragon(4), y=(["SciFact", "NFCorpus"], "nDCG@10"))
+    >>> points = frontier.dragon_points(papers.dragon(4), sets=["SciFact", "NFCorpus"])
     >>> points.set_index("name").loc["DRAGON+", ["x", "y"]].round(2).tolist()
     [39.0, 50.8]
     """
-    sets = [y[0]] if isinstance(y[0], str) else list(y[0])
+    sets = [y[0]] if sets is None else list(sets)
     if not sets:
-        raise ValueError("y: at least one set is needed")
+        raise ValueError("sets=[]: at least one set is needed")
     a = _row_each(table, [x[0]], x[1])
     b = _row_each(table, sets, y[1])
     about = table.drop_duplicates("model").set_index("model")
@@ -161,7 +163,7 @@ def dragon_view(
     ``models`` chooses retrievers, empty means all.
     """
     kept = table[table["model"].isin([*models, base])] if models else table
-    points = dragon_points(kept, x, (list(sets), metric))
+    points = dragon_points(kept, x, ("", metric), sets=sets)
     if len(points) < 2:
         raise ValueError(f"{len(points)} retrievers have all of the sets chosen: at least two are needed")
     titles = {"x_title": f"{x[0]} {x[1]} (supervised)", "y_title": f"{metric}, mean of {len(sets)} (zero-shot)"}
