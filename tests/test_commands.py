@@ -274,6 +274,18 @@ def test_a_mistake_is_one_sentence(
     assert sentence in refused(capsys, *words)
 
 
+def test_prices_of_nothing_and_failed_runs_are_named(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("allocate", OWN, "--budget", 100, "--pair-price")
+    assert "--parameter-price 0: a number above 0" in refused(capsys, *words, 1, "--parameter-price", 0)
+    assert "--pair-price -1: a number above 0" in refused(capsys, *words, -1, "--parameter-price", 1)
+    assert "a condition is needed" in refused(capsys, "fit", sizes, "--where", "loss")
+    table = pd.read_csv(sizes).assign(status="failed")
+    table.to_csv(sizes, index=False)
+    assert f"none of its {len(table)} runs has the status 'done'; there are failed" in refused(capsys, "fit", sizes)
+    Path("twice.jsonl").write_text('{"loss": 1, " loss": 2, "parameters": 3}\n')
+    assert "column 'loss' stands there twice" in refused(capsys, "fit", "twice.jsonl")
+
+
 def test_a_wrong_file_name_is_guessed(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such file or folder; did you mean 'runs.csv'?" in refused(capsys, "fit", sizes.with_name("run.csv"))
 

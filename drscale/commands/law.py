@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -135,7 +136,11 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
         raise UserError(f"--y {y}: it is a column of --x too")
     if both and law is None and len(columns) < 2:
         raise UserError(f"--x {','.join(columns.values())}: two columns are needed, the size and the pairs")
-    rows, said = _usable(done(frame), [*columns.values(), y])
+    finished = done(frame)
+    if finished.empty and len(frame):
+        there = ", ".join(sorted({str(s) for s in frame["status"]}))
+        raise UserError(f"{source}: none of its {len(frame)} runs has the status 'done'; there are {there}")
+    rows, said = _usable(finished, [*columns.values(), y])
     return Series(rows, columns, y, said)
 
 
@@ -369,6 +374,10 @@ def _shared_law(series: Series, by: str, options: Mapping[str, Any]) -> tuple[La
 
 def prices_of(arguments: argparse.Namespace) -> Prices:
     """The prices that the options name; a UserError says what is missing."""
+    for option in ("pair_price", "parameter_price"):
+        value = getattr(arguments, option, None)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UserError(f"--{option.replace('_', '-')} {value:g}: a number above 0 is needed")
     given = {f: v for o, (f, _) in PRICES.items() if (v := getattr(arguments, o)) is not None}
     if arguments.currency is not None:
         given["currency"] = arguments.currency

@@ -74,7 +74,10 @@ def read_runs(source: str | Path) -> pd.DataFrame:
         frame = _separated(str(path), path.read_bytes())
     if frame.empty:
         raise UserError(f"{source}: the table has a header and no row")
-    return frame.set_axis([str(c).strip() for c in frame], axis=1)
+    names = [str(c).strip() for c in frame]
+    if twice := [n for n in dict.fromkeys(names) if names.count(n) > 1]:
+        raise UserError(f"{source}: column {twice[0]!r} stands there twice")
+    return frame.set_axis(names, axis=1)
 
 
 def stored_runs(path: Path) -> pd.DataFrame:
@@ -195,6 +198,8 @@ def chosen(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
         return frame
     try:
         kept = frame.query(where, engine="python")
+    except KeyError:  # a column of numbers, taken for labels
+        kept = None
     except Exception as e:  # whatever pandas raises for an expression of the user's
         missing = re.search(r"name '(\w+)' is not defined", str(e))
         hint = did_you_mean(missing[1], list(map(str, frame))) if missing else ""
