@@ -388,6 +388,12 @@ def test_missing_queries_are_a_doubt(trec: Path, capsys: pytest.CaptureFixture[s
     assert "30 of 40 queries of the qrels are not in the run and score 0" in text
 
 
+def test_a_figure_of_drops_shows_one_measure(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("stability", "good.run", "poor.run", "--qrels", "q.qrels", "--measures", "nDCG@10", "RR@10")
+    assert "a figure shows one measure" in refused(capsys, *words, "--out", "drops.html")
+    assert not Path("drops.html").exists()
+
+
 def test_drops_of_a_reworded_run(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("stability", "good.run", "typos=poor.run", "fair.run", "--qrels", "q.qrels")
     found = json.loads(said(capsys, *words, "--json", "--out", "drops.csv", "--quiet"))

@@ -18,6 +18,7 @@ from scipy import stats
 from drscale.commands import tables
 from drscale.commands.arguments import Impossible, UserError, did_you_mean
 from drscale.mixed.scores import scores_from_trec
+from drscale.plotting.files import FIGURE_FORMATS
 from drscale.recipe import Recipe
 from drscale.stability.drops import drop_rates
 from drscale.stability.plot import leaderboard_figure, rates_from_records, stability_card
@@ -143,6 +144,9 @@ def stability(arguments: argparse.Namespace) -> int:
     else:
         rates, doubts = _dropped(arguments)
     several = len(set(rates["model"])) > 1
+    drawn = [path for path in arguments.out if path.suffix in FIGURE_FORMATS]
+    if drawn and rates["metric"].nunique() > 1:
+        raise UserError(f"--out {drawn[0]}: a figure shows one measure; name it in --measures")
 
     def figure() -> Any:
         return leaderboard_figure(rates) if several else stability_card(rates)
