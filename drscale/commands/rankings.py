@@ -145,7 +145,7 @@ def stability(arguments: argparse.Namespace) -> int:
         rates, doubts = _dropped(arguments)
     several = len(set(rates["model"])) > 1
     drawn = [path for path in arguments.out if path.suffix in FIGURE_FORMATS]
-    if drawn and rates["metric"].nunique() > 1:
+    if drawn and len(set(rates["metric"])) > 1:
         raise UserError(f"--out {drawn[0]}: a figure shows one measure; name it in --measures")
 
     def figure() -> Any:
