@@ -64,3 +64,19 @@ def chromium() -> str:
     if path is None:
         pytest.skip("no Chromium or Chrome on this machine (apt-get install chromium, or set BROWSER_PATH)")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Random models of one layer, saved as sentence-transformers reads them."""
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
+
+    from drscale.encoder import minilm_folder
+
+    folder = tmp_path_factory.mktemp("models")
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(**shape, max_position_embeddings=64, num_labels=1)
+    for name, kind in (("sparse", BertForMaskedLM), ("cross", BertForSequenceClassification)):
+        kind(config).save_pretrained(folder / name)
+        AutoTokenizer.from_pretrained(str(minilm_folder())).save_pretrained(folder / name)
+    return {name: str(folder / name) for name in ("sparse", "cross")}

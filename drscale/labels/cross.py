@@ -13,9 +13,9 @@ from torch import Tensor
 
 from drscale.encoder import BiEncoder, Tokens, Tower, minilm, minilm_body, seed_for, tokenise
 from drscale.evaluate.entropy import relevant_rows
+from drscale.evaluate.rankers import PAIRS, Ranked, Steps, rescored
 from drscale.evaluate.ranking import bm25_index
 from drscale.files import write_atomic
-from drscale.labels.rankers import PAIRS, Ranked, Steps, rescored
 from drscale.recipe import Recipe
 from drscale.texts import Collection
 from drscale.texts.cache import cache_folder, cached, key_of

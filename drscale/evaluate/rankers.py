@@ -1,4 +1,4 @@
-"""How each kind of teacher ranks: encode queries, index passages, search."""
+"""How each kind of retriever that is no pair of vectors ranks: encode queries, index passages, search."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from drscale.encoder import Tokens, minilm
+from drscale.encoder import Tokens, first_line, minilm
 from drscale.evaluate.entropy import unit_rows
 from drscale.evaluate.ranking import bm25_index, bm25_rank, search
-from drscale.evaluate.retrievers import retriever
 
 Ranked = tuple[np.ndarray, np.ndarray]  # rows and scores, both (queries, depth), the best first
 Rank = Callable[[list[str], list[str], int], Ranked]
@@ -30,7 +29,7 @@ PAIRS = 100  # pairs that a cross-encoder reads at once (A.4 of Lin et al. 2023)
 
 @dataclass(frozen=True)
 class Steps:
-    """The three steps of a teacher; what ``encode`` and ``index`` give is for ``search`` alone."""
+    """The three steps of a retriever; what ``encode`` and ``index`` give is for ``search`` alone."""
 
     encode: Callable[[list[str]], Any]
     index: Callable[[list[str]], Any]
@@ -40,14 +39,6 @@ class Steps:
 def bm25() -> Steps:
     """BM25 with bm25s's usual settings; its tokens are counted as search."""
     return Steps(list, _words, _by_words)
-
-
-def dense(name: str) -> Steps:
-    """A retriever of :func:`drscale.evaluate.retrievers.retriever` that has vectors: exact search by inner product."""
-    model = retriever(name)
-    if model.encode is None or model.encode_passages is None:
-        raise ValueError(f"teacher={name!r}: has no vectors")
-    return Steps(model.encode, model.encode_passages, _by_vector)
 
 
 def wordllama() -> Steps:
@@ -67,12 +58,16 @@ def wordllama() -> Steps:
             sums[full] = np.add.reduceat(vectors, starts[full], axis=0)
         return unit_rows(sums)
 
-    return Steps(encode, encode, _by_vector)
+    return Steps(encode, encode, by_vector)
 
 
 def splade(name: str) -> Steps:
     """Learned sparse vectors of a sentence-transformers SparseEncoder, by inner product over all passages."""
-    model = loaded("SparseEncoder", f"splade:{name}", name)
+    return sparse_steps(loaded("SparseEncoder", f"splade:{name}", name))
+
+
+def sparse_steps(model: Any) -> Steps:
+    """The steps of a SparseEncoder that is there already."""
 
     def sparse(encode: Callable[..., Any]) -> Callable[[list[str]], Any]:
         def matrix(texts: list[str]) -> Any:
@@ -99,15 +94,17 @@ def splade(name: str) -> Steps:
 
 def crossencoder(name: str) -> Steps:
     """A sentence-transformers CrossEncoder over BM25's first 50 passages, 100 pairs at a time."""
-    model = loaded("CrossEncoder", f"crossencoder:{name}", name)
+    return pair_steps(loaded("CrossEncoder", f"crossencoder:{name}", name), f"crossencoder:{name}")
+
+
+def pair_steps(model: Any, name: str) -> Steps:
+    """The steps of a CrossEncoder that is there already."""
 
     def score(queries: list[str], index: Any, asked: np.ndarray, told: np.ndarray) -> np.ndarray:
         pairs = [(queries[i], index[1][j]) for i, j in zip(asked.tolist(), told.tolist(), strict=True)]
         values = np.asarray(model.predict(pairs, batch_size=PAIRS, show_progress_bar=False), np.float32)
         if values.shape != (len(pairs),):
-            raise ValueError(
-                f"teacher='crossencoder:{name}': gives scores of shape {values.shape}, one a pair is needed"
-            )
+            raise ValueError(f"{name}: gives scores of shape {values.shape}, one a pair is needed")
         return values
 
     def find(queries: list[str], index: Any, depth: int) -> Ranked:
@@ -148,6 +145,13 @@ def colbert(name: str, exact: bool) -> Steps:
         model = loaded("MultiVectorEncoder", f"colbert:{name}", name)
     except AttributeError:
         model = _pylate(name)
+    return late_steps(model, exact)
+
+
+def late_steps(model: Any, exact: bool) -> Steps:
+    """The steps of a model that gives token vectors: sentence-transformers' MultiVectorEncoder or PyLate's ColBERT."""
+    if not hasattr(model, "encode_query"):
+        model = _Both(model)
 
     def of(encode: Callable[..., Any]) -> Vectors:
         def vectors(texts: list[str]) -> list[np.ndarray]:
@@ -270,12 +274,17 @@ def loaded(kind: str, spelling: str, name: str) -> Any:
     try:
         library = importlib.import_module("sentence_transformers")
     except ModuleNotFoundError:
-        raise ValueError(f"teacher={spelling!r}: pip install sentence-transformers") from None
+        raise ValueError(f"{spelling}: pip install sentence-transformers") from None
     make = getattr(library, kind)
     try:
         return make(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    except OSError as e:
-        raise ValueError(f"teacher={spelling!r}: {str(e).splitlines()[0]}") from e
+    except Exception as e:  # sentence-transformers and what it loads raise whatever they like
+        raise ValueError(f"{spelling}: {first_line(e)}") from e
+
+
+def looks_at_all(queries: int, passages: int) -> bool:
+    """Whether late interaction compares every query with every passage."""
+    return queries * passages <= EXACT
 
 
 def model_version(package: str, name: str = "") -> str:
@@ -283,7 +292,7 @@ def model_version(package: str, name: str = "") -> str:
     try:
         found = metadata.version(package)
     except metadata.PackageNotFoundError:
-        raise ValueError(f"this teacher needs {package}, which is not installed: pip install {package}") from None
+        raise ValueError(f"this retriever needs {package}, which is not installed: pip install {package}") from None
     files = sorted(p for p in Path(name).rglob("*") if p.is_file()) if name and Path(name).is_dir() else []
     return " ".join([found, *(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)])
 
@@ -292,19 +301,22 @@ def _pylate(name: str) -> Any:
     try:
         models = importlib.import_module("pylate.models")
     except ModuleNotFoundError:
-        raise ValueError(f"teacher='colbert:{name}': pip install 'sentence-transformers>=6', or pylate") from None
+        raise ValueError(f"colbert:{name}: pip install 'sentence-transformers>=6', or pylate") from None
 
-    class Both:
-        def __init__(self) -> None:
-            self.model = models.ColBERT(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    return _Both(models.ColBERT(name, trust_remote_code=False, model_kwargs={"use_safetensors": True}))
 
-        def encode_query(self, texts: list[str], **options: Any) -> Any:
-            return self.model.encode(texts, is_query=True, **options)
 
-        def encode_document(self, texts: list[str], **options: Any) -> Any:
-            return self.model.encode(texts, is_query=False, **options)
+@dataclass(frozen=True)
+class _Both:
+    """PyLate's model, which has one function for both sides."""
 
-    return Both()
+    model: Any
+
+    def encode_query(self, texts: list[str], **options: Any) -> Any:
+        return self.model.encode(texts, is_query=True, **options)
+
+    def encode_document(self, texts: list[str], **options: Any) -> Any:
+        return self.model.encode(texts, is_query=False, **options)
 
 
 def _wordllama() -> tuple[np.ndarray, Any]:
@@ -313,7 +325,7 @@ def _wordllama() -> tuple[np.ndarray, Any]:
 
     spec = find_spec("wordllama")
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError("teacher='wordllama' needs its wheel, which is not installed: pip install wordllama")
+        raise ValueError("wordllama needs its wheel, which is not installed: pip install wordllama")
     folder = Path(spec.submodule_search_locations[0])
     table = load_file(folder / "weights" / "l2_supercat_256.safetensors")["embedding.weight"].astype(np.float32)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json"))
@@ -331,6 +343,6 @@ def _by_words(queries: list[str], index: tuple[Any, int], depth: int) -> Ranked:
     return rows, scores
 
 
-def _by_vector(queries: np.ndarray, passages: np.ndarray, depth: int) -> Ranked:
+def by_vector(queries: np.ndarray, passages: np.ndarray, depth: int) -> Ranked:
     scores, rows = search(queries, passages, depth)
     return rows, scores
