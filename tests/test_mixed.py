@@ -20,6 +20,7 @@ from drscale.mixed import _likelihood as nested
 from drscale.mixed import fit as mixed
 from drscale.mixed import margins
 from drscale.mixed import margins as shares
+from drscale.mixed.scores import planted
 
 REFERENCE = json.loads((ROOT / "tests" / "reference" / "lme4.json").read_text())
 CASES = REFERENCE["cases"]
@@ -476,3 +477,39 @@ def test_the_repr_says_it_all() -> None:
     said = repr(mixed.fit_mixed(synthetic(), "y", "factor"))
     for part in ("y ~ model * factor + (1 | dataset/query)", "REML", "185 rows", "8 datasets", "residual", "converged"):
         assert part in said
+
+
+# ------------------------------------------------------------------------------------------------ ranks and tie groups
+
+
+def test_ranks_count_who_is_surely_above_and_below() -> None:
+    """Against the comparisons themselves: on lme4's own tables and on one with many models of unlike precision."""
+    rows = synthetic_leaderboard()
+    for fit in (fitted(TESTED[0]), mixed.fit_mixed(rows)):
+        pairs, found = margins.contrasts(fit), margins.ranks(fit).set_index("model")
+        means = margins.marginal_means(fit).set_index("model")["mean"]
+        assert found.index.tolist() == means.sort_values(ascending=False).index.tolist()
+        apart = {
+            frozenset(p) for p in pairs.loc[(pairs["low"] > 0) | (pairs["high"] < 0), ["first", "second"]].to_numpy()
+        }
+        for model in found.index:
+            worse = sum(frozenset((model, m)) in apart and means[m] < means[model] for m in means.index)
+            better = sum(frozenset((model, m)) in apart and means[m] > means[model] for m in means.index)
+            assert found.loc[model, ["low", "high"]].tolist() == [1 + better, len(means) - worse]
+        shared = {m: set(found.loc[m, "groups"].split()) for m in found.index}
+        for a, b in itertools.combinations(found.index, 2):
+            assert bool(shared[a] & shared[b]) == (frozenset((a, b)) not in apart)
+    assert 1 < found["high"].iloc[0] < len(found)  # something is left open, and something is decided
+
+
+def synthetic_leaderboard() -> pd.DataFrame:
+    """Eight models half a step apart, each on its own half of the sets; synthetic."""
+    means = {f"m{i}": (0.3 + 0.05 * i, 0.3 + 0.05 * i) for i in range(8)}
+    return planted(means, datasets=10, n_queries=12, skipped=0.5, seed=4)
+
+
+def test_letters_absorb_groups_that_others_hold() -> None:
+    names = ["a", "b", "c", "d"]
+    assert margins._letters(names, []) == dict.fromkeys(names, "a")
+    assert margins._letters(names, [("a", "c"), ("a", "d"), ("b", "d")]) == {"a": "a", "b": "a b", "c": "b c", "d": "c"}
+    assert [margins._mark(i) for i in (0, 25, 26, 701, 702)] == ["a", "z", "aa", "zz", "aaa"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,95 @@ def test_what_is_no_mteb_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"task_name": "T", "scores": {"test": [entry(0.5)]}}))
     with pytest.raises(ValueError, match="1 result files, none with scores of split 'dev'"):
         scores.from_mteb(tmp_path, split="dev")
+
+
+# --------------------------------------------------------------------------------------------------- MTEB's predictions
+
+ANSWERS = {
+    "q1": {"d1": 0.9, "d2": 0.4, "d3": 0.1},
+    "q2": {"d3": 0.8, "q2": 2.0, "d1": 0.7},  # its own id comes first
+    "q3": {"d9": 0.5},
+    "q7": {"d1": 1.0},
+}
+GRADES = {"q1": {"d2": 2, "d1": 0}, "q2": {"d3": 1}, "q3": {"d1": 1}, "q4": {"d4": 1}}
+
+
+def predictions(path: Path, answers: object = ANSWERS, model: str = "lab/one", **subsets: object) -> Path:
+    told = {"mteb_model_meta": {"model_name": model, "revision": "r"}, **(subsets or {"default": {"test": answers}})}
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_predictions_of_mteb_are_rows_of_queries(tmp_path: Path) -> None:
+    """Against TREC files with the same content, and against numbers worked out by hand."""
+    path = predictions(tmp_path / "Tiny_predictions.json")
+    with pytest.warns(scores.ScoreWarning, match="1 of 4 queries .* score 0; 1 queries of the run are not"):
+        rows = scores.from_mteb(path, GRADES, measures=["nDCG@10", "RR@10", "R@10"])
+    assert list(rows) == ["model", "dataset", "query", "ndcg10", "mrr10", "recall10", "positives", "answered"]
+    assert rows["query"].tolist() == ["q1", "q2", "q3", "q4"]
+    assert rows["ndcg10"].tolist() == pytest.approx([1 / math.log2(3), 1.0, 0.0, 0.0])  # BEIR: no q2 for q2
+    assert rows["mrr10"].tolist() == pytest.approx([0.5, 1.0, 0.0, 0.0])
+    assert rows[["model", "dataset"]].drop_duplicates().to_numpy().tolist() == [["lab/one", "Tiny"]]
+    qrels, table = tmp_path / "t.qrels", tmp_path / "test.tsv"
+    told = [(q, d, g) for q, own in GRADES.items() for d, g in own.items()]
+    qrels.write_text("".join(f"{q} 0 {d} {g}\n" for q, d, g in told))
+    table.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in told))
+    for judged in (qrels, table, str(table), {"Tiny": GRADES}, {"Tiny": table}):
+        with pytest.warns(scores.ScoreWarning):
+            again = scores.from_mteb(path, judged, measures=["nDCG@10", "RR@10", "R@10"])
+        pd.testing.assert_frame_equal(again, rows)
+    run = tmp_path / "one.run"
+    kept = {q: {d: s for d, s in own.items() if d != q} for q, own in ANSWERS.items()}
+    run.write_text("".join(f"{q} Q0 {d} 0 {s} lab/one\n" for q, own in kept.items() for d, s in own.items()))
+    with pytest.warns(scores.ScoreWarning):
+        pd.testing.assert_series_equal(scores.scores_from_trec(run, qrels)["ndcg10"], rows["ndcg10"])
+
+
+def test_a_folder_of_predictions_with_subsets_and_splits(tmp_path: Path) -> None:
+    own = {"q1": {"d1": 1.0}}
+    predictions(tmp_path / "A_predictions.json", en={"test": own, "dev": own}, de={"test": own})
+    predictions(tmp_path / "B_predictions.json", own)
+    (tmp_path / "B.json").write_text("{}")  # results beside them are not read
+    grades = {"q1": {"d1": 1}}
+    rows = scores.from_mteb(tmp_path, grades, split="test", model="mine")
+    assert rows["dataset"].tolist() == ["A:en", "A:de", "B"]
+    assert rows["model"].unique().tolist() == ["mine"]
+    by_set = {"A:en": grades, "A": {"q1": {"d2": 1}}, "B": grades}
+    assert scores.from_mteb(tmp_path, by_set, split="test")["ndcg10"].tolist() == [1.0, 0.0, 1.0]
+    with pytest.raises(ValueError, match="several splits; choose one, split='dev' or split='test'"):
+        scores.from_mteb(tmp_path, grades)
+    with pytest.raises(ValueError, match="has none for 'A:en'; there are 'B'"):
+        scores.from_mteb(tmp_path, {"B": grades}, split="test")
+    with pytest.raises(ValueError, match="none with answers of split 'train'"):
+        scores.from_mteb(tmp_path, grades, split="train")
+
+
+@pytest.mark.parametrize(
+    ("answers", "grades", "said"),
+    [
+        ({"q1": {"d1": True}}, {"q1": {"d1": 1}}, "gives 'd1' the score True, which is no finite number"),
+        ({"q1": {"d1": "1"}}, {"q1": {"d1": 1}}, "the score '1'"),
+        ({"q1": {"d1": float("nan")}}, {"q1": {"d1": 1}}, "the score nan"),
+        ({"q1": ["d1"]}, {"q1": {"d1": 1}}, "as predictions of a retrieval task have"),
+        ([0.1, 0.2], {"q1": {"d1": 1}}, "as predictions of a retrieval task have"),
+        ({"q1": {"d1": 1.0}}, {"q2": {"d1": 1}}, "no query in common.*'q1' is a query of the run, 'q2' one of qrels"),
+        ({}, {"q2": {"d1": 1}}, "no query in common with the qrels; 'q2'"),
+        ({"q1": {"d1": 1.0}}, {"q1": {"d1": 0.5}}, "qrels: whole numbers by query and document"),
+        ({"q1": {"d1": 1.0}}, {}, "qrels: whole numbers by query and document"),
+        ({"q1": {"d1": 1.0}}, {"q1": {"d1": 10**7}}, "beyond 1000000"),
+    ],
+)
+def test_predictions_that_cannot_be(tmp_path: Path, answers: object, grades: object, said: str) -> None:
+    path = predictions(tmp_path / "T_predictions.json", answers)
+    with pytest.raises(ValueError, match=said):
+        scores.from_mteb(path, grades)  # type: ignore[arg-type]
+
+
+def test_a_file_of_predictions_that_is_none(tmp_path: Path) -> None:
+    for text, said in (("{", "no JSON"), ("[1]", "no file of MTEB's predictions"), ("[" * 100_000, "no JSON")):
+        (tmp_path / "T_predictions.json").write_text(text)
+        with pytest.raises(ValueError, match=said):
+            scores.from_mteb(tmp_path, GRADES)
 
 
 # ------------------------------------------------------------------------------------------------------------- factors

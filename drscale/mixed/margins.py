@@ -206,6 +206,57 @@ def contrasts(
     return _said(pd.concat(found, ignore_index=True), "difference").assign(adjust=adjust)
 
 
+def ranks(fit: Mixed, by: str = "model", adjust: Adjust = "tukey", level: float = 0.95) -> pd.DataFrame:
+    """The rank of each model with its interval, and the groups whose members cannot be told apart.
+
+    Rank 1 is the highest mean. ``low`` is one more than the number of models that lie surely above, ``high`` the number
+    of models less those that lie surely below: with adjusted comparisons (:func:`contrasts`) all these intervals hold
+    together (Klein, Wright and Wieczorek 2020). ``groups`` are letters; two models that share one are not told apart
+    (Piepho 2004). A model may be in several groups, as being alike does not pass on.
+
+    >>> import drscale as ds
+    >>> from drscale.mixed import planted, ranks
+    >>> means = {"a": (0.6, 0.5), "b": (0.59, 0.5), "c": (0.3, 0.2)}
+    >>> ranks(ds.fit_mixed(planted(means)))[["model", "rank", "low", "high", "groups"]]
+      model  rank  low  high groups
+    0     b     1    1     2      a
+    1     a     2    1     2      a
+    2     c     3    3     3      b
+    """
+    pairs = contrasts(fit, by, adjust=adjust, level=level)
+    means = marginal_means(fit, by, level).sort_values("mean", ascending=False, kind="stable", na_position="last")
+    names = means.loc[means["mean"].notna(), by].tolist()
+    sides = zip(*(pairs[c].tolist() for c in ("first", "second", "low", "high")), strict=True)
+    over = [(a, b) if low > 0 else (b, a) for a, b, low, high in sides if low > 0 or high < 0]
+    above, below = ({n: sum(pair[side] == n for pair in over) for n in names} for side in (1, 0))
+    letters = _letters(names, over)
+    told = {
+        by: names,
+        "rank": range(1, len(names) + 1),
+        "low": [1 + above[n] for n in names],
+        "high": [len(names) - below[n] for n in names],
+        "groups": [letters[n] for n in names],
+    }
+    return pd.DataFrame(told).merge(means[[by, "mean", "se"]], on=by, how="left")
+
+
+def _letters(names: Sequence[object], apart: Sequence[tuple[object, object]]) -> dict[object, str]:
+    """Letters by insertion and absorption: each pair that is apart splits every group that holds both."""
+    groups = [frozenset(names)]
+    for first, second in apart:
+        split = [g - {one} for g in groups if {first, second} <= g for one in (first, second)]
+        kept = [g for g in groups if not {first, second} <= g]
+        new = list(dict.fromkeys([*kept, *split]))
+        groups = [g for g in new if not any(g < other for other in new)]
+    groups.sort(key=lambda g: min(names.index(n) for n in g))
+    marks = [_mark(i) for i in range(len(groups))]
+    return {n: " ".join(m for m, g in zip(marks, groups, strict=True) if n in g) for n in names}
+
+
+def _mark(i: int) -> str:
+    return chr(ord("a") + i) if i < 26 else _mark(i // 26 - 1) + chr(ord("a") + i % 26)
+
+
 def anova(fit: Mixed) -> pd.DataFrame:
     """Type III tests of marginal means: are all models equal, all levels, and the models' differences at all levels?
 

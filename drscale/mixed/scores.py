@@ -23,6 +23,7 @@ from drscale.runs import RunStore
 from drscale.stats.tables import require
 
 Source = str | Path
+Judged = str | Path | Mapping[str, Mapping[str, int]]  # a TREC or BEIR file, or grades by query and document
 MOST_GRADE = 1_000_000  # of a judgement, and of a measure's cut: beyond it trec_eval is wrong or ends the interpreter
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
 OURS = {"ndcg": "nDCG", "mrr": "RR", "recall": "R"}
@@ -135,27 +136,9 @@ def scores_from_trec(
     0  mine    q1    1.00
     1  mine    q2    0.63
     """
-    try:
-        ir_measures = importlib.import_module("ir_measures")
-    except ModuleNotFoundError:
-        raise ValueError("TREC files need ir-measures, which is not installed: pip install ir-measures") from None
+    ir_measures = _ir_measures("TREC files")
     wanted = [_measure(ir_measures, m) for m in measures]
-    relevant = trec_columns(qrels, ["query_id", "iteration", "doc_id", "relevance"], "relevance")
-    _check_finite(relevant, qrels, "relevance")
-    grades = relevant["relevance"]
-    if (odd := grades != grades.round()).any():
-        i = int(np.argmax(odd))
-        raise ValueError(f"{qrels}:{relevant.index[i]}: grade {grades.iloc[i]:g} is no whole number")
-    if (large := grades.abs() > MOST_GRADE).any():
-        i = int(np.argmax(large))
-        raise ValueError(f"{qrels}:{relevant.index[i]}: grade {grades.iloc[i]:g} is beyond {MOST_GRADE}")
-    if (again := relevant.duplicated(["query_id", "doc_id"])).any():
-        i = int(np.argmax(again))
-        both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
-        raise ValueError(f"{qrels}:{relevant.index[i]}: {both}")
-    relevant["relevance"] = grades.astype(int)
-    asked = pd.Index(relevant["query_id"].unique())
-    positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
+    relevant = _judgements(qrels)
     if not isinstance(run_files, Mapping | str | Path):
         raise ValueError(
             f"run_files={type(run_files).__name__}: a file, or a dict of files by the models' names, is needed"
@@ -175,30 +158,43 @@ def scores_from_trec(
             raise ValueError(
                 f"{path}: has several tags, {', '.join(map(repr, run['tag'].unique()[:3]))}; one run a file"
             )
-        values = {_short(str(m)): pd.Series(0.0, asked) for m in wanted}
-        for value in ir_measures.iter_calc(wanted, relevant, run):
-            values[_short(str(value.measure))][value.query_id] = value.value
-        answered = asked.isin(run["query_id"])
-        if not answered.any():
-            ids = f"{run['query_id'].iloc[0]!r} is a query of the run, {asked[0]!r} one of {qrels}"
-            raise ValueError(f"{path}: has no query in common with the qrels; {ids}")
-        _warn_of_missing(Path(path), answered, set(run["query_id"]) - set(asked))
-        told = {"model": name or str(run["tag"].iloc[0]), "dataset": dataset or Path(qrels).stem, "query": asked}
-        rows = pd.DataFrame(told | {k: v.to_numpy() for k, v in values.items()})
-        found.append(rows.assign(positives=positives.to_numpy(), answered=answered))
+        rows = _measured(run, relevant, wanted, path, qrels)
+        rows.insert(0, "model", name or str(run["tag"].iloc[0]))
+        rows.insert(1, "dataset", dataset or Path(qrels).stem)
+        found.append(rows)
     return pd.concat(found, ignore_index=True)
 
 
-def from_mteb(path: Source, model: str = "", split: str = "") -> pd.DataFrame:
-    """Read MTEB's result files, one or a folder: a row for each task, split and subset, with the means of the metrics.
+def from_mteb(
+    path: Source,
+    qrels: Judged | Mapping[str, Judged] | None = None,
+    model: str = "",
+    split: str = "",
+    measures: Sequence[str] = ("nDCG@10",),
+) -> pd.DataFrame:
+    """Read MTEB's files, one or a folder: results (means), or with ``qrels`` predictions, a row a query.
 
-    The files hold means of datasets and no values of single queries, so the rows have no ``query``: fit them with
-    ``query=None``. ``model`` is the name in ``model_meta.json`` beside the file if it is not given, else the folder's.
-    ``split`` keeps one split, as "test".
+    Results hold means of datasets and no values of single queries: a row for each task, split and subset, with no
+    ``query``; fit them with ``query=None``. Predictions are the files ``TASK_predictions.json`` of MTEB's
+    ``prediction_folder``; ``qrels`` are the judgements, a TREC file, a BEIR table or ``{query: {document: grade}}`` as
+    MTEB has them, or a dict of these by dataset; ``measures`` are spelled as in ir-measures. A document with the
+    query's own id is left out unless it is relevant (BEIR's rule). ``model`` is the name in the file, or in
+    ``model_meta.json`` beside it, if it is not given, else the folder's. ``split`` keeps one split, as "test".
+
+    >>> import json
+    >>> from pathlib import Path
+    >>> from drscale.mixed import from_mteb
+    >>> told = {"mteb_model_meta": {"model_name": "me/mine"}, "default": {"test": {"q1": {"d1": 0.9, "d2": 0.4}}}}
+    >>> written = Path("Tiny_predictions.json").write_text(json.dumps(told))
+    >>> from_mteb("Tiny_predictions.json", {"q1": {"d2": 1}})[["model", "dataset", "query", "ndcg10"]].round(2)
+         model dataset query  ndcg10
+    0  me/mine    Tiny    q1    0.63
     """
     place = Path(path)
     if not place.exists():
         raise ValueError(f"{place}: no such file or folder")
+    if qrels is not None:
+        return _from_predictions(place, qrels, model, split, measures)
     files = [place] if place.is_file() else sorted(p for p in place.rglob("*.json") if p.name != "model_meta.json")
     rows = [row for file in files for row in _task(file, model) if not split or row["split"] == split]
     splits = sorted({str(row["split"]) for row in rows})
@@ -287,6 +283,147 @@ def planted(
     return pd.concat(parts, ignore_index=True)
 
 
+PREDICTIONS = "_predictions.json"
+
+
+def _from_predictions(place: Path, qrels: Any, model: str, split: str, measures: Sequence[str]) -> pd.DataFrame:
+    ir_measures = _ir_measures("MTEB's predictions")
+    wanted = [_measure(ir_measures, m) for m in measures]
+    files = [place] if place.is_file() else sorted(place.rglob(f"*{PREDICTIONS}"))
+    found, splits = [], set()
+    for file in files:
+        name, parts = _predictions(file)
+        task = file.name.removesuffix(PREDICTIONS).removesuffix(".json")
+        kept = [(subset, own, part) for subset, own, part in parts if not split or own == split]
+        splits |= {own for _, own, _ in kept}
+        for subset, _, answers in kept:
+            dataset = task if len({s for s, _, _ in kept}) == 1 else f"{task}:{subset}"
+            judged = _judged_of(qrels, dataset, task)
+            relevant, where = _judgements(judged), judged if isinstance(judged, str | Path) else f"qrels of {dataset}"
+            rows = _measured(_answers(answers, relevant, file), relevant, wanted, file, where)
+            rows.insert(0, "model", model or name or _model_of(file))
+            found.append(rows.assign(dataset=dataset)[["model", "dataset", *(c for c in rows if c != "model")]])
+    if len(splits) > 1:
+        raise ValueError(
+            f"{place}: has several splits; choose one, split={' or split='.join(map(repr, sorted(splits)))}"
+        )
+    if not found:
+        said = f" of split {split!r}" * bool(split)
+        raise ValueError(f"{place}: {len(files)} files *{PREDICTIONS}, none with answers{said}")
+    return pd.concat(found, ignore_index=True)
+
+
+def _predictions(path: Path) -> tuple[str, list[tuple[str, str, Mapping[str, Any]]]]:
+    """The model's name in a file of MTEB's predictions, and its parts: subset, split and answers."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"{path}: no JSON, {e}") from None
+    if not isinstance(body, dict):
+        raise ValueError(
+            f"{path}: no file of MTEB's predictions, {{subset: {{split: {{query: {{document: score}}}}}}}}"
+        )
+    meta = body.pop("mteb_model_meta", {})
+    parts: list[tuple[str, str, Mapping[str, Any]]] = []
+    for subset, by_split in body.items():
+        for split, answers in by_split.items() if isinstance(by_split, dict) else [("", None)]:
+            if not isinstance(answers, dict) or not all(isinstance(a, dict) for a in answers.values()):
+                raise ValueError(
+                    f"{path}: subset {subset!r} has no {{split: {{query: {{document: score}}}}}}, as predictions of a "
+                    "retrieval task have"
+                )
+            parts.append((subset, split, answers))
+    return str(meta.get("model_name") or "") if isinstance(meta, dict) else "", parts
+
+
+def _judged_of(qrels: Any, dataset: str, task: str) -> Judged:
+    """The judgements of a dataset, where they are given by dataset; else what is given."""
+    if not isinstance(qrels, Mapping) or not qrels:
+        return qrels
+    first = next(iter(qrels.values()))
+    if isinstance(first, Mapping) and not any(isinstance(v, Mapping | str | Path) for v in first.values()):
+        return qrels
+    for name in (dataset, task):
+        if name in qrels:
+            return qrels[name]
+    raise ValueError(f"qrels: has none for {dataset!r}; there are {', '.join(map(repr, qrels))}")
+
+
+def _answers(answers: Mapping[str, Mapping[str, Any]], relevant: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """MTEB's answers as the rows of a run, without documents that have the query's own id unless they are relevant."""
+    rows = [(q, d, score) for q, own in answers.items() for d, score in own.items()]
+    run = pd.DataFrame(rows, columns=["query_id", "doc_id", "score"])
+    odd = [not isinstance(s, int | float) or isinstance(s, bool) or not np.isfinite(s) for s in run["score"]]
+    if any(odd):
+        q, d, score = rows[odd.index(True)]
+        raise ValueError(f"{path}: query {q!r} gives {d!r} the score {score!r}, which is no finite number")
+    own = run[run["query_id"] == run["doc_id"]]
+    if len(own):
+        judged = relevant[relevant["relevance"] > 0]
+        known = set(zip(judged["query_id"], judged["doc_id"], strict=True))
+        run = run.drop([i for i, q in own["query_id"].items() if (q, q) not in known])
+    return run.astype({"score": float})
+
+
+def _judgements(qrels: Judged) -> pd.DataFrame:
+    """Judgements with the columns query_id, doc_id, relevance: of a TREC file, a BEIR table with a header, a dict."""
+    if isinstance(qrels, Mapping):
+        told = [(str(q), str(d), g) for q, own in qrels.items() for d, g in own.items()]
+        relevant = pd.DataFrame(told, columns=["query_id", "doc_id", "relevance"])
+        place = "qrels"
+        if relevant.empty or not all(isinstance(g, int | np.integer) and not isinstance(g, bool) for _, _, g in told):
+            raise ValueError("qrels: whole numbers by query and document are needed, {query: {document: grade}}")
+    else:
+        place = str(qrels)
+        beir = Path(qrels).is_file() and _first_line(qrels).split("\t")[:2] == ["query-id", "corpus-id"]
+        names = ["query_id", "doc_id", "relevance"] if beir else ["query_id", "iteration", "doc_id", "relevance"]
+        relevant = trec_columns(qrels, names, "relevance", header=int(beir))
+        _check_finite(relevant, qrels, "relevance")
+    grades = relevant["relevance"]
+    if (odd := grades != grades.round()).any():
+        i = int(np.argmax(odd))
+        raise ValueError(f"{place}:{relevant.index[i]}: grade {grades.iloc[i]:g} is no whole number")
+    if (large := grades.abs() > MOST_GRADE).any():
+        i = int(np.argmax(large))
+        raise ValueError(f"{place}:{relevant.index[i]}: grade {grades.iloc[i]:g} is beyond {MOST_GRADE}")
+    if (again := relevant.duplicated(["query_id", "doc_id"])).any():
+        i = int(np.argmax(again))
+        both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
+        raise ValueError(f"{place}:{relevant.index[i]}: {both}")
+    return relevant.assign(relevance=grades.astype(int))
+
+
+def _first_line(path: Source) -> str:
+    with Path(path).open("rb") as f:
+        return f.readline(1000).decode("utf-8", "replace").rstrip("\r\n")
+
+
+def _measured(
+    run: pd.DataFrame, relevant: pd.DataFrame, wanted: list[Any], path: Source, qrels: object
+) -> pd.DataFrame:
+    """A row for each query of the judgements: its measures, its positives, and whether the run answers it."""
+    asked = pd.Index(relevant["query_id"].unique())
+    positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
+    answered = asked.isin(run["query_id"])
+    if not answered.any():
+        first = "".join(f"{q!r} is a query of the run, " for q in run["query_id"].iloc[:1])
+        ids = f"{first}{asked[0]!r} one of {qrels}"
+        raise ValueError(f"{path}: has no query in common with the qrels; {ids}")
+    values = {_short(str(m)): pd.Series(0.0, asked) for m in wanted}
+    for value in _ir_measures("TREC files").iter_calc(wanted, relevant, run):
+        values[_short(str(value.measure))][value.query_id] = value.value
+    _warn_of_missing(Path(path), answered, set(run["query_id"]) - set(asked))
+    rows = pd.DataFrame({"query": asked} | {k: v.to_numpy() for k, v in values.items()})
+    return rows.assign(positives=positives.to_numpy(), answered=answered)
+
+
+def _ir_measures(what: str) -> Any:
+    try:
+        return importlib.import_module("ir_measures")
+    except ModuleNotFoundError:
+        raise ValueError(f"{what} need ir-measures, which is not installed: pip install ir-measures") from None
+
+
 def _inside(domain: str, scope: str) -> bool:
     return domain == scope or (scope == "ood" and domain.startswith("ood:"))
 
@@ -306,8 +443,8 @@ def _check_alone(runs: pd.DataFrame, label: pd.Series, fields: list[str]) -> Non
             raise ValueError(f"model={fields!r}: two runs of {name!r} have the same seed")
 
 
-def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
-    """The columns of a TREC file, separated by blanks; a ValueError names the file and the wrong line."""
+def trec_columns(path: Source, names: list[str], number: str, header: int = 0) -> pd.DataFrame:
+    """The columns of a TREC file, separated by blanks, below ``header`` lines; a ValueError names the file and line."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     try:
@@ -334,6 +471,7 @@ def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
             f"{path}:{line[1] if line else 1}: more than the {len(names)} columns {' '.join(names)}"
         ) from None
     rows.index += 1  # lines
+    rows = rows.iloc[header:]
     rows = rows[rows[names[0]].notna() & (rows[names[0]] != "")]
     short = (rows[names[-1]].isna() | (rows[names[-1]] == "")).to_numpy()
     if short.any():
@@ -342,7 +480,7 @@ def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     wrong = rows[values.isna()]
     if len(wrong):
         raise ValueError(f"{path}:{wrong.index[0]}: {number} {wrong[number].iloc[0]!r} is no number")
-    for column in names[:3:2]:
+    for column in (names[0], names[2] if len(names) > 3 else names[1]):
         if (odd := rows[column].str.contains("\0", regex=False)).any():
             raise ValueError(f"{path}:{rows.index[int(np.argmax(odd))]}: {column} holds a NUL byte")
     if rows.empty:
@@ -363,7 +501,7 @@ def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
     if unasked:
         said.append(f"{len(unasked)} queries of the run are not in the qrels and are left out")
     if said:
-        warnings.warn(f"{path}: {'; '.join(said)}", ScoreWarning, stacklevel=3)
+        warnings.warn(f"{path}: {'; '.join(said)}", ScoreWarning, stacklevel=4)
 
 
 def _measure(ir_measures: Any, spelling: str) -> Any:
