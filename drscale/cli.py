@@ -78,6 +78,9 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     def verb(name: str, said: str, command: Any = _analyst) -> Parser:
         found[name] = verbs.add_parser(name, help=said, description=f"{said[0].upper()}{said[1:]}.")
         found[name].set_defaults(command=command)
+        found[name].add_argument(
+            "--traceback", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
+        )
         return found[name]
 
     add_verbs(verb)

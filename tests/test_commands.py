@@ -353,6 +353,23 @@ def test_runs_are_compared_pair_by_pair(trec: Path, capsys: pytest.CaptureFixtur
     assert "p_holm for all rows together" in text
 
 
+def test_measures_may_stand_before_the_runs(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = ("compare", "--measures", "nDCG@10", "P(rel=1)@5", "good.run", "other=fair.run", "--qrels", "q.qrels")
+    after = ("compare", "good.run", "other=fair.run", "--qrels", "q.qrels", "--measures", "nDCG@10", "P(rel=1)@5")
+    assert main([*before, "--json"]) == 0
+    first = capsys.readouterr().out
+    assert main([*after, "--json"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_where_an_error_comes_from_may_be_asked_behind_the_verb(trec: Path) -> None:
+    words = ["compare", "good.run", "gone.run", "--qrels", "q.qrels"]
+    for asked in (["--traceback", *words], [*words, "--traceback"]):
+        with pytest.raises(UserError, match=r"gone\.run: no such file"):
+            main(asked)
+    assert main(words) == 2
+
+
 def test_a_run_and_itself_are_alike(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(said(capsys, "compare", "fair.run", "again=fair.run", "--qrels", "q.qrels", "--json"))
     assert found["differences"][0] | {"p": 1, "low": 0, "high": 0} == found["differences"][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -78,13 +79,23 @@ def options_of(parser: argparse.ArgumentParser) -> list[str]:
 
 def parse(parser: Parser, verbs: dict[str, Parser], argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command; an unknown option is an error of its verb, with the nearest option."""
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = parser.parse_known_args(_runs_first(list(sys.argv[1:] if argv is None else argv)))
     if rest:
         verb = verbs[arguments.name]
         word = next((w for w in rest if w.startswith("-") and w != "-"), rest[0])
         hint = did_you_mean(word.partition("=")[0], options_of(verb)) if word.startswith("-") else ""
         verb.error(f"unrecognized argument {word!r}{hint}")
     return arguments
+
+
+def _runs_first(words: list[str]) -> list[str]:
+    """Put files that follow the measures of --measures before it, where they are runs."""
+    if "--measures" not in words:
+        return words
+    at = words.index("--measures")
+    end = next((i for i in range(at + 1, len(words)) if words[i].startswith("-")), len(words))
+    runs = [w for w in words[at + 1 : end] if re.match(r"[^()]+=", w) or Path(w).is_file()]
+    return words[:at] + runs + [w for w in words[at:end] if w not in runs] + words[end:]
 
 
 def both_ways(p: argparse.ArgumentParser) -> None:
