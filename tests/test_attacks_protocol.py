@@ -367,6 +367,25 @@ def entropy_of(own, others):
     return np.log(np.exp(pool - pool.max()).sum()) + pool.max() - own
 
 
+def test_documents_may_be_fewer_for_some_queries_and_all_are_known():
+    held, rows = attacked()
+    test, first = tiny().test, rows["query"].iloc[0]
+    fewer = rows.drop(rows.index[(rows["query"] == first).to_numpy()][:2])
+    got, whole = (
+        adversarial_entropy(r, test, held, reading="alone").set_index(["condition", "query"]) for r in (fewer, rows)
+    )
+    assert np.isfinite(got["entropy"]).all()
+    assert got.loc[("attacked", first), "entropy"] < whole.loc[("attacked", first), "entropy"]  # two rivals less
+    others = [key for key in got.index if key[1] != first]
+    assert got.loc[others, "entropy"].equals(whole.loc[others, "entropy"])
+    row = test.queries["id"].to_pylist().index(first)
+    scores = held.passages @ held.queries[held.of(np.array([row]))[0]]
+    want = entropy_of(scores[row], fewer.loc[fewer["query"] == first, "score_after"].to_list())
+    assert got.loc[("attacked", first), "entropy"] == pytest.approx(want, rel=1e-4)
+    with pytest.raises(ValueError, match="'nobody' is not among the passages"):
+        adversarial_entropy(rows.assign(passage=["nobody", *rows["passage"].iloc[1:]]), test, held)
+
+
 @pytest.mark.parametrize("reading", ["filled", "alone", "replaced"])
 def test_each_reading_is_what_it_says(reading):
     held, rows = attacked()

@@ -615,3 +615,22 @@ FIT = ModelResult(Model(laws.joint_law, independent_vars=["N", "D"]), Parameters
 def test_wrong_questions_are_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call(joint())
+
+
+def test_a_plan_in_the_box_spends_the_budget_at_prices_that_bind():
+    """With the paper's prices a parameter costs cents, so that both edges of the box limit the plan."""
+    p, curve = paper_prices(), joint()
+    lean, steep = replace(curve, values={**ROBUST, "M": 1.0}), replace(curve, values={**ROBUST, "B": 1.0})
+    money = p.pair * BOX["D"][0] + p.per_parameter * BOX["N"][0]
+    for c in (curve, lean, steep):
+        for factor in (1.01, 1.5, 4.0):
+            plan = allocate(c, money * factor, p, within="box")
+            assert c.inside(N=plan.N, D=plan.D) or near(plan.N, BOX["N"][0]) or near(plan.D, BOX["D"][0])
+            assert near(p.cost(plan.N, plan.D), money * factor)
+            both = allocate_both(c, c, money * factor, p, within="box")
+            assert near(p.cost(both.N, both.D), money * factor)
+            assert near(both.N, plan.N, 1e-3)
+    assert near(
+        allocate(steep, money * 1.5, p, within="box").D, BOX["D"][0]
+    )  # pairs do nothing: as few as there may be
+    assert near(allocate(lean, money * 1.5, p, within="box").N, BOX["N"][0])

@@ -2,6 +2,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from tiny import bag, tiny
 
 from drscale.evaluate import entropy as e
-from drscale.evaluate.entropy import compare, score, score_benchmark, temperature_of
+from drscale.evaluate.entropy import compare, most_negatives, score, score_benchmark, temperature_of
+from drscale.texts import Collection
 
 
 def many(pairs: int, passages: int):
@@ -168,3 +170,12 @@ def test_minilm_from_its_wheel_is_scored_through_sentence_transformers():
     model = SentenceTransformer(str(minilm_folder()), device="cpu")
     frame = score(lambda t: model.encode(t, show_progress_bar=False), tiny().test, limit=20)
     assert frame["mrr10"].mean() > 0.1
+
+
+def test_the_query_with_most_relevant_passages_says_how_many_negatives_there_are():
+    texts = [{"id": f"d{i}", "text": f"passage {i}"} for i in range(10)]
+    judged = {"query": ["q0"] * 3 + ["q1"], "passage": ["d0", "d1", "d2", "d3"], "relevance": [1] * 4}
+    asked = pa.Table.from_pylist([{"id": "q0", "text": "a"}, {"id": "q1", "text": "b"}])
+    made = Collection("hand", asked, pa.Table.from_pylist(texts), pa.table(judged))
+    assert most_negatives(made) == 7
+    assert most_negatives(made, pool=5) == 2

@@ -3,6 +3,7 @@ import weakref
 
 import bm25s
 import numpy as np
+import pyarrow as pa
 import pytest
 from tiny import WORDS, bag, tiny, tiny_collection
 
@@ -13,7 +14,7 @@ from drscale.evaluate.lists import Lists, write_trec
 from drscale.evaluate.ranking import METRICS, bm25_index, bm25_rank, bm25_tokens, ranking_metrics, search
 from drscale.evaluate.retrievers import Retriever, measured_queries, metrics_of, rank_scores, retriever
 from drscale.recipe import Recipe
-from drscale.texts.collection import from_pairs
+from drscale.texts.collection import Collection, from_pairs
 
 
 class Model:
@@ -297,3 +298,17 @@ def test_an_error_of_a_model_is_one_sentence():
 def test_a_spelling_that_names_nothing_is_refused(spec):
     with pytest.raises(ValueError, match=f"model='{spec}': allowed are bm25, .*trec:PATH"):
         retriever(spec)
+
+
+def test_rank_eleven_is_too_deep_for_ten_and_grade_zero_is_not_relevant():
+    """By hand: one right passage at rank 11 of 20; then grades 2 and 1 at ranks 1 and 3, and 0 at rank 2."""
+    texts = [{"id": f"d{i}", "text": f"passage {i}"} for i in range(20)]
+    judged = {"query": ["q1", "q2", "q2", "q2"], "passage": ["d10", "d0", "d1", "d2"], "relevance": [1, 2, 0, 1]}
+    asked = pa.Table.from_pylist([{"id": "q1", "text": "one"}, {"id": "q2", "text": "two"}])
+    made = Collection("hand", asked, pa.Table.from_pylist(texts), pa.table(judged))
+    scores, rows = np.tile(np.arange(20.0, 0, -1), (2, 1)), np.tile(np.arange(20), (2, 1))
+    found = ranking_metrics(made, np.array([0, 1]), scores, rows, ["R@20"])
+    assert found.loc[0, ["ndcg10", "mrr10", "recall10", "recall100"]].tolist() == [0, 0, 0, 1]
+    gained, ideal = 2 + 1 / np.log2(4), 2 + 1 / np.log2(3)
+    assert found.loc[1, "ndcg10"] == pytest.approx(gained / ideal)
+    assert found.loc[1, ["mrr10", "recall10"]].tolist() == [1, 1]  # two relevant ones, both found

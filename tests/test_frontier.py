@@ -725,3 +725,16 @@ def test_directions_warn_where_something_else_changes_too():
     table = moving(0.1, {"both": (0.2, 0.2)}).assign(pairs=[1, 2, 1, 2, 1, 2, 1, 2])
     with pytest.warns(StoreWarning, match="2 different .*'pairs'"):
         contours.scaling_direction(table, x="x", y="y")
+
+
+def test_a_volume_of_unequal_sides():
+    assert frontier.hypervolume([[0, 0, 0]], [1, 2, 3]) == pytest.approx(6)
+
+
+def test_the_ratios_interval_leaves_out_as_much_on_either_side():
+    table = with_intervals([(1.0, 2.0)], 0.2)
+    wide, narrow = (frontier.ratio_at_front(table, "x", "y", level=v, n_boot=20_000).iloc[0] for v in (0.9, 0.5))
+    draws = np.random.default_rng(1).normal([1, 2], 0.2 / 1.96, (200_000, 2))  # their intervals are of 95%
+    for found, level in ((wide, 0.9), (narrow, 0.5)):
+        share = [(draws[:, 1] / draws[:, 0] < found[end]).mean() for end in ("low", "high")]
+        assert share == pytest.approx([0.5 - level / 2, 0.5 + level / 2], abs=0.015)

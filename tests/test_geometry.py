@@ -349,3 +349,10 @@ def zeros(texts):
 def test_errors_say_what_is_wrong(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_the_interval_of_a_further_draw_by_hand():
+    _, mean, low, high, n, what = g._row("isoscore", [1.0, 2.0, 3.0, 2.0, 2.0], 7, "passages")
+    reach = 2.7764451052 * math.sqrt(0.5) * math.sqrt(1.2)  # t of 4 degrees, the draws' sd, a further one
+    assert (mean, n, what) == (2.0, 7, "draws of passages")
+    assert [low, high] == pytest.approx([2 - reach, 2 + reach])

@@ -535,3 +535,8 @@ def test_draws_of_hopeless_tables_are_finite(y):
     curve = refits.law_curve(quiet(table, y="y", x="x"), 300)
     assert np.isfinite(curve.draws).all(axis=None)
     assert np.isfinite(curve.sample(N=[1e3, 1e9])).all()
+
+
+def test_the_parameters_of_a_law_are_its_arguments_after_x() -> None:
+    assert laws.parameter_names(laws.joint_law) == ["M", "mu", "B", "eta", "delta"]
+    assert laws.parameter_names(lambda N, k, c: k * N + c) == ["k", "c"]

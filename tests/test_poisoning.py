@@ -14,6 +14,7 @@ from tiny import tiny
 
 from drscale.attacks.target import gradients
 from drscale.encoder import build
+from drscale.evaluate.entropy import interval
 from drscale.evaluate.retrievers import Retriever, retriever
 from drscale.poisoning import exposure as made_known
 from drscale.poisoning import make as made_by
@@ -598,3 +599,16 @@ def test_mistakes_are_named():
         guard("norm", encoder(), QUERIES[:10], rate=0.01)
     with pytest.raises(ValueError, match="needs queries"):
         guard("centroids", encoder(), QUERIES)
+
+
+def test_shares_at_the_end_and_groups_of_misses():
+    assert rate_interval([0] * 12, groups=[i // 2 for i in range(12)]) == rate_interval([0] * 6)
+    with pytest.raises(ValueError, match="zeros and ones"):
+        rate_interval([0, 0.5, 1])
+    queries = [f"q{i}" for i in range(10)]
+    rows = pd.DataFrame({"model": "m", "source": "s", "target": "t", "dataset": "d", "query": queries, "rank": 1.0})
+    every = attack_success(rows, k=(10,), by=("model",)).iloc[0]
+    assert [every["low"], every["high"]] == pytest.approx([0.025 ** (1 / 10), 1.0])  # Clopper and Pearson's
+    half = attack_success(rows.assign(rank=[1.0, np.nan] * 5), k=(10,), by=("model",)).iloc[0]
+    plain = interval({"": np.array([1.0, 0.0] * 5)})
+    assert [half["low"], half["high"]] == pytest.approx([plain.low, plain.high])

@@ -182,6 +182,10 @@ def test_a_share_touches_so_many_pairs_and_the_amount_of_data_stays(kind, share,
     assert touched == set(whole[: round(share * count)])
 
 
+def test_one_pair_is_touched_at_least():
+    assert [len(touched_pairs(10, share, 0)) for share in (0.01, 0.1, 0.2, 1.0)] == [1, 1, 2, 10]
+
+
 @cache
 def _ready_small(recipe):
     encoder, collection = build(SMALL), tiny_collection("x", 100, 1)
@@ -429,14 +433,14 @@ def test_a_batch_without_a_touched_pair_leaves_the_weight() -> None:
 
 def test_mgda_steps_along_the_shortest_combination() -> None:
     x = torch.tensor([1.0, 2.0], requires_grad=True)
-    e, r = (x[0] ** 2).reshape(1), (3 * x[1] + x[0]).reshape(1)  # gradients (2, 0) and (1, 3)
+    e, r = (x[0] ** 2 + 4).reshape(1), (3 * x[1] + x[0]).reshape(1)  # gradients (2, 0) and (1, 3)
     loss, said = pareto.combine(BALANCED.but(balance="mgda"), e, r, {}, [x])
     loss.backward()
     # the point of the segment between them that lies nearest to zero
     t = 0.2
     assert said["omega"] == pytest.approx(t, abs=1e-3)
     assert torch.allclose(x.grad, torch.tensor([2 * (1 - t) + t, 3 * t]), atol=1e-2)
-    assert float(loss.detach()) == pytest.approx((1 - t) * 1 + t * 7, abs=1e-2)
+    assert float(loss.detach()) == pytest.approx((1 - t) * 5 + t * 7, abs=1e-2)
 
 
 def test_pcgrad_frees_each_gradient_of_what_speaks_against_the_other() -> None:

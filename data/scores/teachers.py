@@ -1,10 +1,11 @@
 """The teachers' lists of the documentation's training collection: how good they are, and what a query costs.
 
-The lists go into the cache, a thousand queries at a time; the cross-encoder's would take hours, so for it only the cost
-of a query is measured. A row for each teacher goes into teachers.parquet: the metrics of its lists against the human
-pairs (the passage that a query came from), seconds, and milliseconds a query (drscale.labels.teachers.latency, as in
-Table 6 of Lin et al. 2023). For late interaction, which reranks here, also how much of the first 10 and 50 of exact
-MaxSim it has, on 60 queries. Interrupt it as you like.
+The lists go into the cache, a thousand queries at a time. A row for each teacher goes into teachers.parquet: the
+metrics of its lists against the human pairs (the passage that a query came from), seconds, and milliseconds a query
+(drscale.labels.teachers.latency, as in Table 6 of Lin et al. 2023) on 2,000 pairs and their passages. Of the
+cross-encoder, whose lists for all queries would take hours, only the cost of a query is measured, and as that does not
+depend on its weights, with a model of one step. --exact measures for late interaction, which reranks here, how much of
+the first 10 and 50 of exact MaxSim it has, on 60 queries. Interrupt it as you like.
 
     python data/scores/teachers.py                 # the queries that people wrote
     python data/scores/teachers.py --also cropped  # and those that drscale.labels makes of the passages
@@ -19,13 +20,15 @@ import pandas as pd
 from drscale.evaluate import rankers
 from drscale.evaluate.ranking import ranking_metrics
 from drscale.files import write_atomic
+from drscale.labels import cross
 from drscale.labels.teachers import latency, ranked_lists
 from drscale.texts import benchmark
 from drscale.texts.collection import shuffled
 
 OUT = Path(__file__).with_suffix(".parquet")
 TEACHERS = ("bm25", "minilm", "wordllama", "maxsim", "cross")
-UNLISTED = ("cross",)  # reads 850,000 pairs for all lists, hours of a core: what a query costs is measured, no more
+UNLISTED = ("cross",)  # reads 850,000 pairs for all lists
+TIMED = 2000  # pairs of the collection on which the cost of a query is measured
 DEPTH = 50
 
 
@@ -42,16 +45,17 @@ def overlap_with_exact(collection, lists, queries=60):
     }
 
 
-def row_of(teacher, collection, queries):
+def row_of(teacher, collection, queries, exact):
     """Rank, measure against the pairs, and time."""
-    cost = latency(teacher, collection, depth=DEPTH).assign(queries_from=queries, fingerprint=collection.fingerprint)
+    cost = latency(teacher, collection.take(min(TIMED, len(collection))), depth=DEPTH)
+    cost = cost.assign(queries_from=queries, fingerprint=collection.fingerprint)
     if teacher in UNLISTED:
         return cost
     lists = ranked_lists(teacher, collection, DEPTH)
     asked = np.unique(collection.pairs[0])
     metrics = ranking_metrics(collection, asked, lists.scores[asked], lists.rows[asked], ["R@50"]).mean()
     about = {"list_seconds": lists.seconds, "listed": len(lists), **metrics.to_dict()}
-    if teacher == "maxsim":
+    if teacher == "maxsim" and exact:
         about |= overlap_with_exact(collection, lists)
     return cost.assign(**about).drop(columns="recall100")
 
@@ -68,13 +72,16 @@ def collections(also):
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--also", nargs="*", default=[], help="queries made of the passages, such as cropped")
+    options.add_argument("--exact", action="store_true", help="hold late interaction against exact MaxSim")
+    given = options.parse_args()
+    cross.TRAINING = cross.TRAINING.but(steps=1, warmup=0)
     done = pd.read_parquet(OUT) if OUT.is_file() else pd.DataFrame(columns=["queries_from", "teacher"])
-    for queries, collection in collections(options.parse_args().also):
+    for queries, collection in collections(given.also):
         for teacher in TEACHERS:
             if ((done["queries_from"] == queries) & (done["teacher"] == teacher)).any():
                 continue
             try:
-                row = row_of(teacher, collection, queries)
+                row = row_of(teacher, collection, queries, given.exact)
             except ValueError as e:
                 print(f"{queries} {teacher}: {e}", flush=True)
                 continue
