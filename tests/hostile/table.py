@@ -1,0 +1,51 @@
+"""Judge the bad inputs of every room, and fill the page that counts them.
+
+Call it with ``python tests/hostile/table.py``, or with names of rooms to see what they say to each input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+from hostile import stores
+from hostile.judge import KINDS, Case, Verdict, judge
+
+# A room: what is tried in it, the least number of inputs, and what makes them.
+ROOMS: dict[str, tuple[str, int, Callable[[Path], list[Case]]]] = {
+    "records": ("records (JSON) of a store", 70, stores.record_cases),
+    "files": ("a store's folder", 13, stores.file_cases),
+    "rows": ("per-query rows (Parquet)", 20, stores.rows_cases),
+    "mixed_rows": ("damaged rows on their way into a mixed model", 12, stores.mixed_cases),
+}
+
+
+@lru_cache
+def judged(room: str) -> tuple[Verdict, ...]:
+    """The verdicts on a room's inputs; they are met once."""
+    with tempfile.TemporaryDirectory() as place:
+        return tuple(judge(case) for case in ROOMS[room][2](Path(place)))
+
+
+def show(rooms: list[str]) -> None:
+    """Print each verdict of some rooms, the failures last."""
+    for room in rooms:
+        verdicts = sorted(judged(room), key=lambda v: KINDS.index(v.kind))
+        quiet = os.environ.get("BRIEF")
+        for v in verdicts:
+            if not quiet or v.kind in KINDS[3:]:
+                print(f"{v.kind:9} {v.case.what[:60]}: {v.said[:300]}")
+        print(room, len(verdicts), dict(Counter(v.kind for v in verdicts)), flush=True)
+
+
+if __name__ == "__main__":
+    show(sys.argv[1:] or list(ROOMS))
