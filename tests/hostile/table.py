@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     os.environ["HF_HUB_OFFLINE"] = "1"
 
-from hostile import stores
+from hostile import stores, texts
 from hostile.judge import KINDS, Case, Verdict, judge
 
 # A room: what is tried in it, the least number of inputs, and what makes them.
@@ -26,14 +26,26 @@ ROOMS: dict[str, tuple[str, int, Callable[[Path], list[Case]]]] = {
     "files": ("a store's folder", 13, stores.file_cases),
     "rows": ("per-query rows (Parquet)", 20, stores.rows_cases),
     "mixed_rows": ("damaged rows on their way into a mixed model", 12, stores.mixed_cases),
+    "pairs": ("tables of pairs (CSV, TSV, JSONL, gzip, Parquet)", 80, texts.pairs_cases),
+    "spellings": ("spellings of texts", 50, texts.spelling_cases),
+    "beir": ("folders in BEIR's layout", 50, texts.beir_cases),
 }
 
 
 @lru_cache
 def judged(room: str) -> tuple[Verdict, ...]:
     """The verdicts on a room's inputs; they are met once."""
+    before = os.environ.get("DRSCALE_CACHE")
     with tempfile.TemporaryDirectory() as place:
-        return tuple(judge(case) for case in ROOMS[room][2](Path(place)))
+        inputs = Path(place, "inputs")
+        inputs.mkdir()
+        os.environ["DRSCALE_CACHE"] = str(Path(place, "cache"))
+        try:
+            return tuple(judge(case) for case in ROOMS[room][2](inputs))
+        finally:
+            os.environ.pop("DRSCALE_CACHE")
+            if before is not None:
+                os.environ["DRSCALE_CACHE"] = before
 
 
 def show(rooms: list[str]) -> None:
