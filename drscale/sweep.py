@@ -102,6 +102,13 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
     >>> plan.table()["status"].tolist()
     ['todo', 'todo']
     """
+    if not isinstance(store, RunStore):
+        raise ValueError(f"store={store!r}: a RunStore is needed, as ds.RunStore('runs')")
+    if isinstance(recipes, str | Recipe) or not isinstance(recipes, Iterable):
+        raise ValueError(f"recipes={recipes!r}: a list of Recipe is needed, as ds.grid makes one")
+    recipes = list(recipes)
+    if strangers := [r for r in recipes if not isinstance(r, Recipe)]:
+        raise ValueError(f"recipes: {strangers[0]!r} is no Recipe")
     recipes = list(dict.fromkeys(recipes))
     for recipe in recipes:
         _check(recipe)

@@ -185,7 +185,10 @@ def _contents(value: Any, column: str, place: str) -> Iterator[tuple[str, str]]:
         if not isinstance(title, str):
             raise ValueError(f"{place}: the title in {column} is {title!r:.60}, expected text")
         name = next((value[key] for key in PASSAGE_IDS if value.get(key) is not None), "")
-        yield utf8(str(name), place, "id"), _text(f"{title} {text}" if title and title != "-" and text else text, column, place)
+        yield (
+            utf8(str(name), place, "id"),
+            _text(f"{title} {text}" if title and title != "-" and text else text, column, place),
+        )
     else:
         yield "", _text(value, column, place)
 

@@ -22,6 +22,8 @@ from drscale.texts.planted import World, planted_benchmark, planted_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")  # en, zh, pt-BR
+WHOLE = ("pairs", "domain", "seed", "noise", "test_pairs", "validation_pairs", "strict", "told")
+SHARES = ("overlap", "shift", "near")  # options of our own kinds that are numbers, beside those that are whole
 COMPOSED = ("train", "ood", "test", "validation", "test_pairs", "validation_pairs", "near", "seed")
 SUITE = ("root", "ood", "test_pairs", "validation_pairs", "near", "seed")
 HUB = ("split", "config", "revision", "query", "passage", "language", "strict")
@@ -52,6 +54,8 @@ class Source:
                 raise ValueError(f"texts {str(self)!r}: the option {name} has no value")
             if name == "language" and not LANGUAGE.fullmatch(value):
                 raise ValueError(f"texts {str(self)!r}: language={value!r}, a code such as en or zh is needed")
+            if self.kind in BUILT_IN and name in (*WHOLE, *SHARES):
+                self.number(name, 0 if name in WHOLE else 0.0)  # raises an error if it is none
         if "\0" in self.argument:
             raise ValueError(f"texts {str(self)!r}: no name holds a NUL byte")
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 KINDS = ("sentence", "warned", "accepted", "traceback", "silent")
 LONGEST = 1000  # characters of a sentence, those of a quoted input included
-PATIENCE = 20  # seconds for one input
+PATIENCE = 60  # seconds for one input
 
 
 class Hang(BaseException):

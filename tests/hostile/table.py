@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     os.environ["HF_HUB_OFFLINE"] = "1"
 
-from hostile import stores, texts
+from hostile import recipes, stores, texts
 from hostile.judge import KINDS, Case, Verdict, judge
 
 # A room: what is tried in it, the least number of inputs, and what makes them.
@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[str, int, Callable[[Path], list[Case]]]] = {
     "pairs": ("tables of pairs (CSV, TSV, JSONL, gzip, Parquet)", 80, texts.pairs_cases),
     "spellings": ("spellings of texts", 50, texts.spelling_cases),
     "beir": ("folders in BEIR's layout", 50, texts.beir_cases),
+    "recipes": ("recipes, rungs, grids, spellings", 400, recipes.recipe_cases),
 }
 
 

@@ -157,7 +157,11 @@ def pairs_cases(place: Path) -> list[Case]:
             b'{"query": "a", "query": "b", "passage": "c"}\n',
             "the last one counts, as for every reader of JSON; to look for it would slow the reading of a corpus",
         ),
-        "a title of -": (".jsonl", b'{"query": "a", "passage": {"title": "-", "text": "b"}}\n', "Tevatron's empty title"),
+        "a title of -": (
+            ".jsonl",
+            b'{"query": "a", "passage": {"title": "-", "text": "b"}}\n',
+            "Tevatron's empty title",
+        ),
     }
     for i, (what, (ending, raw, why)) in enumerate(well.items()):
         path = place / f"well{i}{ending}"
@@ -248,7 +252,9 @@ def spelling_cases(place: Path) -> list[Case]:
     }
     found += [Case(f"benchmark({t!r})", partial(benchmark, t, progress=False), names) for t, names in made.items()]
     why = "the planted test draws 300 pairs of its own"
-    found.append(Case("benchmark('planted?pairs=50')", partial(benchmark, "planted?pairs=50", progress=False), accept=why))
+    found.append(
+        Case("benchmark('planted?pairs=50')", partial(benchmark, "planted?pairs=50", progress=False), accept=why)
+    )
     for text, why in (
         ("planted?pairs=60&seed=3", "options may stand in any order"),
         ("planted?pairs=%36%31", "percent signs spell characters"),
@@ -359,13 +365,20 @@ def beir_cases(place: Path) -> list[Case]:
         "no header": ({"qrels/test.tsv": "q0\td0\t1\nq1\td1\t1\n"}, "some of BEIR's files have none"),
         "a pair twice alike": ({"qrels/test.tsv": head + "q0\td0\t1\nq0\td0\t1\n"}, "the same judgement"),
         "a score of 1.0": ({"qrels/test.tsv": head + "q0\td0\t1.0\nq1\td1\t2\n"}, "a whole number"),
-        "an id that is a number": ({"corpus.jsonl": _lines([{**CORPUS[0], "_id": 7}, *CORPUS])}, "ids of numbers are usual"),
-        "unasked queries": ({"queries.jsonl": _lines([*ASKED, {"_id": "q9", "text": "more"}])}, "BEIR has all splits' queries"),
-        "an empty passage": ({"corpus.jsonl": _lines([*CORPUS, {"_id": "d9", "text": ""}])}, "BEIR's corpora have some"),
+        "an id that is a number": (
+            {"corpus.jsonl": _lines([{**CORPUS[0], "_id": 7}, *CORPUS])},
+            "ids of numbers are usual",
+        ),
+        "unasked queries": (
+            {"queries.jsonl": _lines([*ASKED, {"_id": "q9", "text": "more"}])},
+            "BEIR has all splits' queries",
+        ),
+        "an empty passage": (
+            {"corpus.jsonl": _lines([*CORPUS, {"_id": "d9", "text": ""}])},
+            "BEIR's corpora have some",
+        ),
         "another file": ({"notes.txt": "x"}, "a folder may hold a README"),
     }
     for i, (what, (files, why)) in enumerate(well.items()):
         found.append(Case(what, partial(_read, f"folder:{folder(f'well{i}', files)}"), accept=why))
     return found
-
-
