@@ -8,6 +8,7 @@ import runpy
 import threading
 import time
 import tomllib
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -549,6 +550,8 @@ def load_study(path: str | Path) -> Study:
     >>> len(ds.load_study("study.toml").recipes)
     2
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"path={path!r}: the path of a study is needed, a .py or a .toml file, or a pack's folder")
     path = Path(path)
     if (path / HEAD).is_file():
         pack = open_pack(path)
@@ -558,10 +561,7 @@ def load_study(path: str | Path) -> Study:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.suffix == ".py":
-        try:
-            body = runpy.run_path(str(path))
-        except SystemExit as e:
-            raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
+        body = _from_python(path)
         recipes = body.get("recipes")
     else:
         try:
@@ -577,15 +577,34 @@ def load_study(path: str | Path) -> Study:
     keep = body.get("keep", False)
     if not isinstance(keep, bool):
         raise ValueError(f"{path}: keep={keep!r}: allowed are true and false")
-    if not isinstance(store, str | Path | RunStore) or "\0" in str(store):
+    if not isinstance(store, str | Path | RunStore) or "\0" in str(store) or not str(store):
         raise ValueError(f"{path}: store={store!r}: the path of a folder is needed")
-    return Study(path.stem, store if isinstance(store, RunStore) else RunStore(path.parent / store), recipes, keep)
+    place = store if isinstance(store, RunStore) else RunStore(path.parent / store)
+    if place.path.exists() and not place.path.is_dir():
+        raise ValueError(f"{path}: store={str(store)!r}: it is a file, and the path of a folder is needed")
+    return Study(path.stem, place, recipes, keep)
+
+
+def _from_python(path: Path) -> dict[str, Any]:
+    """What a Python study defines; an error inside it names its line."""
+    try:
+        return runpy.run_path(str(path))
+    except SystemExit as e:
+        raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
+    except Exception as e:  # a program of the user's may raise anything
+        lines = [step.lineno for step in traceback.extract_tb(e.__traceback__) if step.filename == str(path)]
+        if isinstance(e, SyntaxError) and e.filename == str(path):
+            lines = [e.lineno]
+        at = f"{path}:{lines[-1]}" if lines else str(path)
+        raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
 
 
 def _from_toml(body: dict[str, Any]) -> list[Recipe]:
     unknown = body.keys() - {"store", "keep", "base", "grid"}
     if unknown:
         raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
+    if not body.keys() & {"base", "grid"}:
+        raise ValueError("a study needs a table [base], tables [[grid]], or both; there is none")
     known, grids = {f.name for f in fields(Recipe)}, body.get("grid", [{}])
     if not isinstance(body.get("base", {}), dict):
         raise ValueError(f"base={body['base']!r}: a table [base] is needed")

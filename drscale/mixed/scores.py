@@ -135,6 +135,10 @@ def scores_from_trec(
     0  mine    q1    1.00
     1  mine    q2    0.63
     """
+    if not isinstance(qrels, str | Path):
+        raise ValueError(f"qrels={qrels!r}: a file of judgements is needed")
+    if isinstance(measures, str) or not isinstance(measures, Iterable) or not list(measures):
+        raise ValueError(f"measures={measures!r}: a list of measures is needed, as ['nDCG@10']")
     try:
         ir_measures = importlib.import_module("ir_measures")
     except ModuleNotFoundError:
@@ -153,14 +157,17 @@ def scores_from_trec(
         i = int(np.argmax(again))
         both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
         raise ValueError(f"{qrels}:{relevant.index[i]}: {both}")
-    relevant["relevance"] = grades.astype(int)
+    best = grades.groupby(relevant["query_id"]).transform("max")
+    if not (best > 0).any():
+        raise ValueError(f"{qrels}: no grade is above 0, so no query has a relevant document")
+    # Where all of a query's grades are below 0, trec_eval ends the interpreter; 0 says the same to every measure.
+    relevant["relevance"] = grades.where(best >= 0, 0).astype(int)
     asked = pd.Index(relevant["query_id"].unique())
     positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
-    if not isinstance(run_files, Mapping | str | Path):
-        raise ValueError(
-            f"run_files={type(run_files).__name__}: a file, or a dict of files by the models' names, is needed"
-        )
     files = run_files if isinstance(run_files, Mapping) else {"": run_files}
+    if not files or not all(isinstance(path, str | Path) for path in files.values()):
+        given = run_files if isinstance(run_files, Mapping) else type(run_files).__name__
+        raise ValueError(f"run_files={given}: a file, or a dict of files by the models' names, is needed")
     found = []
     for name, path in files.items():
         run = trec_columns(path, ["query_id", "Q0", "doc_id", "rank", "score", "tag"], "score")
@@ -175,6 +182,7 @@ def scores_from_trec(
             raise ValueError(
                 f"{path}: has several tags, {', '.join(map(repr, run['tag'].unique()[:3]))}; one run a file"
             )
+        _warn_of_ranks(Path(path), run)
         values = {_short(str(m)): pd.Series(0.0, asked) for m in wanted}
         for value in ir_measures.iter_calc(wanted, relevant, run):
             values[_short(str(value.measure))][value.query_id] = value.value
@@ -196,6 +204,8 @@ def from_mteb(path: Source, model: str = "", split: str = "") -> pd.DataFrame:
     ``query=None``. ``model`` is the name in ``model_meta.json`` beside the file if it is not given, else the folder's.
     ``split`` keeps one split, as "test".
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"path={path!r}: a result file of MTEB, or a folder of them, is needed")
     place = Path(path)
     if not place.exists():
         raise ValueError(f"{place}: no such file or folder")
@@ -230,6 +240,8 @@ def with_factor(
     if isinstance(levels, Mapping):
         known, source = levels, "levels"
     else:
+        if not isinstance(levels, str | Path):
+            raise ValueError(f"levels={levels!r}: a level for each value, or a CSV of them, is needed")
         file = pd.read_csv(levels, dtype=str) if Path(levels).is_file() else None
         if file is None or not {on, column or name} <= set(file):
             raise ValueError(
@@ -310,6 +322,7 @@ def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     """The columns of a TREC file, separated by blanks; a ValueError names the file and the wrong line."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
+    _check_utf8(Path(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a first line that is too long
@@ -350,10 +363,39 @@ def trec_columns(path: Source, names: list[str], number: str) -> pd.DataFrame:
     return rows.assign(**{number: values})
 
 
+def _check_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                raw.decode()
+            except UnicodeDecodeError as e:
+                raise ValueError(f"{path}:{number}: byte {e.start} of the line is no UTF-8 ({e.reason})") from None
+
+
 def _check_finite(rows: pd.DataFrame, path: Source, number: str) -> None:
     if not (finite := np.isfinite(rows[number])).all():
         line = rows.index[int(np.argmin(finite))]
         raise ValueError(f"{path}:{line}: {number} {rows.loc[line, number]} is not finite")
+
+
+def _warn_of_ranks(path: Path, run: pd.DataFrame) -> None:
+    """Warn where the scores, which order a run, decide nothing or another order than the column of ranks."""
+    by = run.groupby("query_id")["score"]
+    if by.size().max() > 1 and (by.max() == by.min()).all():
+        warnings.warn(f"{path}: all scores of a query are equal, so the documents' names order it", ScoreWarning, 3)
+        return
+    ranks = pd.to_numeric(run["rank"], errors="coerce")
+    if ranks.isna().any():
+        line = run.index[int(np.argmax(ranks.isna()))]
+        raise ValueError(f"{path}:{line}: rank {run.loc[line, 'rank']!r:.40} is no number")
+    sheet = pd.DataFrame({"query": run["query_id"], "rank": ranks, "score": run["score"]})
+    sheet = sheet.sort_values(["query", "rank", "score"], ascending=[True, True, False])
+    before = sheet.shift(1)
+    wrong = (sheet["query"] == before["query"]) & (sheet["rank"] > before["rank"]) & (sheet["score"] > before["score"])
+    if wrong.any():
+        many = sheet.loc[wrong, "query"].nunique()
+        said = f"the ranks of {many} queries are not in the order of their scores, which counts"
+        warnings.warn(f"{path}: {said}", ScoreWarning, stacklevel=3)
 
 
 def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
@@ -368,6 +410,8 @@ def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
 
 def _measure(ir_measures: Any, spelling: str) -> Any:
     """A measure as ir-measures spells it or as our records do: nDCG@10 or ndcg10."""
+    if not isinstance(spelling, str):
+        raise ValueError(f"measures={spelling!r}: allowed are ir-measures' names, as nDCG@10, or ndcg10")
     ours = re.fullmatch(r"(ndcg|mrr|recall)(\d+)", spelling)
     name = f"{OURS[ours[1]]}@{ours[2]}" if ours else spelling
     try:
@@ -391,12 +435,9 @@ def _short(measure: str) -> str:
 
 def _task(path: Path, model: str) -> Iterable[dict[str, Any]]:
     """The rows of one MTEB file, in its present layout or in the one before version 1.12."""
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-        raise ValueError(f"{path}: no JSON, {e}") from None
+    body = _json(path)
     task = body.get("task_name") or body.get("mteb_dataset_name") if isinstance(body, dict) else None
-    if not task:
+    if not task or not isinstance(task, str):
         raise ValueError(f"{path}: no result file of MTEB, which has a task_name")
     splits = body.get("scores", {k: v for k, v in body.items() if isinstance(v, dict)})
     if not isinstance(splits, dict):
@@ -407,22 +448,38 @@ def _task(path: Path, model: str) -> Iterable[dict[str, Any]]:
                 raise ValueError(f"{path}: the scores of split {split!r} are no tables of metrics")
             told = {k: v for k, v in scores.items() if METRIC.fullmatch(k) or k == "main_score"}
             numbers = {
-                k if k == "main_score" else _short(k): float(v)
+                k if k == "main_score" else _short(k): v
                 for k, v in told.items()
                 if isinstance(v, int | float) and not isinstance(v, bool)
             }
-            if not all(map(np.isfinite, numbers.values())):
+            if not all(abs(v) < 1e300 for v in numbers.values()):
                 raise ValueError(f"{path}: a score of split {split!r} is not finite")
             if numbers:
-                subset = str(scores.get("hf_subset", "default"))
-                yield {"model": model or _model_of(path), "task": task, "subset": subset, "split": split, **numbers}
+                subset = scores.get("hf_subset", "default")
+                if not isinstance(subset, str):
+                    raise ValueError(f"{path}: hf_subset={subset!r:.40} of split {split!r} is no name")
+                named = {"model": model or _model_of(path), "task": task, "subset": subset, "split": split}
+                yield named | {name: float(v) for name, v in numbers.items()}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ValueError(f"{path}: no JSON, {e}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: the JSON is nested too deeply") from None
 
 
 def _model_of(path: Path) -> str:
     """The model of a result file; the folders are MODEL/REVISION/TASK.json, a name's slash being two underscores."""
     meta = path.with_name("model_meta.json")
     if meta.is_file():
-        return str(json.loads(meta.read_text(encoding="utf-8")).get("name", ""))
+        told = _json(meta)
+        name = told.get("name") if isinstance(told, dict) else None
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{meta}: no name of a model in it")
+        return name
     folder = path.resolve().parent
     revision = re.fullmatch(r"[0-9a-f]{40}|external|no_revision_available", folder.name)
     return (folder.parent if revision else folder).name.replace("__", "/")

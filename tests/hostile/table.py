@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     os.environ["HF_HUB_OFFLINE"] = "1"
 
-from hostile import recipes, stores, texts
+from hostile import front, recipes, stores, studies, tables, texts, trec
 from hostile.judge import KINDS, Case, Verdict, judge
 
 # A room: what is tried in it, the least number of inputs, and what makes them.
@@ -30,6 +30,15 @@ ROOMS: dict[str, tuple[str, int, Callable[[Path], list[Case]]]] = {
     "spellings": ("spellings of texts", 50, texts.spelling_cases),
     "beir": ("folders in BEIR's layout", 50, texts.beir_cases),
     "recipes": ("recipes, rungs, grids, spellings", 400, recipes.recipe_cases),
+    "studies": ("studies (TOML and Python)", 60, studies.study_cases),
+    "trec": ("TREC runs, qrels, measures, MTEB's results", 60, trec.trec_cases),
+    "laws": ("laws: fits, intervals, predictions, figures", 90, tables.law_cases),
+    "budget": ("prices, budgets, plans", 90, tables.budget_cases),
+    "mixed": ("mixed models", 22, tables.mixed_cases),
+    "export": ("files to write", 35, tables.export_cases),
+    "labels": ("teachers' lists and files of labels", 20, front.label_cases),
+    "commands": ("the analyst's command line", 50, front.command_cases),
+    "door": ("retrievers, scores, attacks", 30, front.door_cases),
 }
 
 
