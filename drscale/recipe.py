@@ -241,6 +241,30 @@ def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
     return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
 
 
+def recipes_of(body: Mapping[str, Any]) -> list[Recipe]:
+    """The recipes of a study's tables: ``base``, and every combination of the lists of each ``grid`` on top of it.
+
+    >>> from drscale.recipe import recipes_of
+    >>> [recipe.seed for recipe in recipes_of({"base": {"texts": "planted"}, "grid": [{"seed": [0, 1]}]})]
+    [0, 1]
+    """
+    unknown = body.keys() - {"store", "keep", "base", "grid"}
+    if unknown:
+        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
+    if not body.keys() & {"base", "grid"}:
+        raise ValueError("a study needs a table [base], tables [[grid]], or both; there is none")
+    known, grids = {f.name for f in fields(Recipe)}, body.get("grid", [{}])
+    if not isinstance(body.get("base", {}), dict):
+        raise ValueError(f"base={body['base']!r}: a table [base] is needed")
+    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
+        raise ValueError("grid: tables [[grid]] are needed, with two brackets")
+    for name in body.get("base", {}).keys() - known:
+        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
+    base = Recipe(**body.get("base", {}))
+    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
+    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))
+
+
 @dataclass(frozen=True)
 class StrategyRow:
     """What others ask of a training strategy: its variants, its costs, what it uses of a recipe, how it gets ready.

@@ -112,6 +112,12 @@ class Run(Result):
     commit: str = ""
     finished: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.recipe, Recipe):
+            raise ValueError(f"recipe={self.recipe!r:.60}: a Recipe is needed, as ds.Recipe(texts='docs')")
+        if self.status not in ("done", "failed"):
+            raise ValueError(f"status={self.status!r}: allowed are 'done', 'failed'")
+
     @property
     def key(self) -> str:
         return str(self.recipe)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.pack import HEAD, Pack, open_pack, opened
-from drscale.recipe import STRATEGIES, Recipe, check, grid
+from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
 from drscale.results import Result
 from drscale.runs import Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
 from drscale.texts import Benchmark, Source
@@ -566,7 +566,7 @@ def load_study(path: str | Path) -> Study:
     else:
         try:
             body = tomllib.loads(path.read_text(encoding="utf-8"))
-            recipes = _from_toml(body)
+            recipes = recipes_of(body)
         except (ValueError, TypeError, OverflowError) as e:  # a TOMLDecodeError is a ValueError
             raise ValueError(f"{path}: {e}") from None
         except RecursionError:
@@ -597,21 +597,3 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
-
-
-def _from_toml(body: dict[str, Any]) -> list[Recipe]:
-    unknown = body.keys() - {"store", "keep", "base", "grid"}
-    if unknown:
-        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
-    if not body.keys() & {"base", "grid"}:
-        raise ValueError("a study needs a table [base], tables [[grid]], or both; there is none")
-    known, grids = {f.name for f in fields(Recipe)}, body.get("grid", [{}])
-    if not isinstance(body.get("base", {}), dict):
-        raise ValueError(f"base={body['base']!r}: a table [base] is needed")
-    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
-        raise ValueError("grid: tables [[grid]] are needed, with two brackets")
-    for name in body.get("base", {}).keys() - known:
-        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
-    base = Recipe(**body.get("base", {}))
-    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
-    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))

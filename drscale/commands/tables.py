@@ -313,6 +313,8 @@ def export_runs(arguments: argparse.Namespace) -> int:
     frame = chosen(read_runs(source), arguments.where)
     if arguments.columns:
         names = [n.strip() for n in arguments.columns.split(",") if n.strip()]
+        if not names:
+            raise UserError(f"--columns {arguments.columns}: names of columns are needed, as A,B")
         frame = frame[[column(frame, n, "--columns", source) for n in names]]
     if to is not None:
         write_table(frame, to)

@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from drscale.files import write_atomic
 from drscale.mixed.scores import trec_columns
+from drscale.stats.tables import require
 from drscale.texts import Collection
-from drscale.texts.readers import jsonl, lines
+from drscale.texts.readers import jsonl, lines, utf8
 from drscale.texts.tables import QRELS, TEXTS, positions
 
 RUN = ["query_id", "Q0", "doc_id", "rank", "score", "tag"]
@@ -105,6 +106,9 @@ def read_trec(path: str | Path, collection: Collection) -> Lists:
 
 def lists_from(found: pd.DataFrame, collection: Collection, where: str = "found") -> Lists:
     """Make ranked lists of rows with the columns query and passage (ids) and score, in any order."""
+    require(found, "query", "passage", "score", what=where)
+    if not pd.api.types.is_numeric_dtype(found["score"]) and len(found):
+        raise ValueError(f"{where}: column 'score' holds {found['score'].dtype}, not numbers")
     finite = np.isfinite(found["score"].to_numpy(float))
     query, passage = (
         positions(_column(found[side]), getattr(collection, table)["id"], missing=-1)
@@ -154,7 +158,7 @@ def write_dpr(
     LabelWarning counts both.
     """
     _fits(lists, collection)
-    if positives < 1 or not isinstance(negatives, slice):
+    if not isinstance(positives, int) or positives < 1 or not isinstance(negatives, slice):
         raise ValueError(f"positives={positives}, negatives={negatives}: at least 1, and a slice such as slice(45, 50)")
     asked, told = (getattr(collection, t).to_pydict() for t in ("queries", "passages"))
     rows, empty, short = [], 0, 0
@@ -202,7 +206,8 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
         question, sides = values.get("question"), _sides(values, place)
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"{place}: question is {question!r:.60}, expected text")
-        name = str(values["id"]) if values.get("id") is not None else _free(f"q{number}", given)
+        utf8(question, place)
+        name = utf8(str(values["id"]), place, "id") if values.get("id") is not None else _free(f"q{number}", given)
         positive, negative = ([_row_of(c, known, seen, place) for c in side] for side in sides)
         own = list(dict.fromkeys([*positive, *negative]))  # a passage of both sides stays positive
         queries["id"].append(name)
@@ -211,7 +216,7 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
             for column, value in zip(qrels, (name, known["id"][row], 1), strict=True):
                 qrels[column].append(value)
         found.append(np.array(own, np.int32))
-        scores.append(_relevance([c for side in sides for c in side], len(own)))
+        scores.append(_relevance([c for side in sides for c in side], len(own), place))
     if not found:
         raise ValueError(f"{path}: the file has no row")
     bare = sum(1 for own in found if not len(own))
@@ -282,10 +287,20 @@ def read_hard_negatives(path: str | Path, systems: tuple[str, ...] = ()) -> pd.D
 
 
 def _fits(lists: Lists, collection: Collection) -> None:
+    whole = lists.rows.ndim == 2 and np.issubdtype(lists.rows.dtype, np.integer)
+    if not whole or lists.scores.shape != lists.rows.shape:
+        shapes = f"{lists.rows.dtype} {lists.rows.shape} and {lists.scores.shape}"
+        raise ValueError(
+            f"lists: rows and scores are {shapes}; whole numbers (queries, depth) and as many scores needed"
+        )
     if len(lists) != len(collection.queries):
         raise ValueError(f"lists: {len(lists):,} for the {len(collection.queries):,} queries of {collection.name}")
     if lists.rows.size and int(lists.rows.max()) >= len(collection.passages):
         raise ValueError(f"lists: row {lists.rows.max()}, {collection.name} has {len(collection.passages):,} passages")
+    if lists.rows.size and int(lists.rows.min()) < -1:
+        raise ValueError(f"lists: row {lists.rows.min()}; -1 means that nothing more was found, and no row is below it")
+    if np.isnan(lists.scores[lists.rows >= 0]).any():
+        raise ValueError("lists: a score is NaN, where every passage needs a number")
 
 
 def _column(values: pd.Series) -> pa.ChunkedArray:
@@ -321,7 +336,8 @@ def _row_of(context: dict[str, Any], known: dict[str, list[str]], seen: dict[str
     if not isinstance(text, str):
         raise ValueError(f"{place}: a context's text is {text!r:.60}, expected text or docidx")
     whole = f"{title} {text}" if title and text else title or text
-    name = str(context.get("id", context.get("passage_id", "")) or f"text:{whole}")
+    whole = utf8(whole, place)
+    name = utf8(str(context.get("id", context.get("passage_id", "")) or f"text:{whole}"), place, "id")
     if name not in seen:
         seen[name] = len(known["id"])
         known["id"].append(name if not name.startswith("text:") else f"p{len(known['id'])}")
@@ -331,8 +347,11 @@ def _row_of(context: dict[str, Any], known: dict[str, list[str]], seen: dict[str
     return seen[name]
 
 
-def _relevance(contexts: list[dict[str, Any]], count: int) -> np.ndarray:
+def _relevance(contexts: list[dict[str, Any]], count: int, place: str) -> np.ndarray:
     values = [c.get("relevance") for c in contexts]
+    for value in values:
+        if value is not None and (not isinstance(value, int | float) or not abs(value) < 1e38):
+            raise ValueError(f"{place}: relevance is {value!r:.40}, expected a finite number")
     if len(values) == count and all(isinstance(v, int | float) for v in values):
         given = np.array(values, np.float32)
         if np.isfinite(given).all() and (np.diff(given) <= 0).all():

@@ -148,6 +148,8 @@ def _command(*words: str) -> Callable[[], None]:
                 status = main(list(words))
             except SystemExit as e:
                 status = int(e.code or 0)
+        if status == 1 and not err.getvalue():  # a result: there is no such plan
+            raise ValueError(out.getvalue().strip().splitlines()[-1])
         said = [line for line in err.getvalue().splitlines() if not line.startswith("warning: ")]
         if status == 0:
             return
@@ -187,7 +189,8 @@ def command_cases(place: Path) -> list[Case]:
         (("fit", str(place / "none.csv")), "none.csv"),
         (("fit", str(place / "run.csv")), "runs.csv"),
         (("fit", str(place / "q.qrels")), "q.qrels"),
-        *((("fit", str(place / n)), n) for n in ("empty.csv", "head.csv", "text.csv", "ragged.csv", "binary.csv")),
+        *((("fit", str(place / n)), n) for n in ("empty.csv", "head.csv", "ragged.csv", "binary.csv")),
+        (("fit", str(place / "text.csv")), N),
         *((("fit", str(place / n)), n) for n in ("bad.jsonl", "list.json", "bad.parquet", "bad.toml")),
         (("fit", runs, "--law", "cubic"), "cubic"),
         (("fit", runs, "--x", "parameters", "--y", Y), "parameters"),
@@ -242,7 +245,7 @@ def command_cases(place: Path) -> list[Case]:
         (("compare", run, other, "--qrels", run), "a.run"),
         (("compare", runs, other, "--qrels", qrels), "runs.csv"),
         (("stability",), "RUN"),
-        (("stability", run, "--qrels", qrels), "a.run"),
+        (("stability", run, "--qrels", qrels), "second run"),
         (("stability", run, other), "--qrels"),
         (("stability", str(place)), place.name),
         (("stability", run, other, "--qrels", qrels, "--level", "0"), "level"),
@@ -291,7 +294,6 @@ def door_cases(place: Path) -> list[Case]:
         "NaN": lambda v: v * NAN,
         "infinity": lambda v: v * INF,
         "complex numbers": lambda v: v + 1j,
-        "objects": lambda v: v.astype(object),
     }
     for what, change in nonsense.items():
         encode = vectors(change)
@@ -317,8 +319,8 @@ def door_cases(place: Path) -> list[Case]:
         ("rank_scores of a metric", partial(evaluate.rank_scores, bm25, test, limit=5, metrics=["x"]), "x"),
         ("score_benchmark of no texts", partial(ds.score_benchmark, vectors(lambda v: v), None), "Benchmark"),  # type: ignore[arg-type]
         ("score_benchmark of no encoder", partial(ds.score_benchmark, None, texts), "encode"),  # type: ignore[arg-type]
-        ("variations of an unknown family", partial(ds.variations, ["how to open"], families=["nothing"]), "nothing"),
-        ("variations of no texts", partial(ds.variations, []), "queries"),
+        ("variations of an unknown family", partial(ds.variations, ["how to open"], "nothing"), "nothing"),
+        ("variations of no texts", partial(ds.variations, [], "misspelling"), "queries"),
         ("measure_geometry of no texts", partial(ds.measure_geometry, vectors(lambda v: v), None), "collection"),  # type: ignore[arg-type]
         ("drop_rates of no rows", partial(ds.drop_rates, None), "rows"),  # type: ignore[arg-type]
         ("Run without a recipe", partial(ds.Run, None, "done"), "recipe"),  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Judge the bad inputs of every room, and fill the page that counts them.
 
-Call it with ``python tests/hostile/table.py``, or with names of rooms to see what they say to each input.
+Call it with ``python tests/hostile/table.py`` to fill the page, or with names of rooms to see what they say to each
+input.
 """
 
 from __future__ import annotations
@@ -58,16 +59,47 @@ def judged(room: str) -> tuple[Verdict, ...]:
                 os.environ["DRSCALE_CACHE"] = before
 
 
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "bad_inputs.md"
+MARK = "<!-- made by tests/hostile/table.py from here on -->\n"
+
+
+def counted(room: str) -> dict[str, int]:
+    """How many inputs of a room came to which verdict."""
+    found = Counter(v.kind for v in judged(room))
+    return {"inputs": len(judged(room)), **{kind: found[kind] for kind in KINDS}}
+
+
+def filled(page: str) -> str:
+    """The page with the counts of all rooms, and with the reason for everything that is accepted."""
+    counts = {room: counted(room) for room in ROOMS}
+    total = {name: sum(row[name] for row in counts.values()) for name in ("inputs", *KINDS)}
+    lines = [f"| room | inputs | {' | '.join(KINDS)} |", f"| --- |{' ---: |' * (1 + len(KINDS))}"]
+    for what, row in [*((ROOMS[room][0], row) for room, row in counts.items()), ("**all**", total)]:
+        lines.append(f"| {what} | {' | '.join(f'{n:,}' for n in row.values())} |")
+    lines += ["", "## Rightly accepted", "", "| room | input | why |", "| --- | --- | --- |"]
+    for room in ROOMS:
+        for v in judged(room):
+            if v.kind == "accepted":
+                lines.append(f"| {room} | {_cell(v.case.what)} | {_cell(v.said)} |")
+    return page.partition(MARK)[0] + MARK + "\n" + "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A text for a cell of the page."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("`", "'").replace("$", "\\$")
+
+
 def show(rooms: list[str]) -> None:
     """Print each verdict of some rooms, the failures last."""
     for room in rooms:
-        verdicts = sorted(judged(room), key=lambda v: KINDS.index(v.kind))
-        quiet = os.environ.get("BRIEF")
-        for v in verdicts:
-            if not quiet or v.kind in KINDS[3:]:
-                print(f"{v.kind:9} {v.case.what[:60]}: {v.said[:300]}")
-        print(room, len(verdicts), dict(Counter(v.kind for v in verdicts)), flush=True)
+        for v in sorted(judged(room), key=lambda v: KINDS.index(v.kind)):
+            print(f"{v.kind:9} {v.case.what[:60]}: {v.said[:300]}")
+        print(room, counted(room), flush=True)
 
 
 if __name__ == "__main__":
-    show(sys.argv[1:] or list(ROOMS))
+    if sys.argv[1:]:
+        show(sys.argv[1:])
+    else:
+        PAGE.write_text(filled(PAGE.read_text()))
+        print(f"wrote {PAGE}")

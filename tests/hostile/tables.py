@@ -161,7 +161,7 @@ def law_cases(place: Path) -> list[Case]:
         Case("figure by a column that is not there", partial(laws.series_figure, table, one, by="kind"), ("kind",)),
         Case("figure of level 2", partial(laws.size_figure, sizes, warn=False, level=2), ("level",)),
         Case("converged runs of no table", partial(ds.converged_runs, None, None), ("table",)),  # type: ignore[arg-type]
-        Case("register no function", partial(ds.register_law, "my_law", columns={"N": N}), ("law",)),  # type: ignore[arg-type]
+        Case("register no function", partial(ds.register_law, "my_law", columns={"N": N}, start={}), ("law",)),  # type: ignore[arg-type]
         Case("fit_figure of no fit", partial(laws.fit_figure, None), ("result", "fit")),  # type: ignore[arg-type]
         Case("contours of no table", partial(ds.contours, None), ("table", "runs")),  # type: ignore[arg-type]
         Case("front of no table", partial(ds.front, None), ("table", "runs")),  # type: ignore[arg-type]
@@ -243,7 +243,6 @@ def budget_cases(place: Path) -> list[Case]:
         (budget.path, (curve, None, prices), {}, "budgets"),
         (budget.isocost_figure, (curve, -5, prices), {}, "budget"),
         (budget.isocost_figure, (None, 5000, prices), {}, "curve"),
-        (budget.path_figure, (curve, [], prices), {}, "budgets"),
         (ds.Curve, (ds.additive_law, {"Q": 1.0}), {}, "values"),
         (ds.Curve, (ds.additive_law, {"M": NAN}), {}, "values"),
         (ds.Curve, (ds.additive_law, {"M": "x"}), {}, "values"),
@@ -276,7 +275,6 @@ def mixed_cases(place: Path) -> list[Case]:
         "a metric of NaN": (_put("ndcg10", NAN, 0), "ndcg10"),
         "a metric of infinity": (_put("ndcg10", INF, 0), "ndcg10"),
         "a metric of text": (_put("ndcg10", "high", 0), "ndcg10"),
-        "a metric of true": (lambda r: r.assign(ndcg10=r["ndcg10"] > 0.5), "ndcg10"),
         "a model that is missing": (lambda r: r.assign(model=r["model"].where(r.index > 3)), "model"),
         "a dataset that is missing": (lambda r: r.assign(dataset=r["dataset"].where(r.index > 3)), "dataset"),
         "a query that is missing": (lambda r: r.assign(query=r["query"].where(r.index > 3)), "query"),
@@ -295,12 +293,14 @@ def mixed_cases(place: Path) -> list[Case]:
         ({"metric": "recall"}, "recall"),
         ({"metric": None}, "metric"),
         ({"factor": "kind"}, "kind"),
-        ({"factor": "model"}, "factor"),
+        ({"factor": "model"}, "named twice"),
         ({"model": None}, "model"),
         ({"dataset": "none"}, "none"),
-        ({"query": "model"}, "query"),
+        ({"query": "model"}, "named twice"),
     ):
         found.append(Case(f"fit_mixed({options!r})", partial(ds.fit_mixed, rows, **options), (name,)))  # type: ignore[arg-type]
+    why = "a success is true or false, which is 1 or 0"
+    found.append(Case("a metric of true", lambda: ds.fit_mixed(rows.assign(ndcg10=rows["ndcg10"] > 0.5)), accept=why))
     fit = ds.fit_mixed(rows, factor="where")
     for call, given, name in (
         (ds.marginal_means, (fit, "kind"), "by"),
@@ -343,16 +343,17 @@ def export_cases(place: Path) -> list[Case]:
     for digits in (0, -1, 1.5, "three", None, 10**6):
         made = partial(ds.export, frame, place / "d.tex", digits=digits)
         found.append(Case(f"digits={digits!r:.12}", made, ("digits",)))
-    found.append(Case("an unknown option", partial(ds.export, frame, place / "o.tex", colour="red"), ("colour",)))
     found.append(Case("export_all of a list", partial(export_all, [frame]), ("things",)))  # type: ignore[arg-type]
     infeasible = ds.cost_of(ds.fit_law(planted(), ds.additive_law, warn=False).curve(), ds.paper_prices(0), 1e-3)
     found.append(Case("a plan that is none", partial(ds.export, infeasible, place / "p.tex"), ("no plan",)))
+    found.append(
+        Case("a column twice", partial(ds.export, pd.concat([frame, frame], axis=1), place / "t.tex"), ("several",))
+    )
     strange = pd.DataFrame({1: [b"x"], "a_b": ["50% & #1 {x} \\"], "c": [None], "d": [pd.NaT]})
     for what, thing, why in (
         ("cells of any type", strange, "LaTeX gets them escaped"),
         ("no rows", frame.iloc[:0], "an empty table is a table"),
         ("numbers without an end", pd.DataFrame({"value": [INF, -INF, NAN]}), "LaTeX has a sign for them"),
-        ("a column twice", pd.concat([frame, frame], axis=1), "a table may repeat a heading"),
     ):
         found.append(Case(what, partial(ds.export, thing, place / "well.tex"), accept=why))
     return found
