@@ -260,7 +260,9 @@ def command_cases(place: Path) -> list[Case]:
         (("plan", str(place / "bad.toml")), "bad.toml"),
         (("sweep", str(place / "bad.toml"), "--workers", "0"), "--workers"),
     ]
-    return [Case(f"drscale {' '.join(Path(w).name for w in words)}"[:90], _command(*words), (n,)) for words, n in wrong]
+    return [
+        Case(f"drscale {' '.join(Path(w).name for w in words)}"[:300], _command(*words), (n,)) for words, n in wrong
+    ]
 
 
 def door_cases(place: Path) -> list[Case]:

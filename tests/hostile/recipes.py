@@ -58,7 +58,7 @@ def recipe_cases(place: Path) -> list[Case]:
         for value in _wrong(f.name, hints[f.name]):
             # A registered strategy names its variants, so a wrong strategy is told first.
             names = (f.name, "too large") if value is not HUGE else (f.name,)
-            found.append(Case(f"{f.name}={value!r:.24}", partial(BASE.but, **{f.name: value}), names))
+            found.append(Case(f"{f.name}={value!r:.60}", partial(BASE.but, **{f.name: value}), names))
     for name in ("texts", "rung"):
         found.append(Case(f"{name}=''", partial(BASE.but, **{name: ""}), (name,)))
     return [*found, *_parsed(), *_planned(place), *_grids(), *_hostile_texts(), *_strategies(), *_ladders()]
@@ -103,9 +103,11 @@ def _parsed() -> list[Case]:
     found = []
     for text in wrong:
         last = text.rpartition(",")[2].partition("=")[0].strip()[:20] or "recipe"
-        found.append(Case(f"parse({text!r:.50})", partial(Recipe.parse, text), ("recipe", last)))
+        found.append(
+            Case(f"parse({text!r:.200}), {len(text)} characters", partial(Recipe.parse, text), ("recipe", last))
+        )
     for value in (None, 5, b"texts=planted", ["texts=planted"], BASE):
-        found.append(Case(f"parse({value!r:.20})", partial(Recipe.parse, value), ("recipe",)))  # type: ignore[arg-type]
+        found.append(Case(f"parse({value!r:.200})", partial(Recipe.parse, value), ("recipe",)))  # type: ignore[arg-type]
     for text, why in (
         (f"{good},seed=\u0661", "int() reads the digits of every script, and the recipe prints with our own"),
         (f"{good},seed= 1", "int() reads blanks around a number, and the recipe prints without them"),
@@ -113,7 +115,7 @@ def _parsed() -> list[Case]:
         ("rung=L2H12,texts=planted", "the order of the fields says nothing"),
         ("texts=planted,rung=L2H12,seed=0", "a default may be said"),
     ):
-        found.append(Case(f"parse({text!r:.50})", partial(_round_trip, Recipe.parse, text), accept=why))
+        found.append(Case(f"parse({text!r:.200})", partial(_round_trip, Recipe.parse, text), accept=why))
     return found
 
 
@@ -201,7 +203,7 @@ def _planned(place: Path) -> list[Case]:
     store = RunStore(place / "runs")
     found = []
     for change, name in changes:
-        said = ", ".join(f"{k}={v!r:.24}" for k, v in change.items())
+        said = ", ".join(f"{k}={v!r:.60}" for k, v in change.items())
         found.append(Case(f"plan {said}", lambda c=change: plan_study([BASE.but(**c)], store), (name,)))  # type: ignore[misc]
     for text in (
         "texts=planted;rung=L2H12",
@@ -212,7 +214,7 @@ def _planned(place: Path) -> list[Case]:
         made = partial(plan_study, [Recipe.parse(text)], store)  # a recipe carries any text; the plan has to refuse it
         found.append(Case(f"plan {text!r}", made, ("texts", "rung")))
     for value in (None, BASE, "texts=planted", [None], ["texts=planted"], 5):
-        found.append(Case(f"plan_study({value!r:.30})", partial(plan_study, value, store), ("recipes",)))  # type: ignore[arg-type]
+        found.append(Case(f"plan_study({value!r:.200})", partial(plan_study, value, store), ("recipes",)))  # type: ignore[arg-type]
     found.append(Case("plan_study(store=a path)", partial(plan_study, [BASE], str(place)), ("store",)))  # type: ignore[arg-type]
     return found
 
@@ -233,9 +235,9 @@ def _grids() -> list[Case]:
         ({"seed": pd.DataFrame({"a": [1.5]})}, "seed"),
         ({"rate": [math.nan]}, "rate"),
     ]
-    found = [Case(f"grid({lists!r:.40})", partial(grid, BASE, **lists), (name,)) for lists, name in wrong]
+    found = [Case(f"grid({lists!r:.200})", partial(grid, BASE, **lists), (name,)) for lists, name in wrong]
     for base in (None, "texts=planted", {}, Recipe):
-        found.append(Case(f"grid({base!r:.40})", partial(grid, base, seed=[1]), ("base",)))  # type: ignore[arg-type]
+        found.append(Case(f"grid({base!r:.200})", partial(grid, base, seed=[1]), ("base",)))  # type: ignore[arg-type]
     why = "a value twice is one recipe"
     found.append(Case("grid(seed=[1, 1])", partial(grid, BASE, seed=[1, 1]), accept=why))
     return found

@@ -92,7 +92,9 @@ def study_cases(place: Path) -> list[Case]:
         for where, body in (("base", f"[base]\n{line}\n"), ("grid", _in_grid(line))):
             path = place / f"value{i}-{where}.toml"
             path.write_text(body)
-            found.append(Case(f".toml: {line:.30} in {where}", partial(_planned, path), (name,)))
+            found.append(
+                Case(f".toml: {line:.60} ({len(line)} characters) in {where}", partial(_planned, path), (name,))
+            )
     python = {
         "empty": "",
         "no syntax": "recipes = [\n",

@@ -109,7 +109,7 @@ def law_cases(place: Path) -> list[Case]:
         ({"start": {"mu": 1}}, "start"),
         ({"start": 5}, "start"),
     ]
-    found += [Case(f"fit_law({o!r:.40})", partial(ds.fit_law, sizes, one, **o), (name,)) for o, name in wrong]
+    found += [Case(f"fit_law({o!r:.300})", partial(ds.fit_law, sizes, one, **o), (name,)) for o, name in wrong]
     well = "intervals below zero are cut: the offset's own bound"
     found.append(
         Case(
@@ -124,7 +124,7 @@ def law_cases(place: Path) -> list[Case]:
     for x in (0, -1, NAN, INF, [], "big", None, [[1e4, 1e5]], {"D": 1}, {}, [1e4, "x"], 1j):
         found.append(Case(f"predict({x!r})", partial(fit.predict, x), ("x",)))  # type: ignore[arg-type]
     for x in (1e4, {"N": 1e4}, {"N": [1e4, 2e4], "D": [1, 2, 3]}, {"N": NAN, "D": 5}, pd.DataFrame({"N": [1.0]})):
-        found.append(Case(f"predict({x!r:.40}) of two", partial(both.predict, x), ("x", "N", "D")))  # type: ignore[arg-type]
+        found.append(Case(f"predict({x!r:.300}) of two", partial(both.predict, x), ("x", "N", "D")))  # type: ignore[arg-type]
     for runs in (0, -1, NAN, "two", None, [1, 2, 3]):
         found.append(Case(f"predict(n_runs={runs!r})", partial(fit.predict, [2e4, 3e4], n_runs=runs), ("n_runs",)))  # type: ignore[arg-type]
     for options, name in (
@@ -258,7 +258,7 @@ def budget_cases(place: Path) -> list[Case]:
         (curve.sample, (), {"N": 1e4, "D": 5}, "draws"),
     ]
     for call, given, named, name in options:
-        label = f"{getattr(call, '__name__', 'curve')}{given[2:]!r:.40} {named!r:.40}"
+        label = f"{len(found)} {getattr(call, '__name__', 'curve')} {named!r:.300}"
         found.append(Case(label, partial(call, *given, **named), (name,)))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -128,8 +128,8 @@ def pairs_cases(place: Path) -> list[Case]:
     table("no rows", both.iloc[:0])
     table("numbers", pd.DataFrame({"query": [1, 2], "passage": [3, 4]}))
     table("bytes", both.map(str.encode))
-    table("a missing query", both.assign(query=["how", None]))
-    table("a missing passage", both.assign(passage=[None, "b"]))
+    table("a missing query", both.assign(query=pd.Series(["how", None], dtype=object)))
+    table("a missing passage", both.assign(passage=pd.Series([None, "b"], dtype=object)))
     table("no column of the passage", both.drop(columns="passage"))
     table("cut in half", both, lambda data: data[: len(data) // 2])
     table("a flipped byte in the pages", both, lambda data: data[:30] + bytes([data[30] ^ 255]) + data[31:])
@@ -269,7 +269,7 @@ ASKED = [{"_id": f"q{i}", "text": f"question {i}"} for i in range(2)]
 QRELS = "query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td1\t2\n"
 
 
-def _lines(rows: list[dict[str, object]] | list[dict[str, str]]) -> str:
+def _lines(rows: Iterable[Mapping[str, object]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -335,7 +335,7 @@ def beir_cases(place: Path) -> list[Case]:
         ("unknown passages only", head + "q0\td8\t1\n"),
         ("an unknown query", head + "q0\td0\t1\nq8\td0\t1\n"),
         ("an unknown passage", head + "q0\td0\t1\nq1\td8\t1\n"),
-        ("random bytes", np.random.default_rng(3).bytes(200)),  # type: ignore[list-item]
+        ("random bytes", np.random.default_rng(3).bytes(200)),
     ):
         wrong(what, "qrels/test.tsv", body, "test.tsv", "qrels")
     found = []
@@ -366,7 +366,7 @@ def beir_cases(place: Path) -> list[Case]:
         "a pair twice alike": ({"qrels/test.tsv": head + "q0\td0\t1\nq0\td0\t1\n"}, "the same judgement"),
         "a score of 1.0": ({"qrels/test.tsv": head + "q0\td0\t1.0\nq1\td1\t2\n"}, "a whole number"),
         "an id that is a number": (
-            {"corpus.jsonl": _lines([{**CORPUS[0], "_id": 7}, *CORPUS])},
+            {"corpus.jsonl": _lines([dict[str, object](CORPUS[0], _id=7), *CORPUS])},
             "ids of numbers are usual",
         ),
         "unasked queries": (

@@ -108,7 +108,6 @@ def _qrels(place: Path) -> list[Case]:
         "Latin-1": "q1 0 caf\u00e9 1\n".encode("latin-1"),
         "a run in its place": RUN,
         "no positive grade": "q1 0 d1 0\nq2 0 d2 0\n",
-        "negative grades only": "q1 0 d1 -1\nq2 0 d2 -2\n",
     }
     found = []
     for i, (what, body) in enumerate(files.items()):
@@ -233,8 +232,8 @@ def _mteb(place: Path) -> list[Case]:
 CHILD = """
 import sys, warnings
 from drscale.mixed import scores_from_trec
-run, qrels, huge = sys.argv[1:]
-for qrels, measure in ((qrels, "nDCG@0"), (qrels, "P@0"), (huge, "nDCG@10"), (huge, "AP")):
+run, qrels, huge, below = sys.argv[1:]
+for qrels, measure in ((qrels, "nDCG@0"), (qrels, "P@0"), (huge, "nDCG@10"), (huge, "AP"), (below, "nDCG@10")):
     for again in range(3):  # once it took a second call
         try:
             scores_from_trec(run, qrels, (measure,))
@@ -249,17 +248,19 @@ def _deadly(place: Path) -> list[Case]:
     """Inputs that ended the interpreter once: each has to be told in a sentence, and the process has to live."""
     huge = place / "huge.qrels"
     huge.write_text("q1 0 d1 99999999999999999999\nq2 0 d2 1\n")
+    below = place / "below.qrels"
+    below.write_text("q1 0 d1 -1\nq2 0 d2 -2\n")
     said: list[str] = []
 
     def answer(number: int) -> None:
         if not said:
-            command = [sys.executable, "-c", CHILD, str(place / "good.run"), str(place / "good.qrels"), str(huge)]
+            files = [place / "good.run", place / "good.qrels", huge, below]
+            command = [sys.executable, "-c", CHILD, *map(str, files)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            said.extend([*done.stdout.splitlines(), *[f"the interpreter ended with {done.returncode}"] * 12][:12])
+            said.extend([*done.stdout.splitlines(), *[f"the interpreter ended with {done.returncode}"] * 15][:15])
         raise ValueError(said[number]) if said[number] != "accepted" else RuntimeError("accepted")
 
-    names = ["measures"] * 6 + ["huge.qrels"] * 6
-    what = [
-        f"{m}, call {i + 1}" for m in ("nDCG@0", "P@0", "a grade of 1e20", "a grade of 1e20 under AP") for i in range(3)
-    ]
+    names = ["measures"] * 6 + ["huge.qrels"] * 6 + ["below.qrels"] * 3
+    inputs = ("nDCG@0", "P@0", "a grade of 1e20", "a grade of 1e20 under AP", "grades below 0 only")
+    what = [f"{name}, call {i + 1}" for name in inputs for i in range(3)]
     return [Case(w, partial(answer, i), (name,)) for i, (w, name) in enumerate(zip(what, names, strict=True))]
