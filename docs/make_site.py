@@ -32,6 +32,7 @@ PAGES += [
     "docs/contributing.md",
     "docs/clusters.md",
     "docs/command_line.md",
+    "docs/bad_inputs.md",
     "data/figures/fig2a.svg",
     "data/figures/fig2b.svg",
 ]

@@ -136,6 +136,8 @@ def ladder(name: str | Sequence[str]) -> dict[str, Shape]:
     >>> list(ds.ladder("org/small+org/large"))
     ['org/small', 'org/large']
     """
+    if isinstance(name, bytes) or not isinstance(name, str | Sequence):
+        raise ValueError(f"ladder={name!r}: a name, or a list of hub ids and folders, is needed")
     if not isinstance(name, str) or "/" in name:
         return _listed(name.split("+") if isinstance(name, str) else list(name))
     if name not in LADDERS:
@@ -251,6 +253,18 @@ def shape_for(recipe: Recipe) -> Shape:
     raise ValueError(f"rung={recipe.rung!r}: the ladder {recipe.ladder!r} has {', '.join(rungs)}")
 
 
+def check_lengths(recipe: Recipe, shape: Shape) -> None:
+    """Refuse texts longer than the positions that a shape learns a vector for; a checkpoint's own are not known here.
+
+    Only a shape without layers leaves its positions to a configuration that is read later.
+    """
+    for name in ("query_tokens", "passage_tokens"):
+        if shape.layers and 0 < shape.positions < (length := getattr(recipe, name)):
+            raise ValueError(
+                f"{name}={length}: {recipe.rung} of ladder={recipe.ladder!r} has {shape.positions} positions"
+            )
+
+
 def layer_parameters(shape: Shape) -> int:
     """Parameters in the transformer layers alone; 12 H^2 + 13 H each where BERT's feed-forward is 4 H."""
     body, h, f = BODIES[shape.body], shape.width, shape.feed
@@ -328,6 +342,7 @@ def predicted_flops(recipe: Recipe) -> float:
     Nor are they known of a strategy that is registered elsewhere.
     """
     shape = shape_for(recipe)
+    check_lengths(recipe, shape)
     if not shape.layers or recipe.strategy not in STRATEGIES:
         return float("nan")
     passages = recipe.batch + (recipe.negatives if recipe.pool != "in_batch" else 0)
@@ -341,5 +356,5 @@ def predicted_flops(recipe: Recipe) -> float:
 
 def parse_rung(rung: str) -> tuple[int, int] | None:
     """Layers and width of a rung named like ``L2H128``, or None for another name."""
-    match = re.fullmatch(r"L(\d+)H(\d+)", rung)
+    match = re.fullmatch(r"L([0-9]{1,9})H([0-9]{1,9})", rung)
     return (int(match[1]), int(match[2])) if match else None

@@ -121,8 +121,13 @@ class Recipe:
             number = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
             if not allowed and (not isinstance(value, number) or isinstance(value, bool)):
                 raise ValueError(f"Recipe.{f.name}={value!r}: expected {kind.__name__}")
+            if kind is str and not _encodes(value):
+                raise ValueError(f"Recipe.{f.name}={value!r}: holds half a surrogate pair, which no file can keep")
             if kind in (int, float):
-                object.__setattr__(self, f.name, kind(value))
+                try:
+                    object.__setattr__(self, f.name, kind(value))
+                except OverflowError:
+                    raise ValueError(f"Recipe.{f.name}={str(value)[:20]}...: expected a finite number") from None
             if kind is int and abs(value) > LARGEST:
                 raise ValueError(f"Recipe.{f.name}={str(value)[:20]}...: at most {LARGEST}")
             if kind is float and not math.isfinite(value):
@@ -160,20 +165,23 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """Read a recipe back from its printed form."""
+        if not isinstance(text, str):
+            raise ValueError(f"recipe {text!r}: its printed form is needed, a text")
         hints, values = _hints(), {}
+        shown = f"{text[:200]!r}{'...' if len(text) > 200 else ''}"
         for part in text.split(","):
             name, equals, raw = part.partition("=")
             if not equals or name not in hints:
                 raise ValueError(
-                    f"recipe {text!r}: {part!r} is not one of {', '.join(hints)} followed by '=' and a value"
+                    f"recipe {shown}: {part!r:.80} is not one of {', '.join(hints)} followed by '=' and a value"
                 )
             if name in values:
-                raise ValueError(f"recipe {text!r}: {name} is given twice")
+                raise ValueError(f"recipe {shown}: {name} is given twice")
             kind, plain = hints[name], urllib.parse.unquote(raw)
             try:
                 values[name] = kind(plain) if kind in (int, float) else plain
             except ValueError:
-                raise ValueError(f"recipe {text!r}: {name}={plain!r} is no {kind.__name__}") from None
+                raise ValueError(f"recipe {shown}: {name}={plain!r:.80} is no {kind.__name__}") from None
         return cls(**typing.cast(dict[str, Any], values))
 
     @property
@@ -195,6 +203,13 @@ def _hints() -> dict[str, Any]:
     return get_type_hints(Recipe)
 
 
+def _encodes(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _quote(value: object) -> str:
     text = repr(value) if isinstance(value, float) else str(value)
     return urllib.parse.quote(text, safe=":/@+._- ") if isinstance(value, str) else text
@@ -210,6 +225,8 @@ def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
     >>> print(recipes[-1])
     texts=planted,rung=L2H16,seed=2
     """
+    if not isinstance(base, Recipe):
+        raise ValueError(f"grid(base={base!r}): a Recipe is needed, as ds.Recipe(texts='docs')")
     known = {f.name for f in fields(Recipe)}
     for name in lists:
         if name not in known:
@@ -218,7 +235,34 @@ def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:
         if isinstance(some, str | bytes) or not isinstance(some, Iterable):
             raise ValueError(f"grid({name}={some!r}): a list is needed, as [{some!r}]")
     names, values = list(lists), [list(v) for v in lists.values()]
+    for name, some in zip(names, values, strict=True):
+        if not some:
+            raise ValueError(f"grid({name}=[]): at least one value is needed")
     return list(dict.fromkeys(base.but(**dict(zip(names, v, strict=True))) for v in itertools.product(*values)))
+
+
+def recipes_of(body: Mapping[str, Any]) -> list[Recipe]:
+    """The recipes of a study's tables: ``base``, and every combination of the lists of each ``grid`` on top of it.
+
+    >>> from drscale.recipe import recipes_of
+    >>> [recipe.seed for recipe in recipes_of({"base": {"texts": "planted"}, "grid": [{"seed": [0, 1]}]})]
+    [0, 1]
+    """
+    unknown = body.keys() - {"store", "keep", "base", "grid"}
+    if unknown:
+        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
+    if not body.keys() & {"base", "grid"}:
+        raise ValueError("a study needs a table [base], tables [[grid]], or both; there is none")
+    known, grids = {f.name for f in fields(Recipe)}, body.get("grid", [{}])
+    if not isinstance(body.get("base", {}), dict):
+        raise ValueError(f"base={body['base']!r}: a table [base] is needed")
+    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
+        raise ValueError("grid: tables [[grid]] are needed, with two brackets")
+    for name in body.get("base", {}).keys() - known:
+        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
+    base = Recipe(**body.get("base", {}))
+    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
+    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))
 
 
 @dataclass(frozen=True)
@@ -328,6 +372,8 @@ def register_strategy(
         raise ValueError(f"losses={losses!r}: some of the variants {', '.join(map(repr, variants))}")
     if isinstance(options, str) or not set(options) <= set(OPTIONS):
         raise ValueError(f"options={options!r}: allowed are {', '.join(map(repr, OPTIONS))}")
+    if not isinstance(extra_texts, int | Mapping):
+        raise ValueError(f"extra_texts={extra_texts!r}: a number, or one for each variant by name, is needed")
     counts = dict.fromkeys(variants, extra_texts) if isinstance(extra_texts, int) else dict(extra_texts)
     if set(counts) != set(variants) or not all(isinstance(n, int) and n >= 0 for n in counts.values()):
         raise ValueError(
@@ -374,6 +420,12 @@ def check(recipe: Recipe) -> None:
     if recipe.iterations > 1 and recipe.warmup >= recipe.steps // recipe.iterations:
         part = recipe.steps // recipe.iterations
         raise ValueError(f"warmup={recipe.warmup}: below the {part} steps of an iteration, each of which warms up")
+    if recipe.warmup >= recipe.steps:
+        raise ValueError(
+            f"warmup={recipe.warmup}: must be below steps={recipe.steps}, or the rate never reaches its peak"
+        )
+    if 0 < recipe.pairs < recipe.batch:
+        raise ValueError(f"batch={recipe.batch}: at most pairs={recipe.pairs}, or a batch holds a pair twice")
     _check_body(recipe)
     for f in fields(Recipe):
         if not used.get(f.name, True) and getattr(recipe, f.name) != f.default:

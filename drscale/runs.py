@@ -112,6 +112,12 @@ class Run(Result):
     commit: str = ""
     finished: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.recipe, Recipe):
+            raise ValueError(f"recipe={self.recipe!r:.60}: a Recipe is needed, as ds.Recipe(texts='docs')")
+        if self.status not in ("done", "failed"):
+            raise ValueError(f"status={self.status!r}: allowed are 'done', 'failed'")
+
     @property
     def key(self) -> str:
         return str(self.recipe)
@@ -239,6 +245,12 @@ def _check_rows(run: Run, rows: pd.DataFrame) -> None:
     wrong = [c for c in metrics if not pd.api.types.is_numeric_dtype(rows[c])]
     if wrong:
         raise ValueError(f"column {wrong[0]!r} holds no numbers")
+    names = rows[["scope", "condition", "query"]]
+    if names.isna().any(axis=None):
+        raise ValueError("a row names no scope, condition or query")
+    if (twice := names.duplicated()).any():
+        scope, condition, query = names[twice].iloc[0]
+        raise ValueError(f"the {condition} query {query!r} of {scope} has two rows")
     # Clean rows beside attacked ones of the same scope are what the record calls "<scope>:clean".
     of, clean = rows["scope"].astype(str), rows["condition"] == "clean"
     both = clean & of.isin(set(of[~clean]))
@@ -249,6 +261,9 @@ def _check_rows(run: Run, rows: pd.DataFrame) -> None:
             continue  # of the model itself, without rows
         if scope not in sizes.index:
             raise ValueError(f"the rows have none of {scope}, which the record measured")
+        lost = sorted(ms.keys() - set(metrics)) if scope == "in_domain" or scope.startswith("ood:") else []
+        if lost:  # what an attack or a variation counts has no column of its own
+            raise ValueError(f"the rows have no column {lost[0]}, which the record measured of {scope}")
         for metric in (m for m in metrics if m in ms):
             mean, n, said = float(means[metric][scope]), int(sizes[scope]), ms[metric]
             if n != said.n or not abs(mean - said.mean) <= 1e-5 * max(1.0, abs(said.mean)):
@@ -270,6 +285,8 @@ class RunStore:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, str | Path) or not str(path):
+            raise ValueError(f"RunStore(path={path!r}): the path of a folder is needed")
         self.path = Path(path)
 
     def __repr__(self) -> str:

@@ -8,12 +8,13 @@ import runpy
 import threading
 import time
 import tomllib
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.pack import HEAD, Pack, open_pack, opened
-from drscale.recipe import STRATEGIES, Recipe, check, grid
+from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
 from drscale.results import Result
 from drscale.runs import Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
 from drscale.texts import Benchmark, Source
@@ -102,6 +103,13 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
     >>> plan.table()["status"].tolist()
     ['todo', 'todo']
     """
+    if not isinstance(store, RunStore):
+        raise ValueError(f"store={store!r}: a RunStore is needed, as ds.RunStore('runs')")
+    if isinstance(recipes, str | Recipe) or not isinstance(recipes, Iterable):
+        raise ValueError(f"recipes={recipes!r}: a list of Recipe is needed, as ds.grid makes one")
+    recipes = list(recipes)
+    if strangers := [r for r in recipes if not isinstance(r, Recipe)]:
+        raise ValueError(f"recipes: {strangers[0]!r} is no Recipe")
     recipes = list(dict.fromkeys(recipes))
     for recipe in recipes:
         _check(recipe)
@@ -542,6 +550,8 @@ def load_study(path: str | Path) -> Study:
     >>> len(ds.load_study("study.toml").recipes)
     2
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"path={path!r}: the path of a study is needed, a .py or a .toml file, or a pack's folder")
     path = Path(path)
     if (path / HEAD).is_file():
         pack = open_pack(path)
@@ -551,15 +561,12 @@ def load_study(path: str | Path) -> Study:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.suffix == ".py":
-        try:
-            body = runpy.run_path(str(path))
-        except SystemExit as e:
-            raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
+        body = _from_python(path)
         recipes = body.get("recipes")
     else:
         try:
             body = tomllib.loads(path.read_text(encoding="utf-8"))
-            recipes = _from_toml(body)
+            recipes = recipes_of(body)
         except (ValueError, TypeError, OverflowError) as e:  # a TOMLDecodeError is a ValueError
             raise ValueError(f"{path}: {e}") from None
         except RecursionError:
@@ -570,22 +577,23 @@ def load_study(path: str | Path) -> Study:
     keep = body.get("keep", False)
     if not isinstance(keep, bool):
         raise ValueError(f"{path}: keep={keep!r}: allowed are true and false")
-    if not isinstance(store, str | Path | RunStore) or "\0" in str(store):
+    if not isinstance(store, str | Path | RunStore) or "\0" in str(store) or not str(store):
         raise ValueError(f"{path}: store={store!r}: the path of a folder is needed")
-    return Study(path.stem, store if isinstance(store, RunStore) else RunStore(path.parent / store), recipes, keep)
+    place = store if isinstance(store, RunStore) else RunStore(path.parent / store)
+    if place.path.exists() and not place.path.is_dir():
+        raise ValueError(f"{path}: store={str(store)!r}: it is a file, and the path of a folder is needed")
+    return Study(path.stem, place, recipes, keep)
 
 
-def _from_toml(body: dict[str, Any]) -> list[Recipe]:
-    unknown = body.keys() - {"store", "keep", "base", "grid"}
-    if unknown:
-        raise ValueError(f"unknown tables {', '.join(sorted(unknown))}; allowed are store, keep, base, grid")
-    known, grids = {f.name for f in fields(Recipe)}, body.get("grid", [{}])
-    if not isinstance(body.get("base", {}), dict):
-        raise ValueError(f"base={body['base']!r}: a table [base] is needed")
-    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
-        raise ValueError("grid: tables [[grid]] are needed, with two brackets")
-    for name in body.get("base", {}).keys() - known:
-        raise ValueError(f"[base] has no field {name!r}; a recipe has {', '.join(sorted(known))}")
-    base = Recipe(**body.get("base", {}))
-    many = [{k: v if isinstance(v, list) else [v] for k, v in g.items()} for g in grids]
-    return list(dict.fromkeys(r for g in many for r in grid(base, **g)))
+def _from_python(path: Path) -> dict[str, Any]:
+    """What a Python study defines; an error inside it names its line."""
+    try:
+        return runpy.run_path(str(path))
+    except SystemExit as e:
+        raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
+    except Exception as e:  # a program of the user's may raise anything
+        lines = [step.lineno for step in traceback.extract_tb(e.__traceback__) if step.filename == str(path)]
+        if isinstance(e, SyntaxError) and e.filename == str(path):
+            lines = [e.lineno]
+        at = f"{path}:{lines[-1]}" if lines else str(path)
+        raise ValueError(f"{at}: {type(e).__name__}: {e}") from e

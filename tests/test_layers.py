@@ -208,13 +208,15 @@ def test_these_checks_can_fail() -> None:
 
 
 # Tests of the whole house and not of one room.
-OF_THE_HOUSE = ("browser", "door", "examples", "layers", "notebooks", "readme", "registries", "wheel")
+OF_THE_HOUSE = ("browser", "door", "examples", "hostile", "layers", "notebooks", "readme", "registries", "wheel")
 
 
 def test_the_tests_are_named_after_the_rooms() -> None:
     names = {p.stem.removeprefix("test_") for p in (ROOT / "tests").glob("test_*.py")}
     strangers = [n for n in names if n not in OF_THE_HOUSE and not any(n == r or n.startswith(f"{r}_") for r in ROOMS)]
     assert not strangers, f"name these after a room: {strangers}"
+    folders = {p.parent.name for p in (ROOT / "tests").glob("*/**/test_*.py")}
+    assert folders <= {*ROOMS, *OF_THE_HOUSE}, f"name these folders after a room: {sorted(folders)}"
     untested = {r for r in ROOMS if not any(n == r or n.startswith(f"{r}_") for n in names)}
     assert untested <= UNTESTED, f"no test file of their own: {untested - UNTESTED}"
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from drscale.mixed import fit as mixed
-from drscale.mixed import margins, scores
+from drscale.mixed import margins, mteb, scores
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore
 
@@ -192,7 +192,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_rows_of_mteb_files_are_means_without_queries(results: Path) -> None:
-    rows = scores.from_mteb(results, split="test")
+    rows = mteb.from_mteb(results, split="test")
     assert list(rows) == ["model", "dataset", "split", "ndcg10", "mrr10", "recall100", "main_score"]
     assert set(rows["model"]) == {"lab/small", "lab/large"}
     assert len(rows) == 8
@@ -252,12 +252,12 @@ def test_a_run_that_cannot_be_is_refused(trec: tuple[Path, Path], tmp_path: Path
 
 def test_a_split_is_chosen_where_there_are_several() -> None:
     with pytest.raises(ValueError, match="split='dev' or split='test'"):
-        scores.from_mteb(ROOT / "tests" / "reference" / "mteb")
+        mteb.from_mteb(ROOT / "tests" / "reference" / "mteb")
 
 
 def test_published_mteb_files() -> None:
     """Two files of embeddings-benchmark/results, commits b160a3f and b805e95, cut to a few metrics."""
-    rows = scores.from_mteb(ROOT / "tests" / "reference" / "mteb", split="test").set_index("dataset")
+    rows = mteb.from_mteb(ROOT / "tests" / "reference" / "mteb", split="test").set_index("dataset")
     assert rows["model"].unique().tolist() == ["GritLM/GritLM-7B"]
     assert rows.loc["FiQA2018", ["ndcg10", "recall100", "main_score"]].tolist() == [0.59908, 0.89464, 0.59908]
     assert rows.index.drop("FiQA2018").tolist() == ["DiaBlaBitextMining:fr-en", "DiaBlaBitextMining:en-fr"]
@@ -267,27 +267,27 @@ def test_published_mteb_files() -> None:
 def test_older_and_split_mteb_files(results: Path, tmp_path: Path) -> None:
     old = tmp_path / "SciFact.json"
     old.write_text(json.dumps({"mteb_dataset_name": "SciFact", "test": {"ndcg_at_10": 0.7, "evaluation_time": 3.0}}))
-    assert scores.from_mteb(old, model="m").loc[0, ["model", "dataset", "ndcg10"]].tolist() == ["m", "SciFact", 0.7]
+    assert mteb.from_mteb(old, model="m").loc[0, ["model", "dataset", "ndcg10"]].tolist() == ["m", "SciFact", 0.7]
     two = tmp_path / "two.json"
     body = {"task_name": "Belebele", "scores": {"test": [entry(0.5, "eng"), entry(0.4, "deu")]}}
     two.write_text(json.dumps(body))
-    assert scores.from_mteb(two)["dataset"].tolist() == ["Belebele:eng", "Belebele:deu"]
+    assert mteb.from_mteb(two)["dataset"].tolist() == ["Belebele:eng", "Belebele:deu"]
     (tmp_path / "model_meta.json").write_text(json.dumps({"name": "lab/known"}))
-    assert scores.from_mteb(two)["model"].unique().tolist() == ["lab/known"]
+    assert mteb.from_mteb(two)["model"].unique().tolist() == ["lab/known"]
 
 
 def test_what_is_no_mteb_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match=r"a\.json: no JSON"):
-        scores.from_mteb(tmp_path)
+        mteb.from_mteb(tmp_path)
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(ValueError, match=r"a\.json: no result file of MTEB"):
-        scores.from_mteb(tmp_path)
+        mteb.from_mteb(tmp_path)
     with pytest.raises(ValueError, match="no such file or folder"):
-        scores.from_mteb(tmp_path / "none")
+        mteb.from_mteb(tmp_path / "none")
     (tmp_path / "a.json").write_text(json.dumps({"task_name": "T", "scores": {"test": [entry(0.5)]}}))
     with pytest.raises(ValueError, match="1 result files, none with scores of split 'dev'"):
-        scores.from_mteb(tmp_path, split="dev")
+        mteb.from_mteb(tmp_path, split="dev")
 
 
 # --------------------------------------------------------------------------------------------------- MTEB's predictions
@@ -311,7 +311,7 @@ def test_predictions_of_mteb_are_rows_of_queries(tmp_path: Path) -> None:
     """Against TREC files with the same content, and against numbers worked out by hand."""
     path = predictions(tmp_path / "Tiny_predictions.json")
     with pytest.warns(scores.ScoreWarning, match="1 of 4 queries .* score 0; 1 queries of the run are not"):
-        rows = scores.from_mteb(path, GRADES, measures=["nDCG@10", "RR@10", "R@10"])
+        rows = mteb.from_mteb(path, GRADES, measures=["nDCG@10", "RR@10", "R@10"])
     assert list(rows) == ["model", "dataset", "query", "ndcg10", "mrr10", "recall10", "positives", "answered"]
     assert rows["query"].tolist() == ["q1", "q2", "q3", "q4"]
     assert rows["ndcg10"].tolist() == pytest.approx([1 / math.log2(3), 1.0, 0.0, 0.0])  # BEIR: no q2 for q2
@@ -323,7 +323,7 @@ def test_predictions_of_mteb_are_rows_of_queries(tmp_path: Path) -> None:
     table.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in told))
     for judged in (qrels, table, str(table), {"Tiny": GRADES}, {"Tiny": table}):
         with pytest.warns(scores.ScoreWarning):
-            again = scores.from_mteb(path, judged, measures=["nDCG@10", "RR@10", "R@10"])
+            again = mteb.from_mteb(path, judged, measures=["nDCG@10", "RR@10", "R@10"])
         pd.testing.assert_frame_equal(again, rows)
     run = tmp_path / "one.run"
     kept = {q: {d: s for d, s in own.items() if d != q} for q, own in ANSWERS.items()}
@@ -338,17 +338,17 @@ def test_a_folder_of_predictions_with_subsets_and_splits(tmp_path: Path) -> None
     predictions(tmp_path / "B_predictions.json", own)
     (tmp_path / "B.json").write_text("{}")  # results beside them are not read
     grades = {"q1": {"d1": 1}}
-    rows = scores.from_mteb(tmp_path, grades, split="test", model="mine")
+    rows = mteb.from_mteb(tmp_path, grades, split="test", model="mine")
     assert rows["dataset"].tolist() == ["A:en", "A:de", "B"]
     assert rows["model"].unique().tolist() == ["mine"]
     by_set = {"A:en": grades, "A": {"q1": {"d2": 1}}, "B": grades}
-    assert scores.from_mteb(tmp_path, by_set, split="test")["ndcg10"].tolist() == [1.0, 0.0, 1.0]
+    assert mteb.from_mteb(tmp_path, by_set, split="test")["ndcg10"].tolist() == [1.0, 0.0, 1.0]
     with pytest.raises(ValueError, match="several splits; choose one, split='dev' or split='test'"):
-        scores.from_mteb(tmp_path, grades)
+        mteb.from_mteb(tmp_path, grades)
     with pytest.raises(ValueError, match="has none for 'A:en'; there are 'B'"):
-        scores.from_mteb(tmp_path, {"B": grades}, split="test")
+        mteb.from_mteb(tmp_path, {"B": grades}, split="test")
     with pytest.raises(ValueError, match="none with answers of split 'train'"):
-        scores.from_mteb(tmp_path, grades, split="train")
+        mteb.from_mteb(tmp_path, grades, split="train")
 
 
 @pytest.mark.parametrize(
@@ -369,14 +369,14 @@ def test_a_folder_of_predictions_with_subsets_and_splits(tmp_path: Path) -> None
 def test_predictions_that_cannot_be(tmp_path: Path, answers: object, grades: object, said: str) -> None:
     path = predictions(tmp_path / "T_predictions.json", answers)
     with pytest.raises(ValueError, match=said):
-        scores.from_mteb(path, grades)  # type: ignore[arg-type]
+        mteb.from_mteb(path, grades)  # type: ignore[arg-type]
 
 
 def test_a_file_of_predictions_that_is_none(tmp_path: Path) -> None:
     for text, said in (("{", "no JSON"), ("[1]", "no file of MTEB's predictions"), ("[" * 100_000, "no JSON")):
         (tmp_path / "T_predictions.json").write_text(text)
         with pytest.raises(ValueError, match=said):
-            scores.from_mteb(tmp_path, GRADES)
+            mteb.from_mteb(tmp_path, GRADES)
 
 
 # ------------------------------------------------------------------------------------------------------------- factors

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from drscale.attacks import target as importance
 from drscale.attacks.registry import WORDS, own_texts
-from drscale.attacks.substitutes import Spot, Synonyms, check_words, count, spots, swapped, synonyms
+from drscale.attacks.substitutes import CONSTRAINTS, Spot, Synonyms, check_words, count, spots, swapped, synonyms
 from drscale.attacks.target import Target, judge, mapped, target
 from drscale.encoder import BiEncoder
 from drscale.evaluate.entropy import Encode, checked
@@ -72,13 +73,19 @@ class Attack:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"Attack.method={self.method!r}: allowed are {', '.join(get_args(Method))}")
-        if self.words < 1 or self.candidates < 1 or not 0 < self.share <= 1:
+        counts = all(isinstance(n, Integral) and n >= 1 for n in (self.words, self.candidates))
+        if not counts or not isinstance(self.share, Real) or not 0 < self.share <= 1:
             raise ValueError(
                 f"Attack: words={self.words} and candidates={self.candidates} must be at least 1, share={self.share} "
                 "in (0, 1]"
             )
-        if self.floor is not None and not -1 <= self.floor <= 1:
-            raise ValueError(f"Attack.floor={self.floor}: a cosine between -1 and 1, or None")
+        unknown = isinstance(self.constraints, str) or not set(self.constraints) <= set(CONSTRAINTS)
+        if unknown:
+            raise ValueError(f"Attack.constraints={self.constraints!r}: some of {', '.join(CONSTRAINTS)}, as a tuple")
+        if not isinstance(self.seed, Integral) or self.seed < 0:
+            raise ValueError(f"Attack.seed={self.seed!r}: a whole number, 0 or more")
+        if self.floor is not None and (not isinstance(self.floor, Real) or not -1 <= self.floor <= 1):
+            raise ValueError(f"Attack.floor={self.floor!r}: a cosine between -1 and 1, or None")
         if self.rule not in get_args(Rule):
             raise ValueError(f"Attack.rule={self.rule!r}: allowed are {', '.join(get_args(Rule))}")
         if self.rule == "nearest" and (self.method not in STEERED or not self.eps > 0):
@@ -169,6 +176,15 @@ def attack_texts(
             attack, model, queries, passages, source, encode_passages=encode_passages, similarity=similarity
         )
     attack = STANDARD if isinstance(attack, str) else attack
+    if not isinstance(attack, Attack):
+        raise ValueError(f"attack={attack!r}: an Attack is needed, or the name of a registered one")
+    for side, texts in (("queries", queries), ("passages", passages)):
+        if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(t, str) for t in texts):
+            raise ValueError(f"{side}={texts!r:.60}: a list of texts is needed")
+    if not isinstance(source, str) and not hasattr(source, "of"):
+        raise ValueError(f"source={source!r:.60}: a spelling or a source of synonyms is needed, as 'encoder'")
+    if block < 1:
+        raise ValueError(f"block={block}: at least 1 passage at a time")
     aim, known = target(model, encode_passages), synonyms(source) if isinstance(source, str) else source
     if len(queries) != len(passages) or not len(passages):
         raise ValueError(f"attack: {len(queries)} queries and {len(passages)} passages; one query a passage is needed")

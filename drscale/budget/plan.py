@@ -212,6 +212,8 @@ def path(
     curve: Curve, budgets: Iterable[float], prices: Prices, *, within: Literal["box"] | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """The optimum for each budget, one row each: budget, N, D, loss, their intervals, costs, ``inside`` (the box)."""
+    if not isinstance(budgets, Iterable):
+        raise ValueError(f"budgets={budgets!r}: a list of amounts is needed")
     given = list(budgets)
     if not given:
         raise ValueError("budgets=[]: at least one")
@@ -257,16 +259,19 @@ def cost_of(
     training). Beware: N = 227M lies above the fitted 3.77K to 1.58M.
     """
     check_level(level)
+    _check_prices(prices)
     form = form_of(curve)
     if (target is None) == (improvement is None) or (improvement is None) != (at is None):
         raise ValueError(
             f"target={target!r}, improvement={improvement!r}, at={at!r}: give a target, or improvement and at=(N, D)"
         )
     if improvement is not None and at is not None:
-        if not -1 < improvement < 0:
+        if not isinstance(at, tuple | list) or len(at) != 2:
+            raise ValueError(f"at={at!r}: a point (N, D) is needed")
+        if not isinstance(improvement, Real) or not -1 < improvement < 0:
             raise ValueError(f"improvement={improvement!r}: between -1 and 0, as -0.1 for a tenth less")
         target = (1 + improvement) * float(curve(N=at[0], D=at[1]))
-    if not isinstance(target, Real) or not np.isfinite(target) or target <= 0:
+    if not isinstance(target, Real) or isinstance(target, bool) or not np.isfinite(target) or target <= 0:
         raise ValueError(f"target={target!r}: a finite loss above zero is needed")
     floor = float(form.delta[0])
     if target <= floor:
@@ -315,8 +320,13 @@ def allocate_both(
     """
     _check_budget(budget, prices)
     check_level(level)
-    if weight is not None and (at_most is not None or not 0 <= weight <= 1):
+    if weight is not None and (at_most is not None or not isinstance(weight, Real) or not 0 <= weight <= 1):
         raise ValueError(f"weight={weight!r}, at_most={at_most!r}: either a weight between 0 and 1 or a limit")
+    if at_most is not None and not isinstance(at_most, Mapping):
+        raise ValueError(f"at_most={at_most!r}: one limit by name is needed, as {{'robustness': 0.3}}")
+    for limit in (at_most or {}).values():
+        if not isinstance(limit, Real) or not np.isfinite(limit) or limit <= 0:
+            raise ValueError(f"at_most={dict(at_most or {})!r}: the limit must be a finite loss above zero")
     if at_most is not None and (len(at_most) != 1 or not set(at_most) <= set(SIDES)):
         raise ValueError(f"at_most={dict(at_most)!r}: one limit, for {' or '.join(map(repr, SIDES))}")
     curves, share = dict(zip(SIDES, (robust, effective), strict=True)), 0.5 if weight is None else weight
@@ -444,10 +454,14 @@ def _interval(sample: Array, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check_budget(budget: float, prices: Prices) -> None:
+def _check_prices(prices: object) -> None:
     if not isinstance(prices, Prices):
         raise ValueError(f"prices={prices!r}: Prices are needed, as ds.Prices(pair=0.5, ...) or ds.paper_prices()")
-    if not isinstance(budget, Real) or not np.isfinite(budget) or budget <= 0:
+
+
+def _check_budget(budget: float, prices: Prices) -> None:
+    _check_prices(prices)
+    if not isinstance(budget, Real) or isinstance(budget, bool) or not np.isfinite(budget) or budget <= 0:
         raise ValueError(f"budget={budget!r}: a finite amount above zero is needed")
 
 

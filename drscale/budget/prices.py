@@ -47,12 +47,15 @@ class Prices:
             value = getattr(self, name)
             if (
                 not isinstance(value, Real)
+                or isinstance(value, bool)
                 or not math.isfinite(value)
                 or value < 0
                 or (value == 0 and name in positive)
             ):
                 allowed = "above zero" if name in positive else "zero or above"
                 raise ValueError(f"{name}={value!r}: a finite number {allowed} is needed")
+        if not isinstance(self.currency, str) or not self.currency.strip():
+            raise ValueError(f"currency={self.currency!r}: a sign or a name is needed, as '$' or 'CHF'")
         if not 0 < self.utilisation <= 1:
             raise ValueError(f"utilisation={self.utilisation!r}: a share above 0 and at most 1 is needed")
         if self.documents and not self.tokens_per_document:

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import sys
-import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,18 +91,10 @@ def stored_runs(path: Path) -> pd.DataFrame:
 
 
 def open_study(path: Path) -> Study:
-    """A study of a file or a pack; an error inside a Python study names its line."""
-    from drscale.sweep import load_study
+    """A study of a file or a pack."""
+    from drscale.sweep import load_study  # slow to load
 
-    try:
-        return load_study(path)
-    except Exception as e:  # a Python study is a program of the user's: say where in it the error stands
-        lines = [step.lineno for step in traceback.extract_tb(e.__traceback__) if step.filename == str(path)]
-        if isinstance(e, SyntaxError) and e.filename == str(path):
-            lines = [e.lineno]
-        if not lines:
-            raise
-        raise UserError(f"{path}:{lines[-1]}: {type(e).__name__}: {e}") from e
+    return load_study(path)
 
 
 def open_store(path: Path) -> tuple[RunStore, list[str] | None]:
@@ -322,6 +313,8 @@ def export_runs(arguments: argparse.Namespace) -> int:
     frame = chosen(read_runs(source), arguments.where)
     if arguments.columns:
         names = [n.strip() for n in arguments.columns.split(",") if n.strip()]
+        if not names:
+            raise UserError(f"--columns {arguments.columns}: names of columns are needed, as A,B")
         frame = frame[[column(frame, n, "--columns", source) for n in names]]
     if to is not None:
         write_table(frame, to)

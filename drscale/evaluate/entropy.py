@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -318,18 +319,24 @@ def encoded(encode_passages: Encode, collection: Collection, rows: np.ndarray | 
 
 def sample_queries(rows: np.ndarray, limit: int | None) -> np.ndarray:
     """At most ``limit`` of the queries, the same for every model; a smaller draw is part of a larger one."""
+    if limit is not None and (not isinstance(limit, Integral) or limit < 1):
+        raise ValueError(f"limit={limit!r}: at least 1 query, or None for all")
     if limit is None or limit >= len(rows):
         return rows
-    if limit < 1:
-        raise ValueError(f"limit={limit}: at least 1 query, or None for all")
     return np.sort(np.random.default_rng(0).permutation(rows)[:limit])
 
 
 def checked(encode: Encode, texts: list[str], what: str) -> np.ndarray:
     """Encode texts to float32 and see that what comes back is one finite vector a text; ``what`` names the caller."""
+    if not callable(encode):
+        raise ValueError(f"{what}: {encode!r:.60} is no function from texts to vectors")
     got = encode(texts)
-    vectors = np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(texts):
+    try:
+        found = np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got)
+        vectors = found.astype(np.float32, casting="unsafe" if found.dtype == object else "same_kind", copy=False)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"{what}: gave no array of numbers ({e})") from None
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.shape[1]:
         raise ValueError(f"{what}: got an array of shape {vectors.shape}, expected ({len(texts)}, dimension)")
     if not np.isfinite(vectors).all():
         raise NotFiniteError(f"{what}: {int((~np.isfinite(vectors)).any(1).sum())} vectors are not finite")
@@ -431,6 +438,8 @@ def score_benchmark(
     >>> sorted(scored.measures)
     ['in_domain', 'ood', 'ood:shift1', 'ood:shift2', 'ood:shift3']
     """
+    if not isinstance(benchmark, Benchmark):
+        raise ValueError(f"benchmark={benchmark!r:.60}: a Benchmark is needed, as ds.benchmark reads one")
     warm = temperature_of(encode, benchmark.validation, encode_passages=encode_passages)
     parts = [("in_domain", benchmark.test, None), *((f"ood:{n}", c, limit) for n, c in benchmark.ood.items())]
     options: dict[str, Any] = {"metrics": metrics, "pool": pool, "rank_all": rank_all}

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from drscale.files import write_atomic
 from drscale.mixed.scores import trec_columns
+from drscale.stats.tables import require
 from drscale.texts import Collection
 from drscale.texts.tables import positions
 
@@ -99,6 +100,9 @@ def read_trec(path: str | Path, collection: Collection) -> Lists:
 
 def lists_from(found: pd.DataFrame, collection: Collection, where: str = "found") -> Lists:
     """Make ranked lists of rows with the columns query and passage (ids) and score, in any order."""
+    require(found, "query", "passage", "score", what=where)
+    if not pd.api.types.is_numeric_dtype(found["score"]) and len(found):
+        raise ValueError(f"{where}: column 'score' holds {found['score'].dtype}, not numbers")
     finite = np.isfinite(found["score"].to_numpy(float))
     query, passage = (
         positions(_column(found[side]), getattr(collection, table)["id"], missing=-1)
@@ -132,11 +136,21 @@ def lists_from(found: pd.DataFrame, collection: Collection, where: str = "found"
 
 
 def check_lists(lists: Lists, collection: Collection) -> None:
-    """Raise ValueError for lists of another collection."""
+    """Raise ValueError for lists that are none, or of another collection."""
+    whole = lists.rows.ndim == 2 and np.issubdtype(lists.rows.dtype, np.integer)
+    if not whole or lists.scores.shape != lists.rows.shape:
+        shapes = f"{lists.rows.dtype} {lists.rows.shape} and {lists.scores.shape}"
+        raise ValueError(
+            f"lists: rows and scores are {shapes}; whole numbers (queries, depth) and as many scores needed"
+        )
     if len(lists) != len(collection.queries):
         raise ValueError(f"lists: {len(lists):,} for the {len(collection.queries):,} queries of {collection.name}")
     if lists.rows.size and int(lists.rows.max()) >= len(collection.passages):
         raise ValueError(f"lists: row {lists.rows.max()}, {collection.name} has {len(collection.passages):,} passages")
+    if lists.rows.size and int(lists.rows.min()) < -1:
+        raise ValueError(f"lists: row {lists.rows.min()}; -1 means that nothing more was found, and no row is below it")
+    if np.isnan(lists.scores[lists.rows >= 0]).any():
+        raise ValueError("lists: a score is NaN, where every passage needs a number")
 
 
 def _column(values: pd.Series) -> pa.ChunkedArray:

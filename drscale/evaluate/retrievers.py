@@ -121,6 +121,8 @@ def rank_scores(
     ``metrics`` adds columns by ir-measures' names (R@1000, Success@5, AP, P@10). A passage with the query's own id is
     left out of its ranking unless it is relevant (BEIR's rule).
     """
+    if not isinstance(retriever, Retriever):
+        raise ValueError(f"retriever={retriever!r:.60}: a Retriever is needed, as ds.retriever('bm25') makes one")
     rows = measured_queries(collection, limit)
     texts = collection.queries["text"].take(rows).to_pylist() if queries is None else list(queries)
     if len(texts) != len(rows):
@@ -176,7 +178,7 @@ def _named(spec: str, name: str) -> Retriever:
         return _of_run(name, argument)
     if kind in STEPS and bool(argument) == (kind not in ("wordllama", "maxsim")):
         return _stepped(name, partial(STEPS[kind], argument))
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         if (Path(spec) / "modules.json").is_file():
             model = _hub(spec)
             return _dense(name, *_sides(model), model)

@@ -101,7 +101,7 @@ def frontier_figure(
     """
     if names not in get_args(Named):
         raise ValueError(f"names={names!r}: allowed are {', '.join(map(repr, get_args(Named)))}")
-    if "probability" in table:
+    if "probability" in require(table):
         points = frontier.front(table, x, y, better=better, warn=warn).assign(runs=table.get("runs", 1))
     else:
         points = frontier.probability_on_front(

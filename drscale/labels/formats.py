@@ -21,7 +21,7 @@ from drscale.evaluate.lists import read_trec as read_trec
 from drscale.evaluate.lists import write_trec as write_trec
 from drscale.files import write_atomic
 from drscale.texts import Collection
-from drscale.texts.readers import jsonl, lines
+from drscale.texts.readers import jsonl, lines, utf8
 from drscale.texts.tables import QRELS, TEXTS
 
 NEGATIVES = slice(45, 50)  # ranks 46 to 50 (Lin et al. 2023)
@@ -44,7 +44,7 @@ def write_dpr(
     LabelWarning counts both.
     """
     check_lists(lists, collection)
-    if positives < 1 or not isinstance(negatives, slice):
+    if not isinstance(positives, int) or positives < 1 or not isinstance(negatives, slice):
         raise ValueError(f"positives={positives}, negatives={negatives}: at least 1, and a slice such as slice(45, 50)")
     asked, told = (getattr(collection, t).to_pydict() for t in ("queries", "passages"))
     rows, empty, short = [], 0, 0
@@ -92,7 +92,8 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
         question, sides = values.get("question"), _sides(values, place)
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"{place}: question is {question!r:.60}, expected text")
-        name = str(values["id"]) if values.get("id") is not None else _free(f"q{number}", given)
+        utf8(question, place)
+        name = utf8(str(values["id"]), place, "id") if values.get("id") is not None else _free(f"q{number}", given)
         positive, negative = ([_row_of(c, known, seen, place) for c in side] for side in sides)
         own = list(dict.fromkeys([*positive, *negative]))  # a passage of both sides stays positive
         queries["id"].append(name)
@@ -101,7 +102,7 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
             for column, value in zip(qrels, (name, known["id"][row], 1), strict=True):
                 qrels[column].append(value)
         found.append(np.array(own, np.int32))
-        scores.append(_relevance([c for side in sides for c in side], len(own)))
+        scores.append(_relevance([c for side in sides for c in side], len(own), place))
     if not found:
         raise ValueError(f"{path}: the file has no row")
     bare = sum(1 for own in found if not len(own))
@@ -200,7 +201,8 @@ def _row_of(context: dict[str, Any], known: dict[str, list[str]], seen: dict[str
     if not isinstance(text, str):
         raise ValueError(f"{place}: a context's text is {text!r:.60}, expected text or docidx")
     whole = f"{title} {text}" if title and text else title or text
-    name = str(context.get("id", context.get("passage_id", "")) or f"text:{whole}")
+    whole = utf8(whole, place)
+    name = utf8(str(context.get("id", context.get("passage_id", "")) or f"text:{whole}"), place, "id")
     if name not in seen:
         seen[name] = len(known["id"])
         known["id"].append(name if not name.startswith("text:") else f"p{len(known['id'])}")
@@ -210,8 +212,11 @@ def _row_of(context: dict[str, Any], known: dict[str, list[str]], seen: dict[str
     return seen[name]
 
 
-def _relevance(contexts: list[dict[str, Any]], count: int) -> np.ndarray:
+def _relevance(contexts: list[dict[str, Any]], count: int, place: str) -> np.ndarray:
     values = [c.get("relevance") for c in contexts]
+    for value in values:
+        if value is not None and (not isinstance(value, int | float) or not abs(value) < 1e38):
+            raise ValueError(f"{place}: relevance is {value!r:.40}, expected a finite number")
     if len(values) == count and all(isinstance(v, int | float) for v in values):
         given = np.array(values, np.float32)
         if np.isfinite(given).all() and (np.diff(given) <= 0).all():

@@ -156,7 +156,7 @@ def ranked_lists(teacher: str, collection: Collection, depth: int = 50, *, refre
     >>> lists.rows.shape, bool((lists.scores[:, :-1] >= lists.scores[:, 1:]).all())
     ((40, 5), True)
     """
-    if not isinstance(depth, int) or depth < 1:
+    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise ValueError(f"depth={depth!r}: a whole number of at least 1 is needed")
     row = teacher_row(teacher)
     if row is None:

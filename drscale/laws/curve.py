@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,15 +43,25 @@ class Curve(Result):
     doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not callable(self.law):
+            raise ValueError(f"law={self.law!r}: a function is needed, as ds.additive_law")
+        for what, given in (("values", self.values), ("box", self.box)):
+            if not isinstance(given, Mapping):
+                raise ValueError(f"{what}={given!r}: a value for each name is needed, as a dict")
+        if self.draws is not None and not isinstance(self.draws, pd.DataFrame):
+            raise ValueError(f"draws={self.draws!r}: a DataFrame is needed, a column for each parameter")
         known = _names(self.law)
         for what, names in (("values", self.values), ("box", self.box)):
             for n in names:
                 if n not in known:
                     raise ValueError(f"{what}: no argument {n!r} in {_label(self.law)}, allowed are {', '.join(known)}")
         for n, value in self.values.items():
-            if not np.isfinite(value):
+            if not isinstance(value, Real) or not np.isfinite(value):
                 raise ValueError(f"values[{n!r}]={value!r}: a finite number is needed")
-        for n, (low, high) in self.box.items():
+        for n, ends in self.box.items():
+            if not (isinstance(ends, tuple | list) and len(ends) == 2 and all(isinstance(e, Real) for e in ends)):
+                raise ValueError(f"box[{n!r}]={ends!r}: (lowest, highest), two numbers, is needed")
+            low, high = ends
             if n in self.values:
                 raise ValueError(f"box: {n!r} has a value; a box is for {', '.join(self.arguments)}")
             if not 0 < low <= high:
@@ -123,7 +134,11 @@ class Curve(Result):
         if set(at) != set(self.arguments):
             wanted, given = (", ".join(f"{n}=" for n in names) for names in (self.arguments, at))
             raise ValueError(f"{_label(self.law)} needs {wanted}; given: {given or 'none'}")
-        points = {n: np.asarray(p, dtype=float) for n, p in at.items()}
+        try:
+            points = {n: np.asarray(p, dtype=float) for n, p in at.items()}
+        except (TypeError, ValueError):
+            given = ", ".join(f"{n}={p!r}" for n, p in at.items())
+            raise ValueError(f"{given}: finite numbers above zero are needed") from None
         for n, p in points.items():
             if not (np.isfinite(p) & (p > 0)).all():
                 raise ValueError(f"{n}={at[n]!r}: finite numbers above zero are needed")

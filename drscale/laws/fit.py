@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import lmfit
@@ -274,6 +275,8 @@ def fit_law(
     """
     if space not in SPACES:
         raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")
+    if not isinstance(robust, bool | np.bool_):
+        raise ValueError(f"robust={robust!r}: allowed are True and False")
     columns = columns_of(law, x)
     names = list(inspect.signature(law).parameters)[len(columns) :]
     entry = LAWS.get(law)
@@ -379,6 +382,8 @@ def columns_of(law: Callable[..., Any], x: Columns | None) -> dict[str, str]:
         if sorted(columns) != sorted(wanted):
             raise ValueError(f"x={x!r}: {name_of(law)} needs a column for each of {', '.join(wanted)}")
         return {a: columns[a] for a in wanted}
+    if not isinstance(x, str | tuple | list) or not all(isinstance(c, Hashable) for c in x):
+        raise ValueError(f"x={x!r}: a column, a pair of columns, or columns by the law's arguments")
     given = (x,) if isinstance(x, str) else tuple(x)
     wanted = own if own is not None else arguments[: len(given)]
     if len(given) != len(wanted) or not given:
@@ -437,8 +442,10 @@ def _limits(
 ) -> dict[str, tuple[float, float]]:
     """The bounds of every parameter; ValueError for bounds that the solver cannot keep."""
     given, entry = _checked("bounds", bounds, names), LAWS.get(law)
-    for name, (low, high) in given.items():
-        if not low <= high:
+    for name, ends in given.items():
+        if not (isinstance(ends, tuple | list) and len(ends) == 2 and all(isinstance(e, Real) for e in ends)):
+            raise ValueError(f"bounds={bounds!r}: {name} needs (lower, upper), two numbers")
+        if not ends[0] <= ends[1]:
             raise ValueError(f"bounds={bounds!r}: {name} needs (lower, upper), the lower one first")
     if entry is None or entry.family is None:
         known = entry.bounds if entry is not None else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import lmfit
@@ -37,6 +38,7 @@ def bootstrap_runs(
     parameter at its bound they are far too narrow.
     """
     f = fitted(result)
+    _check_seed(seed)
     return _drawn(result, f, _counts(f, n_boot, unit, np.random.default_rng(seed)), None, unit)
 
 
@@ -103,7 +105,14 @@ def check_unit(unit: str) -> None:
         raise ValueError(f"unit={unit!r}: allowed are 'run', 'level'")
 
 
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed={seed!r}: a whole number, 0 or more, is needed")
+
+
 def _check_draws(n_boot: int) -> None:
+    if not isinstance(n_boot, Integral):
+        raise ValueError(f"n_boot={n_boot!r}: a whole number of draws is needed")
     if n_boot < FEWEST:
         raise ValueError(f"n_boot={n_boot}: at least {FEWEST}")
 
@@ -259,8 +268,11 @@ def predict_law(
     at = _points(f, x)
     check_level(level)
     check_unit(unit)
-    many = np.broadcast_to(np.asarray(n_runs, dtype=float), next(iter(at.values())).shape)
-    if many.min() < 1:
+    many = _floats("n_runs", n_runs)
+    if many.shape not in ((), (1,), next(iter(at.values())).shape):
+        raise ValueError(f"n_runs={n_runs!r}: one number, or one for each point")
+    many = np.broadcast_to(many, next(iter(at.values())).shape)
+    if not (many >= 1).all():
         raise ValueError(f"n_runs={n_runs!r}: at least 1")
     height = np.asarray(result.eval(**at), dtype=float)
     if unit == "run":
@@ -315,11 +327,11 @@ def _points(f: Fitted, x: Any) -> dict[str, Array]:
         missing = [n for n in by if n not in x]
         if missing:
             raise ValueError(f"x: no {missing[0]!r} in it; needed are {', '.join(names)} or {', '.join(by)}")
-        given = [np.atleast_1d(np.asarray(x[n], dtype=float)) for n in by]
+        given = [np.atleast_1d(_floats("x", x[n])) for n in by]
     elif len(names) > 1:
         raise ValueError(f"x={x!r}: {name_of(f.law)} needs a mapping or a frame with {', '.join(names)}")
     else:
-        given = [np.atleast_1d(np.asarray(x, dtype=float))]
+        given = [np.atleast_1d(_floats("x", x))]
     for values in given:
         if values.ndim != 1 or not len(values) or not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(f"x={x!r}: a list of finite numbers above zero is needed")
@@ -327,6 +339,13 @@ def _points(f: Fitted, x: Any) -> dict[str, Array]:
     if len(lengths) > 1:
         raise ValueError(f"x: {', '.join(names)} have different lengths, {', '.join(str(len(v)) for v in given)}")
     return dict(zip(names, (np.array(v) for v in np.broadcast_arrays(*given)), strict=True))
+
+
+def _floats(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r}: numbers are needed") from None
 
 
 def _beyond(f: Fitted, at: dict[str, Array], beyond: dict[str, Array], extrapolated: Array) -> str:
@@ -456,20 +475,22 @@ def parted(table: pd.DataFrame, columns: Mapping[str, str], y: str, above: Above
         for n in above:
             if n not in known:
                 raise ValueError(f"above={above!r}: no {n!r} in the law, allowed are {', '.join(columns)}")
-        cuts = {known[n]: float(v) for n, v in above.items()}
+        cuts = {known[n]: float(_floats("above", v)) for n, v in above.items()}
     elif above is None:
         levels = np.unique(xs[0])
         cuts = {first: float(levels[-2] if len(levels) > 1 else levels[0])}
     elif len(columns) > 1:
         raise ValueError(f"above={above!r}: say which x, as in {{'{first}': {above!r}}}")
     else:
-        cuts = {first: float(above)}
+        cuts = {first: float(_floats("above", above))}
     out = np.zeros(len(rows), dtype=bool)
     for (argument, column), values in zip(columns.items(), xs, strict=True):
         if argument in cuts:
             out |= values > cuts[argument]
             if not (values > cuts[argument]).any():
                 raise ValueError(f"above={above!r}: no run has {column} beyond it, the largest is {values.max():g}")
+    if out.all():
+        raise ValueError(f"above={above!r}: every run lies beyond it, so none is left to fit")
     return rows[~out], rows[out]
 
 

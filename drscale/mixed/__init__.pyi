@@ -8,12 +8,12 @@ from .margins import marginal_means as marginal_means
 from .margins import ranks as ranks
 from .margins import specialisation as specialisation
 from .margins import variance_shares as variance_shares
+from .mteb import from_mteb as from_mteb
 from .plot import caterpillar_figure as caterpillar_figure
 from .plot import format_intervals as format_intervals
 from .plot import interaction_figure as interaction_figure
 from .plot import shares_figure as shares_figure
 from .scores import by_package as by_package
-from .scores import from_mteb as from_mteb
 from .scores import planted as planted
 from .scores import query_form as query_form
 from .scores import scores_from_runs as scores_from_runs

@@ -263,6 +263,8 @@ def _checked(rows: pd.DataFrame, columns: dict[str, str]) -> Array:
             raise ValueError(
                 f"{argument}={name!r}: the rows have no such column, only {', '.join(map(str, rows))}{hint}"
             )
+        if isinstance(rows[name], pd.DataFrame):
+            raise ValueError(f"{argument}={name!r}: the rows have several such columns, keep one")
         if list(columns.values()).count(name) > 1:
             raise ValueError(f"{argument}={name!r}: the column is named twice")
         if argument != "metric" and (empty := rows[name].isna()).any():

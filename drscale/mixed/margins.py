@@ -317,6 +317,10 @@ def _fixed(fit: Mixed) -> list[str]:
 
 
 def _named(fit: Mixed, by: Names) -> list[str]:
+    if not isinstance(fit, Mixed):
+        raise ValueError(f"fit={type(fit).__name__}: a Mixed is needed, as fit_mixed gives it")
+    if not isinstance(by, str | Sequence):
+        raise ValueError(f"by={by!r}: the fit has {' and '.join(map(repr, _fixed(fit)))}")
     names = [by] if isinstance(by, str) else list(by)
     if not names or len(set(names)) < len(names) or not set(names) <= set(_fixed(fit)):
         raise ValueError(f"by={by!r}: the fit has {' and '.join(map(repr, _fixed(fit)))}")

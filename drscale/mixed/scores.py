@@ -8,7 +8,6 @@ several sources are put together with ``pandas.concat``, and :func:`drscale.mixe
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,6 @@ Judged = str | Path | Mapping[str, Mapping[str, int]]  # a TREC or BEIR file, or
 MOST_GRADE = 1_000_000  # of a judgement, and of a measure's cut: beyond it trec_eval is wrong or ends the interpreter
 SHORT = {"RR": "mrr", "R": "recall", "P": "precision", "AP": "map", "nDCG": "ndcg", "MRR": "mrr"}
 OURS = {"ndcg": "nDCG", "mrr": "RR", "recall": "R"}
-METRIC = re.compile(r"[a-z]+_at_\d+")  # those of MTEB's many numbers that the records have too
 # First words of a question, and the most common imperatives of documentation, which begin an instruction.
 QUESTION = ("what", "who", "whom", "whose", "which", "where", "why", "how")
 ORDER = (
@@ -136,14 +134,15 @@ def scores_from_trec(
     0  mine    q1    1.00
     1  mine    q2    0.63
     """
-    ir_measures = _ir_measures("TREC files")
-    wanted = [_measure(ir_measures, m) for m in measures]
-    relevant = _judgements(qrels)
-    if not isinstance(run_files, Mapping | str | Path):
-        raise ValueError(
-            f"run_files={type(run_files).__name__}: a file, or a dict of files by the models' names, is needed"
-        )
+    if not isinstance(qrels, str | Path):
+        raise ValueError(f"qrels={qrels!r}: a file of judgements is needed")
+    ir_measures = ir_measures_for("TREC files")
+    wanted = measures_wanted(ir_measures, measures)
+    relevant = judgements(qrels)
     files = run_files if isinstance(run_files, Mapping) else {"": run_files}
+    if not files or not all(isinstance(path, str | Path) for path in files.values()):
+        given = run_files if isinstance(run_files, Mapping) else type(run_files).__name__
+        raise ValueError(f"run_files={given}: a file, or a dict of files by the models' names, is needed")
     found = []
     for name, path in files.items():
         run = trec_columns(path, ["query_id", "Q0", "doc_id", "rank", "score", "tag"], "score")
@@ -158,59 +157,12 @@ def scores_from_trec(
             raise ValueError(
                 f"{path}: has several tags, {', '.join(map(repr, run['tag'].unique()[:3]))}; one run a file"
             )
-        rows = _measured(run, relevant, wanted, path, qrels)
+        _warn_of_ranks(Path(path), run)
+        rows = measured(run, relevant, wanted, path, qrels)
         rows.insert(0, "model", name or str(run["tag"].iloc[0]))
         rows.insert(1, "dataset", dataset or Path(qrels).stem)
         found.append(rows)
     return pd.concat(found, ignore_index=True)
-
-
-def from_mteb(
-    path: Source,
-    qrels: Judged | Mapping[str, Judged] | None = None,
-    model: str = "",
-    split: str = "",
-    measures: Sequence[str] = ("nDCG@10",),
-) -> pd.DataFrame:
-    """Read MTEB's files, one or a folder: results (means), or with ``qrels`` predictions, a row a query.
-
-    Results hold means of datasets and no values of single queries: a row for each task, split and subset, with no
-    ``query``; fit them with ``query=None``. Predictions are the files ``TASK_predictions.json`` of MTEB's
-    ``prediction_folder``; ``qrels`` are the judgements, a TREC file, a BEIR table or ``{query: {document: grade}}`` as
-    MTEB has them, or a dict of these by dataset; ``measures`` are spelled as in ir-measures. A document with the
-    query's own id is left out unless it is relevant (BEIR's rule). ``model`` is the name in the file, or in
-    ``model_meta.json`` beside it, if it is not given, else the folder's. ``split`` keeps one split, as "test".
-
-    >>> import json
-    >>> from pathlib import Path
-    >>> from drscale.mixed import from_mteb
-    >>> told = {"mteb_model_meta": {"model_name": "me/mine"}, "default": {"test": {"q1": {"d1": 0.9, "d2": 0.4}}}}
-    >>> written = Path("Tiny_predictions.json").write_text(json.dumps(told))
-    >>> from_mteb("Tiny_predictions.json", {"q1": {"d2": 1}})[["model", "dataset", "query", "ndcg10"]].round(2)
-         model dataset query  ndcg10
-    0  me/mine    Tiny    q1    0.63
-    """
-    place = Path(path)
-    if not place.exists():
-        raise ValueError(f"{place}: no such file or folder")
-    if qrels is not None:
-        return _from_predictions(place, qrels, model, split, measures)
-    files = [place] if place.is_file() else sorted(p for p in place.rglob("*.json") if p.name != "model_meta.json")
-    rows = [row for file in files for row in _task(file, model) if not split or row["split"] == split]
-    splits = sorted({str(row["split"]) for row in rows})
-    if len(splits) > 1 and len({(r["model"], r["task"], r["subset"]) for r in rows}) < len(rows):
-        raise ValueError(
-            f"{place}: some tasks have several splits; choose one, split={' or split='.join(map(repr, splits))}"
-        )
-    if not rows:
-        raise ValueError(
-            f"{place}: {len(files)} result files, none with scores" + (f" of split {split!r}" * bool(split))
-        )
-    made = pd.DataFrame(rows)
-    several = made.groupby(["model", "task"])["subset"].transform("nunique") > 1
-    dataset = made["task"].where(~several, made["task"] + ":" + made["subset"])
-    made.insert(1, "dataset", dataset)
-    return made.drop(columns=["task", "subset"])
 
 
 def with_factor(
@@ -226,6 +178,8 @@ def with_factor(
     if isinstance(levels, Mapping):
         known, source = levels, "levels"
     else:
+        if not isinstance(levels, str | Path):
+            raise ValueError(f"levels={levels!r}: a level for each value, or a CSV of them, is needed")
         file = pd.read_csv(levels, dtype=str) if Path(levels).is_file() else None
         if file is None or not {on, column or name} <= set(file):
             raise ValueError(
@@ -283,89 +237,7 @@ def planted(
     return pd.concat(parts, ignore_index=True)
 
 
-PREDICTIONS = "_predictions.json"
-
-
-def _from_predictions(place: Path, qrels: Any, model: str, split: str, measures: Sequence[str]) -> pd.DataFrame:
-    ir_measures = _ir_measures("MTEB's predictions")
-    wanted = [_measure(ir_measures, m) for m in measures]
-    files = [place] if place.is_file() else sorted(place.rglob(f"*{PREDICTIONS}"))
-    found, splits = [], set()
-    for file in files:
-        name, parts = _predictions(file)
-        task = file.name.removesuffix(PREDICTIONS).removesuffix(".json")
-        kept = [(subset, own, part) for subset, own, part in parts if not split or own == split]
-        splits |= {own for _, own, _ in kept}
-        for subset, _, answers in kept:
-            dataset = task if len({s for s, _, _ in kept}) == 1 else f"{task}:{subset}"
-            judged = _judged_of(qrels, dataset, task)
-            relevant, where = _judgements(judged), judged if isinstance(judged, str | Path) else f"qrels of {dataset}"
-            rows = _measured(_answers(answers, relevant, file), relevant, wanted, file, where)
-            rows.insert(0, "model", model or name or _model_of(file))
-            found.append(rows.assign(dataset=dataset)[["model", "dataset", *(c for c in rows if c != "model")]])
-    if len(splits) > 1:
-        raise ValueError(
-            f"{place}: has several splits; choose one, split={' or split='.join(map(repr, sorted(splits)))}"
-        )
-    if not found:
-        said = f" of split {split!r}" * bool(split)
-        raise ValueError(f"{place}: {len(files)} files *{PREDICTIONS}, none with answers{said}")
-    return pd.concat(found, ignore_index=True)
-
-
-def _predictions(path: Path) -> tuple[str, list[tuple[str, str, Mapping[str, Any]]]]:
-    """The model's name in a file of MTEB's predictions, and its parts: subset, split and answers."""
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as e:
-        raise ValueError(f"{path}: no JSON, {e}") from None
-    if not isinstance(body, dict):
-        raise ValueError(
-            f"{path}: no file of MTEB's predictions, {{subset: {{split: {{query: {{document: score}}}}}}}}"
-        )
-    meta = body.pop("mteb_model_meta", {})
-    parts: list[tuple[str, str, Mapping[str, Any]]] = []
-    for subset, by_split in body.items():
-        for split, answers in by_split.items() if isinstance(by_split, dict) else [("", None)]:
-            if not isinstance(answers, dict) or not all(isinstance(a, dict) for a in answers.values()):
-                raise ValueError(
-                    f"{path}: subset {subset!r} has no {{split: {{query: {{document: score}}}}}}, as predictions of a "
-                    "retrieval task have"
-                )
-            parts.append((subset, split, answers))
-    return str(meta.get("model_name") or "") if isinstance(meta, dict) else "", parts
-
-
-def _judged_of(qrels: Any, dataset: str, task: str) -> Judged:
-    """The judgements of a dataset, where they are given by dataset; else what is given."""
-    if not isinstance(qrels, Mapping) or not qrels:
-        return qrels
-    first = next(iter(qrels.values()))
-    if isinstance(first, Mapping) and not any(isinstance(v, Mapping | str | Path) for v in first.values()):
-        return qrels
-    for name in (dataset, task):
-        if name in qrels:
-            return qrels[name]
-    raise ValueError(f"qrels: has none for {dataset!r}; there are {', '.join(map(repr, qrels))}")
-
-
-def _answers(answers: Mapping[str, Mapping[str, Any]], relevant: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """MTEB's answers as the rows of a run, without documents that have the query's own id unless they are relevant."""
-    rows = [(q, d, score) for q, own in answers.items() for d, score in own.items()]
-    run = pd.DataFrame(rows, columns=["query_id", "doc_id", "score"])
-    odd = [not isinstance(s, int | float) or isinstance(s, bool) or not np.isfinite(s) for s in run["score"]]
-    if any(odd):
-        q, d, score = rows[odd.index(True)]
-        raise ValueError(f"{path}: query {q!r} gives {d!r} the score {score!r}, which is no finite number")
-    own = run[run["query_id"] == run["doc_id"]]
-    if len(own):
-        judged = relevant[relevant["relevance"] > 0]
-        known = set(zip(judged["query_id"], judged["doc_id"], strict=True))
-        run = run.drop([i for i, q in own["query_id"].items() if (q, q) not in known])
-    return run.astype({"score": float})
-
-
-def _judgements(qrels: Judged) -> pd.DataFrame:
+def judgements(qrels: Judged) -> pd.DataFrame:
     """Judgements with the columns query_id, doc_id, relevance: of a TREC file, a BEIR table with a header, a dict."""
     if isinstance(qrels, Mapping):
         told = [(str(q), str(d), g) for q, own in qrels.items() for d, g in own.items()]
@@ -390,7 +262,11 @@ def _judgements(qrels: Judged) -> pd.DataFrame:
         i = int(np.argmax(again))
         both = f"query {relevant['query_id'].iloc[i]!r} has {relevant['doc_id'].iloc[i]!r} twice"
         raise ValueError(f"{place}:{relevant.index[i]}: {both}")
-    return relevant.assign(relevance=grades.astype(int))
+    best = grades.groupby(relevant["query_id"]).transform("max")
+    if not (best > 0).any():
+        raise ValueError(f"{place}: no grade is above 0, so no query has a relevant document")
+    # Where all of a query's grades are below 0, trec_eval ends the interpreter; 0 says the same to every measure.
+    return relevant.assign(relevance=grades.where(best >= 0, 0).astype(int))
 
 
 def _first_line(path: Source) -> str:
@@ -398,9 +274,7 @@ def _first_line(path: Source) -> str:
         return f.readline(1000).decode("utf-8", "replace").rstrip("\r\n")
 
 
-def _measured(
-    run: pd.DataFrame, relevant: pd.DataFrame, wanted: list[Any], path: Source, qrels: object
-) -> pd.DataFrame:
+def measured(run: pd.DataFrame, relevant: pd.DataFrame, wanted: list[Any], path: Source, qrels: object) -> pd.DataFrame:
     """A row for each query of the judgements: its measures, its positives, and whether the run answers it."""
     asked = pd.Index(relevant["query_id"].unique())
     positives = relevant[relevant["relevance"] > 0].groupby("query_id").size().reindex(asked, fill_value=0)
@@ -409,15 +283,21 @@ def _measured(
         first = "".join(f"{q!r} is a query of the run, " for q in run["query_id"].iloc[:1])
         ids = f"{first}{asked[0]!r} one of {qrels}"
         raise ValueError(f"{path}: has no query in common with the qrels; {ids}")
-    values = {_short(str(m)): pd.Series(0.0, asked) for m in wanted}
-    for value in _ir_measures("TREC files").iter_calc(wanted, relevant, run):
-        values[_short(str(value.measure))][value.query_id] = value.value
+    values = {short_name(str(m)): pd.Series(0.0, asked) for m in wanted}
+    for value in ir_measures_for("TREC files").iter_calc(wanted, relevant, run):
+        values[short_name(str(value.measure))][value.query_id] = value.value
     _warn_of_missing(Path(path), answered, set(run["query_id"]) - set(asked))
     rows = pd.DataFrame({"query": asked} | {k: v.to_numpy() for k, v in values.items()})
     return rows.assign(positives=positives.to_numpy(), answered=answered)
 
 
-def _ir_measures(what: str) -> Any:
+def measures_wanted(ir_measures: Any, measures: Sequence[str]) -> list[Any]:
+    if isinstance(measures, str) or not isinstance(measures, Iterable) or not list(measures):
+        raise ValueError(f"measures={measures!r}: a list of measures is needed, as ['nDCG@10']")
+    return [_measure(ir_measures, m) for m in measures]
+
+
+def ir_measures_for(what: str) -> Any:
     try:
         return importlib.import_module("ir_measures")
     except ModuleNotFoundError:
@@ -447,6 +327,7 @@ def trec_columns(path: Source, names: list[str], number: str, header: int = 0) -
     """The columns of a TREC file, separated by blanks, below ``header`` lines; a ValueError names the file and line."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
+    _check_utf8(Path(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a first line that is too long
@@ -488,10 +369,39 @@ def trec_columns(path: Source, names: list[str], number: str, header: int = 0) -
     return rows.assign(**{number: values})
 
 
+def _check_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                raw.decode()
+            except UnicodeDecodeError as e:
+                raise ValueError(f"{path}:{number}: byte {e.start} of the line is no UTF-8 ({e.reason})") from None
+
+
 def _check_finite(rows: pd.DataFrame, path: Source, number: str) -> None:
     if not (finite := np.isfinite(rows[number])).all():
         line = rows.index[int(np.argmin(finite))]
         raise ValueError(f"{path}:{line}: {number} {rows.loc[line, number]} is not finite")
+
+
+def _warn_of_ranks(path: Path, run: pd.DataFrame) -> None:
+    """Warn where the scores, which order a run, decide nothing or another order than the column of ranks."""
+    by = run.groupby("query_id")["score"]
+    if by.size().max() > 1 and (by.max() == by.min()).all():
+        warnings.warn(f"{path}: all scores of a query are equal, so the documents' names order it", ScoreWarning, 3)
+        return
+    ranks = pd.to_numeric(run["rank"], errors="coerce")
+    if ranks.isna().any():
+        line = run.index[int(np.argmax(ranks.isna()))]
+        raise ValueError(f"{path}:{line}: rank {run.loc[line, 'rank']!r:.40} is no number")
+    sheet = pd.DataFrame({"query": run["query_id"], "rank": ranks, "score": run["score"]})
+    sheet = sheet.sort_values(["query", "rank", "score"], ascending=[True, True, False])
+    before = sheet.shift(1)
+    wrong = (sheet["query"] == before["query"]) & (sheet["rank"] > before["rank"]) & (sheet["score"] > before["score"])
+    if wrong.any():
+        many = sheet.loc[wrong, "query"].nunique()
+        said = f"the ranks of {many} queries are not in the order of their scores, which counts"
+        warnings.warn(f"{path}: {said}", ScoreWarning, stacklevel=3)
 
 
 def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
@@ -506,6 +416,8 @@ def _warn_of_missing(path: Path, answered: Any, unasked: set[str]) -> None:
 
 def _measure(ir_measures: Any, spelling: str) -> Any:
     """A measure as ir-measures spells it or as our records do: nDCG@10 or ndcg10."""
+    if not isinstance(spelling, str):
+        raise ValueError(f"measures={spelling!r}: allowed are ir-measures' names, as nDCG@10, or ndcg10")
     ours = re.fullmatch(r"(ndcg|mrr|recall)(\d+)", spelling)
     name = f"{OURS[ours[1]]}@{ours[2]}" if ours else spelling
     try:
@@ -521,46 +433,7 @@ def _measure(ir_measures: Any, spelling: str) -> Any:
     return measure
 
 
-def _short(measure: str) -> str:
+def short_name(measure: str) -> str:
     """The name of a measure in the records, as ndcg10 for nDCG@10 or ndcg_at_10."""
     name, _, depth = measure.replace("_at_", "@").partition("@")
     return SHORT.get(name, name.lower()) + depth
-
-
-def _task(path: Path, model: str) -> Iterable[dict[str, Any]]:
-    """The rows of one MTEB file, in its present layout or in the one before version 1.12."""
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-        raise ValueError(f"{path}: no JSON, {e}") from None
-    task = body.get("task_name") or body.get("mteb_dataset_name") if isinstance(body, dict) else None
-    if not task:
-        raise ValueError(f"{path}: no result file of MTEB, which has a task_name")
-    splits = body.get("scores", {k: v for k, v in body.items() if isinstance(v, dict)})
-    if not isinstance(splits, dict):
-        raise ValueError(f"{path}: its scores are no table of splits")
-    for split, entries in splits.items():
-        for scores in entries if isinstance(entries, list) else [entries]:
-            if not isinstance(scores, dict):
-                raise ValueError(f"{path}: the scores of split {split!r} are no tables of metrics")
-            told = {k: v for k, v in scores.items() if METRIC.fullmatch(k) or k == "main_score"}
-            numbers = {
-                k if k == "main_score" else _short(k): float(v)
-                for k, v in told.items()
-                if isinstance(v, int | float) and not isinstance(v, bool)
-            }
-            if not all(map(np.isfinite, numbers.values())):
-                raise ValueError(f"{path}: a score of split {split!r} is not finite")
-            if numbers:
-                subset = str(scores.get("hf_subset", "default"))
-                yield {"model": model or _model_of(path), "task": task, "subset": subset, "split": split, **numbers}
-
-
-def _model_of(path: Path) -> str:
-    """The model of a result file; the folders are MODEL/REVISION/TASK.json, a name's slash being two underscores."""
-    meta = path.with_name("model_meta.json")
-    if meta.is_file():
-        return str(json.loads(meta.read_text(encoding="utf-8")).get("name", ""))
-    folder = path.resolve().parent
-    revision = re.fullmatch(r"[0-9a-f]{40}|external|no_revision_available", folder.name)
-    return (folder.parent if revision else folder).name.replace("__", "/")

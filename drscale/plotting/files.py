@@ -9,6 +9,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,6 +114,8 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
     >>> ds.export(fit, "law.tex").read_text().count("tabular")
     2
     """
+    if not isinstance(path, str | Path) or "\0" in str(path):
+        raise ValueError(f"path={path!r}: the path of a file is needed, such as 'law.tex'")
     path = Path(path)
     figure = isinstance(thing, go.Figure) or hasattr(thing, "to_plotly_json")
     if not figure and not isinstance(thing, pd.DataFrame) and not callable(getattr(thing, "table", None)):
@@ -124,6 +127,8 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
     if path.suffix not in allowed:
         what = "figure" if figure else "table"
         raise ValueError(f"path={str(path)!r}: a {what} can be written as {', '.join(allowed)}")
+    if figure:
+        _inches(width, height)  # an HTML figure fills its page, but a wrong size is an error for all
     if figure and path.suffix == ".html":
         write_atomic(path, go.Figure(thing).to_html(include_plotlyjs=True))
     elif figure:
@@ -138,6 +143,8 @@ def export(thing: Any, path: str | Path, width: Width = "column", height: float 
 
 def export_all(things: Mapping[str | Path, Any], width: Width = "column", **options: Any) -> list[Path]:
     """Write several things, by path; the browser starts once."""
+    if not isinstance(things, Mapping):
+        raise ValueError(f"things={type(things).__name__}: a dict is needed, the path of each thing and the thing")
     return [export(thing, path, width, **options) for path, thing in things.items()]
 
 
@@ -201,11 +208,7 @@ class _Browser:
 
 def at_size(fig: go.Figure, width: Width = "column", height: float | None = None) -> go.Figure:
     """A copy of a figure for print: its size in inches, its fonts and lines scaled to fit."""
-    inches = {"column": COLUMN, "page": PAGE}.get(width, width) if isinstance(width, str) else width
-    if isinstance(inches, str) or not 1 <= inches <= 40:
-        raise ValueError(f"width={width!r}: allowed are 'column', 'page' or inches between 1 and 40")
-    if height is not None and not 0.5 <= height <= 40:
-        raise ValueError(f"height={height!r}: inches between 0.5 and 40")
+    inches = _inches(width, height)
     copy = go.Figure(fig)
     base = copy.layout.font.size or (copy.layout.template.layout.font.size if copy.layout.template else None) or 12
     shrink = FONT / base
@@ -232,6 +235,16 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
         copy.update_layout({axis: {"tickfont": {"size": LEAST_FONT}}})
     copy.update_annotations(font_size=LEAST_FONT)
     return copy
+
+
+def _inches(width: Width, height: float | None) -> float:
+    """The width in inches; ValueError for a size that no page has."""
+    inches = {"column": COLUMN, "page": PAGE}.get(width) if isinstance(width, str) else width
+    if not isinstance(inches, Real) or not 1 <= inches <= 40:
+        raise ValueError(f"width={width!r}: allowed are 'column', 'page' or inches between 1 and 40")
+    if height is not None and (not isinstance(height, Real) or not 0.5 <= height <= 40):
+        raise ValueError(f"height={height!r}: inches between 0.5 and 40")
+    return float(inches)
 
 
 def _shrunk(value: Any, shrink: float) -> Any:
@@ -305,8 +318,10 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
     Columns ``low`` and ``high`` join ``value`` as an interval, ``x_low`` and ``x_high`` join ``x``; text is escaped, a
     missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter.
     """
-    if digits < 1:
-        raise ValueError(f"digits={digits}: at least 1")
+    if not isinstance(digits, Integral) or not 1 <= digits <= 17:
+        raise ValueError(f"digits={digits!r}: a whole number from 1 to 17")
+    if frame.columns.has_duplicates:
+        raise ValueError(f"the table has several columns {frame.columns[frame.columns.duplicated()][0]!r}: keep one")
     joined, texts = _joined(list(map(str, frame.columns))), frame.set_axis(list(map(str, frame.columns)), axis=1)
     columns = [c for c in map(str, texts) if c not in {e for pair in joined.values() for e in pair}]
     columns = [c for c in columns if not (texts[c].isna() | (texts[c].astype(str) == "")).all()]

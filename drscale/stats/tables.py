@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Hashable
 from dataclasses import fields
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -15,24 +17,31 @@ from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import StoreWarning
 
 Array = npt.NDArray[np.float64]
+MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
 MANY = 20  # columns: for a table with more, a message names only those with a similar spelling
 
 
 def done(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of finished runs; in a table without a status column, all rows."""
     if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"table={table!r}: a DataFrame is needed, as pandas.read_csv or RunStore.table give it")
+        shown = repr(table)
+        shown = type(table).__name__ if "\n" in shown or len(shown) > 60 else shown
+        raise ValueError(f"table={shown}: a DataFrame is needed, as pandas.read_csv or RunStore.table give it")
     return table[table["status"] == "done"] if "status" in table else table
 
 
 def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: str = "") -> pd.DataFrame:
     """Return the table; a ValueError names the first missing column, the existing ones, and how to get it."""
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"{what} is of the type {type(table).__name__}: a DataFrame is needed")
     for name in columns:
-        if name not in table:
+        if not isinstance(name, Hashable) or name not in table:
             known = list(map(str, table.columns))
             near = difflib.get_close_matches(str(name), known, 3) if len(known) > MANY else known
             listed = ", ".join(near) if len(near) == len(known) else ", ".join([*near, f"... {len(known)} in all"])
             raise ValueError(f"{what} has no column {name!r}; it has {listed}{f'. {hint}' if hint else ''}")
+        if isinstance(table[name], pd.DataFrame):
+            raise ValueError(f"{what} has several columns {name!r}: keep one")
     return table
 
 
@@ -50,7 +59,7 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
         raise ValueError(f"the table has {len(table)} runs and none is done{said}: nothing to fit")
     for name in columns:
         require(table, name)
-        if not pd.api.types.is_numeric_dtype(rows[name]):
+        if not pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_complex_dtype(rows[name]):
             raise ValueError(_text_in(name, rows[name]))
         got = rows[name].to_numpy(dtype=float, na_value=np.nan)
         wrong = ~np.isfinite(got) | (got <= 0)
@@ -59,6 +68,11 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
             raise ValueError(
                 f"column {name!r} is {got[i]:g} in row {_label(rows.index[i])} ({wrong.sum()} such of {len(got)}): "
                 "a law needs finite numbers above zero, leave such runs out first"
+            )
+        if (got > MOST).any():
+            i = int(np.argmax(got > MOST))
+            raise ValueError(
+                f"column {name!r} is {got[i]:g} in row {_label(rows.index[i])}: at most {MOST:g} is allowed"
             )
         found.append(got)
     return found
@@ -70,7 +84,7 @@ class TooFewLevels(ValueError):
 
 def check_level(level: float) -> None:
     """Raise a ValueError unless ``level`` is between 0 and 1, such as 0.95."""
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level={level!r}: must lie between 0 and 1")
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
-from drscale.texts.readers import READER, Sink, document, jsonl, lines, no_repeats, utf8
+from drscale.texts.readers import READER, Sink, blank, document, jsonl, lines, no_repeats, utf8
 from drscale.texts.tables import DROPPED, QRELS, TEXTS, warn_dangling, without_dangling
 
 HEADER = ("query-id", "corpus-id", "score")
@@ -75,7 +75,8 @@ def _answers(file: Path) -> Judgements:
         if not {"qid", "answer_pids"} <= row.values.keys():
             raise ValueError(f"{row.place}: qid and answer_pids are expected, there is {', '.join(row.values)}")
         for passage in dict.fromkeys(row.values["answer_pids"]):
-            yield number, str(row.values["qid"]), str(passage), "1"
+            query, told = (utf8(str(n), row.place, "id") for n in (row.values["qid"], passage))
+            yield number, query, told, "1"
 
 
 # ---------------------------------------------------------------------------------- TianGong-PDR: one JSON, all in it
@@ -283,9 +284,9 @@ def _documents(
     bar = tqdm(read(file), desc=f"reading {file.name}", unit=" rows", disable=not progress, leave=False, delay=0.5)
     with Sink(kept, TEXTS) as sink:
         for place, name, text in bar:
-            if queries and not text.strip():
+            if queries and blank(text):
                 raise ValueError(f"{place}: the text of the query is empty")
-            sink.add(name, utf8(text, place))
+            sink.add(utf8(name, place, "id"), utf8(text, place))
         table = sink.table()
     no_repeats(table, str(file), ((place, name) for place, name, _ in read(file)))
     return table
@@ -300,9 +301,9 @@ def _judged(
         try:
             relevance = int(score) if score.lstrip("-").isdigit() else int(_whole(float(score)))
         except ValueError:
-            raise ValueError(f"{file}:{number}: the score {score!r} is no whole number") from None
+            raise ValueError(f"{file}:{number}: the score {score!r:.40} is no whole number") from None
         if not -LARGEST <= relevance <= LARGEST:
-            raise ValueError(f"{file}:{number}: the score {score} is beyond {LARGEST:,}")
+            raise ValueError(f"{file}:{number}: the score {score:.40} is beyond {LARGEST:,}")
         if seen.setdefault((query, passage), (relevance, number))[0] != relevance:
             raise ValueError(
                 f"{file}:{number}: the query and passage {(query, passage)} have occurred together before, with "

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
-from drscale.texts.readers import READER, Row, Sink, reader_of, utf8
+from drscale.texts.readers import READER, Row, Sink, blank, reader_of, utf8
 from drscale.texts.tables import QRELS, TEXTS, grouped, rows_at
 
 # Column names, the first that is there is taken: sentence-transformers, Tevatron, DPR, BGE, FollowIR, InF-IR.
@@ -66,6 +66,8 @@ def shape_of(names: Sequence[str], where: str, query: str = "", passage: str = "
             raise ValueError(
                 f"{where}: no column of the {side} ({', '.join(usual)}); there is {there}; name it: ?{side}=COLUMN"
             )
+    if sides["query"] == sides["passage"]:
+        raise ValueError(f"{where}: query and passage are both the column {query or passage!r}; name two columns")
     rest = [name for name in names if name not in sides.values()]
     return Shape(
         sides["query"],
@@ -161,7 +163,8 @@ def _passages(values: dict[str, Any], shape: Shape, place: str) -> Iterator[tupl
     grade = 1
     if shape.label:
         label = values[shape.label]
-        grade = RELEVANT.get(label.lower() if isinstance(label, str) else label, -1)
+        known = isinstance(label, str | int | float)
+        grade = RELEVANT.get(label.lower() if isinstance(label, str) else label, -1) if known else -1
         if grade < 0:
             raise ValueError(f"{place}: {shape.label} is {label!r:.60}, expected true or false")
     for name, text in _contents(values[shape.passage], shape.passage, place):
@@ -179,13 +182,18 @@ def _contents(value: Any, column: str, place: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict):
         text = value["text"] if "text" in value else value.get("contents")
         title = value.get("title") or ""
+        if not isinstance(title, str):
+            raise ValueError(f"{place}: the title in {column} is {title!r:.60}, expected text")
         name = next((value[key] for key in PASSAGE_IDS if value.get(key) is not None), "")
-        yield str(name), _text(f"{title} {text}" if title and title != "-" and text else text, column, place)
+        yield (
+            utf8(str(name), place, "id"),
+            _text(f"{title} {text}" if title and title != "-" and text else text, column, place),
+        )
     else:
         yield "", _text(value, column, place)
 
 
 def _text(text: Any, column: str, place: str) -> str:
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or blank(text):
         raise ValueError(f"{place}: {column} is {text!r:.60}, expected text")
     return utf8(text, place)

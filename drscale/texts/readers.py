@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as e:
                     raise ValueError(f"{path}:{number}: byte {e.start} of the line is no UTF-8 ({e.reason})") from None
-    except (OSError, EOFError) as e:
+    except (OSError, EOFError, zlib.error) as e:
         raise ValueError(f"{path}:{number + 1}: cannot be read ({e})") from None
 
 
@@ -61,6 +62,8 @@ def jsonl(path: Path) -> Iterator[Row]:
             values = json.loads(line)
         except ValueError as e:
             raise ValueError(f"{path}:{number}: no JSON ({e})") from None
+        except RecursionError:
+            raise ValueError(f"{path}:{number}: the JSON is nested too deeply") from None
         if not isinstance(values, dict):
             raise ValueError(f"{path}:{number}: a JSON {type(values).__name__}, expected an object")
         yield Row(f"{path}:{number}", values)
@@ -110,7 +113,7 @@ def parquet(path: Path) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as f:
             yield from columns_as_rows(f.iter_batches(batch_size=ROWS), str(path), first=1)
-    except (pa.ArrowInvalid, OSError) as e:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as e:
         raise ValueError(f"{path}: no Parquet file that can be read ({str(e).splitlines()[0]})") from None
 
 
@@ -181,7 +184,7 @@ def document(values: dict[str, Any], place: str) -> tuple[str, str]:
         raise ValueError(f"{place}: {key} is {name!r}, expected a string")
     if not isinstance(text, str) or not isinstance(title, str):
         raise ValueError(f"{place}: text and title must be strings, text is {text!r:.60}")
-    return str(name), utf8(f"{title} {text}" if title and text else title or text, place)
+    return utf8(str(name), place, "id"), utf8(f"{title} {text}" if title and text else title or text, place)
 
 
 def no_repeats(table: pa.Table, where: str, ids: Iterator[tuple[str, str]]) -> None:
@@ -196,11 +199,16 @@ def no_repeats(table: pa.Table, where: str, ids: Iterator[tuple[str, str]]) -> N
             seen[name] = place
 
 
-def utf8(text: str, place: str) -> str:
+def blank(text: str) -> bool:
+    """Whether a text shows nothing: blanks, control characters and marks without a width."""
+    return not any(c.isprintable() and c != " " for c in text)
+
+
+def utf8(text: str, place: str, what: str = "text") -> str:
     """The text, or a ValueError if it holds half a surrogate pair, which JSON can spell and Arrow cannot hold."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as e:
-            raise ValueError(f"{place}: character {e.start} of the text is half a surrogate pair") from None
+            raise ValueError(f"{place}: character {e.start} of the {what} is half a surrogate pair") from None
     return text

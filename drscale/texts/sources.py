@@ -21,6 +21,9 @@ from drscale.texts.pairs import pairs_collection
 from drscale.texts.planted import World, planted_benchmark, planted_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
 
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")  # en, zh, pt-BR
+WHOLE = ("pairs", "domain", "seed", "noise", "test_pairs", "validation_pairs", "strict", "told")
+SHARES = ("overlap", "shift", "near")  # options of our own kinds that are numbers, beside those that are whole
 COMPOSED = ("train", "ood", "test", "validation", "test_pairs", "validation_pairs", "near", "seed")
 SUITE = ("root", "ood", "test_pairs", "validation_pairs", "near", "seed")
 HUB = ("split", "config", "revision", "query", "passage", "language", "strict")
@@ -49,6 +52,12 @@ class Source:
                 raise ValueError(f"texts {str(self)!r}: the option {name} is given twice")
             if not value:
                 raise ValueError(f"texts {str(self)!r}: the option {name} has no value")
+            if name == "language" and not LANGUAGE.fullmatch(value):
+                raise ValueError(f"texts {str(self)!r}: language={value!r}, a code such as en or zh is needed")
+            if self.kind in BUILT_IN and name in (*WHOLE, *SHARES):
+                self.number(name, 0 if name in WHOLE else 0.0)  # raises an error if it is none
+        if "\0" in self.argument:
+            raise ValueError(f"texts {str(self)!r}: no name holds a NUL byte")
 
     def __str__(self) -> str:
         text = self.kind + (f":{_quoted(self.argument, '%?')}" if self.argument else "")
@@ -57,6 +66,8 @@ class Source:
     @classmethod
     def parse(cls, text: str) -> Source:
         """Read a source from its spelling, for instance ``pairs:faq.csv?passage=answer&query=question``."""
+        if not isinstance(text, str):
+            raise ValueError(f"texts {text!r}: a spelling is needed, such as 'docs:numpy'")
         head, _, tail = text.partition("?")
         kind, _, argument = head.partition(":")
         options = []
@@ -161,6 +172,8 @@ def composed(source: Source, progress: bool, name: str = "", outside: Mapping[st
     given = {part: collection(source.text(part), progress) for part in ("test", "validation") if source.text(part)}
     pairs = sum(map(len, train))
     numbers = {option: source.number(option, usual) for option, usual in _usual(pairs).items()}
+    if numbers["seed"] < 0:
+        raise ValueError(f"texts {name or str(source)!r}: seed={numbers['seed']} must not be negative")
     drawn = {part: numbers[f"{part}_pairs"] for part in ("test", "validation") if part not in given}
     if pairs <= sum(drawn.values()):
         held = " and ".join(f"{n} for {part}" for part, n in drawn.items())
