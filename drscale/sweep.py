@@ -148,7 +148,7 @@ def _check(recipe: Recipe) -> None:
     try:
         check(recipe)
         check_attack(recipe.attack)
-        Source.parse(recipe.texts)
+        Source.parse(recipe.texts).checked()
         SynonymSource.parse(recipe.synonyms)
         if "teachers" in STRATEGIES[recipe.strategy].options:
             check_teachers(recipe)

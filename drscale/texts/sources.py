@@ -52,12 +52,6 @@ class Source:
                 raise ValueError(f"texts {str(self)!r}: the option {name} is given twice")
             if not value:
                 raise ValueError(f"texts {str(self)!r}: the option {name} has no value")
-            if name == "language" and not LANGUAGE.fullmatch(value):
-                raise ValueError(f"texts {str(self)!r}: language={value!r}, a code such as en or zh is needed")
-            if self.kind in BUILT_IN and name in (*WHOLE, *SHARES):
-                self.number(name, 0 if name in WHOLE else 0.0)  # raises an error if it is none
-        if "\0" in self.argument:
-            raise ValueError(f"texts {str(self)!r}: no name holds a NUL byte")
 
     def __str__(self) -> str:
         text = self.kind + (f":{_quoted(self.argument, '%?')}" if self.argument else "")
@@ -77,6 +71,17 @@ class Source:
                 raise ValueError(f"texts {text!r}: {part!r} is no option=value")
             options.append((name, urllib.parse.unquote(value)))
         return cls(kind, urllib.parse.unquote(argument), tuple(options))
+
+    def checked(self) -> Source:
+        """The source; a ValueError for values that its kind cannot have, before anything is read."""
+        if "\0" in self.argument:
+            raise ValueError(f"texts {str(self)!r}: no name holds a NUL byte")
+        for name, value in self.options if self.kind in BUILT_IN else ():
+            if name == "language" and not LANGUAGE.fullmatch(value):
+                raise ValueError(f"texts {str(self)!r}: language={value!r}, a code such as en or zh is needed")
+            if name in (*WHOLE, *SHARES):
+                self.number(name, 0 if name in WHOLE else 0.0)
+        return self
 
     def text(self, option: str, default: str = "") -> str:
         """The value of an option."""
@@ -104,7 +109,7 @@ def collection(spec: str | Source, progress: bool = True) -> Collection:
     >>> len(docs), docs.synthetic
     (50, True)
     """
-    source = spec if isinstance(spec, Source) else Source.parse(spec)
+    source = (spec if isinstance(spec, Source) else Source.parse(spec)).checked()
     read = KINDS[source.kind, bool(source.argument)].collection
     if read is None:
         several = ", ".join(spelling(key) for key, kind in KINDS.items() if kind.collection)
@@ -119,7 +124,7 @@ def collections(spec: str | Source, progress: bool = True) -> dict[str, Collecti
     ``cqadupstack/english`` ...: a mean over domains counts what stands before the slash once. A data set of a hub whose
     splits are data sets, as NanoBEIR's, gives a domain a split.
     """
-    source = spec if isinstance(spec, Source) else Source.parse(spec)
+    source = (spec if isinstance(spec, Source) else Source.parse(spec)).checked()
     parts = KINDS[source.kind, bool(source.argument)].parts
     several = parts(source) if parts else {}
     if not several:
@@ -139,7 +144,7 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
     >>> list(benchmark.ood)
     ['shift1', 'shift2', 'shift3']
     """
-    source = spec if isinstance(spec, Source) else Source.parse(spec)
+    source = (spec if isinstance(spec, Source) else Source.parse(spec)).checked()
     read = KINDS[source.kind, bool(source.argument)].benchmark
     if isinstance(read, str):
         module, _, name = read.partition(":")
