@@ -97,7 +97,9 @@ def faults(source: str) -> list[tuple[int, int, str, str]]:
             put(node, ast.unparse(node.values[-1]))
         elif isinstance(node, ast.IfExp):
             put(node, ast.unparse(node.body))
-        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool)
+        ):
             put(node, repr(node.value + 1))
     return found
 
