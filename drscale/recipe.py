@@ -420,9 +420,9 @@ def check(recipe: Recipe) -> None:
     if recipe.iterations > 1 and recipe.warmup >= recipe.steps // recipe.iterations:
         part = recipe.steps // recipe.iterations
         raise ValueError(f"warmup={recipe.warmup}: below the {part} steps of an iteration, each of which warms up")
-    if recipe.warmup >= recipe.steps:
+    if recipe.warmup > recipe.steps:
         raise ValueError(
-            f"warmup={recipe.warmup}: must be below steps={recipe.steps}, or the rate never reaches its peak"
+            f"warmup={recipe.warmup}: must not be above steps={recipe.steps}, or the rate never reaches its peak"
         )
     if 0 < recipe.pairs < recipe.batch:
         raise ValueError(f"batch={recipe.batch}: at most pairs={recipe.pairs}, or a batch holds a pair twice")

@@ -29,6 +29,7 @@ from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.pack import HEAD, Pack, open_pack, opened
 from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
+from drscale.recipe import grid as grid
 from drscale.results import Result
 from drscale.runs import Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
 from drscale.texts import Benchmark, Source

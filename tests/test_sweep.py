@@ -70,7 +70,7 @@ def test_plan_run_and_plan_again(small, tmp_path, capsys):
 
 
 def test_a_plan_says_where_a_data_law_would_mix_pairs_with_the_pool(tmp_path):
-    few = Recipe(texts="folder:tiny", rung="L2H12", pairs=60)
+    few = Recipe(texts="folder:tiny", rung="L2H12", pairs=60, batch=32)
     told = {
         str(few.but(**changes)): "corpus='whole' draws"
         in str(sweep.plan_study([few.but(**changes)], RunStore(tmp_path)))

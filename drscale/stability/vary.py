@@ -83,8 +83,6 @@ def variations(
     share = _checked(family, method, strength, floor, similarity is None)
     ids = list(queries) if isinstance(queries, Mapping) else [str(i) for i in range(len(queries))]
     texts = list(queries.values()) if isinstance(queries, Mapping) else list(queries)
-    if not texts:
-        raise ValueError("queries: none at all; at least one text is needed")
     for text in texts if share else ():
         _check_script(text, family, method)
     made, named, note = _made(texts, family, method, share, seed, synonyms)

@@ -18,7 +18,7 @@ import drscale as ds
 from drscale import evaluate, labels
 from drscale.attacks import Attack, Given
 from drscale.cli import main
-from drscale.labels.formats import Lists, lists_from
+from drscale.evaluate.lists import Lists, lists_from
 from hostile.judge import Case
 from hostile.tables import D, N, Y, planted
 from hostile.trec import QRELS, RUN
@@ -322,7 +322,6 @@ def door_cases(place: Path) -> list[Case]:
         ("score_benchmark of no texts", partial(ds.score_benchmark, vectors(lambda v: v), None), "Benchmark"),  # type: ignore[arg-type]
         ("score_benchmark of no encoder", partial(ds.score_benchmark, None, texts), "encode"),  # type: ignore[arg-type]
         ("variations of an unknown family", partial(ds.variations, ["how to open"], "nothing"), "nothing"),
-        ("variations of no texts", partial(ds.variations, [], "misspelling"), "queries"),
         ("measure_geometry of no texts", partial(ds.measure_geometry, vectors(lambda v: v), None), "collection"),  # type: ignore[arg-type]
         ("drop_rates of no rows", partial(ds.drop_rates, None), "rows"),  # type: ignore[arg-type]
         ("Run without a recipe", partial(ds.Run, None, "done"), "recipe"),  # type: ignore[arg-type]

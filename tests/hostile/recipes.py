@@ -191,7 +191,7 @@ def _planned(place: Path) -> list[Case]:
         ({"mask": "bidirectional"}, "mask"),
         ({"start": "retromae", "pooling": "last"}, "pooling"),
         ({"ladder": "local-decoder", "start": "mlm"}, "start"),
-        ({"warmup": 1000, "steps": 1000}, "warmup"),
+        ({"warmup": 1001, "steps": 1000}, "warmup"),
         ({"warmup": 5000, "steps": 1000}, "warmup"),
         ({"texts": "nothing"}, "texts"),
         ({"texts": "planted?pairs=x"}, "pairs"),
