@@ -212,7 +212,7 @@ def _mteb(place: Path) -> list[Case]:
     two.write_text(json.dumps(body(scores={s: [{"main_score": 0.5}] for s in ("test", "dev")})))
     found += [
         Case("MTEB: two splits", partial(from_mteb, two), ("split",)),
-        Case("MTEB: a split that is not there", partial(from_mteb, two, "", "train"), ("train",)),
+        Case("MTEB: a split that is not there", partial(from_mteb, two, split="train"), ("train",)),
         Case("MTEB: an empty folder", partial(from_mteb, place / "nothing"), ("nothing",)),
         Case("MTEB: no such folder", partial(from_mteb, place / "none"), ("none",)),
         Case("MTEB: None", partial(from_mteb, None), ("path",)),  # type: ignore[arg-type]
