@@ -279,8 +279,12 @@ def test_a_run_answers_a_collections_own_queries(tmp_path):
     assert read[list(METRICS)].equals(rank_scores(retriever("bm25"), test)[list(METRICS)])
     with pytest.raises(ValueError, match="no answer to 'nobody asked this', which is no query of"):
         retriever(f"trec:{path}").rank(["nobody asked this"], test, 5)
-    with pytest.raises(ValueError, match=r"gone\.run: no such file"):
-        rank_scores(retriever("trec:gone.run"), test)
+    with pytest.raises(ValueError, match=r"model='trec:gone\.run': no such file gone\.run"):
+        retriever("trec:gone.run")
+    twins = from_pairs("twins", [("a", "the same words", "one"), ("b", "the same words", "two")])
+    told = write_trec(Lists(np.array([[0], [1]]), np.ones((2, 1))), twins, tmp_path / "twins.run")
+    with pytest.raises(ValueError, match="'a' and 'b' are one text with two answers"):
+        rank_scores(retriever(f"trec:{told}"), twins)
 
 
 def test_an_error_of_a_model_is_one_sentence():

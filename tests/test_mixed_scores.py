@@ -349,6 +349,8 @@ def test_a_folder_of_predictions_with_subsets_and_splits(tmp_path: Path) -> None
         mteb.from_mteb(tmp_path, {"B": grades}, split="test")
     with pytest.raises(ValueError, match="none with answers of split 'train'"):
         mteb.from_mteb(tmp_path, grades, split="train")
+    predictions(tmp_path / "A_predictions.json", default={"dev": own})  # one split a task, as BEIR's MS MARCO has
+    assert mteb.from_mteb(tmp_path, {"q1": {"d1": 1.0}})["dataset"].tolist() == ["A", "B"]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +364,8 @@ def test_a_folder_of_predictions_with_subsets_and_splits(tmp_path: Path) -> None
         ({"q1": {"d1": 1.0}}, {"q2": {"d1": 1}}, "no query in common.*'q1' is a query of the run, 'q2' one of qrels"),
         ({}, {"q2": {"d1": 1}}, "no query in common with the qrels; 'q2'"),
         ({"q1": {"d1": 1.0}}, {"q1": {"d1": 0.5}}, "qrels: whole numbers by query and document"),
+        ({"q1": {"d1": 1.0}}, 5, "qrels=5: a file of judgements or"),
+        ({"q1": {"d1": 1.0}}, {"T": [1]}, "qrels"),
         ({"q1": {"d1": 1.0}}, {}, "qrels: whole numbers by query and document"),
         ({"q1": {"d1": 1.0}}, {"q1": {"d1": 10**7}}, "beyond 1000000"),
     ],

@@ -179,7 +179,11 @@ def attack_texts(
     if not isinstance(attack, Attack):
         raise ValueError(f"attack={attack!r}: an Attack is needed, or the name of a registered one")
     for side, texts in (("queries", queries), ("passages", passages)):
-        if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(t, str) for t in texts):
+        if (
+            isinstance(texts, str)
+            or not isinstance(texts, Sequence | np.ndarray | pd.Series)
+            or not all(isinstance(t, str) for t in texts)
+        ):
             raise ValueError(f"{side}={texts!r:.60}: a list of texts is needed")
     if not isinstance(source, str) and not hasattr(source, "of"):
         raise ValueError(f"source={source!r:.60}: a spelling or a source of synonyms is needed, as 'encoder'")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +151,7 @@ def colbert(name: str, exact: bool) -> Steps:
 
 def late_steps(model: Any, exact: bool) -> Steps:
     """The steps of a model that gives token vectors: sentence-transformers' MultiVectorEncoder or PyLate's ColBERT."""
-    if not hasattr(model, "encode_query"):
+    if not hasattr(model, "encode_query") or "is_query" in signature(model.encode).parameters:
         model = _Both(model)
 
     def of(encode: Callable[..., Any]) -> Vectors:
@@ -275,7 +276,7 @@ def loaded(kind: str, spelling: str, name: str) -> Any:
         library = importlib.import_module("sentence_transformers")
     except ModuleNotFoundError:
         raise ValueError(f"{spelling}: pip install sentence-transformers") from None
-    make = getattr(library, kind)
+    make = getattr(library, kind)  # AttributeError, which colbert() meets, where the library is too old
     try:
         return make(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
     except Exception as e:  # sentence-transformers and what it loads raise whatever they like

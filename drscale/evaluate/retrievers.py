@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -218,6 +218,7 @@ def _bm25(name: str) -> Retriever:
 def _stepped(name: str, make: Callable[[bool], Steps]) -> Retriever:
     """A retriever of three steps; ``make(whole)`` says how they go, late interaction over all passages or not."""
     known: WeakKeyDictionary[Collection, tuple[Steps, Any]] = WeakKeyDictionary()
+    make = lru_cache(maxsize=None)(make)  # the model is loaded once, for all collections
 
     def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -235,6 +236,8 @@ def _stepped(name: str, make: Callable[[bool], Steps]) -> Retriever:
 
 def _of_run(name: str, path: str) -> Retriever:
     """A TREC run as a retriever: it answers a collection's own queries, by their texts."""
+    if not Path(path).is_file():
+        raise ValueError(f"model={name!r}: no such file {path}")
     known: WeakKeyDictionary[Collection, tuple[Lists, dict[str, int]]] = WeakKeyDictionary()
 
     def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -246,9 +249,20 @@ def _of_run(name: str, path: str) -> Retriever:
         if strange is not None:
             raise ValueError(f"{name}: a run has no answer to {strange!r}, which is no query of {collection.name}")
         asked = [rows[q] for q in queries]
+        _check_twins(name, collection, lists, set(asked))
         return lists.scores[asked, :depth], lists.rows[asked, :depth]
 
     return Retriever(name, rank)
+
+
+def _check_twins(name: str, collection: Collection, lists: Lists, asked: set[int]) -> None:
+    """Refuse a text that is asked by several queries to which the run gives other answers."""
+    texts = collection.queries["text"].to_pylist()
+    first = {texts[i]: i for i in asked}
+    for i, text in enumerate(texts):
+        if text in first and not np.array_equal(lists.rows[i], lists.rows[first[text]]):
+            ids = [collection.queries["id"][j].as_py() for j in (first[text], i)]
+            raise ValueError(f"{name}: {ids[0]!r} and {ids[1]!r} are one text with two answers in the run")
 
 
 def _sides(model: Any) -> tuple[Encode, Encode]:

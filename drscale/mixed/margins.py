@@ -223,6 +223,8 @@ def ranks(fit: Mixed, by: str = "model", adjust: Adjust = "tukey", level: float 
     1     a     2    1     2      a
     2     c     3    3     3      b
     """
+    if not isinstance(by, str):
+        raise ValueError(f"by={by!r}: the name of one column is needed")
     pairs = contrasts(fit, by, adjust=adjust, level=level)
     means = marginal_means(fit, by, level).sort_values("mean", ascending=False, kind="stable", na_position="last")
     names = means.loc[means["mean"].notna(), by].tolist()

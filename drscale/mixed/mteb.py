@@ -70,22 +70,23 @@ def from_mteb(
 def _from_predictions(place: Path, qrels: Any, model: str, split: str, measures: Sequence[str]) -> pd.DataFrame:
     wanted = measures_wanted(ir_measures_for("MTEB's predictions"), measures)
     files = [place] if place.is_file() else sorted(place.rglob(f"*{PREDICTIONS}"))
-    found, splits = [], set()
+    found, splits, places = [], set(), []
     for file in files:
         name, parts = _predictions(file)
         task = file.name.removesuffix(PREDICTIONS).removesuffix(".json")
         kept = [(subset, own, part) for subset, own, part in parts if not split or own == split]
         splits |= {own for _, own, _ in kept}
+        places += [(name or _model_of(file), task, subset) for subset, _, _ in kept]
         for subset, _, answers in kept:
-            dataset = task if len({s for s, _, _ in kept}) == 1 else f"{task}:{subset}"
+            dataset = task if len({s for s, *_ in kept}) == 1 else f"{task}:{subset}"
             judged = _judged_of(qrels, dataset, task)
             relevant, where = judgements(judged), judged if isinstance(judged, str | Path) else f"qrels of {dataset}"
             rows = measured(_answers(answers, relevant, file), relevant, wanted, file, where)
             rows.insert(0, "model", model or name or _model_of(file))
             found.append(rows.assign(dataset=dataset)[["model", "dataset", *(c for c in rows if c != "model")]])
-    if len(splits) > 1:
+    if len(set(places)) < len(places):
         raise ValueError(
-            f"{place}: has several splits; choose one, split={' or split='.join(map(repr, sorted(splits)))}"
+            f"{place}: some tasks have several splits; choose one, split={' or split='.join(map(repr, sorted(splits)))}"
         )
     if not found:
         said = f" of split {split!r}" * bool(split)

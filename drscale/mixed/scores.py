@@ -243,13 +243,18 @@ def judgements(qrels: Judged) -> pd.DataFrame:
         told = [(str(q), str(d), g) for q, own in qrels.items() for d, g in own.items()]
         relevant = pd.DataFrame(told, columns=["query_id", "doc_id", "relevance"])
         place = "qrels"
-        if relevant.empty or not all(isinstance(g, int | np.integer) and not isinstance(g, bool) for _, _, g in told):
+        whole = (
+            isinstance(g, int | float | np.integer) and not isinstance(g, bool) and g == g // 1 for _, _, g in told
+        )
+        if relevant.empty or not all(whole):
             raise ValueError("qrels: whole numbers by query and document are needed, {query: {document: grade}}")
+    elif not isinstance(qrels, str | Path):
+        raise ValueError(f"qrels={qrels!r:.60}: a file of judgements or {{query: {{document: grade}}}} is needed")
     else:
         place = str(qrels)
         beir = Path(qrels).is_file() and _first_line(qrels).split("\t")[:2] == ["query-id", "corpus-id"]
         names = ["query_id", "doc_id", "relevance"] if beir else ["query_id", "iteration", "doc_id", "relevance"]
-        relevant = trec_columns(qrels, names, "relevance", header=int(beir))
+        relevant = trec_columns(qrels, names, "relevance", header=int(beir), sep="\t" if beir else r"\s+")
         _check_finite(relevant, qrels, "relevance")
     grades = relevant["relevance"]
     if (odd := grades != grades.round()).any():
@@ -323,7 +328,7 @@ def _check_alone(runs: pd.DataFrame, label: pd.Series, fields: list[str]) -> Non
             raise ValueError(f"model={fields!r}: two runs of {name!r} have the same seed")
 
 
-def trec_columns(path: Source, names: list[str], number: str, header: int = 0) -> pd.DataFrame:
+def trec_columns(path: Source, names: list[str], number: str, header: int = 0, sep: str = r"\s+") -> pd.DataFrame:
     """The columns of a TREC file, separated by blanks, below ``header`` lines; a ValueError names the file and line."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
@@ -333,7 +338,7 @@ def trec_columns(path: Source, names: list[str], number: str, header: int = 0) -
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a first line that is too long
             rows = pd.read_csv(
                 path,
-                sep=r"\s+",
+                sep=sep,
                 header=None,
                 names=names,
                 dtype=str,
@@ -393,7 +398,9 @@ def _warn_of_ranks(path: Path, run: pd.DataFrame) -> None:
     ranks = pd.to_numeric(run["rank"], errors="coerce")
     if ranks.isna().any():
         line = run.index[int(np.argmax(ranks.isna()))]
-        raise ValueError(f"{path}:{line}: rank {run.loc[line, 'rank']!r:.40} is no number")
+        said = f"{path}:{line}: rank {run.loc[line, 'rank']!r:.40} is no number; the scores count"
+        warnings.warn(said, ScoreWarning, stacklevel=3)
+        return
     sheet = pd.DataFrame({"query": run["query_id"], "rank": ranks, "score": run["score"]})
     sheet = sheet.sort_values(["query", "rank", "score"], ascending=[True, True, False])
     before = sheet.shift(1)

@@ -197,8 +197,10 @@ class Collection(Result):
         >>> ds.collection("folder:mine").fingerprint == texts.fingerprint
         True
         """
+        if not isinstance(folder, str | Path) or not str(folder):
+            raise ValueError(f"folder={folder!r}: the path of a folder is needed")
         path = Path(folder)
-        if not split or Path(split).name != split:
+        if not isinstance(split, str) or not split or Path(split).name != split:
             raise ValueError(f"split={split!r}: the name of a file is needed, as test")
         for column in ("query", "passage"):
             odd = pc.match_substring_regex(self.qrels[column], r"[\t\r\n]|^\s|\s$")
