@@ -151,7 +151,8 @@ def colbert(name: str, exact: bool) -> Steps:
 
 def late_steps(model: Any, exact: bool) -> Steps:
     """The steps of a model that gives token vectors: sentence-transformers' MultiVectorEncoder or PyLate's ColBERT."""
-    if not hasattr(model, "encode_query") or "is_query" in signature(model.encode).parameters:
+    encode = getattr(model, "encode", None)
+    if not hasattr(model, "encode_query") or (encode is not None and "is_query" in signature(encode).parameters):
         model = _Both(model)
 
     def of(encode: Callable[..., Any]) -> Vectors:
