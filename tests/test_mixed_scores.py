@@ -377,7 +377,8 @@ def test_predictions_that_cannot_be(tmp_path: Path, answers: object, grades: obj
 
 
 def test_a_file_of_predictions_that_is_none(tmp_path: Path) -> None:
-    for text, said in (("{", "no JSON"), ("[1]", "no file of MTEB's predictions"), ("[" * 100_000, "no JSON")):
+    deep = "[" * 100_000
+    for text, said in (("{", "no JSON"), ("[1]", "no file of MTEB's predictions"), (deep, "nested too deeply")):
         (tmp_path / "T_predictions.json").write_text(text)
         with pytest.raises(ValueError, match=said):
             mteb.from_mteb(tmp_path, GRADES)

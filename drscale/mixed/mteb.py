@@ -96,10 +96,7 @@ def _from_predictions(place: Path, qrels: Any, model: str, split: str, measures:
 
 def _predictions(path: Path) -> tuple[str, list[tuple[str, str, Mapping[str, Any]]]]:
     """The model's name in a file of MTEB's predictions, and its parts: subset, split and answers."""
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as e:
-        raise ValueError(f"{path}: no JSON, {e}") from None
+    body = _json(path)
     if not isinstance(body, dict):
         raise ValueError(
             f"{path}: no file of MTEB's predictions, {{subset: {{split: {{query: {{document: score}}}}}}}}"
