@@ -124,9 +124,12 @@ def measure(
     return changed
 
 
-def trained_on(recipe: Recipe, texts: Benchmark) -> Collection:
-    """The training pairs of a recipe, under its annotation: all of the benchmark's, or those that its seed draws."""
-    source = annotated(texts, recipe.annotation)
+def trained_on(recipe: Recipe, texts: Benchmark, source: Collection | None = None) -> Collection:
+    """The training pairs of a recipe, under its annotation: all of the benchmark's, or those that its seed draws.
+
+    ``source`` is the annotated collection where it is at hand, as in a pack.
+    """
+    source = annotated(texts, recipe.annotation) if source is None else source
     return source.take(recipe.pairs, recipe.seed, whole=recipe.corpus == "whole") if recipe.pairs else source
 
 

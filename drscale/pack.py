@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from drscale import __version__
 from drscale.files import write_atomic
+from drscale.labels.queries import annotated
 from drscale.ladder import MINILM, shape_for
 from drscale.models import texts_of, trained_on
 from drscale.recipe import Recipe
@@ -110,6 +111,13 @@ class Pack(Result):
     def texts(self, recipe: Recipe) -> Benchmark:
         """The recipe's benchmark, its texts as numbers."""
         return _benchmark(self, self._entry(recipe)["texts"])
+
+    def source(self, recipe: Recipe) -> Collection:
+        """The recipe's whole training collection under its annotation, its texts as numbers."""
+        texts = self._entry(recipe)["texts"]
+        if recipe.annotation == "human":
+            return _benchmark(self, texts).train
+        return _read_part(self.path / texts["folder"], texts["annotations"][recipe.annotation])
 
     def build(self, recipe: Recipe) -> BiEncoder:
         """The recipe's encoder, untrained."""
@@ -195,7 +203,6 @@ def _check(recipe: Recipe) -> None:
     needs = {
         f"strategy={recipe.strategy!r} needs words (a pack trains 'standard')": recipe.strategy != "standard",
         "attacked=... needs words: measure it at home on the models that --keep leaves": recipe.attacked > 0,
-        f"annotation={recipe.annotation!r} needs words": recipe.annotation != "human",
         f"instruction={recipe.instruction!r} needs words": bool(recipe.instruction),
         f"start={recipe.start!r} needs words": recipe.start in ("mlm", "retromae"),
         f"start='checkpoint' of {recipe.rung!r}: a pack brings MiniLM alone": (
@@ -210,6 +217,7 @@ def _check(recipe: Recipe) -> None:
 def _vocabulary(recipe: Recipe) -> str:
     """What a recipe's texts and word pieces hang on."""
     learnt = [str(recipe.pairs), str(recipe.seed if recipe.pairs else 0), recipe.corpus] if recipe.pairs else []
+    learnt += [recipe.annotation] if recipe.annotation != "human" else []
     return "|".join([recipe.texts, *(["scratch", *learnt] if recipe.start == "scratch" else ["table"])])
 
 
@@ -227,9 +235,15 @@ def _write_texts(recipes: list[Recipe], path: Path) -> dict[str, dict[str, Any]]
             name: _write_part(part, path / folder, f"{at:02d}", tokenizer, lengths)
             for at, (name, part) in enumerate(texts.parts().items())
         }
+        kinds = dict.fromkeys(r.annotation for r in group if r.annotation != "human")
+        labelled = {
+            how: _write_part(annotated(texts, how), path / folder, f"{at:02d}", tokenizer, lengths)
+            for at, how in enumerate(kinds, len(parts))
+        }
         ids = {"first": "cls", "last": "sep", "pad_token_id": "pad"}
+        about = {"folder": folder, "name": texts.name, "fingerprint": texts.fingerprint, "parts": parts}
         vocabularies[key] = {
-            "texts": {"folder": folder, "name": texts.name, "fingerprint": texts.fingerprint, "parts": parts},
+            "texts": about | ({"annotations": labelled} if labelled else {}),
             "tokenizer": {"size": len(tokenizer), **{k: getattr(tokenizer, f"{v}_token_id") for k, v in ids.items()}},
             "minilm": group[0].start != "scratch",
         }

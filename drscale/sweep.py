@@ -400,11 +400,11 @@ def _make(
     earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
     if earlier is not None and earlier.fingerprint != texts.fingerprint:
         raise ValueError(f"{recipe}: its record was made on other texts than {texts.name} is now")
-    source = annotated(texts, recipe.annotation)
+    source = pack.source(recipe) if pack is not None else annotated(texts, recipe.annotation)
     if recipe.pairs > len(source):
         raise ValueError(f"pairs={recipe.pairs}: {source.name} has {len(source)} training pairs")
     reset_peak()
-    collection = trained_on(recipe, texts)
+    collection = trained_on(recipe, texts, source)
     if pack is not None:
         encoder = pack.build(recipe)
     else:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from drscale.cli import main
 from drscale.encoder import build, minilm_table
-from drscale.models import texts_of
+from drscale.models import texts_of, trained_on
 from drscale.pack import HEAD, Ids, open_pack, write_pack
 from drscale.recipe import Recipe, grid
 from drscale.runs import RunStore
@@ -96,6 +96,22 @@ def test_ids_are_those_of_the_texts(packed: Path) -> None:
         assert np.array_equal(ours.passages.starts, theirs.passages.starts)
 
 
+def test_annotated_queries_travel_as_numbers_too(tmp_path: Path) -> None:
+    recipe = BASE.but(annotation="cropped", pairs=100, steps=3)
+    pack = write_pack([recipe, BASE], tmp_path / "cropped.pack")
+    assert len(pack.source(BASE)) == len(texts_of(BASE.texts).train)
+    ours = tokenised(build(recipe), trained_on(recipe, texts_of(recipe.texts)))
+    theirs = tokenised(pack.build(recipe), trained_on(recipe, pack.texts(recipe), pack.source(recipe)))
+    assert np.array_equal(ours.queries.ids, theirs.queries.ids)
+    assert np.array_equal(ours.passages.ids, theirs.passages.ids)
+    home, there = run_one(recipe), run_one(recipe, pack=pack)
+    assert there.train_pairs == home.train_pairs == 100
+    assert there.fingerprint == home.fingerprint
+    assert there.measures["in_domain"]["entropy"].mean == pytest.approx(
+        home.measures["in_domain"]["entropy"].mean, abs=1e-3
+    )
+
+
 def test_the_table_is_the_wheels_where_a_text_needs_it(packed: Path) -> None:
     table, packs = minilm_table(), minilm_table(packed / "minilm")
     used = packs.abs().sum(1) > 0
@@ -115,7 +131,6 @@ def test_a_texts_cut_is_the_tokenizers() -> None:
     [
         ({"strategy": "denoising"}, "strategy='denoising' needs words"),
         ({"attacked": 10}, "attacked=... needs words"),
-        ({"annotation": "ict"}, "annotation='ict' needs words"),
         ({"start": "mlm"}, "start='mlm' needs words"),
         ({"start": "checkpoint", "ladder": "bert", "rung": "L2H128"}, "a pack brings MiniLM alone"),
     ],

@@ -34,6 +34,8 @@ def went(train: Any, recipe: Recipe, **options: Any) -> tuple[loop.Progress, dic
         {"pool": "both", "negatives": 20},
         {"towers": "two", "projection": 0},
         {"pairs": 100, "corpus": "whole"},
+        {"ladder": "local-decoder", "pooling": "last"},
+        {"ladder": "local-decoder", "mask": "bidirectional", "pool": "shared", "negatives": 32},
     ],
 )
 def test_it_trains_as_the_plain_loop(changes: dict[str, Any]) -> None:
@@ -51,9 +53,9 @@ def test_it_trains_as_the_plain_loop(changes: dict[str, Any]) -> None:
         assert np.abs(after[name] - before[name]).mean() < 0.05 * max(moved), name
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_texts_that_nobody_looks_at_change_nothing(pooling: str) -> None:
-    encoder = build(BASE.but(pooling=pooling)).eval()
+@pytest.mark.parametrize(("pooling", "ladder"), [("mean", "local"), ("cls", "local"), ("last", "local-decoder")])
+def test_texts_that_nobody_looks_at_change_nothing(pooling: Any, ladder: str) -> None:
+    encoder = build(BASE.but(pooling=pooling, ladder=ladder)).eval()
     pairs = tokenised(encoder, TEXTS.train)
     feed = packed.Feed(pairs, BASE, 1, torch.device("cpu"))
     ids, segments, starts, real = feed.packed(0, torch.tensor([3]))

@@ -3,8 +3,8 @@
 The plain loop (:mod:`drscale.training.loop`) makes each batch in Python, chunk by chunk; on a fast card its small rungs
 wait for that, and its large ones compute padding. Here the texts' token ids lie on the device, and so do the rows of
 all steps' batches, which are the plain loop's own. A step gathers its texts' ids into one row without gaps, encodes it
-in one call, and on CUDA the whole step is a graph that is replayed. Standard training of BERT's kin only; on a CPU the
-same code runs without a graph, to be rehearsed.
+in one call, and on CUDA the whole step is a graph that is replayed. Standard training of BERT's and Llama's kin only;
+on a CPU the same code runs without a graph, to be rehearsed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def _lacking(encoder: BiEncoder, recipe: Recipe) -> str:
     reasons = {
         f"strategy={recipe.strategy!r} makes batches of its own": recipe.strategy != "standard",
         f"iterations={recipe.iterations} start the optimiser anew": recipe.iterations > 1,
-        f"a body of type {config.model_type!r} is not BERT's": config.model_type != "bert",
+        f"a body of type {config.model_type!r} is neither BERT's nor Llama's": config.model_type not in LAYERS,
+        "a Llama with biases is not known": bool(getattr(config, "attention_bias", 0) or getattr(config, "mlp_bias", 0)),
         f"lora={recipe.lora} puts adapters into the layers": recipe.lora > 0,
         "several processes share the run": int(os.environ.get("WORLD_SIZE", "1")) > 1,
         "precision='fp16' needs a loss scaler": recipe.precision == "fp16",
@@ -82,22 +84,8 @@ def packed_vectors(tower: Tower, ids: Tensor, segments: Tensor, starts: Tensor, 
     ``starts`` has an entry more than there are texts. Attention drops nothing out, the hidden states do.
     """
     body: Any = tower.body
-    config, training = body.config, tower.training
-    heads, drop = config.num_attention_heads, config.hidden_dropout_prob if training else 0.0
-    parts = body.embeddings
     places = torch.arange(len(ids), device=ids.device) - starts[segments]
-    x = (
-        _words(body.get_input_embeddings(), ids, dtype)
-        + parts.position_embeddings(places)
-        + parts.token_type_embeddings.weight[0]
-    )
-    x = functional.dropout(_norm(x.to(dtype), parts.LayerNorm), drop, training)
-    ends = starts.to(torch.int32)
-    for layer in body.encoder.layer:
-        own, after, out = layer.attention.self, layer.attention.output, layer.output
-        linear = (own.query, own.key, own.value, after.dense, layer.intermediate.dense, out.dense)
-        parts = [value for m in (*linear, after.LayerNorm, out.LayerNorm) for value in (m.weight, m.bias)]
-        x = _layer(x, parts, segments, places, ends, longest, heads, drop, config.layer_norm_eps)
+    x = LAYERS[body.config.model_type](body, ids, _Line(segments, places, starts.to(torch.int32), longest), dtype)
     if tower.pooling == "cls":
         pooled = x[starts[:-1].clamp(max=len(x) - 1)].float()
     elif tower.pooling == "last":
@@ -116,44 +104,101 @@ def _words(words: nn.Module, ids: Tensor, dtype: Any) -> Tensor:
     return found
 
 
-def _layer(
-    x: Tensor,
-    parts: list[Tensor],
-    segments: Tensor,
-    places: Tensor,
-    ends: Tensor,
-    longest: int,
-    heads: int,
-    drop: float,
-    eps: float,
-) -> Tensor:
+@dataclass(frozen=True)
+class _Line:
+    """Where the tokens of a line of texts stand: the text of each, its place in it, where texts begin (int32)."""
+
+    segments: Tensor
+    places: Tensor
+    ends: Tensor
+    longest: int
+
+
+def _bert(body: Any, ids: Tensor, line: _Line, dtype: Any) -> Tensor:
+    """BERT's hidden states of a line of texts, (tokens, width)."""
+    config, embeddings = body.config, body.embeddings
+    drop = config.hidden_dropout_prob if body.training else 0.0
+    x = (
+        _words(body.get_input_embeddings(), ids, dtype)
+        + embeddings.position_embeddings(line.places)
+        + embeddings.token_type_embeddings.weight[0]
+    )
+    x = functional.dropout(_norm(x.to(dtype), embeddings.LayerNorm), drop, body.training)
+    for layer in body.encoder.layer:
+        own, after, out = layer.attention.self, layer.attention.output, layer.output
+        linear = (own.query, own.key, own.value, after.dense, layer.intermediate.dense, out.dense)
+        parts = [value for m in (*linear, after.LayerNorm, out.LayerNorm) for value in (m.weight, m.bias)]
+        x = _bert_layer(x, parts, line, config.num_attention_heads, drop, config.layer_norm_eps)
+    return x
+
+
+def _bert_layer(x: Tensor, parts: list[Tensor], line: _Line, heads: int, drop: float, eps: float) -> Tensor:
     """One layer of BERT over texts that lie one after another; ``parts`` are its weights and biases in their order."""
     wq, bq, wk, bk, wv, bv, wo, bo, w1, b1, w2, b2, g1, a1, g2, a2 = (p.to(x.dtype) for p in parts)
     size = [x.shape[1]]
     qkv = functional.linear(x, torch.cat([wq, wk, wv]), torch.cat([bq, bk, bv])).unflatten(-1, (3, heads, -1))
-    mixed = _attend(*qkv.unbind(1), segments, places, ends, longest).flatten(1)  # type: ignore[call-arg]
+    mixed = _attend(*qkv.unbind(1), line).flatten(1)  # type: ignore[call-arg]
     x = functional.layer_norm(x + functional.dropout(functional.linear(mixed, wo, bo), drop), size, g1, a1, eps)
     wide = functional.gelu(functional.linear(x, w1, b1))
     return functional.layer_norm(x + functional.dropout(functional.linear(wide, w2, b2), drop), size, g2, a2, eps)
+
+
+def _llama(body: Any, ids: Tensor, line: _Line, dtype: Any) -> Tensor:
+    """Llama's hidden states of a line of texts, (tokens, width); causal unless its mask was taken away."""
+    config = body.config
+    x = _words(body.get_input_embeddings(), ids, dtype).to(dtype)
+    cos, sin = (part.squeeze(0).unsqueeze(1) for part in body.rotary_emb(x.unsqueeze(0), line.places.unsqueeze(0)))
+    causal, eps = bool(getattr(config, "is_causal", True)), config.rms_norm_eps
+    for layer in body.layers:
+        own, wide = layer.self_attn, layer.mlp
+        y = _root_norm(x, layer.input_layernorm.weight, eps)
+        q, k, v = (
+            functional.linear(y, m.weight.to(dtype)).unflatten(-1, (-1, own.head_dim))
+            for m in (own.q_proj, own.k_proj, own.v_proj)
+        )
+        q, k = (part * cos + _turned(part) * sin for part in (q, k))
+        k, v = (part.repeat_interleave(q.shape[1] // part.shape[1], 1) for part in (k, v))
+        x = x + functional.linear(_attend(q, k, v, line, causal).flatten(1), own.o_proj.weight.to(dtype))
+        y = _root_norm(x, layer.post_attention_layernorm.weight, eps)
+        gate, up, down = (m.weight.to(dtype) for m in (wide.gate_proj, wide.up_proj, wide.down_proj))
+        x = x + functional.linear(functional.silu(functional.linear(y, gate)) * functional.linear(y, up), down)
+    return _root_norm(x, body.norm.weight, eps)
+
+
+def _root_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    wide = x.float()
+    return weight.to(x.dtype) * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def _turned(x: Tensor) -> Tensor:
+    """The second half of each head, negated, before its first: the other part of a rotation."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
+
+
+LAYERS: dict[str, Callable[[Any, Tensor, _Line, Any], Tensor]] = {"bert": _bert, "llama": _llama}
 
 
 def _norm(x: Tensor, layer: nn.LayerNorm) -> Tensor:
     return functional.layer_norm(x, layer.normalized_shape, layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.eps)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, places: Tensor, ends: Tensor, longest: int) -> Tensor:
-    """Attention inside each text (``ends`` are where texts begin, int32): flash attention on CUDA, else padded."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, line: _Line, causal: bool = False) -> Tensor:
+    """Attention inside each text: flash attention on CUDA, else padded. ``causal``: to no token behind its own."""
+    ends, longest = line.ends, line.longest
     if q.is_cuda and q.dtype != torch.float32 and q.shape[-1] % 8 == 0:
         from torch.nn.attention.varlen import varlen_attn
 
-        found: Any = varlen_attn(q, k, v, ends, ends, longest, longest)
+        found: Any = varlen_attn(q, k, v, ends, ends, longest, longest, window_size=(-1, 0 if causal else -1))
         return torch.as_tensor(found)
-    count = len(ends) - 1
-    wide = [x.new_zeros(count, longest, *x.shape[1:]).index_put((segments, places), x) for x in (q, k, v)]
-    there = torch.arange(longest, device=q.device) < ends.diff().clamp(min=1).unsqueeze(1)  # (texts, longest)
+    count, at = len(ends) - 1, (line.segments, line.places)
+    wide = [x.new_zeros(count, longest, *x.shape[1:]).index_put(at, x) for x in (q, k, v)]
+    spots = torch.arange(longest, device=q.device)
+    seen = (spots < ends.diff().clamp(min=1).unsqueeze(1))[:, None, None, :]  # (texts, 1, 1, longest)
+    seen = seen & (spots <= spots.unsqueeze(1)) if causal else seen
     padded_q, padded_k, padded_v = (x.transpose(1, 2) for x in wide)
-    mixed = functional.scaled_dot_product_attention(padded_q, padded_k, padded_v, attn_mask=there[:, None, None, :])
-    return mixed.transpose(1, 2)[segments, places]
+    mixed = functional.scaled_dot_product_attention(padded_q, padded_k, padded_v, attn_mask=seen)
+    return mixed.transpose(1, 2)[at]
 
 
 # ------------------------------------------------------------------------------------------------------- the batches
