@@ -9,6 +9,7 @@ on a CPU the same code runs without a graph, to be rehearsed.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import time
@@ -189,7 +190,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, line: _Line, causal: bool = False) 
     if q.is_cuda and q.dtype != torch.float32 and q.shape[-1] % 8 == 0:
         from torch.nn.attention.varlen import varlen_attn
 
-        found: Any = varlen_attn(q, k, v, ends, ends, longest, longest, window_size=(-1, 0 if causal else -1))
+        masked: Any = ({"window_size": (-1, 0)} if _windows() else {"is_causal": True}) if causal else {}
+        found: Any = varlen_attn(q, k, v, ends, ends, longest, longest, **masked)
         return torch.as_tensor(found)
     count, at = len(ends) - 1, (line.segments, line.places)
     wide = [x.new_zeros(count, longest, *x.shape[1:]).index_put(at, x) for x in (q, k, v)]
@@ -199,6 +201,14 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, line: _Line, causal: bool = False) 
     padded_q, padded_k, padded_v = (x.transpose(1, 2) for x in wide)
     mixed = functional.scaled_dot_product_attention(padded_q, padded_k, padded_v, attn_mask=seen)
     return mixed.transpose(1, 2)[at]
+
+
+@lru_cache(maxsize=1)
+def _windows() -> bool:
+    """Whether this torch says a causal mask to flash attention as a window, as it does from 2.11 on."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "window_size" in inspect.signature(varlen_attn).parameters
 
 
 # ------------------------------------------------------------------------------------------------------- the batches
