@@ -1,10 +1,10 @@
 """Encoder or decoder? Two bodies of one size on the same data, steps and negatives, four sizes, three seeds.
 
-The second paper's main claim compares checkpoints that were pretrained unlike. Here BERT's layers and Llama's start from
-nothing on the same frozen table. Four arms take the difference apart: BERT's body with mean pooling, Llama's with both
-sides seen and mean pooling (the body alone differs), Llama's as it is, causal, with mean pooling (the mask as well) and
-with the last token (the pooling as well, as published decoders are used). Each arm has the rate that had the least
-validation entropy with seed 0, over the four sizes together, of three multiples of 0.1 / width.
+The second paper's main claim compares checkpoints that were pretrained unlike. Here BERT's layers and Llama's start
+from nothing on the same frozen table. Four arms take the difference apart: BERT's body with mean pooling; Llama's with
+both sides seen and mean pooling (the body alone differs); Llama's as it is, causal, with mean pooling (the mask as
+well); and with the last token (the pooling as well, as published decoders are used). Each arm has the rate that had the
+least validation entropy with seed 0, over the four sizes together, of three multiples of 0.1 / width.
 """
 
 from drscale.recipe import Recipe
