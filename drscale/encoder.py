@@ -417,9 +417,13 @@ def _see_both_sides(body: Any, causal: bool) -> None:
         if hasattr(module, "is_causal"):
             module.is_causal = False
     was, words = body.training, body.get_input_embeddings()
-    last = int(words.table.shape[0] if isinstance(words, TableEmbedding) else body.config.vocab_size) - 1
+    if isinstance(words, TableEmbedding):
+        known = words.table.abs().sum(1).nonzero().flatten()  # a pack's table has rows of zeros
+        first, second, last = (int(known[i]) for i in (0, 1, -1))
+    else:
+        first, second, last = 0, 1, int(body.config.vocab_size) - 1
     with torch.no_grad():
-        one, two = (body.eval()(input_ids=torch.tensor([[0, n]])).last_hidden_state[0, 0] for n in (1, last))
+        one, two = (body.eval()(input_ids=torch.tensor([[first, n]])).last_hidden_state[0, 0] for n in (second, last))
     body.train(was)
     if torch.equal(one, two):
         raise ValueError(f"mask='bidirectional': this version of transformers keeps the causal mask of {kind!r}")
