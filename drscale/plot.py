@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from drscale.budget.plot import budget_figure as budget
     from drscale.budget.plot import isocost_figure as isocost
     from drscale.budget.plot import path_figure as path
+    from drscale.evaluate.plot import bytes_figure as by_bytes
     from drscale.evaluate.plot import domain_figure as domains
     from drscale.frontier.plot import frontier_figure as front
     from drscale.frontier.plot import joint_figure as joint
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Name here: where it is defined.
 _HOME = {
     "budget": ("drscale.budget.plot", "budget_figure"),
+    "by_bytes": ("drscale.evaluate.plot", "bytes_figure"),
     "climb": ("drscale.attacks.plot", "climb_figure"),
     "compute": ("drscale.laws.plot", "compute_figure"),
     "contrasts": ("drscale.mixed.plot", "contrasts_figure"),
@@ -66,6 +68,7 @@ _HOME = {
 }
 __all__ = [
     "budget",
+    "by_bytes",
     "climb",
     "compute",
     "contrasts",

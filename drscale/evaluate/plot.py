@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from drscale.plotting import parts as traces
 from drscale.plotting import style
+from drscale.stats.tables import require
 
 
 def domain_figure(
@@ -63,3 +64,31 @@ def domain_figure(
 
 
 _LESS_IS_BETTER = ("entropy", "calibrated")
+
+
+def bytes_figure(
+    means: pd.DataFrame, y: str = "ndcg10", by: str = "way", panels: str = "", *, dark: bool = False
+) -> go.Figure:
+    """Draw what is left of a measure against the bytes a passage takes (column ``bytes``, log), a line for each way.
+
+    A column ``panels`` gives a panel for each of its values. A way with one number of bytes is a mark alone.
+    """
+    require(means, "bytes", y, by, *([panels] if panels else []))
+    ways, drawn = list(dict.fromkeys(means[by])), {}
+    axis = traces.log_axis(float(means["bytes"].min()), float(means["bytes"].max()), "Bytes a passage", traces.short)
+    for value, part in means.groupby(panels, sort=False) if panels else [("", means)]:
+        fig = go.Figure(layout={"template": style.template(dark)})
+        for i, way in enumerate(ways):
+            rows = part[part[by] == way].sort_values("bytes")
+            colour, symbol = style.series(i, dark)
+            look = {"marker": {"color": colour, "symbol": symbol, "size": 8}, "line": {"color": colour, "width": 1.5}}
+            hover = f"{way}: %{{y:.3f}} with %{{x:,}} bytes<extra></extra>"
+            if len(rows):
+                fig.add_scatter(
+                    x=rows["bytes"], y=rows[y], name=str(way), mode="lines+markers", hovertemplate=hover, **look
+                )
+        span = [float(means[y].min()), float(means[y].max())]
+        room = 0.06 * (span[1] - span[0])
+        title = {"title": {"text": style.MEASURES.get(y, y)}, "range": [span[0] - room, span[1] + room]}
+        drawn[str(value)] = fig.update_layout(xaxis=axis, yaxis=title, height=420)
+    return traces.beside(drawn)

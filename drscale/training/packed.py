@@ -67,7 +67,9 @@ def _lacking(encoder: BiEncoder, recipe: Recipe) -> str:
         f"strategy={recipe.strategy!r} makes batches of its own": recipe.strategy != "standard",
         f"iterations={recipe.iterations} start the optimiser anew": recipe.iterations > 1,
         f"a body of type {config.model_type!r} is neither BERT's nor Llama's": config.model_type not in LAYERS,
-        "a Llama with biases is not known": bool(getattr(config, "attention_bias", 0) or getattr(config, "mlp_bias", 0)),
+        "a Llama with biases is not known": bool(
+            getattr(config, "attention_bias", 0) or getattr(config, "mlp_bias", 0)
+        ),
         f"lora={recipe.lora} puts adapters into the layers": recipe.lora > 0,
         "several processes share the run": int(os.environ.get("WORLD_SIZE", "1")) > 1,
         "precision='fp16' needs a loss scaler": recipe.precision == "fp16",
