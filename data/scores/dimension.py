@@ -1,8 +1,9 @@
 """What cutting or quantising a vector of 768 numbers costs, for the models of data/runs/docs-dimension.
 
 Each model's vectors are computed once and scored as the runs are: whole, cut to its first numbers, turned to the
-principal axes of 4,000 training passages and cut, rounded to int8, reduced to signs. A row a model, way and number of
-dimensions in dimension.csv; a model's rows are written when it is done.
+principal axes of 4,000 training passages and cut, rounded to int8, reduced to signs, and divided by their lengths
+(which saves nothing, but a sign has no length either). A row a model, way and number of dimensions in dimension.csv; a
+model's rows are written when it is done.
 
     python data/scores/dimension.py
 """
@@ -21,7 +22,7 @@ from drscale.sweep import load_study
 HERE = Path(__file__).parent
 STUDY, OUT = HERE.parent / "runs" / "docs-dimension.py", HERE / "dimension.csv"
 KEPT = (8, 16, 32, 64, 128, 256)
-WAYS = [("whole", 0), *((how, k) for how in ("cut", "turned") for k in KEPT), ("int8", 0), ("bit", 0)]
+WAYS = [("whole", 0), ("unit", 0), *((how, k) for how in ("cut", "turned") for k in KEPT), ("int8", 0), ("bit", 0)]
 SAMPLE = 4000
 
 
@@ -38,14 +39,14 @@ def remembered(encode):
     return vectors
 
 
-def rows_of(recipe, store, texts):
-    """A model under every way: a row for each and each scope."""
+def rows_of(recipe, store, texts, ways):
+    """A model under some ways: a row for each and each scope."""
     model, run = load_model(recipe, store, texts), store.load(recipe)
     ask, tell = remembered(model.encode), remembered(model.encode_passages)
     passages = texts.train.passages["text"].to_pylist()
     sample = tell([passages[i] for i in np.random.default_rng(0).choice(len(passages), SAMPLE, replace=False)])
     rows = []
-    for how, kept in WAYS:
+    for how, kept in ways:
         way = compressed(sample, how, kept)
         scored = score_benchmark(through(ask, way.queries), texts, encode_passages=through(tell, way.passages))
         about = {"rung": recipe.rung, "params_layers": run.parameters["layers"], "seed": recipe.seed, "way": how}
@@ -60,11 +61,14 @@ def rows_of(recipe, store, texts):
 
 def main():
     study = load_study(STUDY)
-    done = pd.read_csv(OUT) if OUT.exists() else pd.DataFrame(columns=["rung", "seed"])
+    done = pd.read_csv(OUT) if OUT.exists() else pd.DataFrame(columns=["rung", "seed", "way", "dimension"])
     for recipe in [r for r in study.recipes if r.projection == 768]:
-        if ((done["rung"] == recipe.rung) & (done["seed"] == recipe.seed)).any():
+        mine = done[(done["rung"] == recipe.rung) & (done["seed"] == recipe.seed)]
+        known = set(zip(mine["way"], mine["dimension"], strict=True))
+        ways = [(how, kept) for how, kept in WAYS if (how, kept or recipe.projection) not in known]
+        if not ways:
             continue
-        fresh = rows_of(recipe, study.store, texts_of(recipe.texts))
+        fresh = rows_of(recipe, study.store, texts_of(recipe.texts), ways)
         done = pd.concat([done, fresh], ignore_index=True) if len(done) else fresh
         write_atomic(OUT, done.to_csv(index=False, float_format="%.6g"))
         print(recipe.rung, recipe.seed, "done", flush=True)

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
-How = Literal["whole", "cut", "turned", "int8", "bit"]
+CUTS = ("cut", "turned")
+How = Literal["whole", "unit", "cut", "turned", "int8", "bit"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Compressed:
     def passages(self, vectors: npt.ArrayLike) -> Array:
         """Vectors of passages as they are read back."""
         turned = self.queries(vectors)
+        if self.how == "unit":
+            return turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12).astype(np.float32)
         if self.how == "int8":
             return np.clip(np.rint(turned / self.steps), -127, 127).astype(np.float32) * self.steps
         return np.where(turned < 0, -self.steps, self.steps) if self.how == "bit" else turned
@@ -45,6 +48,7 @@ def compressed(sample: npt.ArrayLike, how: How, kept: int = 0) -> Compressed:
     ``cut`` keeps the first numbers as they are. ``turned`` first turns the axes to the eigenvectors of the sample's
     second moment, so that the first numbers hold the most of its inner products. ``int8`` rounds each number to 255
     levels up to its largest in the sample; ``bit`` keeps signs alone, worth the number's mean size in the sample.
+    ``unit`` saves nothing: it takes the passages' lengths away, as ``bit`` does nearly, to tell the two apart.
 
     >>> import numpy as np
     >>> from drscale.evaluate.compress import compressed
@@ -61,7 +65,7 @@ def compressed(sample: npt.ArrayLike, how: How, kept: int = 0) -> Compressed:
         raise ValueError(f"sample of shape {vectors.shape}: finite vectors of at least two passages are needed")
     wide = vectors.shape[1]
     kept = kept or wide
-    if not 1 <= kept <= wide or (how in ("whole", "int8", "bit") and kept != wide):
+    if not 1 <= kept <= wide or (how not in CUTS and kept != wide):
         raise ValueError(f"kept={kept}: {how!r} of {wide} numbers keeps {'1 to ' if how in CUTS else ''}{wide}")
     turn = np.eye(wide, kept, dtype=np.float32)
     if how == "turned":
@@ -71,9 +75,6 @@ def compressed(sample: npt.ArrayLike, how: How, kept: int = 0) -> Compressed:
     steps = {"int8": size.max(0) / 127, "bit": size.mean(0)}.get(how, np.ones(kept))
     taken = {"int8": kept, "bit": -(-kept // 8)}.get(how, 4 * kept)
     return Compressed(how, turn, np.maximum(steps, 1e-12).astype(np.float32), taken)
-
-
-CUTS = ("cut", "turned")
 
 
 def through(

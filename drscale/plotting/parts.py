@@ -246,7 +246,7 @@ def beside(panels: Mapping[str, go.Figure | Parts]) -> go.Figure:
             layout[f"{axis}axis{place}"] = own.get(f"{axis}axis", {}) | {"anchor": f"{other}{place}"}
         if place and layout[f"yaxis{place}"].get("title") == layout["yaxis"].get("title"):
             layout[f"yaxis{place}"]["title"] = {"text": ""}  # said once, on the left
-        layout[f"xaxis{place}"]["domain"] = [start, start + width]
+        layout[f"xaxis{place}"]["domain"] = [start, min(1.0, start + width)]
     if len(panels) > 1:  # the legend stands above the panels' titles
         layout["legend"] = layout.get("legend", {}) | {"y": 1.08}
         layout["margin"] = layout.get("margin", {}) | {"t": 70}
