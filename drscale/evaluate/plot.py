@@ -85,7 +85,12 @@ def bytes_figure(
             hover = f"{way}: %{{y:.3f}} with %{{x:,}} bytes<extra></extra>"
             if len(rows):
                 fig.add_scatter(
-                    x=rows["bytes"], y=rows[y], name=str(way), mode="lines+markers", hovertemplate=hover, **look
+                    x=rows["bytes"].tolist(),
+                    y=rows[y].tolist(),
+                    name=str(way),
+                    mode="lines+markers",
+                    hovertemplate=hover,
+                    **look,
                 )
         span = [float(means[y].min()), float(means[y].max())]
         room = 0.06 * (span[1] - span[0])
