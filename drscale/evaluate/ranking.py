@@ -139,9 +139,7 @@ def ranking_metrics(
     scores, passage_rows = scores[:, :depth], passage_rows[:, :depth]
     if ir_measures is None:
         return pd.DataFrame(bare.four_metrics(collection, query_rows, scores, passage_rows))
-    places = (
-        np.arange(len(query_rows)).astype(str).tolist()
-    )  # a query may come more than once, in other words each time
+    places = [str(i) for i in range(len(query_rows))]  # a query may come more than once, in other words each time
     real = passage_rows >= 0
     ids, told = rows_at(collection.passages.select(["id"]), passage_rows[real])["id"].to_pylist(), scores[real].tolist()
     ends = np.cumsum(real.sum(1)).tolist()
