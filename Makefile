@@ -51,9 +51,10 @@ lab: $(READY) ## open the notebooks in JupyterLab
 app: $(APP_READY) ## serve the explorers as apps in a browser
 	cd notebooks/apps && JUPYTER_PATH=. $(abspath $(BIN))/python -m voila .
 
-# A file's tests share what they set up, so files go to the two workers whole; one thread each, or they fight for cores.
+# A file's tests share what they set up, so files go to the two workers whole, those that take longest first
+# (tests/conftest.py); one thread each, or they fight for cores.
 test: $(READY) ## run all tests (the default)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .

@@ -30,6 +30,8 @@ KERNELS = 2  # notebooks that run at a time
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_SAYS = "(A widget stands here: run this cell in JupyterLab to use it.)"
 SVG, FIGURE = "image/svg+xml", "application/vnd.plotly.v1+json"
+# Plotly imports jsonschema, which parses a grammar for seconds to check addresses; no figure has one.
+NO_GRAMMAR = "import sys; sys.modules.setdefault('rfc3987_syntax', None)"
 # One browser for all figures of a kernel, instead of one that starts for each.
 ONE_BROWSER = "import kaleido; kaleido.start_sync_server(n=1, silence_warnings=True)"
 HUSH = "import warnings; warnings.filterwarnings('ignore', message='The kopts argument')"
@@ -42,7 +44,7 @@ def execute(path: Path, threads: int | None = None) -> Any:
     """
     notebook = nbformat.read(path, as_version=4)
     static = browser() is not None
-    lines = [ONE_BROWSER, HUSH] if static else []
+    lines = [NO_GRAMMAR, *([ONE_BROWSER, HUSH] if static else [])]
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, START_FIRST
 
 PACKAGE = ROOT / "drscale"
 # A room may import only rooms that stand before it.
@@ -219,6 +219,11 @@ def test_the_tests_are_named_after_the_rooms() -> None:
     assert folders <= {*ROOMS, *OF_THE_HOUSE}, f"name these folders after a room: {sorted(folders)}"
     untested = {r for r in ROOMS if not any(n == r or n.startswith(f"{r}_") for n in names)}
     assert untested <= UNTESTED, f"no test file of their own: {untested - UNTESTED}"
+
+
+def test_the_files_that_start_first_are_there() -> None:
+    names = {p.stem.removeprefix("test_") for p in (ROOT / "tests").rglob("test_*.py")}
+    assert set(START_FIRST) <= names, f"conftest.START_FIRST names no test file: {set(START_FIRST) - names}"
 
 
 # A few lines each, tested where they are used: test_door, test_cli, test_plotting, test_sweep.

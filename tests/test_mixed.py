@@ -217,7 +217,7 @@ def anyhow(draw: st.DrawFn) -> pd.DataFrame:
 tables = st.composite(anyhow)()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows=tables, seed=st.integers(0, 100))
 def test_the_order_of_rows_changes_nothing(rows: pd.DataFrame, seed: int) -> None:
     one = mixed.fit_mixed(rows, "y", "factor")
@@ -227,7 +227,7 @@ def test_the_order_of_rows_changes_nothing(rows: pd.DataFrame, seed: int) -> Non
     close(means[0], means[1].loc[means[0].index], rtol=1e-5, atol=1e-7)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows=tables, shift=st.floats(-1000, 1000), scale=st.floats(0.01, 100))
 def test_shift_and_scale_go_through(rows: pd.DataFrame, shift: float, scale: float) -> None:
     one = mixed.fit_mixed(rows, "y", "factor")
@@ -262,7 +262,7 @@ def test_the_unit_of_the_scores_changes_nothing_else(shift: float, scale: float)
         close(y, x, rtol=1e-5, atol=1e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), models=st.integers(2, 5))
 def test_balanced_means_are_plain_means(seed: int, models: int) -> None:
     rng = np.random.default_rng(seed)

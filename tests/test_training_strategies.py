@@ -125,10 +125,21 @@ def test_standard_training_is_bit_for_bit_the_plain_loop(pool, towers) -> None:
 @pytest.mark.parametrize(("strategy", "variant"), EVERY)
 def test_every_variant_learns_and_is_deterministic(strategy, variant) -> None:
     recipe = SMALL.but(strategy=strategy, variant=variant, share=0.75, steps=30, dropout=0.1, rate=6e-3)
-    one, went = trained(recipe, looks=3)
-    two, again = trained(recipe, looks=3)
-    assert went.curve == again.curve
-    assert same(one, two)
+    heard, again, half = [], [], {}
+
+    def note(step, values):
+        heard.append((step, values))
+        if step == 15:
+            half.update(weights(one))
+
+    one = build(recipe)
+    made = ready(recipe, one)
+    went = loop.train(one, made.pairs, recipe, strategy=made, looks=3, note=note)
+    again_until_15 = {"note": lambda *seen: again.append(seen), "stopped": lambda: 15 in dict(again)}
+    two, _ = trained(recipe, looks=3, **again_until_15)
+    assert heard[: len(again)] == again
+    assert half
+    assert all(torch.equal(half[n], w) for n, w in weights(two).items())
     assert went.curve[-1]["loss"] < went.curve[0]["loss"] - 0.1
     told = {"effectiveness", "robustness"} if (strategy, variant) not in WITHOUT_LOSS else set()
     assert went.curve[0].keys() == {"step", "loss"} | told
@@ -464,10 +475,10 @@ def test_mgda_without_torchjd_says_what_to_install(monkeypatch) -> None:
 @pytest.mark.parametrize(("strategy", "variant"), ROBUST)
 @pytest.mark.parametrize("balance", ["fixed", "pareto", "mgda", "pcgrad"])
 def test_every_balance_trains_and_says_its_weight(strategy, variant, balance) -> None:
-    recipe = SMALL.but(strategy=strategy, variant=variant, balance=balance, share=0.5, steps=9)
+    recipe = SMALL.but(strategy=strategy, variant=variant, balance=balance, share=0.5, steps=5)
     _, went = trained(recipe, looks=2)
-    assert went.step == 9
-    assert (len(went.omega) == 9) == (balance != "fixed")
+    assert went.step == 5
+    assert (len(went.omega) == 5) == (balance != "fixed")
     assert all(0 <= w <= 1 for w in went.omega)
     assert all(math.isfinite(v) for point in went.curve for v in point.values())
 

@@ -215,28 +215,39 @@ def interval(
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    *,
+    samples: Mapping[str, np.ndarray] | None = None,
 ) -> Measure:
     """The unweighted mean over domains of each domain's mean, with a bootstrap interval over queries.
 
     Queries are resampled within their domain, the domains themselves are not: the interval speaks of these domains.
     With a single domain it is the plain mean; over several it is ACE (Eq. 6). ``weights`` counts a query's positives.
     Domains that are parts of one data set (``cqadupstack/android``, ``cqadupstack/english``) count as one together.
+    ``samples`` are those of :func:`resampled`, where they are at hand.
     """
     if not values or any(len(v) == 0 for v in values.values()):
         raise ValueError("interval: every domain needs at least one query")
-    rng = np.random.default_rng(seed)
     mean, drawn, parts = 0.0, np.zeros(n_boot), divisors(values)
+    drawing = resampled({name: len(v) for name, v in values.items()}, n_boot, seed)
     for name, v in values.items():
         w = np.ones(len(v)) if weights is None else np.asarray(weights[name], float)
         mean += float(np.average(v, weights=w)) / parts[name]
-        times = rng.multinomial(len(v), np.full(len(v), 1 / len(v)), size=n_boot)  # (samples, queries)
+        times = next(drawing)[1] if samples is None else samples[name]
         drawn += (times @ (v * w)) / (times @ w) / parts[name]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Measure(mean, float(low), float(high), sum(len(v) for v in values.values()))
 
 
+def resampled(sizes: Mapping[str, int], n_boot: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """How often each query of a domain comes in each bootstrap sample, (samples, queries), domain by domain."""
+    rng = np.random.default_rng(seed)
+    for name, n in sizes.items():
+        yield name, rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(float)
+
+
 Encode = Callable[[list[str]], np.ndarray]
 COLUMNS = ("entropy", "calibrated", *METRICS)
+SMALL = 5000  # queries whose 2,000 bootstrap samples, of 80 MB, are kept
 
 
 class NotFiniteError(ValueError):
@@ -474,8 +485,11 @@ def means(frames: dict[str, pd.DataFrame], columns: Sequence[str] = COLUMNS) -> 
     def of(column: str) -> dict[str, np.ndarray]:
         return {s: f[column].to_numpy(float) for s, f in frames.items()}
 
-    weighted = of("positives")
-    return {c: interval(of(c), weighted if c in ("entropy", "calibrated") else None) for c in columns}
+    weighted, sizes = of("positives"), {s: len(f) for s, f in frames.items()}
+    # All columns have the same samples, which are kept from one to the next where they are small.
+    samples = dict(resampled(sizes, 2000, 0)) if 0 < sum(sizes.values()) <= SMALL else None
+    kinds = {c: weighted if c in ("entropy", "calibrated") else None for c in columns}
+    return {c: interval(of(c), kind, samples=samples) for c, kind in kinds.items()}
 
 
 def compare(

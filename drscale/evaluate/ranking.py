@@ -139,16 +139,21 @@ def ranking_metrics(
     scores, passage_rows = scores[:, :depth], passage_rows[:, :depth]
     if ir_measures is None:
         return pd.DataFrame(bare.four_metrics(collection, query_rows, scores, passage_rows))
-    places = np.arange(len(query_rows)).astype(str)  # a query may come more than once, in other words each time
+    places = [str(i) for i in range(len(query_rows))]  # a query may come more than once, in other words each time
     real = passage_rows >= 0
-    run = pd.DataFrame({"query_id": np.repeat(places, depth)[real.ravel()], "score": scores[real]})
-    run["doc_id"] = rows_at(collection.passages.select(["id"]), passage_rows[real])["id"].to_pandas()
+    ids, told = rows_at(collection.passages.select(["id"]), passage_rows[real])["id"].to_pylist(), scores[real].tolist()
+    ends = np.cumsum(real.sum(1)).tolist()
+    # Dicts, as trec_eval takes them: of a frame ir-measures makes them row by row, at half the cost of a whole run.
+    parts = zip(places, [0, *ends], ends, strict=False)
+    run = {place: dict(zip(ids[a:b], told[a:b], strict=True)) for place, a, b in parts if b > a}
     relevant_q, relevant_p = collection.pairs
     asked = np.isin(relevant_q, query_rows)
     grades = collection.qrels["relevance"].to_numpy()
-    known = pd.DataFrame({"row": relevant_q[asked], "relevance": grades[grades > 0][asked]})  # pairs, in their order
-    known["doc_id"] = rows_at(collection.passages.select(["id"]), relevant_p[asked])["id"].to_pandas()
-    qrels = pd.DataFrame({"row": query_rows, "query_id": places}).merge(known, on="row").drop(columns="row")
+    known: dict[int, dict[str, int]] = {}
+    answers = rows_at(collection.passages.select(["id"]), relevant_p[asked])["id"].to_pylist()
+    for row, answer, grade in zip(relevant_q[asked].tolist(), answers, grades[grades > 0][asked].tolist(), strict=True):
+        known.setdefault(row, {})[answer] = grade
+    qrels = {place: known[row] for place, row in zip(places, query_rows.tolist(), strict=True) if row in known}
     whole = {name: _uncut(measure) for name, measure in measures.items()}
     values = {measure: np.full(len(query_rows), np.nan) for measure in whole.values()}
     for value in ir_measures.pytrec_eval.iter_calc(list(values), qrels, run):
