@@ -127,6 +127,7 @@ HOMES = {
     "compare": ("rankings", "compare"),
     "stability": ("rankings", "stability"),
     "export": ("tables", "export_runs"),
+    "app": ("apps", "serve"),
 }
 
 

@@ -542,7 +542,19 @@ def test_save_writes_what_is_drawn_and_says_where(sizes, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil", "../../../evil", "/tmp/evil", "no/such/place", "a\\b", "C:evil", ".hidden", "..", "a\0b", "a\nb", "there"],
+    [
+        "../evil",
+        "../../../evil",
+        "/tmp/evil",
+        "no/such/place",
+        "a\\b",
+        "C:evil",
+        ".hidden",
+        "..",
+        "a\0b",
+        "a\nb",
+        "there",
+    ],
 )
 def test_save_writes_into_the_folder_it_shows_and_replaces_nothing_else(sizes, tmp_path, monkeypatch, name):
     inside = tmp_path / "one" / "inside"

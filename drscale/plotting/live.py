@@ -211,7 +211,7 @@ class Saver(ipywidgets.VBox):
         """Where a file of this name is written; ValueError where that is outside the folder or somebody else's."""
         if name.startswith(".") or any(c in r"/\:" or not c.isprintable() for c in name):
             raise ValueError(
-                f"name={name!r}: the name of a file is needed, without folders and not hidden; it goes into {self.folder}"
+                f"name={name!r}: a file's name is needed, without folders and not hidden; it goes into {self.folder}"
             )
         path = self.folder / name
         if path not in self._written and os.path.lexists(path):
