@@ -68,6 +68,7 @@ COSTS = ("flops", "tokens", "steps_done")
 FAULTS = ("lost", "twice", "half-written", "orphans", "left over", "unequal", "no sentence")
 ORPHAN_SECONDS = 30.0  # a worker notices within this time that its parent is gone
 DISK_MB = 24
+BEGIN_WORKER = cli._begin_worker
 
 
 def make_small() -> None:
@@ -110,7 +111,7 @@ def load_modules(at: Path) -> None:
 
 def begin_worker() -> None:
     """Set up a worker that starts in a new interpreter."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    BEGIN_WORKER()
     make_small()
 
 
@@ -119,7 +120,7 @@ def run_sweep(study: Path, fresh: bool) -> int:
     make_small()
     words = ["sweep", str(study), "--workers", "2"]
     if fresh:
-        with mock.patch.object(cli, "_die_on_interrupt", begin_worker):
+        with mock.patch.object(cli, "_begin_worker", begin_worker):
             return cli.main(words)
     with mock.patch.object(multiprocessing, "get_context", return_value=multiprocessing.get_context("fork")):
         return cli.main(words)

@@ -227,7 +227,7 @@ def _pool(workers: int) -> Iterator[Executor]:
     """
     spawn = multiprocessing.get_context("spawn")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_die_on_interrupt) as executor:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker) as executor:
         try:
             yield executor
         except BaseException:
@@ -238,8 +238,13 @@ def _pool(workers: int) -> Iterator[Executor]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _die_on_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _begin_worker() -> None:
+    """Let a worker die with an interrupt, a kill, and its sweep, even one that ends before the worker has a run."""
+    from drscale.pools import end_with_parent
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent()
 
 
 def pack(arguments: argparse.Namespace) -> int:
