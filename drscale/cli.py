@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drscale import __version__
-from drscale.commands.arguments import EPILOG, Impossible, Parser, UserError, add_verbs, both_ways, parse
+from drscale.commands.arguments import EPILOG, TRACKERS, Impossible, Parser, UserError, add_verbs, both_ways, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +103,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     )
     p.add_argument("--retry-failed", action="store_true", help="run again what failed")
     p.add_argument("--keep", action="store_true", help="keep the trained models beside their records")
+    p.add_argument("--track", choices=TRACKERS, help="send finished runs to an experiment tracker as well")
     p.add_argument("--quiet", action="store_true", help="print no line for each finished run, and no warnings")
     p = verb("pack", "write a study into one folder for a machine without a network", pack)
     p.add_argument("study", type=Path, help=study)
@@ -205,6 +206,10 @@ def sweep(arguments: argparse.Namespace) -> int:
         return 0
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
     options |= {"keep": keep, "pack": study.pack}
+    if arguments.track and first:
+        from drscale.commands.track import tracker
+
+        options["note"] = tracker(arguments.track, study.name)
     if how == "inline":
         made = sweeping.run_study(planned, **options)
     else:

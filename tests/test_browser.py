@@ -37,7 +37,7 @@ VOILA += [f"--Voila.token={TOKEN}"]
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 EXPLORER = ".jp-OutputArea-output:has(.widget-slider):has(.js-plotly-plot)"
 APP = ".jupyter-widgets:has(.js-plotly-plot)"
-PATIENCE = 120_000  # milliseconds until a figure stands; the machine may be busy
+PATIENCE = 300_000  # milliseconds until a figure stands; the machine may be busy
 SLOWEST = 2000  # milliseconds of median latency that fail a test; what was measured is printed and kept
 KEYS = 15
 # Everything that the figure in an explorer draws, as one string.

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 LAWS = ("size_law", "data_law", "joint_law", "additive_law", "broken_law")
 SPACES = ("relative", "linear", "log")
 SHELLS = ("bash", "zsh", "fish")
+TRACKERS = ("trackio",)
 # An option of `allocate` and the field of drscale.Prices that it fills.
 PRICES = {
     "pair_price": ("pair", "price of an annotated pair"),
