@@ -146,6 +146,7 @@ class Sweep:
         status = 70
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.environ["DRSCALE_CACHE"] = str(cache)
             handle = os.open(self.said, os.O_WRONLY)
             os.dup2(handle, 1)
@@ -441,14 +442,18 @@ def main() -> int:
         ("disks", given.disks if os.geteuid() == 0 else 0, fill),
         ("doubles", given.doubles, double),
     ]
-    rows, bad = [], 0
+    rows, bad, stopped = [], 0, False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name, count, trial in trials:
-        total, began = Counter[str](), time.perf_counter()
-        i = -1
-        while total["broken"] < count and i < 4 * count:  # a moment after the sweep's end breaks nothing
-            i += 1
+        total, began, i = Counter[str](), time.perf_counter(), 0
+        while total["broken"] < count and i < 4 * count and not stopped:  # a moment after the end breaks nothing
             place = SCRATCH / f"{name}-{i}"
-            said, faults = trial(random.Random(f"{given.seed} {name} {i}"), place, before, seconds[-1], given.fresh)
+            try:
+                said, faults = trial(random.Random(f"{given.seed} {name} {i}"), place, before, seconds[-1], given.fresh)
+            except KeyboardInterrupt:  # the table says what there is by now
+                stopped = True
+                break
+            i += 1
             wrong = {fault: faults[fault] for fault in FAULTS if faults[fault]}
             print(
                 f"{name} {total['broken'] + faults['broken']}/{count}: {said}" + f"  {wrong}" * bool(wrong), flush=True
@@ -456,7 +461,7 @@ def main() -> int:
             bad += bool(wrong)
             total += faults
             shutil.rmtree(place, ignore_errors=True)
-        row = {"trials": i + 1, "broken": total["broken"]} | {fault: total[fault] for fault in FAULTS}
+        row = {"trials": i, "broken": total["broken"]} | {fault: total[fault] for fault in FAULTS}
         row |= {"young temporary files": total["young temporary files"], "minutes": (time.perf_counter() - began) / 60}
         rows.append({"what": name, **row, "ended with a sentence": total["ended with a sentence"]})
     print(pd.DataFrame(rows).round(1).to_string(index=False))
