@@ -47,9 +47,9 @@ $(DOCS_READY): pyproject.toml constraints.txt | $(READY)
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks $(LAB_FLAGS)
 
-# Voila finds voila.json and the page's template here; it takes the next port where 8866 is in use.
+# A page needs the token of the address that is printed; the server takes the next port where 8866 is in use.
 app: $(APP_READY) ## serve the explorers as apps in a browser
-	cd notebooks/apps && JUPYTER_PATH=. $(abspath $(BIN))/python -m voila .
+	$(BIN)/python -m drscale app
 
 # A file's tests share what they set up, so files go to the two workers whole, those that take longest first
 # (tests/conftest.py); one thread each, or they fight for cores.

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 300  # a fault that makes tests hang is noticed
+SECONDS = 300  # a fault that makes tests hang is noticed, after this or five times what the tests take
 # The hard parts, and the tests of their rooms.
 FILES = {
     "losses.py": "losses",
@@ -104,8 +104,8 @@ def faults(source: str) -> list[tuple[int, int, str, str]]:
     return found
 
 
-def noticed(house: Path, file: str, text: str) -> tuple[bool, float]:
-    """Whether a test of the file's room fails where the file holds this text, and after how many seconds."""
+def noticed(house: Path, file: str, text: str, limit: float) -> tuple[bool, float, str]:
+    """Whether a test of the file's room fails where the file holds this text, after how many seconds, and its words."""
     place = house / "drscale" / file
     good, began = place.read_text(), time.perf_counter()
     tests = [f"tests/test_{name}.py" for name in FILES[file].split()]
@@ -113,10 +113,10 @@ def noticed(house: Path, file: str, text: str) -> tuple[bool, float]:
         place.write_text(text)
         command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
         about = os.environ | {"PYTHONPATH": str(house), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=house, env=about, capture_output=True, timeout=SECONDS)
-        return done.returncode != 0, time.perf_counter() - began
+        done = subprocess.run(command, cwd=house, env=about, capture_output=True, text=True, timeout=limit)
+        return done.returncode != 0, time.perf_counter() - began, done.stdout
     except subprocess.TimeoutExpired:
-        return True, time.perf_counter() - began
+        return True, time.perf_counter() - began, f"no end within {limit:.0f} s"
     finally:
         place.write_text(good)
 
@@ -153,12 +153,15 @@ def main() -> None:
         house = Path(folder) / "house"
         left_out = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", "models")
         shutil.copytree(ROOT, house, ignore=left_out, symlinks=True)
+        limits = {}
         for file in sorted({file for file, _, _ in chosen(given)}):
-            if noticed(house, file, (house / "drscale" / file).read_text())[0]:
-                raise SystemExit(f"{file}: its tests fail without a fault")
+            found, seconds, words = noticed(house, file, (house / "drscale" / file).read_text(), 3600)
+            if found:
+                raise SystemExit(f"{file}: its tests fail without a fault:\n{words[-2000:]}")
+            limits[file] = max(SECONDS, 5 * seconds)
         killed = survived = 0
         for file, text, said in chosen(given):
-            found, seconds = noticed(house, file, text)
+            found, seconds, _ = noticed(house, file, text, limits[file])
             killed, survived = killed + found, survived + (not found)
             print(
                 f"{'noticed ' if found else 'SURVIVED'} {seconds:5.0f} s  {file}  {' '.join(said.split())}", flush=True

@@ -33,6 +33,7 @@ PAGES += [
     "docs/clusters.md",
     "docs/command_line.md",
     "docs/bad_inputs.md",
+    "docs/broken_sweeps.md",
     "data/figures/fig2a.svg",
     "data/figures/fig2b.svg",
 ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drscale import __version__
-from drscale.commands.arguments import EPILOG, Impossible, Parser, UserError, add_verbs, both_ways, parse
+from drscale.commands.arguments import EPILOG, TRACKERS, Impossible, Parser, UserError, add_verbs, both_ways, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +103,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     )
     p.add_argument("--retry-failed", action="store_true", help="run again what failed")
     p.add_argument("--keep", action="store_true", help="keep the trained models beside their records")
+    p.add_argument("--track", choices=TRACKERS, help="send finished runs to an experiment tracker as well")
     p.add_argument("--quiet", action="store_true", help="print no line for each finished run, and no warnings")
     p = verb("pack", "write a study into one folder for a machine without a network", pack)
     p.add_argument("study", type=Path, help=study)
@@ -127,6 +128,7 @@ HOMES = {
     "compare": ("rankings", "compare"),
     "stability": ("rankings", "stability"),
     "export": ("tables", "export_runs"),
+    "app": ("apps", "serve"),
 }
 
 
@@ -204,6 +206,10 @@ def sweep(arguments: argparse.Namespace) -> int:
         return 0
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
     options |= {"keep": keep, "pack": study.pack}
+    if arguments.track and first:
+        from drscale.commands.track import tracker
+
+        options["note"] = tracker(arguments.track, study.name)
     if how == "inline":
         made = sweeping.run_study(planned, **options)
     else:
@@ -226,7 +232,7 @@ def _pool(workers: int) -> Iterator[Executor]:
     """
     spawn = multiprocessing.get_context("spawn")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_die_on_interrupt) as executor:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker) as executor:
         try:
             yield executor
         except BaseException:
@@ -237,8 +243,13 @@ def _pool(workers: int) -> Iterator[Executor]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _die_on_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _begin_worker() -> None:
+    """Let a worker die with an interrupt, a kill, and its sweep, even one that ends before the worker has a run."""
+    from drscale.pools import end_with_parent
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent()
 
 
 def pack(arguments: argparse.Namespace) -> int:

@@ -16,18 +16,16 @@ from tqdm import tqdm
 from drscale.files import write_atomic
 from drscale.labels.queries import annotated
 from drscale.recipe import Recipe
-from drscale.runs import Found, Run, RunStore
+from drscale.runs import MODELS, Found, Run, RunStore
 from drscale.texts import Benchmark, Collection, benchmark
 
 if TYPE_CHECKING:
     from drscale.encoder import BiEncoder
 
-FOLDER = "models"
-
 
 def model_path(recipe: Recipe, store: RunStore) -> Path:
     """Where a store keeps the model of a recipe."""
-    return store.path / FOLDER / f"{recipe.file_stem}.safetensors"
+    return store.path / MODELS / f"{recipe.file_stem}.safetensors"
 
 
 def keep_model(encoder: BiEncoder, recipe: Recipe, store: RunStore, fingerprint: str) -> Path:

@@ -25,11 +25,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from drscale.files import sweep_temporary, write_atomic
+from drscale.files import TEMPORARY, sweep_temporary, write_atomic
 from drscale.recipe import Recipe
 from drscale.results import Result
 
 FORMAT = "drscale-run/1"
+CHECKPOINTS, CLAIMS, MODELS = ".checkpoints", ".claims", "models"  # folders inside a store
 # Fields of a recipe that are younger than the format.
 YOUNG = ("attack", "annotation", "teachers", "top", "iterations", "mask", "instruction", "lora")
 SCOPES = ("in_domain", "ood", "adversarial")
@@ -303,13 +304,27 @@ class RunStore:
 
     def check_writable(self) -> None:
         """Raise ValueError if no run can be kept here, and sweep what killed writers left."""
-        probe = self.path / f".writable-{os.getpid()}"
+        probe = self.path / f".writable-{os.getpid()}{TEMPORARY}"
         try:
             write_atomic(probe, b"x" * 65536)
             probe.unlink(missing_ok=True)
         except OSError as e:
             raise ValueError(f"{self.path}: no run can be kept here, {e.strerror}") from None
-        sweep_temporary(self.path)
+        for folder in (self.path, self.path / CHECKPOINTS, self.path / MODELS):
+            sweep_temporary(folder)
+
+    def tidy(self, todo: Iterable[Recipe] = ()) -> None:
+        """Remove checkpoints and claims of runs that are done: a run that was killed after its record was kept left
+        them. Those of ``todo``, and of what another process is making, stay."""
+        needed = {recipe.file_stem for recipe in todo}
+        left = [*(self.path / CHECKPOINTS).glob("*.safetensors"), *(self.path / CLAIMS).glob("*")]
+        for stem in sorted({path.name.removesuffix(".safetensors") for path in left} - needed):
+            with suppress(ValueError, OSError):
+                run = _read(self.path / f"{stem}.json")
+                if run.status == "done":
+                    with self.claim(run.recipe) as mine:
+                        if mine:
+                            (self.path / CHECKPOINTS / f"{stem}.safetensors").unlink(missing_ok=True)
 
     @contextmanager
     def claim(self, recipe: Recipe) -> Iterator[bool]:
@@ -325,7 +340,7 @@ class RunStore:
         if fcntl is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
             yield True
             return
-        path = self.path / ".claims" / recipe.file_stem
+        path = self.path / CLAIMS / recipe.file_stem
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             try:

@@ -31,7 +31,7 @@ from drscale.pack import HEAD, Pack, open_pack, opened
 from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
 from drscale.recipe import grid as grid
 from drscale.results import Result
-from drscale.runs import Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
+from drscale.runs import CHECKPOINTS, Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
 from drscale.texts import Benchmark, Source
 
 if TYPE_CHECKING:
@@ -218,6 +218,7 @@ class _Job:
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, job: _Job) -> Iterable[Run]:
     if todo:
         store.check_writable()
+    store.tidy(todo)
     if executor is None:
         for recipe in todo:
             with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
@@ -418,7 +419,7 @@ def _make(
         except NotFiniteError:
             return math.nan  # the loop ends such a run as diverged
 
-    checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors" if store else None
+    checkpoint = store.path / CHECKPOINTS / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
     strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh, start_on=texts.train)
     mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark + begun.mark

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import ROOT
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
@@ -30,11 +31,13 @@ LAB = ["jupyterlab", "--no-browser", "--allow-root", "--LabApp.expose_app_in_bro
 LAB += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", "--ServerApp.terminals_enabled=False"]
 LAB += ["--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True"]
 LAB += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"]
+TOKEN = "of-this-test"
 VOILA = ["voila", ".", "--no-browser", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--preheat_kernel=False"]
+VOILA += [f"--Voila.token={TOKEN}"]
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 EXPLORER = ".jp-OutputArea-output:has(.widget-slider):has(.js-plotly-plot)"
 APP = ".jupyter-widgets:has(.js-plotly-plot)"
-PATIENCE = 120_000  # milliseconds until a figure stands; the machine may be busy
+PATIENCE = 300_000  # milliseconds until a figure stands; the machine may be busy
 SLOWEST = 2000  # milliseconds of median latency that fail a test; what was measured is printed and kept
 KEYS = 15
 # Everything that the figure in an explorer draws, as one string.
@@ -122,7 +125,8 @@ def lab(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def voila(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the apps' index, as `make app` serves it."""
-    with serving(VOILA, repository / "notebooks" / "apps", tmp_path_factory.mktemp("voila"), "") as address:
+    apps, home = repository / "notebooks" / "apps", tmp_path_factory.mktemp("voila")
+    with serving(VOILA, apps, home, f"?token={TOKEN}") as address:
         yield address
 
 
@@ -248,6 +252,63 @@ def test_the_budget_explorer_in_its_notebook(lab: str, page: Page) -> None:
     page.screenshot(path=BUILD / "explorer.png")
 
 
+# Every name and text of a table is hostile, and so is the name of the measure.
+HOSTILE = """\
+import drscale as ds
+from drscale import frontier
+from drscale.plotting.live import LiveFigure
+from IPython.display import display
+
+EVIL = '<script>hit()</script><img src=x onerror="hit()"><a href="javascript:hit()">go</a><svg onload="hit()">'
+runs, y = ds.example_runs(), "loss" + EVIL
+for column in ("key", "texts", "rung", "strategy", "fingerprint"):
+    runs[column] = runs[column].astype(str) + EVIL
+for end in ("", "_low", "_high"):
+    runs[y + end] = runs["in_domain_entropy" + end]
+fit = ds.fit_law(runs, ds.joint_law, y=y, warn=False)
+plan = ds.allocate(fit.curve(100), budget=5000, prices=ds.paper_prices())
+display(fit, plan, ds.choose_law(runs, y), fit.table())
+for figure in (ds.plot.series(runs, ds.data_law, y=y, by="rung", warn=False), ds.plot.front(runs, y, "ood_entropy")):
+    display(LiveFigure(figure))
+display(ds.explore.law(runs))
+display(ds.explore.budget({EVIL: fit.curve(100)}, ds.paper_prices()))
+display(ds.explore.front(frontier.draw(runs, [y, "ood_entropy"], pool=("rung", "train_pairs"), n_boot=100)))
+"""
+# What a hostile text would have become in the page.
+BECOME = """() => [...document.querySelectorAll('img[onerror], svg[onload], a')].filter(e => e.tagName !== 'A' ||
+    [e.getAttribute('href'), e.getAttribute('xlink:href')].some(h => (h || '').trim().startsWith('javascript')))
+    .map(e => e.outerHTML)"""
+
+
+def test_hostile_names_stay_texts(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
+    apps, home = tmp_path_factory.mktemp("hostile") / "one" / "apps", tmp_path_factory.mktemp("home")
+    shutil.copytree(ROOT / "notebooks" / "apps", apps)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(HOSTILE)]), apps / "hostile.ipynb")
+    page.add_init_script("window.hits = 0; window.hit = () => { window.hits += 1; }")
+    with serving(VOILA, apps, home, f"?token={TOKEN}") as address:
+        page.goto(
+            f"{address}/voila/render/hostile.ipynb?token={TOKEN}", wait_until="domcontentloaded", timeout=PATIENCE
+        )
+        page.locator(".js-plotly-plot .scatterlayer path").nth(4).wait_for(state="attached", timeout=PATIENCE)
+        figures = page.locator(".js-plotly-plot")
+        page.wait_for_function(
+            "document.querySelectorAll('.js-plotly-plot .scatterlayer').length >= 5", timeout=PATIENCE
+        )
+        labels = []
+        for figure in figures.all():
+            figure.scroll_into_view_if_needed()
+            for point in figure.locator(".scatterlayer .points path").all()[:40:8]:
+                point.hover(force=True)
+                page.wait_for_timeout(150)
+                labels += figure.locator(".hoverlayer text").all_inner_texts()
+        page.screenshot(path=BUILD / "hostile.png", full_page=True)
+        text = page.locator("body").inner_text()
+        assert page.evaluate("window.hits") == 0
+        assert page.evaluate(BECOME) == []
+        assert text.count("<script>hit()</script>") > 5, "the tables show the names as they are"
+        assert any("hit()" in label for label in labels), labels[:9]
+
+
 def test_apps_from_their_index(voila: str, page: Page) -> None:
     explorer = app(page, voila, "What nothing beats", ".widget-select-multiple")
     before = shown(explorer)
@@ -267,6 +328,6 @@ def test_apps_from_their_index(voila: str, page: Page) -> None:
 
 def app(page: Page, index: str, title: str, control: str) -> Locator:
     """Open an app by its title in the index, and find its explorer."""
-    page.goto(index, wait_until="domcontentloaded", timeout=PATIENCE)
+    page.goto(f"{index}/?token={TOKEN}", wait_until="domcontentloaded", timeout=PATIENCE)
     page.get_by_text(title).click()
     return drawn(page, f"{APP}:has({control})")

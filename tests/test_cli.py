@@ -21,6 +21,7 @@ from tiny import tiny
 from drscale import __version__, doctor, sweep
 from drscale.attacks import wordnet as wordnet_files
 from drscale.cli import main
+from drscale.commands.track import tracker
 from drscale.recipe import Recipe
 from drscale.runs import Measure, Run, RunStore
 
@@ -216,6 +217,50 @@ def test_a_mistake_is_one_sentence(
 def test_impossible_workers(study: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", str(study), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+class Tracker:
+    """A stand-in for trackio: it writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def init(self, project: str, name: str, config: dict[str, Any]) -> None:
+        self.told.append((project, name, config["seed"], config["status"]))
+
+    def log(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.told.append((step, metrics))
+
+    def finish(self) -> None:
+        self.told.append(("finish",))
+
+
+def test_finished_runs_go_to_a_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", stand_in := Tracker())  # type: ignore[arg-type]
+    measures = {"in_domain": {"entropy": Measure(2.0, 1.9, 2.1, 5)}}
+    curve = [{"step": 1.0, "loss": 3.0}, {"step": 2.0, "loss": 2.5}]
+    run = Run(Recipe(texts="planted", seed=7), "done", measures=measures, curve=curve, cost={"flops": 1e9})
+    note = tracker("trackio", "mine")
+    note(run)
+    assert stand_in.told[0] == ("mine", run.key, 7, "done")
+    assert stand_in.told[1:3] == [(1, {"loss": 3.0}), (2, {"loss": 2.5})]
+    assert stand_in.told[3][1]["in_domain_entropy_low"] == 1.9
+    assert stand_in.told[3][1]["flops"] == 1e9
+    assert stand_in.told[4:] == [("finish",)]
+    monkeypatch.setattr(Tracker, "log", lambda *a, **k: 1 / 0)
+    with pytest.warns(UserWarning, match="not in trackio, ZeroDivisionError.*its record is kept"):
+        note(run)
+
+
+def test_a_tracker_that_is_missing_is_told_before_training(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)  # type: ignore[arg-type]
+    monkeypatch.setattr(sweep, "run_study", lambda *a, **k: pytest.fail("it trained"))
+    assert main(["sweep", str(study), "--track", "trackio"]) == 2
+    said = capsys.readouterr().err
+    assert "--track trackio: " in said
+    assert "bring it with: pip install trackio" in said
 
 
 def test_a_folder_without_runs_and_a_place_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -538,10 +538,43 @@ def test_save_writes_what_is_drawn_and_says_where(sizes, tmp_path, monkeypatch):
     saver.button.click()
     assert "Plotly.newPlot" in (tmp_path / "page.v1.html").read_text()
     assert "data:" not in saver.said.value, "five megabytes are no link"
-    saver.name.value = "no/such\0place"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        "../../../evil",
+        "/tmp/evil",
+        "no/such/place",
+        "a\\b",
+        "C:evil",
+        ".hidden",
+        "..",
+        "a\0b",
+        "a\nb",
+        "there",
+    ],
+)
+def test_save_writes_into_the_folder_it_shows_and_replaces_nothing_else(sizes, tmp_path, monkeypatch, name):
+    inside = tmp_path / "one" / "inside"
+    inside.mkdir(parents=True)
+    (inside / "there.csv").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(inside)
+    saver = law_explorer(sizes).saver
+    assert str(inside) in saver.said.value
+    monkeypatch.chdir(tmp_path)  # the folder is the one that it shows, wherever the kernel goes
+    saver.kind.value, saver.name.value = ".csv", name
     saver.button.click()
     assert "Not written: " in saver.said.value
     assert not saver.button.disabled
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (inside / "there.csv").read_text() == "mine"
+    saver.name.value = "new"
+    for _ in range(2):  # its own file may be written again
+        saver.button.click()
+        assert f"Written: {inside / 'new.csv'}" in saver.said.value
 
 
 @pytest.mark.browser

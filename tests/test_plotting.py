@@ -23,7 +23,7 @@ from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
 from drscale.plotting import files as export
 from drscale.plotting import style
-from drscale.runs import RunStore
+from drscale.runs import RunStore, example_runs
 from drscale.training.plot import curve_figure
 
 needs_browser = pytest.mark.skipif(export.browser() is None, reason="no browser: apt-get install chromium")
@@ -437,3 +437,14 @@ def test_latex_joins_intervals_escapes_and_speaks_greek(sizes):
 )
 def test_numbers_in_tables(value, text):
     assert export.number(value) == text
+
+
+def test_more_series_than_markers_have_markers_of_their_own() -> None:
+    runs = example_runs()
+    fig = figures.series_figure(runs, laws.data_law, "in_domain_entropy", by="rung", warn=False)
+    points = [t for t in fig.data if t.mode == "markers" and t.marker.symbol != "line-ew"]  # the lines are single runs
+    marks = [(t.marker.symbol, t.marker.color) for t in points if t.visible is not False]
+    assert len(set(marks)) == len(marks) == runs["rung"].nunique() > 7
+    held = [t.marker.symbol for t in fig.data if t.visible is False]
+    assert len(held) == len(marks)
+    assert {"circle-open", "circle-open-dot"} <= set(held)

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,43 @@ def test_what_killed_writers_left_is_swept_when_it_is_old(store: RunStore) -> No
     store.check_writable()
     assert not old.exists()
     assert new.exists()
+
+
+@pytest.mark.parametrize("folder", [".checkpoints", "models"])
+def test_what_killed_writers_left_is_swept_in_the_folders_of_a_store(store: RunStore, folder: str) -> None:
+    old = store.path / folder / ".a-1.tmp"
+    old.parent.mkdir(parents=True)
+    old.write_text("half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    store.check_writable()
+    assert not old.exists()
+
+
+def test_the_file_that_tries_a_store_is_swept_like_others(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda *a, **k: None)  # a kill between writing and deleting it
+    store.check_writable()
+    (left,) = store.path.iterdir()
+    monkeypatch.undo()
+    os.utime(left, (time.time() - 7200,) * 2)
+    store.check_writable()
+    assert not list(store.path.iterdir())
+
+
+def test_a_store_is_tidied_of_what_finished_runs_need_no_more(store: RunStore) -> None:
+    done, failed, held, wanted = (finished(seed) for seed in range(4))
+    failed = replace(failed, status="failed", reason="out of memory")
+    for run in (done, failed, held, wanted):
+        store.save(run)
+        for folder, end in ((".checkpoints", ".safetensors"), (".claims", "")):
+            (store.path / folder).mkdir(exist_ok=True)
+            (store.path / folder / f"{run.recipe.file_stem}{end}").touch()
+    stranger = store.path / ".checkpoints" / f"{done.recipe.but(seed=9).file_stem}.safetensors"
+    stranger.touch()
+    with store.claim(held.recipe):
+        store.tidy([wanted.recipe])
+    left = {path.name for path in (store.path / ".checkpoints").iterdir()}
+    assert left == {f"{run.recipe.file_stem}.safetensors" for run in (failed, held, wanted)} | {stranger.name}
+    assert not (store.path / ".claims" / done.recipe.file_stem).exists()
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

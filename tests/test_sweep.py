@@ -455,6 +455,39 @@ def test_a_worker_ends_when_its_sweep_was_killed(tmp_path):
     until(lambda: not alive(int(pid.read_text())))
 
 
+IDLE = """
+import multiprocessing, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from drscale import cli
+
+
+def begin(folder):
+    import os
+    Path(folder, f"{os.getpid()}.pid").touch()
+    cli._begin_worker()
+
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=begin, initargs=(sys.argv[1],)) as pool:
+        for _ in range(2):
+            pool.submit(time.sleep, 60)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_worker_ends_with_its_sweep_before_it_has_a_run(tmp_path):
+    script = tmp_path / "idle.py"
+    script.write_text(IDLE)
+    main = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    main.kill()
+    main.wait()
+    for path in tmp_path.glob("*.pid"):
+        until(lambda pid=int(path.stem): not alive(pid))
+
+
 def until(true, seconds=60):
     end = time.monotonic() + seconds
     while not true():

@@ -129,6 +129,15 @@ def test_validation_selects_the_best_look_and_last_does_not():
     assert ends("last") == [False, False, False, True]
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    (tmp_path / "file").write_text("where a folder would be")
+    with pytest.warns(StoreWarning, match=r"run\.safetensors: no checkpoint is kept, .*; the run goes on"):
+        _, went = trained(SMALL, checkpoint=tmp_path / "file" / "run.safetensors")
+    assert went.step == SMALL.steps
+    assert not went.reason
+
+
 def test_a_checkpoint_of_other_texts_is_named_and_left(tmp_path):
     path = tmp_path / "run.safetensors"
     trained(SMALL, checkpoint=path, mark="these", stopped=iter([False, False, True]).__next__)

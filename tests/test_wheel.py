@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import ROOT
 
-NEEDED = ("drscale", "data/published", "pyproject.toml", "README.md", "LICENSE")
+NEEDED = ("drscale", "data/published", "notebooks/apps", "pyproject.toml", "README.md", "LICENSE")
 ANALYST = """
 import sys
 import drscale as ds
@@ -64,6 +70,9 @@ def test_the_wheel_holds_every_module_and_table(unpacked: Path) -> None:
     tables = {p.name for p in (ROOT / "data" / "published").iterdir()}
     assert tables == {p.name for p in (unpacked / "drscale" / "papers" / "tables").iterdir()}
     assert (unpacked / "drscale" / "py.typed").is_file()
+    apps = ROOT / "notebooks" / "apps"
+    there = {p.relative_to(unpacked / "drscale" / "apps") for p in (unpacked / "drscale" / "apps").rglob("*.*")}
+    assert {p.relative_to(apps) for p in apps.rglob("*.*")} - {Path("voila/templates/drscale")} <= there
 
 
 def test_an_analyst_needs_only_the_wheel(unpacked: Path, tmp_path: Path) -> None:
@@ -80,3 +89,64 @@ def test_an_analyst_needs_only_the_wheel(unpacked: Path, tmp_path: Path) -> None
     counts = done.stdout.split()
     assert all(int(n) > 10 for n in counts[:4])
     assert counts[4] == "True"
+
+
+@pytest.mark.parametrize("name", ["budget", "frontier", "law"])
+def test_an_app_of_the_wheel_runs_without_the_repository(unpacked: Path, tmp_path: Path, name: str) -> None:
+    cells = nbformat.read(unpacked / "drscale" / "apps" / f"{name}.ipynb", 4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    *lines, last = source.splitlines()
+    code = "\n".join(
+        [*lines, f"shown = {last}", "print(shown.saver.folder, '/', shown.sentence.value)", "print(shown.code.value)"]
+    )
+    room = {**os.environ, "PYTHONPATH": str(unpacked), "DRSCALE_APP_FOLDER": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=unpacked, env=room, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{tmp_path} / <p>")
+    assert "ds.example_runs()" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_apps_of_the_wheel_are_served_to_who_has_the_token(unpacked: Path, tmp_path: Path) -> None:
+    room = {**os.environ, "PYTHONPATH": str(unpacked), "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "drscale", "app", "--no-browser", "--ip", "127.0.0.1"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=room, stdout=log, stderr=log, start_new_session=True)
+    try:
+        address, token = _address(server, tmp_path / "log")
+        assert "What a law is worth" in _asked(f"{address}/?token={token}")
+        for path in (
+            "/",
+            "/voila/render/law.ipynb",
+            "/voila/tree",
+            "/api/kernels/0123abcd-0000-0000-0000-000000000000",
+        ):
+            assert "What a law is worth" not in _asked(f"{address}{path}")
+        assert _asked(f"{address}/api/kernels/0123abcd-0000-0000-0000-000000000000") == "403"
+        assert _asked(f"{address}/?token={token}x") != _asked(f"{address}/?token={token}")
+        for host in ("evil.example", "evil.example:8866", "192.0.2.1"):
+            assert _asked(f"{address}/?token={token}", host) == "403"
+        assert "What a law is worth" in _asked(f"{address}/?token={token}", "localhost")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # the server and its kernels
+        server.wait()
+
+
+def _address(server: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
+    end = time.monotonic() + 120
+    while (said := re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\w{20,})", log.read_text())) is None:
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    return said[1], said[2]
+
+
+def _asked(url: str, host: str = "") -> str:
+    """The page at an address, where it is not refused: then the status."""
+    asked = urllib.request.Request(url, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as e:
+        return str(e.code)

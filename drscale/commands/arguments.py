@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 LAWS = ("size_law", "data_law", "joint_law", "additive_law", "broken_law")
 SPACES = ("relative", "linear", "log")
 SHELLS = ("bash", "zsh", "fish")
+TRACKERS = ("trackio",)
 # An option of `allocate` and the field of drscale.Prices that it fills.
 PRICES = {
     "pair_price": ("pair", "price of an annotated pair"),
@@ -116,6 +117,10 @@ def add_verbs(verb: Callable[[str, str], Parser]) -> None:
     p.add_argument("--columns", metavar="A,B", help="keep these columns, in this order")
     _where(p)
     both_ways(p)
+    p = verb("app", "serve the explorers of laws, budgets and fronts as pages in a browser")
+    p.add_argument("--ip", default="localhost", help="the address to listen at; 0.0.0.0 for every machine")
+    p.add_argument("--port", type=int, help="the port to listen at (default 8866, or the next one that is free)")
+    p.add_argument("--no-browser", action="store_true", help="open no browser, and only print the address")
     p = verb("completion", "print a script that completes the commands in a shell")
     p.add_argument("shell", choices=SHELLS, help="the shell")
 

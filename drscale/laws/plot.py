@@ -233,6 +233,11 @@ def series_figure(
     return fig
 
 
+def _opened(symbol: str) -> str:
+    """The marker of runs that are held out; from the eighth series on the others are open already."""
+    return f"{symbol}-dot" if symbol.endswith("-open") else f"{symbol}-open"
+
+
 def unfit(result: lmfit.model.ModelResult, least: float = 0.9) -> str:
     """Why a series follows no law that is worth drawing, in a few words; empty if it follows one.
 
@@ -403,7 +408,7 @@ def point_traces(
         said += "<br>95% over queries [%{customdata[1]:.4f}, %{customdata[2]:.4f}]"
     if result is not None:
         said += "<br>the curve is off by %{customdata[3]:+.1f}%"
-    for part, kind, extra in ((means[~held], symbol, ""), (means[held], f"{symbol}-open", "held out, ")):
+    for part, kind, extra in ((means[~held], symbol, ""), (means[held], _opened(symbol), "held out, ")):
         low, high = (part.get(f"{column}{end}", part[column]) for end in ("_low", "_high"))
         marker = {"symbol": kind, "size": 9, "color": colour, "line": {"width": 2 if extra else 0, "color": colour}}
         shown.append(

@@ -179,28 +179,44 @@ class Explorer(ipywidgets.VBox):
 
 
 class Saver(ipywidgets.VBox):
-    """A name, a kind of file and a button: writes the figure as it stands and says where."""
+    """A name, a kind of file and a button: writes the figure as it stands into the folder that it shows.
+
+    The page may be open to others than its owner, so the name is a file's and no path, and a file that this saver has
+    not written stays as it is.
+    """
 
     def __init__(self, figure: go.Figure, name: str) -> None:
-        self._figure = figure
+        self._figure, self._written = figure, set[Path]()
+        self.folder = Path.cwd()
         self.name = ipywidgets.Text(name, description="name")
         self.kind = ipywidgets.Dropdown(options=[*export.FIGURE_FORMATS, ".csv"], description="kind")
         self.width = ipywidgets.Dropdown(options=["column", "page"], value="page", description="width")
         self.button = ipywidgets.Button(description="Save the figure", icon="download")
-        self.said = ipywidgets.HTML()
+        self.said = ipywidgets.HTML(_paragraph(f"Files go into {self.folder}."))
         self.button.on_click(self._save)
         super().__init__([ipywidgets.HBox([self.name, self.kind, self.width, self.button], layout=WRAP), self.said])
 
     def _save(self, _: Any) -> None:
         self.button.disabled, self.said.value = True, _paragraph("Drawing ...")
         try:
-            name = (self.name.value or "figure").removesuffix(self.kind.value)
-            path = save(self._figure, Path(name + self.kind.value), self.width.value)
-            self.said.value = f"<p>Written: {html.escape(str(path.resolve()))}. {link(path)}</p>"
+            path = self._place((self.name.value or "figure").removesuffix(self.kind.value) + self.kind.value)
+            self._written.add(save(self._figure, path, self.width.value))
+            self.said.value = f"<p>Written: {html.escape(str(path))}. {link(path)}</p>"
         except (OSError, ValueError, export.NoBrowser) as e:  # a name that cannot be, or nothing to draw with
             self.said.value = _paragraph(f"Not written: {e}")
         finally:
             self.button.disabled = False
+
+    def _place(self, name: str) -> Path:
+        """Where a file of this name is written; ValueError where that is outside the folder or somebody else's."""
+        if name.startswith(".") or any(c in r"/\:" or not c.isprintable() for c in name):
+            raise ValueError(
+                f"name={name!r}: a file's name is needed, without folders and not hidden; it goes into {self.folder}"
+            )
+        path = self.folder / name
+        if path not in self._written and os.path.lexists(path):
+            raise ValueError(f"name={name!r}: {self.folder} has such a file already; choose another name")
+        return path
 
 
 def save(figure: go.Figure, path: Path, width: export.Width = "page") -> Path:

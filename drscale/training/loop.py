@@ -213,7 +213,10 @@ def _save(path: Path, mark: str, progress: Progress, optimiser: Any, weights: An
     for name, state in ((n, states[i]) for i, n in enumerate(weights) if i in states):
         tensors |= {f"adam/{k}/{name}": v.cpu().contiguous() for k, v in state.items()}
     body = {k: (None if v == math.inf else v) for k, v in vars(progress).items()}
-    write_atomic(path, save(tensors, {"progress": json.dumps(body, allow_nan=False), "mark": mark}))
+    try:
+        write_atomic(path, save(tensors, {"progress": json.dumps(body, allow_nan=False), "mark": mark}))
+    except OSError as e:  # a full disk is no reason to end a healthy run
+        warnings.warn(f"{path}: no checkpoint is kept, {e.strerror}; the run goes on", StoreWarning, stacklevel=3)
 
 
 def _resume(path: Path | None, mark: str, encoder: BiEncoder, optimiser: Any, weights: dict[str, Tensor]) -> Any:
