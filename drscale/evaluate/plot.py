@@ -75,7 +75,8 @@ def bytes_figure(
     """
     require(means, "bytes", y, by, *([panels] if panels else []))
     ways, drawn = list(dict.fromkeys(means[by])), {}
-    axis = traces.log_axis(float(means["bytes"].min()), float(means["bytes"].max()), "Bytes a passage", traces.short)
+    low, high = 0.8 * float(means["bytes"].min()), 1.3 * float(means["bytes"].max())
+    axis = traces.log_axis(low, high, "Bytes a passage", traces.short)
     for value, part in means.groupby(panels, sort=False) if panels else [("", means)]:
         fig = go.Figure(layout={"template": style.template(dark)})
         for i, way in enumerate(ways):

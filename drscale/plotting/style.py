@@ -41,6 +41,7 @@ CHANCE = math.log(257)  # contrastive entropy of a guess among one positive and 
 CHANCE_TEXT = f"chance, ln {round(math.exp(CHANCE))}"
 
 AXES = {
+    "projection": "Numbers in a vector (dimension)",
     "params_layers": "Non-embedding parameters N (transformer layers)",
     "params_drscale": "Non-embedding parameters N (with pooler and projection)",
     "params_fang": "Parameters N (all but the word table)",
