@@ -115,6 +115,7 @@ def add_verbs(verb: Callable[[str, str], Parser]) -> None:
     p.add_argument("--to", type=Path, metavar="FILE", help="where to: .csv, .tsv, .parquet, .jsonl or .tex")
     p.add_argument("--columns", metavar="A,B", help="keep these columns, in this order")
     _where(p)
+    _signs(p)
     both_ways(p)
     p = verb("completion", "print a script that completes the commands in a shell")
     p.add_argument("shell", choices=SHELLS, help="the shell")
@@ -122,6 +123,12 @@ def add_verbs(verb: Callable[[str, str], Parser]) -> None:
 
 def _where(p: argparse.ArgumentParser) -> None:
     p.add_argument("--where", metavar="QUERY", help="keep the rows of which this is true, as 'pairs == 0'")
+
+
+def _signs(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--sep", metavar="SIGN", help="what separates the columns of a CSV (default: found out)")
+    p.add_argument("--thousands", metavar="SIGN", help="what separates thousands, as . in 24.000 (default: nothing)")
+    p.add_argument("--decimal", metavar="SIGN", help="what stands before decimals, . or , (default: found out)")
 
 
 def _law_of(p: argparse.ArgumentParser) -> None:
@@ -141,6 +148,7 @@ def _law_of(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--robust", action="store_true", help="let single outlying runs pull less")
     _where(p)
+    _signs(p)
     p.add_argument(
         "--out",
         type=Path,
