@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import shlex
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +42,7 @@ def demo(folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int 
     >>> demo("my-first-study")  # doctest: +SKIP
     PosixPath('my-first-study/index.html')
     """
-    if importlib.util.find_spec("torch") is None:  # before texts are looked for, which come with it
+    if find_spec("torch") is None:  # before texts are looked for, which come with it
         raise ModuleNotFoundError("the demo trains models and torch is not installed", name="torch")
     began, folder = time.perf_counter(), Path(folder)
     source = benchmark(texts, progress=progress)

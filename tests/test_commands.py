@@ -334,8 +334,12 @@ GERMAN = "Modell;parameters;pairs;loss\nx;24.000;200;7,45\ny;1.100.000;3.200;3,7
 @pytest.mark.parametrize(
     ("text", "signs", "values"),
     [
-        (GERMAN, Signs(thousands="."), [[24000, 200, 7.45], [1100000, 3200, 3.73]]),
-        ('parameters,loss\n"24,000",2.5\n"1,100,000", 1.5 \n', Signs(thousands=","), [[24000, 2.5], [1100000, 1.5]]),
+        (GERMAN, Signs(thousands=".", decimal=","), [[24000, 200, 7.45], [1100000, 3200, 3.73]]),
+        (
+            'parameters,loss\n"24,000",2.5\n"1,100,000", 1.5 \n',
+            Signs(thousands=",", decimal="."),
+            [[24000, 2.5], [1100000, 1.5]],
+        ),
         ('parameters,loss\n24000,"2,5"\n25000,"1,5"\n', Signs(decimal=","), [[24000, 2.5], [25000, 1.5]]),
         ("parameters:loss\n24'000:2.5\n25'000:1.5\n", Signs(":", "'", "."), [[24000, 2.5], [25000, 1.5]]),
     ],

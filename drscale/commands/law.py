@@ -110,7 +110,8 @@ def _finished(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]
     if finished.empty:
         there = ", ".join(sorted(others.index))
         raise UserError(f"{source}: none of its {len(frame)} runs has the {column} 'done'; there are {there}")
-    words = ", ".join(f"{count} {word}" for word, count in others.items())
+    ordered = sorted(others.items(), key=lambda pair: (-pair[1], str(pair[0]).lower()))
+    words = ", ".join(f"{count} {word}" for word, count in ordered)
     left = len(frame) - len(finished)
     return finished, [f"{left} of {len(frame)} runs are left out: their {column!r} is not 'done' ({words})"]
 
