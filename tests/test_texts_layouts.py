@@ -505,11 +505,13 @@ def test_the_splits_of_a_folder_are_those_of_its_benchmark(tmp_path: Path) -> No
     assert folder_splits(str(folder)) == {"train": "train", "test": "test", "validation": "dev"}
     assert folder_splits(str(split_folder(tmp_path / "marco", "train", "dev"))) == {"train": "train", "test": "dev"}
     assert folder_splits(str(split_folder(tmp_path / "small", "test"))) == {}
-    with pytest.warns(
-        UserWarning, match=r"reads the split test of the folder.*; its split train is folder:.*\?split=train"
+    with (
+        pytest.warns(
+            UserWarning, match=r"reads the split test of the folder.*; its split train is folder:.*\?split=train"
+        ),
+        pytest.raises(ValueError, match="35 pairs are too few"),
     ):
-        with pytest.raises(ValueError, match="35 pairs are too few"):
-            benchmark(f"compose?train=folder:{folder}")
+        benchmark(f"compose?train=folder:{folder}")
 
 
 def test_a_repository_is_read_by_its_folder_data(tmp_path: Path) -> None:
