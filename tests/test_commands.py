@@ -360,6 +360,10 @@ def test_a_dot_and_a_comma_in_numbers_are_refused_in_one_sentence(capsys: pytest
     assert "say --thousands , --decimal . or" in error
     error = refused(capsys, "fit", written("en.csv", 'parameters,loss\n"24,000",4.18\n"25,000",3.03\n'))
     assert error.endswith("column 'parameters' is '24,000' in row 2 (2 such of 2), not a number; say --thousands ,\n")
+    for second, said_of in (("25.000", "'24.000' in row 2 (2 such"), ("1.100.000", "'1.100.000' in row 3 (1 such")):
+        grown = f"parameters;pairs;loss;ndcg\n24.000;8;7,45;0,5\n{second};9;6,45;0,6\n"
+        error = refused(capsys, "fit", written("de.csv", grown))
+        assert error.endswith(f"{said_of} of 2), not a number; say --thousands . --decimal ,\n")
     kept = tables.read_runs(written("fine.csv", "parameters;loss;note\n1000;4.186;a, b\n2000;3.031;1.2\n"))
     assert kept["loss"].tolist() == [4.186, 3.031]  # no number has a comma, so a dot is the decimal sign
 

@@ -117,6 +117,10 @@ def _text_in(name: str, column: pd.Series) -> str:
     wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
     if not column.map(lambda v: isinstance(v, str)).any():
         return f"column {name!r} holds {column.dtype}, not numbers"
+    grouped = column.dropna().astype(str).str.strip()
+    grouped = grouped[~grouped.str.isdigit()]
+    if wrong.empty and len(grouped) and grouped.str.fullmatch(WRITTEN[0][0]).all():  # read with decimal=","
+        wrong = grouped
     if wrong.empty:
         return f"column {name!r} holds numbers as {column.dtype}: turn it with pandas.to_numeric first"
     first, where = wrong.iloc[0], _label(wrong.index[0])
