@@ -7,16 +7,20 @@ READY = $(VENV)/.drscale-ready
 APP_READY = $(VENV)/.drscale-app-ready
 DOCS_READY = $(VENV)/.drscale-docs-ready
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# JupyterLab refuses to run as root unless told; and it shall not ask the network for news.
+# JupyterLab refuses to run as root unless told; and it shall neither ask the network for news nor ask the user whether it may:
+# that is a setting, in notebooks/.lab. It opens on the page that says what the notebooks ask.
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 LAB_FLAGS = --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	--LabApp.extension_manager=readonly $(ROOT_FLAG)
+	--LabApp.extension_manager=readonly --LabApp.app_settings_dir="$(CURDIR)/notebooks/.lab" \
+	--LabApp.default_url=/lab/tree/README.md $(ROOT_FLAG)
+# Where `make student` puts notebooks to work in, and what `make lab DIR=...` opens.
+COURSE = $(patsubst ~/%,$(HOME)/%,$(or $(DIR),~/drscale-course))
 
 # The test files that need no torch.
 TABLES = $(addsuffix .py,$(addprefix tests/test_,budget budget_plot explore frontier_plot laws_compare laws_fit laws_joint \
 	laws_refits mixed mixed_plot mixed_scores papers papers_plot plotting stats_correlate))
 
-.PHONY: all help setup lab app test lint lowest notebooks execute book figures clean
+.PHONY: all help setup lab student app test lint lowest notebooks execute book figures clean
 all: test
 
 help: ## list the targets
@@ -44,8 +48,15 @@ $(DOCS_READY): pyproject.toml constraints.txt | $(READY)
 	@$(INSTALL) -e '.[docs]'
 	@touch $@
 
-lab: $(READY) ## open the notebooks in JupyterLab
-	$(BIN)/python -m jupyterlab notebooks $(LAB_FLAGS)
+lab: $(READY) ## open the notebooks in JupyterLab (DIR=... those of make student)
+	$(BIN)/python -m jupyterlab "$(if $(DIR),$(COURSE)/)notebooks" $(LAB_FLAGS)
+
+# A copy keeps what is in it; its notebooks find ../data by a link and write to a ../build of their own.
+student: ## copy the notebooks to DIR, to work in (~/drscale-course)
+	@mkdir -p "$(COURSE)/notebooks"
+	@for f in notebooks/*.ipynb notebooks/README.md; do [ -e "$(COURSE)/$$f" ] || cp "$$f" "$(COURSE)/$$f"; done
+	@[ -e "$(COURSE)/data" ] || ln -s "$(CURDIR)/data" "$(COURSE)/data"
+	@echo "The notebooks are in $(COURSE)/notebooks; open them with: make lab DIR=$(COURSE)"
 
 # A page needs the token of the address that is printed; the server takes the next port where 8866 is in use.
 app: $(APP_READY) ## serve the explorers as apps in a browser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import shlex
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,8 @@ def demo(folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int 
     >>> demo("my-first-study")  # doctest: +SKIP
     PosixPath('my-first-study/index.html')
     """
+    if find_spec("torch") is None:  # before texts are looked for, which come with it
+        raise ModuleNotFoundError("the demo trains models and torch is not installed", name="torch")
     began, folder = time.perf_counter(), Path(folder)
     source = benchmark(texts, progress=progress)
     store, pairs = RunStore(folder / "runs"), len(source.train)

@@ -14,6 +14,7 @@ from typing import Any
 
 OLDEST = (3, 11)
 NEEDED, LAB = "analysis", "lab"
+NAMED = 6  # pieces that a line names
 PIP = "pip install -c constraints.txt"  # in a clone of the repository
 
 
@@ -41,19 +42,35 @@ def look() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings as a table for people, and in the last line whether anything needed is missing."""
+    """The findings as a table for people, and in the last line whether anything needed is missing.
+
+    Optional pieces of one part that one command brings share a line.
+    """
     wide = max(len(f.name) for f in findings)
+    together: dict[tuple[str, str], list[str]] = {}
+    for f in findings:
+        if not f.well and not f.needed:
+            together.setdefault((f.part, f.brings), []).append(f.name)
     lines, part = [], ""
     for f in findings:
+        alike = [f.name] if f.well or f.needed else together[f.part, f.brings]
+        if f.name != alike[0]:
+            continue
         if f.part != part:
             part = f.part
             lines += ["", part]
-        said = f.found if f.well else f"missing{f'; bring it with: {f.brings}' if f.brings else ''}"
-        lines.append(f"  {'+' if f.well else '!' if f.needed else '-'} {f.name:<{wide}}  {said}")
+        name, those = (f.name, "") if len(alike) == 1 else (f"{len(alike)} pieces", f": {_some(alike)}")
+        way = f"; bring {'them' if those else 'it'} with: {f.brings}" if f.brings else ""
+        said = f.found if f.well else f"missing{those}{way}"
+        lines.append(f"  {'+' if f.well else '!' if f.needed else '-'} {name:<{wide}}  {said}")
     lacking = [f.name for f in findings if f.needed and not f.well]
     optional = sum(not f.well for f in findings) - len(lacking)
     verdict = f"needed and missing: {', '.join(lacking)}" if lacking else "everything needed is here"
     return "\n".join([*lines[1:], "", f"{verdict}; {optional} optional pieces missing"])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def as_data(findings: list[Finding]) -> list[dict[str, Any]]:

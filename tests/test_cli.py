@@ -394,6 +394,20 @@ def test_the_doctor_names_what_is_needed_and_missing(
     assert "needed and missing: lmfit" in said.splitlines()[-1]
 
 
+def test_what_one_command_brings_is_one_line() -> None:
+    lab = [doctor.Finding("Lab", f"piece{i}", "", "pip install lab") for i in range(9)]
+    there = doctor.Finding("Lab", "torch", "2.0")
+    alone = doctor.Finding("Synonyms", "wordnet", "", "apt-get install wordnet")
+    needed = doctor.Finding("Analysis", "lmfit", "", "pip install lmfit", needed=True)
+    said = doctor.report([needed, *lab[:3], there, *lab[3:], alone]).splitlines()
+    names = ", ".join(f"piece{i}" for i in range(6))
+    (lab_line,) = (line for line in said if "install lab" in line)
+    assert lab_line == f"  - 9 pieces  missing: {names} and 3 more; bring them with: pip install lab"
+    assert sum(line.startswith("  ") for line in said) == 4
+    assert "  - wordnet  missing; bring it with: apt-get install wordnet" in said
+    assert said[-1] == "needed and missing: lmfit; 10 optional pieces missing"
+
+
 def test_the_doctor_finds_wordnet_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wordnet() -> str:
         return next(f.found for f in doctor.look() if f.name == "wordnet")

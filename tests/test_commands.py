@@ -20,6 +20,8 @@ from drscale.budget.prices import paper_prices
 from drscale.cli import _parsers, main
 from drscale.commands import tables
 from drscale.commands.arguments import LAWS, SHELLS, SPACES, UserError
+from drscale.commands.cells import Signs, counts_of
+from drscale.commands.columns import loss_of, pairs_of, size_of
 from drscale.commands.completion import script
 from drscale.laws import fit as laws
 from drscale.plotting import files
@@ -162,7 +164,7 @@ def test_where_the_runs_do_not_decide_there_are_two_plans(capsys: pytest.Capture
 
 def test_a_law_that_is_the_only_one_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "fit", OWN, "--where", "parameters > 90000 and pairs == 16915")
-    assert "Laws compared: size_law is the only law that these runs allow." in text
+    assert "Laws compared: size_law is the only law of 'parameters' alone that these runs allow." in text
     assert "only 5 levels of parameters for 3 parameters" in text
 
 
@@ -288,6 +290,107 @@ def test_prices_of_nothing_and_failed_runs_are_named(sizes: Path, capsys: pytest
 
 def test_a_wrong_file_name_is_guessed(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such file or folder; did you mean 'runs.csv'?" in refused(capsys, "fit", sizes.with_name("run.csv"))
+
+
+def two_axes(size: str, pairs: str) -> pd.DataFrame:
+    """Runs of a planted additive law of five sizes by five amounts of pairs, two seeds each."""
+    rng = np.random.default_rng(0)
+    N, D = (v.ravel() for v in np.meshgrid(np.geomspace(5e4, 1.5e7, 5).round(), np.geomspace(2e3, 2e5, 5).round()))
+    frame = pd.DataFrame({size: np.tile(N, 2), pairs: np.tile(D, 2), "Seed": np.repeat([0, 1], 25)})
+    mean = (2e4 / frame[size]) ** 0.45 + (3e4 / frame[pairs]) ** 0.35 + 0.6
+    return frame.assign(loss=mean * rng.normal(1, 0.01, 50))
+
+
+@pytest.mark.parametrize(
+    ("size", "pairs"), [("# Params", "Train pairs"), ("Params", "Pairs (train)"), ("Anzahl Parameter", "#pairs")]
+)
+def test_columns_are_known_by_a_word_of_their_names(size: str, pairs: str) -> None:
+    frame = two_axes(size, pairs).assign(**{"pairs per second": 3.0})
+    assert (size_of(frame), pairs_of(frame), loss_of(frame)) == (size, pairs, "loss")
+    both = frame.rename(columns={size: "params of a", pairs: "params of b"})
+    assert size_of(both) is None  # which of the two is not for us to say
+
+
+def test_a_column_that_seems_to_be_the_other_axis_is_a_doubt(capsys: pytest.CaptureFixture[str]) -> None:
+    two_axes("Breite", "Train pairs").to_csv("runs.csv", index=False)
+    text = said(capsys, "fit", "runs.csv", "--law", "data_law")
+    assert "column 'Breite' has 5 values and explains" in text
+    assert 'use it with --x "N=Breite,D=Train pairs"' in text
+    assert "'Seed'" not in text
+
+
+def test_a_status_in_capitals_is_obeyed_and_said(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(sizes).query("strategy == 'standard'").assign(Status=" done ")
+    bad = table.iloc[:2].assign(loss=14.2, Status=["diverged", "Failed"])
+    pd.concat([table, bad]).to_csv(sizes, index=False)
+    text = said(capsys, "fit", sizes, "--law", "size_law")
+    assert "2 of 18 runs are left out: their 'Status' is not 'done' (1 diverged, 1 Failed)" in text
+    assert "16 runs at 8 levels" in text
+
+
+GERMAN = "Modell;parameters;pairs;loss\nx;24.000;200;7,45\ny;1.100.000;3.200;3,73\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "signs", "values"),
+    [
+        (GERMAN, Signs(thousands=".", decimal=","), [[24000, 200, 7.45], [1100000, 3200, 3.73]]),
+        (
+            'parameters,loss\n"24,000",2.5\n"1,100,000", 1.5 \n',
+            Signs(thousands=",", decimal="."),
+            [[24000, 2.5], [1100000, 1.5]],
+        ),
+        ('parameters,loss\n24000,"2,5"\n25000,"1,5"\n', Signs(decimal=","), [[24000, 2.5], [25000, 1.5]]),
+        ("parameters:loss\n24'000:2.5\n25'000:1.5\n", Signs(":", "'", "."), [[24000, 2.5], [25000, 1.5]]),
+    ],
+)
+def test_thousands_are_read_where_their_sign_is_said(text: str, signs: Signs, values: list[list[float]]) -> None:
+    frame = tables.read_runs(written("a.csv", text), signs).drop(columns="Modell", errors="ignore")
+    assert frame.to_numpy().tolist() == values
+
+
+def test_a_dot_and_a_comma_in_numbers_are_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    small = "parameters;pairs;loss\n24.000;2.000;4,186\n24.000;8.000;3,031\n"
+    for verb in (("fit",), ("export", "--json")):
+        error = refused(capsys, *verb, written("de.csv", small))
+        assert "column 'parameters' is '24.000' in row 2 and column 'loss' is '4,186' in row 2" in error
+        assert "say --thousands . --decimal , or" in error
+    error = refused(capsys, "fit", written("en.csv", 'parameters,loss\n"24,000",4.186\n"25,000",3.031\n'))
+    assert "column 'parameters' is '24,000' in row 2" in error
+    assert "say --thousands , --decimal . or" in error
+    error = refused(capsys, "fit", written("en.csv", 'parameters,loss\n"24,000",4.18\n"25,000",3.03\n'))
+    assert error.endswith("column 'parameters' is '24,000' in row 2 (2 such of 2), not a number; say --thousands ,\n")
+    for second, said_of in (("25.000", "'24.000' in row 2 (2 such"), ("1.100.000", "'1.100.000' in row 3 (1 such")):
+        grown = f"parameters;pairs;loss;ndcg\n24.000;8;7,45;0,5\n{second};9;6,45;0,6\n"
+        error = refused(capsys, "fit", written("de.csv", grown))
+        assert error.endswith(f"{said_of} of 2), not a number; say --thousands . --decimal ,\n")
+    kept = tables.read_runs(written("fine.csv", "parameters;loss;note\n1000;4.186;a, b\n2000;3.031;1.2\n"))
+    assert kept["loss"].tolist() == [4.186, 3.031]  # no number has a comma, so a dot is the decimal sign
+
+
+def test_blanks_around_cells_and_counts_with_letters_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f" m , {n} , {2.5 - 0.2 * i} , done " for i, n in enumerate(("0.55M", "1.2M", "20M", "80 m", "0.3B", "2G"))]
+    path = written("units.csv", "\n".join([" Model , Params , Test loss , Status ", *rows, " m , 3B , NaN , done "]))
+    frame = tables.read_runs(path)
+    assert frame["Model"].tolist() == ["m"] * 7
+    assert frame["Test loss"].isna().sum() == 1
+    text = said(capsys, "fit", path, "--law", "size_law", "--where", "Status == 'done'")
+    assert "column 'Params' is written as '0.55M' and read as 550,000" in text
+    assert "1 of 7 runs have no 'Test loss' and are left out (row 8)" in text
+    assert counts_of(pd.Series(["0.55M", "20k", "3B", "2T", "7"]))[0].tolist() == [550000, 20000, 3e9, 2e12, 7]
+    assert counts_of(pd.Series(["tiny", "2M"]))[0].tolist() == ["tiny", "2M"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--sep", "::"), "--sep ::: one character is needed"),
+        (("--thousands", "x"), "--thousands x: a dot, a comma"),
+        (("--thousands", ".", "--decimal", "."), "--decimal .: a dot or a comma is needed, not the sign of thousands"),
+    ],
+)
+def test_signs_that_cannot_be(words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sentence in refused(capsys, "fit", OWN, *words)
 
 
 # ----------------------------------------------------------------------------------------------------------- allocate

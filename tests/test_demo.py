@@ -43,6 +43,16 @@ def test_it_goes_on_where_it_was(page: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert demo.demo(page.parent, texts="planted?pairs=700", steps=3, progress=False) == page
 
 
+def test_without_torch_that_is_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    assert cli.main(["demo", str(tmp_path / "d")]) == 2
+    said = capsys.readouterr().err
+    assert "torch is not installed; bring it with: pip install" in said
+    assert not (tmp_path / "d").exists()
+
+
 def test_too_few_pairs_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", str(tmp_path / "d"), "--texts", "planted?pairs=40"]) == 2
     said = capsys.readouterr().err

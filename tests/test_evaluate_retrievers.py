@@ -3,6 +3,7 @@ import weakref
 
 import bm25s
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from tiny import WORDS, bag, tiny, tiny_collection
@@ -92,6 +93,20 @@ def test_a_retriever_measures_what_score_measures():
     assert list(ours["query"]) == list(usual["query"])
     for metric in METRICS:
         np.testing.assert_allclose(ours[metric], usual[metric])
+
+
+def test_what_a_retriever_is_made_of_can_be_scored():
+    c = tiny_collection()
+    model = tiny()
+    with_function = score(model.encode, c, encode_passages=model.encode_passages)
+    for same in (model, retriever(model)):
+        pd.testing.assert_frame_equal(score(same, c), with_function)
+    cosine = score(Model(), c)  # its two sides, by cosine as it says
+    assert (cosine["entropy"] > 0).all()
+    with pytest.raises(ValueError, match=r"model=bm25: it has no vectors, .* ds.measure_stability"):
+        score("bm25", c)
+    with pytest.raises(ValueError, match="model=int: allowed are a BiEncoder, a function"):
+        score(3, c)
 
 
 def test_cosine_where_the_model_says_so_and_prompts_of_its_own():

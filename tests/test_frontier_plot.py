@@ -364,6 +364,14 @@ def test_series_figure_names_what_is_missing(table, y, by, said):
 # A column of one's own
 
 
+def test_too_few_sizes_are_drawn_as_points_and_the_legend_says_why_there_is_no_law():
+    two = size_table(levels=2)
+    fig = figures.size_figure(two, scopes=("in_domain",))
+    (drawn,) = (t for t in fig.data if "2 different values: 3 parameters need at least 4" in (t.name or ""))
+    assert drawn.y == pytest.approx(two.groupby("params_layers")["in_domain_entropy"].mean())
+    assert all(t.y is None or len(t.y) == 0 for t in fig.data[:3])
+
+
 def test_a_plain_column_can_be_drawn():
     mine = size_table().rename(columns={"in_domain_entropy": "loss"})[["params_layers", "loss"]]
     fig = figures.size_figure(mine, y="loss")

@@ -111,6 +111,26 @@ def test_the_law_that_made_a_table_is_chosen(law):
     assert chosen._repr_html_().count("<tr") == 3
 
 
+@pytest.mark.parametrize("x", [("# Params", "Train pairs"), {"D": "Train pairs", "N": "# Params"}])
+def test_columns_of_other_names_have_the_same_candidates(x):
+    table = two_counts(laws.additive_law)
+    ours = choose_law(table)
+    found = choose_law(table.set_axis(["# Params", "Train pairs", "loss"], axis=1), x=x, y="loss")
+    assert (found.law, found.decided, found.reasons) == (ours.law, ours.decided, ours.reasons)
+
+
+def test_one_column_has_the_law_of_one_and_a_wrong_call_is_one_sentence():
+    table = planted().rename(columns={"params_layers": "width"})
+    assert choose_law(table, x="width").law is laws.size_law
+    assert choose_law(table, x={"D": "width"}).law is laws.data_law
+    with pytest.raises(ValueError, match="the table has no column 'Width'"):
+        choose_law(table, x="Width")
+    with pytest.raises(ValueError, match="a column, a pair of size and pairs"):
+        choose_law(table, x=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"the name of a column is needed; laws are named as candidates="):
+        choose_law(table, [laws.size_law], y="loss")
+
+
 def test_language_models_by_the_additive_form_are_not_given_the_joint_law():
     """A newcomer's table: 25 runs of the additive form at 0.4% noise, where the joint law has an R2 of .95."""
     n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e8, 1e10, 5)))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
+import shutil
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,6 +116,35 @@ def test_apps_import_little_too(path: Path) -> None:
 def test_storage(path: Path) -> None:
     assert faults_of_storage(read(path)) == []
     assert path.stat().st_size < HEAVIEST
+
+
+def test_the_start_page_lists_every_notebook() -> None:
+    page = (ROOT / "notebooks" / "README.md").read_text()
+    assert re.findall(r"^\| \[[^\]]*\]\(([^)]*\.ipynb)\)", page, flags=re.MULTILINE) == [p.name for p in NOTEBOOKS]
+
+
+def test_jupyterlab_asks_nobody_for_news() -> None:
+    """What the server that ``make lab`` starts gives as the default of JupyterLab's own settings."""
+    utils = pytest.importorskip("jupyterlab_server.settings_utils")
+    folder, schemas = ROOT / "notebooks" / ".lab", Path(sys.prefix) / "share" / "jupyter" / "lab" / "schemas"
+    assert 'app_settings_dir="$(CURDIR)/notebooks/.lab"' in (ROOT / "Makefile").read_text()
+    overrides = json.loads((folder / "overrides.json").read_text())
+    for name, own in overrides.items():
+        found, _ = utils.get_settings(str(folder), str(schemas), str(folder), name)
+        for key, value in own.items():
+            assert found["schema"]["properties"][key]["default"] == value
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_a_copy_for_a_class_keeps_its_paths_and_what_was_written_in_it(tmp_path: Path) -> None:
+    words = ["make", "-s", "student", f"DIR={tmp_path / 'course'}"]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    copies = tmp_path / "course" / "notebooks"
+    assert sorted(p.name for p in copies.glob("*.ipynb")) == sorted(p.name for p in NOTEBOOKS)
+    assert (copies / "../data/runs/docs-standard").resolve() == ROOT / "data" / "runs" / "docs-standard"
+    (copies / NOTEBOOKS[0].name).write_text("mine")
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    assert (copies / NOTEBOOKS[0].name).read_text() == "mine"
 
 
 def test_the_readme_lists_every_notebook() -> None:

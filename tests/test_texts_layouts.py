@@ -24,7 +24,8 @@ from conftest import ROOT
 
 from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import rank_scores, retriever
-from drscale.texts import Collection, collection, collections
+from drscale.texts import Collection, benchmark, collection, collections
+from drscale.texts.layouts import folder_splits
 
 Grades = dict[str, dict[str, int]]  # of query texts and passage texts
 ANIMALS = ("owls", "cats", "bees", "ants", "elks", "rams")
@@ -484,6 +485,33 @@ def test_a_data_set_that_is_several_is_read_by_its_parts(tmp_path: Path) -> None
     assert {name: len(c) for name, c in topics.items()} == {"lotte/science": 15, "lotte/writing": 15}
     with pytest.raises(ValueError, match=r"2 folders \(science ...\).*read folder:.*/lotte/science/test, or all"):
         collection(f"folder:{tmp_path / 'lotte'}?split=search")
+
+
+def split_folder(folder: Path, *splits: str) -> Path:
+    """A BEIR folder of 400 queries and passages, whose judgements are in several splits."""
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text(lines({"_id": f"p{i}", "text": f"passage of word{i}"} for i in range(400)))
+    (folder / "queries.jsonl").write_text(lines({"_id": f"q{i}", "text": f"where is word{i}"} for i in range(400)))
+    for split, some in zip(splits, (range(330), range(330, 365), range(365, 400)), strict=False):
+        tsv(folder / "qrels", f"{split}.tsv", [(f"q{i}", f"p{i}", 1) for i in some], "query-id\tcorpus-id\tscore\n")
+    return folder
+
+
+def test_the_splits_of_a_folder_are_those_of_its_benchmark(tmp_path: Path) -> None:
+    folder = split_folder(tmp_path / "mine", "train", "test", "dev")
+    read = benchmark(f"folder:{folder}")
+    assert [len(part) for part in (read.train, read.test, read.validation)] == [330, 35, 35]
+    assert read.test.queries["id"].to_pylist()[0] == "q330"
+    assert folder_splits(str(folder)) == {"train": "train", "test": "test", "validation": "dev"}
+    assert folder_splits(str(split_folder(tmp_path / "marco", "train", "dev"))) == {"train": "train", "test": "dev"}
+    assert folder_splits(str(split_folder(tmp_path / "small", "test"))) == {}
+    with (
+        pytest.warns(
+            UserWarning, match=r"reads the split test of the folder.*; its split train is folder:.*\?split=train"
+        ),
+        pytest.raises(ValueError, match="35 pairs are too few"),
+    ):
+        benchmark(f"compose?train=folder:{folder}")
 
 
 def test_a_repository_is_read_by_its_folder_data(tmp_path: Path) -> None:

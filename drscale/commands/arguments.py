@@ -116,6 +116,7 @@ def add_verbs(verb: Callable[[str, str], Parser]) -> None:
     p.add_argument("--to", type=Path, metavar="FILE", help="where to: .csv, .tsv, .parquet, .jsonl or .tex")
     p.add_argument("--columns", metavar="A,B", help="keep these columns, in this order")
     _where(p)
+    _signs(p)
     both_ways(p)
     p = verb("app", "serve the explorers of laws, budgets and fronts as pages in a browser")
     p.add_argument("--ip", default="localhost", help="the address to listen at; 0.0.0.0 for every machine")
@@ -127,6 +128,12 @@ def add_verbs(verb: Callable[[str, str], Parser]) -> None:
 
 def _where(p: argparse.ArgumentParser) -> None:
     p.add_argument("--where", metavar="QUERY", help="keep the rows of which this is true, as 'pairs == 0'")
+
+
+def _signs(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--sep", metavar="SIGN", help="what separates the columns of a CSV (default: found out)")
+    p.add_argument("--thousands", metavar="SIGN", help="what separates thousands, as . in 24.000 (default: nothing)")
+    p.add_argument("--decimal", metavar="SIGN", help="what stands before decimals, . or , (default: found out)")
 
 
 def _law_of(p: argparse.ArgumentParser) -> None:
@@ -146,6 +153,7 @@ def _law_of(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--robust", action="store_true", help="let single outlying runs pull less")
     _where(p)
+    _signs(p)
     p.add_argument(
         "--out",
         type=Path,

@@ -6,10 +6,11 @@ import argparse
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from drscale.budget.plan import Allocation, allocate, cost_of
@@ -17,54 +18,19 @@ from drscale.budget.plot import isocost_figure
 from drscale.budget.prices import Prices, paper_prices
 from drscale.commands import tables
 from drscale.commands.arguments import PRICES, Impossible, UserError
+from drscale.commands.cells import counts_of, signs_of
+from drscale.commands.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
 from drscale.laws import fit as laws
 from drscale.laws.compare import Choice, choose_law
 from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
 from drscale.plotting.files import TABLE_FORMATS
-from drscale.stats.tables import check_level, done, values, warn_if_mixed
+from drscale.stats.tables import check_level, done, status_column, values, warn_if_mixed
 
 Law = Callable[..., Any]
-# Names that columns usually have, the first one of a table is taken; drscale's own come first.
-SIZES = [
-    "params_layers",
-    "parameters",
-    "params",
-    "n_params",
-    "n_parameters",
-    "num_params",
-    "num_parameters",
-    "parameter_count",
-    "non_embedding_parameters",
-    "model_size",
-    "n",
-]
-PAIRS = [
-    "train_pairs",
-    "pairs",
-    "n_pairs",
-    "num_pairs",
-    "training_pairs",
-    "annotations",
-    "examples",
-    "train_size",
-    "data_size",
-    "tokens",
-    "d",
-]
-LOSSES = [
-    "in_domain_entropy",
-    "entropy",
-    "contrastive_entropy",
-    "test_loss",
-    "eval_loss",
-    "validation_loss",
-    "val_loss",
-    "loss",
-]
-DATA = re.compile(r"pair|data|token|example|annot|sample|quer")
 BY_NAME = {name_of(law): law for law in laws.LAWS}
+EXPLAINED = 0.3  # of the misfit, by a column that may be the other axis
 FEWEST_OF_BOTH = 3  # levels of each column that a law of both needs
 
 
@@ -83,12 +49,6 @@ class Series:
 
 
 # ------------------------------------------------------------------------------------------------------- the columns
-
-
-def _usual(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
-    """The first column that has one of the usual names."""
-    own = {re.sub(r"\W+", "_", str(c)).lower(): str(c) for c in reversed(list(frame.columns))}
-    return next((own[name] for name in names if name in own), None)
 
 
 def _given(words: Sequence[str], law: Law | None) -> dict[str, str]:
@@ -113,9 +73,9 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
     if arguments.x:
         columns = {a: tables.column(frame, c, "--x", source) for a, c in _given(arguments.x, law).items()}
     else:
-        usual = {"N": _usual(frame, SIZES), "D": _usual(frame, PAIRS)}
+        usual = {"N": size_of(frame), "D": pairs_of(frame)}
         columns = {a: c for a, c in usual.items() if c is not None}
-    if arguments.y is None and (y := _usual(frame, LOSSES)) is None:
+    if arguments.y is None and (y := loss_of(frame)) is None:
         raise UserError(f"--y is needed: {source} has no column called {', '.join(LOSSES)}; it has {_names(frame)}")
     y = tables.column(frame, arguments.y, "--y", source) if arguments.y is not None else str(y)
     wanted = _letters(law)
@@ -136,12 +96,24 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
         raise UserError(f"--y {y}: it is a column of --x too")
     if both and law is None and len(columns) < 2:
         raise UserError(f"--x {','.join(columns.values())}: two columns are needed, the size and the pairs")
-    finished = done(frame)
-    if finished.empty and len(frame):
-        there = ", ".join(sorted({str(s) for s in frame["status"]}))
-        raise UserError(f"{source}: none of its {len(frame)} runs has the status 'done'; there are {there}")
-    rows, said = _usable(finished, [*columns.values(), y])
-    return Series(rows, columns, y, said)
+    finished, unfinished = _finished(frame, source)
+    rows, said = _usable(finished, [*columns.values(), y], set(columns.values()))
+    return Series(rows, columns, y, [*unfinished, *said])
+
+
+def _finished(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of finished runs, and a sentence on the others."""
+    finished, column = done(frame), status_column(frame)
+    if column is None or len(finished) == len(frame):
+        return finished, []
+    others = frame.loc[~frame.index.isin(finished.index), column].map(lambda s: str(s).strip()).value_counts()
+    if finished.empty:
+        there = ", ".join(sorted(others.index))
+        raise UserError(f"{source}: none of its {len(frame)} runs has the {column} 'done'; there are {there}")
+    ordered = sorted(others.items(), key=lambda pair: (-pair[1], str(pair[0]).lower()))
+    words = ", ".join(f"{count} {word}" for word, count in ordered)
+    left = len(frame) - len(finished)
+    return finished, [f"{left} of {len(frame)} runs are left out: their {column!r} is not 'done' ({words})"]
 
 
 def _names(frame: pd.DataFrame) -> str:
@@ -153,10 +125,14 @@ def _letters(law: Law | None) -> list[str]:
     return [] if law is None else [a for a in laws.LAWS[law].columns if a in "ND"]
 
 
-def _usable(rows: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that have a value in every column, and what to say of the others."""
+def _usable(rows: pd.DataFrame, columns: list[str], counts: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that have a value in every column, and what to say of the others; 0.55M is read in those of counts."""
     said = []
     for name in columns:
+        if name in counts:
+            numbers, read = counts_of(rows[name])
+            rows = rows.assign(**{name: numbers})
+            said += [read] if read else []
         empty = rows[name].isna()
         if empty.all() and len(rows):
             raise UserError(f"column {name!r} is empty in all of the {len(rows)} rows")
@@ -167,8 +143,15 @@ def _usable(rows: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, list[
     try:
         values(rows, *columns)  # names the first value that no law can be fitted to
     except ValueError as e:
-        raise UserError(str(e).replace("leave such runs out first", "leave such runs out with --where")) from None
+        said_here = str(e).replace("leave such runs out first", "leave such runs out with --where")
+        raise UserError(re.sub(r"; read it with pd\.read_csv\((.*)\)$", _as_options, said_here)) from None
     return rows, said
+
+
+def _as_options(call: re.Match[str]) -> str:
+    """What a call of read_csv says, in options of the command, which finds the separator of columns itself."""
+    given = re.findall(r"(thousands|decimal)='(.)'", call[1])
+    return "; say " + " ".join(f"--{name} {sign}" for name, sign in given)
 
 
 # ----------------------------------------------------------------------------------------------------------- the law
@@ -208,10 +191,44 @@ def _doubts(series: Series, fit: LawFit, choice: Choice | None) -> list[str]:
         warn_if_mixed(series.rows, *series.columns.values())
     mixed = [re.sub(r'with query\("(.*?)"\) first', r'with --where "\1"', str(w.message)) for w in caught]
     own = set(series.columns.values())
-    other = _usual(series.rows, PAIRS if "N" in series.columns else SIZES) if len(own) == 1 else None
-    if other is not None and not own & {SIZES[0], PAIRS[0]} and (count := series.rows[other].nunique()) > 1:
-        mixed.append(f"one fit of {count} different {other!r}: keep one with --where, or name both columns in --x")
+    if len(own) == 1 and not own & {SIZES[0], PAIRS[0]}:
+        other = (pairs_of if "N" in series.columns else size_of)(series.rows)
+        if other is not None and (count := series.rows[other].nunique()) > 1:
+            mixed.append(f"one fit of {count} different {other!r}: keep one with --where, or name both columns in --x")
+        else:
+            mixed += _unused_axis(series, fit)
     return [*series.said, *mixed, *_undecided(choice, name_of(fit.law)), *fit.doubts]
+
+
+def _unused_axis(series: Series, fit: LawFit) -> list[str]:
+    """A sentence on the unused column of numbers that explains most of what the law of one column leaves, if any does.
+
+    It has to be set and not measured (runs share its values, and it varies at one x), and the share of the variance of
+    the relative residuals between its values, corrected for their number, has to be above ``EXPLAINED``.
+    """
+    ((letter, x),) = series.columns.items()
+    left = pd.Series(np.asarray(fit.residual, dtype=float), index=series.rows.index)
+    found: list[tuple[float, str, int]] = []
+    for name in map(str, series.rows.columns):
+        values_, _ = counts_of(series.rows[name])
+        number = pd.api.types.is_numeric_dtype(values_) and not pd.api.types.is_bool_dtype(values_)
+        if name in (x, series.y) or not number or not (values_ > 0).all():
+            continue
+        levels = int(values_.nunique())
+        if not 2 <= levels <= len(values_) / 2 or (values_.groupby(series.rows[x]).nunique() < 2).all():
+            continue
+        within = float(((left - left.groupby(values_).transform("mean")) ** 2).sum()) / (len(left) - levels)
+        explained = 1 - within / max(float(left.var()), 1e-300)
+        if explained > EXPLAINED:
+            found.append((explained, name, levels))
+    if not found:
+        return []
+    explained, name, levels = max(found)
+    both = {letter: x, "D" if letter == "N" else "N": name}
+    words = ",".join(f"{a}={both[a]}" for a in "ND")
+    return [
+        f'column {name!r} has {levels} values and explains {explained:.0%} of the misfit: use it with --x "{words}"'
+    ]
 
 
 def _able(choice: Choice) -> list[str]:
@@ -225,9 +242,10 @@ def _undecided(choice: Choice | None, law: str) -> list[str]:
     return [f"the runs do not decide between {law} and {', '.join(others)}"] if others else []
 
 
-def _choice_said(choice: Choice) -> str:
-    able = _able(choice)
-    return str(choice) if len(able) > 1 else f"{able[0]} is the only law that these runs allow."
+def _choice_said(choice: Choice, series: Series) -> str:
+    able, columns = _able(choice), list(series.columns.values())
+    of = f"{columns[0]!r} alone" if len(columns) == 1 else " and ".join(map(repr, columns))
+    return str(choice) if len(able) > 1 else f"{able[0]} is the only law of {of} that these runs allow."
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -255,7 +273,7 @@ def _one(series: Series, arguments: argparse.Namespace) -> tuple[Series, LawFit,
 def fit(arguments: argparse.Namespace) -> int:
     """Fit a law, print its numbers and doubts, and write them: ``drscale fit``."""
     tables.check_out(arguments.out)
-    frame = tables.chosen(tables.read_runs(arguments.runs), arguments.where)
+    frame = tables.chosen(tables.read_runs(arguments.runs, signs_of(arguments)), arguments.where)
     series = _series(frame, arguments)
     if arguments.by is not None:
         return _fit_by(series, tables.column(frame, arguments.by, "--by", arguments.runs), arguments)
@@ -304,7 +322,7 @@ def _said(series: Series, found: LawFit, choice: Choice | None, doubts: list[str
         "",
     ]
     if choice is not None:
-        lines += [f"Laws compared: {_choice_said(choice)}", tables.shown(_compared(choice)), ""]
+        lines += [f"Laws compared: {_choice_said(choice, series)}", tables.shown(_compared(choice)), ""]
     return "\n".join([*lines, tables.listed("Doubts", doubts)])
 
 
@@ -418,7 +436,7 @@ def plan(arguments: argparse.Namespace) -> int:
         raise UserError("--within box: it is for --budget")
     if arguments.law in ("size_law", "data_law", "broken_law"):
         raise UserError(f"--law {arguments.law}: a plan needs a law of size and pairs, joint_law or additive_law")
-    frame = tables.chosen(tables.read_runs(arguments.runs), arguments.where)
+    frame = tables.chosen(tables.read_runs(arguments.runs, signs_of(arguments)), arguments.where)
     series = _series(frame, arguments, both=True)
     law, choice = BY_NAME.get(arguments.law or ""), None
     if law is None:
@@ -446,7 +464,7 @@ def plan(arguments: argparse.Namespace) -> int:
         _print_plans(arguments, series, prices, choice, plans, written)
     else:
         lines = [prices.explain().splitlines()[-1] if arguments.parameter_price is not None else prices.explain(), ""]
-        lines += [f"Laws compared: {_choice_said(choice)}", ""] if choice is not None else []
+        lines += [f"Laws compared: {_choice_said(choice, series)}", ""] if choice is not None else []
         for name, (found, made) in plans.items():
             lines += [
                 f"{name}: {found.equation}, where {_columns_said(series)}",

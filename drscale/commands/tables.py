@@ -20,6 +20,7 @@ import pandas as pd
 
 from drscale import __version__
 from drscale.commands.arguments import UserError, did_you_mean
+from drscale.commands.cells import Signs, check_signs, signs_of, tidied
 from drscale.files import write_atomic
 from drscale.runs import RunStore
 
@@ -36,11 +37,12 @@ FEW = 20  # columns that a message names; of a wider table it names those with a
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def read_runs(source: str | Path) -> pd.DataFrame:
+def read_runs(source: str | Path, signs: Signs | None = None) -> pd.DataFrame:
     """Read a table of runs: a CSV, TSV, Parquet or JSON lines file, a folder of run records, or a study.
 
     Columns of a CSV may be separated by commas, semicolons (then 0,5 may be a number), tabs or bars; "-" reads one from
-    the standard input. Rows are numbered as a spreadsheet numbers them: the header is row 1.
+    the standard input. Blanks around a cell do not count. ``signs`` says what is not to be found out, and how thousands
+    are separated. Rows are numbered as a spreadsheet numbers them: the header is row 1.
 
     >>> from pathlib import Path
     >>> from drscale.commands.tables import read_runs
@@ -49,9 +51,11 @@ def read_runs(source: str | Path) -> pd.DataFrame:
     >>> read_runs("runs.csv")["loss"].tolist()
     [2.5]
     """
-    path = Path(source)
+    path, signs = Path(source), signs or Signs()
+    if (said := signs.options()) and str(source) != "-" and path.exists() and path.suffix.lower() not in TEXTS:
+        raise UserError(f"{said}: for a text table ({', '.join(TEXTS)}), which {source} is not")
     if str(source) == "-":
-        frame = _separated("standard input", sys.stdin.buffer.read())
+        frame = _separated("standard input", sys.stdin.buffer.read(), signs)
     elif path.is_dir() or path.suffix in (".py", ".toml"):
         return stored_runs(path)
     elif not path.exists():
@@ -70,7 +74,7 @@ def read_runs(source: str | Path) -> pd.DataFrame:
     elif path.suffix.lower() in RECORDS:
         frame = _records(path)
     else:
-        frame = _separated(str(path), path.read_bytes())
+        frame = _separated(str(path), path.read_bytes(), signs)
     if frame.empty:
         raise UserError(f"{source}: the table has a header and no row")
     names = [str(c).strip() for c in frame]
@@ -118,7 +122,7 @@ def _decoded(name: str, raw: bytes) -> str:
     return raw.decode("cp1252", errors="replace")
 
 
-def _separated(name: str, raw: bytes) -> pd.DataFrame:
+def _separated(name: str, raw: bytes, signs: Signs) -> pd.DataFrame:
     """The table of a CSV or its kin."""
     text = _decoded(name, raw)
     if not text.strip():
@@ -129,31 +133,35 @@ def _separated(name: str, raw: bytes) -> pd.DataFrame:
     text = text[told.end() :] if told else text
     header = text.lstrip("\r\n").splitlines()[0]
     plain = re.sub(r'"[^"]*"', "", header)
-    separator = told[1] if told else max(SEPARATORS, key=plain.count)
+    separator = signs.sep or (told[1] if told else max(SEPARATORS, key=plain.count))
     names = [n.strip() for n in next(csv.reader([header], delimiter=separator))]
     if twice := [n for n in dict.fromkeys(names) if n and names.count(n) > 1]:
         raise UserError(f"{name}: the header names {twice[0]!r} twice")
-    frame = _parsed(name, text, separator, ".")
-    if separator == ";":  # where a comma is the decimal sign
-        other = _parsed(name, text, separator, ",")
-        numbers = [len(f.select_dtypes("number").columns) for f in (frame, other)]
-        frame = other if numbers[1] > numbers[0] else frame
-    frame.index += 3 if told else 2
+    # Between semicolons a comma may be the decimal sign: where it makes more columns numbers, it is.
+    decimals = [signs.decimal] if signs.decimal else [".", ","] if separator == ";" else ["."]
+    frames = {d: tidied(_parsed(name, text, separator, decimal=d), d, signs.thousands) for d in decimals}
+    decimal = max(frames, key=lambda d: len(frames[d].select_dtypes("number").columns))
+    frame, first = frames[decimal], 3 if told else 2
+    frame.index += first
+    if signs.decimal is None:
+        cells = _parsed(name, text, separator, dtype=str, keep_default_na=False)
+        cells.index += first
+        check_signs(name, frame, cells, Signs(separator, None, decimal))
     nameless = [c for c in frame if re.fullmatch(r"Unnamed: \d+", str(c)) and frame[c].isna().all()]
     return frame.drop(columns=nameless).dropna(how="all")
 
 
-def _parsed(name: str, text: str, separator: str, decimal: str) -> pd.DataFrame:
+def _parsed(name: str, text: str, separator: str, **options: Any) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
             return pd.read_csv(
                 io.StringIO(text.lstrip("\r\n")),
                 sep=separator,
-                decimal=decimal,
                 index_col=False,
                 skipinitialspace=True,
                 skip_blank_lines=False,
+                **options,
             )
     except pd.errors.ParserWarning:
         raise UserError(f"{name}: its rows have more fields than the header names") from None
@@ -310,7 +318,7 @@ def export_runs(arguments: argparse.Namespace) -> int:
         raise UserError(f"--to FILE is needed, with one of {', '.join(WRITTEN)} (or --json)")
     if to is not None and to.suffix not in WRITTEN:
         raise UserError(f"--to {to}: allowed are {', '.join(WRITTEN)}")
-    frame = chosen(read_runs(source), arguments.where)
+    frame = chosen(read_runs(source, signs_of(arguments)), arguments.where)
     if arguments.columns:
         names = [n.strip() for n in arguments.columns.split(",") if n.strip()]
         if not names:

@@ -5,6 +5,7 @@ Negatives are drawn once and shared by all models, as in the papers; entropies a
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -290,13 +291,14 @@ class _Vectors:
 
 
 def _encode(
-    encode: Encode,
+    encode: Any,
     encode_passages: Encode | None,
     collection: Collection,
     limit: int | None,
     pool: int | None = None,
     rank_all: bool = True,
 ) -> _Vectors:
+    encode, encode_passages = sides_of(encode, encode_passages)
     asked, answers = collection.pairs
     query_rows = sample_queries(np.unique(asked), limit)
     rows = None if rank_all else pool_rows(len(collection.passages), pool)
@@ -307,6 +309,26 @@ def _encode(
     )
     passages = encoded(encode_passages or encode, collection, rows)
     return _Vectors(queries, passages, rows, query_rows, np.flatnonzero(np.isin(asked, query_rows)))
+
+
+def sides_of(model: Any, encode_passages: Encode | None = None) -> tuple[Encode, Encode | None]:
+    """How a model encodes queries and passages: a function itself, anything else as :func:`drscale.retriever` reads it.
+
+    >>> from drscale.evaluate.entropy import sides_of
+    >>> sides_of(len)
+    (<built-in function len>, None)
+    """
+    if callable(model) and not hasattr(model, "encode"):
+        return model, encode_passages
+    # It stands above this module and needs what a training node may lack.
+    retriever: Any = importlib.import_module("drscale.evaluate.retrievers").retriever
+    found = retriever(model, encode_passages=encode_passages)
+    if found.encode is None:
+        raise ValueError(
+            f"model={found.name}: it has no vectors, which contrastive entropy needs; its rankings are measured by "
+            "drscale.evaluate.retrievers.rank_scores and ds.measure_stability"
+        )
+    return found.encode, found.encode_passages
 
 
 def encoded(encode_passages: Encode, collection: Collection, rows: np.ndarray | None = None) -> np.ndarray:
@@ -381,7 +403,7 @@ def _pools(
 
 
 def score(
-    encode: Encode,
+    encode: Any,
     collection: Collection,
     *,
     encode_passages: Encode | None = None,
@@ -396,12 +418,13 @@ def score(
     """Score an encoder on a collection, a row a query: entropy raw and calibrated (nats), nDCG@10, MRR@10, recall.
 
     ``encode`` takes a list of texts and returns an array (texts, dimension), as sentence-transformers' ``model.encode``
-    does. ``limit`` draws so many of the queries at random, the same ones for every encoder; all passages are ranked. A
-    query with several positives gets the mean of its entropies, and ``positives`` says how many. ``metrics`` adds
-    columns by ir-measures' names (R@1000, Success@5, AP, P@10). Negatives come from at most ``pool`` passages, drawn
-    once for all encoders. ``rank_all=False`` ranks those and the relevant ones only and encodes no others, as the
-    original does with its million; such a ranking is easier and not comparable with one of the whole collection.
-    A passage with the query's own id is no answer and no negative, unless it is relevant (BEIR's rule).
+    does; or it is whatever :func:`drscale.retriever` accepts and has vectors. ``limit`` draws so many of the queries at
+    random, the same ones for every encoder; all passages are ranked. A query with several positives gets the mean of
+    its entropies, and ``positives`` says how many. ``metrics`` adds columns by ir-measures' names (R@1000, Success@5,
+    AP, P@10). Negatives come from at most ``pool`` passages, drawn once for all encoders. ``rank_all=False`` ranks
+    those and the relevant ones only and encodes no others, as the original does with its million; such a ranking is
+    easier and not comparable with one of the whole collection. A passage with the query's own id is no answer and no
+    negative, unless it is relevant (BEIR's rule).
     """
     measures = measures_of(metrics)
     v = _encode(encode, encode_passages, collection, limit, pool, rank_all)
@@ -418,7 +441,7 @@ def score(
 
 
 def temperature_of(
-    encode: Encode, collection: Collection, *, encode_passages: Encode | None = None, limit: int | None = None
+    encode: Any, collection: Collection, *, encode_passages: Encode | None = None, limit: int | None = None
 ) -> float:
     """Fit an encoder's one temperature on held-out in-domain pairs (a benchmark's validation split)."""
     v = _encode(encode, encode_passages, collection, limit)
@@ -426,7 +449,7 @@ def temperature_of(
 
 
 def score_benchmark(
-    encode: Encode,
+    encode: Any,
     benchmark: Benchmark,
     *,
     encode_passages: Encode | None = None,
@@ -438,6 +461,8 @@ def score_benchmark(
     """Score an encoder in-domain and on every domain out of it: there ``limit`` queries of a collection, drawn at
     random but the same for every encoder, against all its passages.
 
+    ``encode`` is a function from a list of texts to an array (texts, dimension), or whatever :func:`drscale.retriever`
+    accepts and has vectors: a model of :func:`drscale.load_model`, an object with ``encode``, ``"minilm"``, a folder.
     The temperature is fitted on the validation split and serves all domains. The scope ``ood`` is ACE (Eq. 6): the
     unweighted mean over domains. Domains that are parts of one data set, as ``cqadupstack/android`` and
     ``cqadupstack/english``, count as one together, which has a scope of its own (``ood:cqadupstack``). ``metrics``,
@@ -451,6 +476,7 @@ def score_benchmark(
     """
     if not isinstance(benchmark, Benchmark):
         raise ValueError(f"benchmark={benchmark!r:.60}: a Benchmark is needed, as ds.benchmark reads one")
+    encode, encode_passages = sides_of(encode, encode_passages)  # once: a name may have to be loaded
     warm = temperature_of(encode, benchmark.validation, encode_passages=encode_passages)
     parts = [("in_domain", benchmark.test, None), *((f"ood:{n}", c, limit) for n, c in benchmark.ood.items())]
     options: dict[str, Any] = {"metrics": metrics, "pool": pool, "rank_all": rank_all}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 import lmfit
 import numpy as np
@@ -20,7 +21,7 @@ from drscale.laws.intervals import Unit, check_unit
 from drscale.laws.levels import by_level
 from drscale.laws.result import fitted, name_of
 from drscale.results import Result
-from drscale.stats.tables import done
+from drscale.stats.tables import done, require
 
 LawFunction = Callable[..., Any]
 COLUMNS = ["law", "parameters", "runs", "levels", "sigma", "r2", "lack_p", "aicc", "note"]
@@ -144,6 +145,22 @@ def _sentence(reason: str) -> str:
     return f"{reason[0].upper()}{reason[1:]}."
 
 
+P = ParamSpec("P")
+
+
+def _laws_by_name(choose: Callable[P, Choice]) -> Callable[P, Choice]:
+    """Say it in a sentence where laws are given in the second place, as compare_laws takes them."""
+
+    @functools.wraps(choose)
+    def wrapped(*args: P.args, **options: P.kwargs) -> Choice:
+        if len(args) > 1 and not isinstance(args[1], str):
+            raise ValueError(f"y={args[1]!r:.60}: the name of a column is needed; laws are named as candidates=[...]")
+        return choose(*args, **options)
+
+    return wrapped
+
+
+@_laws_by_name
 def choose_law(
     table: pd.DataFrame,
     y: str = "in_domain_entropy",
@@ -154,19 +171,23 @@ def choose_law(
 ) -> Choice:
     """Fit the laws that suit the columns, compare them, and take the better one.
 
-    By default the candidates are :func:`laws_for`, and beside them the laws that you registered
-    (:func:`drscale.register_law`) if the table has their columns and they have as many x; AICc of laws with more or
-    fewer x would count other levels. A difference of AICc on level means of at least ten decides;
-    a difference of less than two decides nothing. Between these, and if every law lacks fit, the laws' errors beyond
-    rolling cuts must agree. Nothing is decided if the corner of small size and few pairs is empty, because there the
-    laws of two arguments differ. ``options`` go to :func:`compare_laws`, which leaves no level out here.
+    By default the candidates are :func:`laws_for`, with the columns that ``x`` names (a size, a pair of size and pairs,
+    or ``{"N": ..., "D": ...}``), and beside them the laws that you registered (:func:`drscale.register_law`) if the
+    table has their columns and they have as many x; AICc of laws with more or fewer x would count other levels. A
+    difference of AICc on level means of at least ten decides; a difference of less than two decides nothing. Between
+    these, and if every law lacks fit, the laws' errors beyond rolling cuts must agree. Nothing is decided if the corner
+    of small size and few pairs is empty, because there the laws of two arguments differ. ``options`` go to
+    :func:`compare_laws`, which leaves no level out here.
 
     >>> import drscale as ds
     >>> choice = ds.choose_law(ds.example_runs())
     >>> print(choice)
     additive_law, decided. Lack of fit rejects additive_law (p=...), joint_law (p=...). ...
     """
-    offered = list(_offered(table) if candidates is None else candidates)
+    if candidates is None:
+        offered, x = _offered(table, x)
+    else:
+        offered = list(candidates)
     found = compare_laws(table, offered, x, y, leave_out=False, **options)
     able = found.dropna(subset=["aicc"])
     if able.empty:  # too few levels for AICc, or for any law
@@ -204,10 +225,34 @@ def choose_law(
     return Choice(best, not against, (*reasons, *against), found)
 
 
-def _offered(table: pd.DataFrame) -> list[LawFunction]:
-    built_in = laws.laws_for(table)
+def _offered(table: pd.DataFrame, x: Columns | None) -> tuple[list[LawFunction], Columns | None]:
+    """The laws that suit a table and its columns of size and pairs, and the columns that they take."""
+    if x is None:
+        built_in, rows = laws.laws_for(table), done(table)
+    else:
+        given = _lettered(x)
+        usual = {"N": laws.default_x(laws.size_law), "D": laws.default_x(laws.data_law)}
+        rows = require(done(table), *given.values())
+        built_in = laws.laws_for(pd.DataFrame({usual[letter]: rows[c] for letter, c in given.items()}))
+        x = given if len(built_in) > 1 else given["N" if built_in[0] is laws.size_law else "D"]
     count = len(laws.LAWS[built_in[0]].columns)
-    return [*built_in, *(law for law in laws.own_laws(done(table)) if len(laws.LAWS[law].columns) == count)]
+    own = laws.own_laws(rows) if x is None else []
+    return [*built_in, *(law for law in own if len(laws.LAWS[law].columns) == count)], x
+
+
+def _lettered(x: Columns) -> dict[str, str]:
+    """Columns of size (N) and pairs (D): by letter, a pair in this order, or one, which is a size unless it is D's."""
+    if isinstance(x, Mapping):
+        given = {str(k): c for k, c in x.items()}
+    elif isinstance(x, str):
+        given = {"D" if x == laws.default_x(laws.data_law) else "N": x}
+    else:
+        given = dict(zip("ND", x, strict=False)) if len(x) == 2 else {}
+    if not given or not set(given) <= {"N", "D"}:
+        raise ValueError(
+            f"x={x!r}: a column, a pair of size and pairs, or {{'N': ..., 'D': ...}}; else name candidates="
+        )
+    return given
 
 
 def leave_one_out(

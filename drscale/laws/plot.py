@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import lmfit
@@ -19,7 +20,7 @@ from drscale.laws.result import equation
 from drscale.plotting import parts as traces
 from drscale.plotting import style
 from drscale.plotting.parts import Series, bars, scatter
-from drscale.stats.tables import count_text, require
+from drscale.stats.tables import TooFewLevels, count_text, require
 
 FAN = 7  # curves of a law of two arguments in one figure
 
@@ -54,7 +55,8 @@ def law_figure(
     """Draw measured points, the fitted law and its confidence band, in-domain and out-of-domain together.
 
     A marker is the mean of the runs at one x with its 95% interval over queries; a short stroke is a single run. Runs
-    at x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. ``measure`` is
+    at x > ``above`` are held out of the fit and drawn open; the curve is dashed where it extrapolates. Where x has too
+    few values for the law, the points stand alone and the legend says so. ``measure`` is
     "entropy" or "calibrated"; if a table has no such columns, ``y`` names the column to draw, and ``y_title`` is the
     title of its axis (by default its name). ``options`` go to :func:`drscale.laws.fit.fit_law`. Per scope, or for y,
     there are always six traces: band, curve, dashed curve, runs, means, held-out means.
@@ -69,7 +71,10 @@ def law_figure(
         result = None
         if fitted:
             part = done if above is None else done[done[name] <= above]
-            result = laws.fit_law(part, law, name, series.column, warn=warn, **options)
+            try:
+                result = laws.fit_law(part, law, name, series.column, warn=warn, **options)
+            except TooFewLevels as e:  # the points are worth a look all the same
+                series = replace(series, label=f"{series.label} (no law: {e})")
         fig.add_traces(law_traces(result, series, reach, level, "" if result is None else equation(result)))
         fig.add_traces(point_traces(done, name, series, above, result))
     if above is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Hashable
 from dataclasses import fields
@@ -18,6 +19,12 @@ from drscale.runs import StoreWarning
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
+# Numbers that are read as text, and the options of pandas.read_csv that read them.
+WRITTEN = (
+    (r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", "sep=';', thousands='.', decimal=','"),
+    (r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", "thousands=','"),
+    (r"[+-]?\d+,\d+", "sep=';', decimal=','"),
+)
 MANY = 20  # columns: for a table with more, a message names only those with a similar spelling
 
 
@@ -27,7 +34,17 @@ def done(table: pd.DataFrame) -> pd.DataFrame:
         shown = repr(table)
         shown = type(table).__name__ if "\n" in shown or len(shown) > 60 else shown
         raise ValueError(f"table={shown}: a DataFrame is needed, as pandas.read_csv or RunStore.table give it")
-    return table[table["status"] == "done"] if "status" in table else table
+    column = status_column(table)
+    if column is None:
+        return table
+    return table[table[column].map(lambda word: str(word).strip().lower() == "done").astype(bool)]
+
+
+def status_column(table: pd.DataFrame) -> str | None:
+    """The column that says whether a run is done: ``status`` in capitals or not, with blanks around it or not."""
+    if "status" in table:
+        return "status"
+    return next((c for c in table.columns if isinstance(c, str) and c.strip().lower() == "status"), None)
 
 
 def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: str = "") -> pd.DataFrame:
@@ -55,7 +72,9 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
     """Columns of the finished runs; ValueError for values to which no law can be fitted."""
     rows, found = done(table), []
     if rows.empty:
-        said = f" (column 'status' says {', '.join(map(str, pd.unique(table['status'])))})" if len(table) else ""
+        status = status_column(table)
+        words = "" if status is None else ", ".join(map(str, pd.unique(table[status])))
+        said = f" (column {status!r} says {words})" if len(table) else ""
         raise ValueError(f"the table has {len(table)} runs and none is done{said}: nothing to fit")
     for name in columns:
         require(table, name)
@@ -98,10 +117,16 @@ def _text_in(name: str, column: pd.Series) -> str:
     wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
     if not column.map(lambda v: isinstance(v, str)).any():
         return f"column {name!r} holds {column.dtype}, not numbers"
+    grouped = column.dropna().astype(str).str.strip()
+    grouped = grouped[~grouped.str.isdigit()]
+    if wrong.empty and len(grouped) and grouped.str.fullmatch(WRITTEN[0][0]).all():  # read with decimal=","
+        wrong = grouped
     if wrong.empty:
         return f"column {name!r} holds numbers as {column.dtype}: turn it with pandas.to_numeric first"
     first, where = wrong.iloc[0], _label(wrong.index[0])
-    return f"column {name!r} is {first!r} in row {where} ({len(wrong)} such of {len(column)}), not a number"
+    told = f"column {name!r} is {first!r} in row {where} ({len(wrong)} such of {len(column)}), not a number"
+    options = next((o for pattern, o in WRITTEN if re.fullmatch(pattern, str(first).strip())), "")
+    return f"{told}; read it with pd.read_csv(..., {options})" if options else told
 
 
 def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:

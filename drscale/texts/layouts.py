@@ -326,17 +326,40 @@ def _whole(score: float) -> float:
     return score
 
 
-def _split(folder: Path, layout: Layout, split: str) -> str:
-    """The split that is asked for, or its other name; "test" or the only one where none is asked for."""
-    if "{split}" not in layout.qrels[0]:
-        return ""
+def folder_splits(path: str) -> dict[str, str]:
+    """The splits of a folder that has one to train on, as ``benchmark`` uses them: ``train``, ``test``, ``validation``.
+
+    The values are their names in the folder. A folder without a split ``train`` is one collection and gives none.
+    Without a ``test`` one measures on ``dev``, as is usual for MS MARCO.
+    """
+    folder = _home(path)
+    layout = layout_of(folder)
+    there = set() if layout is None else _splits(folder, layout)
+    if "train" not in there:
+        return {}
+    found = {"train": "train"} | ({"test": "test"} if "test" in there else {})
+    dev = next((name for name in ("dev", *OTHER_NAMES["dev"]) if name in there), None)
+    return found if dev is None else found | {"validation" if "test" in found else "test": dev}
+
+
+def _splits(folder: Path, layout: Layout) -> set[str]:
+    """The splits that have judgements."""
     found: set[str] = set()
+    if "{split}" not in layout.qrels[0]:
+        return found
     for pattern in layout.qrels:
         before, after = pattern.split("{split}")
         for ending in (after, f"{after}.gz"):
             places = (str(file.relative_to(folder)) for file in folder.glob(f"{before}*{ending}"))
             found |= {place[len(before) : -len(ending)] for place in places}
-    found = {name for name in found if not name.startswith("retrieval.")}
+    return {name for name in found if not name.startswith("retrieval.")}
+
+
+def _split(folder: Path, layout: Layout, split: str) -> str:
+    """The split that is asked for, or its other name; "test" or the only one where none is asked for."""
+    if "{split}" not in layout.qrels[0]:
+        return ""
+    found = _splits(folder, layout)
     wanted = split or ("test" if "test" in found or len(found) != 1 else next(iter(found)))
     chosen = next((name for name in (wanted, *OTHER_NAMES.get(wanted, ())) if name in found), None)
     if chosen is None:

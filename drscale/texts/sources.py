@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import urllib.parse
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from drscale.texts.chinese import chinese_benchmark
 from drscale.texts.collection import Benchmark, Collection
 from drscale.texts.docs import docs_benchmark, docs_collection
 from drscale.texts.hub import hub_collection, hub_splits
-from drscale.texts.layouts import folder_collection, folder_parts
+from drscale.texts.layouts import folder_collection, folder_parts, folder_splits
 from drscale.texts.pairs import pairs_collection
 from drscale.texts.planted import World, planted_benchmark, planted_collection
 from drscale.texts.split import SHARED, SPLITTER, compose
@@ -137,7 +138,8 @@ def collections(spec: str | Source, progress: bool = True) -> dict[str, Collecti
 def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
     """Read the benchmark that a spelling names: ``docs``, ``api-docs``, ``chinese-docs``, ``planted``, ``compose?...``.
 
-    A collection becomes one by holding out a test and a validation split, with no domain outside.
+    A collection becomes one by holding out a test and a validation split, with no domain outside; a folder with a split
+    ``train`` keeps its own splits train, dev and test, and only what it lacks is held out of train.
 
     >>> import drscale as ds
     >>> benchmark = ds.benchmark("planted?pairs=300")
@@ -151,7 +153,9 @@ def benchmark(spec: str | Source = "docs", progress: bool = True) -> Benchmark:
         made: Benchmark = getattr(importlib.import_module(module), name)(source, progress)
         return made
     if read is None:
-        return composed(Source("compose", "", (("train", str(source)),)), progress, name=str(source))
+        parts = _folder_splits(source) or {"train": source}
+        options = tuple((part, str(own)) for part, own in parts.items())
+        return composed(Source("compose", "", options), progress, name=str(source))
     return read(source, progress)
 
 
@@ -165,6 +169,8 @@ def composed(source: Source, progress: bool, name: str = "", outside: Mapping[st
 
     ``outside`` adds domains under names of their own.
     """
+    for part in source.texts("train"):
+        _warn_of_train(part)
     train = [collection(part, progress) for part in source.texts("train")]
     if not train:
         raise ValueError(f"texts {str(source)!r}: the option train is missing")
@@ -239,6 +245,26 @@ def _folder_parts(source: Source) -> dict[str, Source]:
     whole = Path(source.argument).expanduser().resolve().name
     parts = folder_parts(source.argument)
     return {f"{whole}/{n}": Source("folder", str(Path(source.argument, p)), source.options) for n, p in parts.items()}
+
+
+def _folder_splits(source: Source) -> dict[str, Source]:
+    """The splits of a folder that has one to train on, each as a source; none where a split is named."""
+    if source.kind != "folder" or source.text("split"):
+        return {}
+    own = folder_splits(source.argument)
+    return {part: Source("folder", source.argument, (*source.options, ("split", s))) for part, s in own.items()}
+
+
+def _warn_of_train(spec: str) -> None:
+    """Warn where a folder to train on is read by its split test although it has a split train."""
+    source = Source.parse(spec)
+    if "test" in (splits := _folder_splits(source)):
+        warnings.warn(
+            f"train={source} reads the split test of the folder, as {splits['test']} does; its split train is "
+            f"{splits['train']}",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _pairs(source: Source, progress: bool) -> Collection:
