@@ -90,6 +90,7 @@ def make_small() -> None:
         note_modules(store.path.parent / "modules")
         return made
 
+    changes: tuple[tuple[Any, str, Any], ...]
     changes = ((sweep, "texts_of", lambda spelling: small), (sweep, "run_one", run_small))
     changes += ((entropy, "NEGATIVES", 16), (entropy, "score", partial(entropy.score, negatives=16)))
     for module, name, value in (*changes, (loop, "CHECKPOINT_SECONDS", 0.01)):
@@ -132,6 +133,7 @@ class Sweep:
     def __init__(self, study: Path, cache: Path, fresh: bool) -> None:
         self.said = Path(tempfile.mkstemp(prefix="said-", dir=SCRATCH)[1])
         self.began = time.perf_counter()
+        self._child: subprocess.Popen[bytes] | None = None
         if fresh:
             words = [sys.executable, __file__, "--sweep", str(study)]
             about = os.environ | {"DRSCALE_CACHE": str(cache)}
@@ -139,7 +141,6 @@ class Sweep:
                 child = subprocess.Popen(words, stdout=file, stderr=file, env=about, start_new_session=True)
             self.pid, self._child = child.pid, child
             return
-        self._child = None
         self.pid = os.fork()
         if self.pid:
             return
@@ -426,7 +427,7 @@ def main() -> int:
     given = options.parse_args()
     if given.sweep:
         return run_sweep(given.sweep, fresh=True)
-    seconds = []
+    seconds: list[float] = []
     for _ in range(3):  # the first one is slower
         place = SCRATCH / f"whole-{len(seconds)}"
         sweep = Sweep(begun(place), place / "cache", given.fresh)
@@ -461,7 +462,7 @@ def main() -> int:
             bad += bool(wrong)
             total += faults
             shutil.rmtree(place, ignore_errors=True)
-        row = {"trials": i, "broken": total["broken"]} | {fault: total[fault] for fault in FAULTS}
+        row: dict[str, Any] = {"trials": i, "broken": total["broken"]} | {fault: total[fault] for fault in FAULTS}
         row |= {"young temporary files": total["young temporary files"], "minutes": (time.perf_counter() - began) / 60}
         rows.append({"what": name, **row, "ended with a sentence": total["ended with a sentence"]})
     print(pd.DataFrame(rows).round(1).to_string(index=False))

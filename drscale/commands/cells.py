@@ -35,7 +35,7 @@ class Signs:
 def signs_of(arguments: argparse.Namespace) -> Signs:
     """The signs that ``--sep``, ``--thousands`` and ``--decimal`` name; a UserError for those that cannot be."""
     sep, thousands, decimal = (getattr(arguments, name, None) for name in ("sep", "thousands", "decimal"))
-    sep = {"tab": "\t", "\\t": "\t"}.get(sep, sep)
+    sep = "\t" if sep in ("tab", "\\t") else sep
     if sep is not None and len(sep) != 1:
         raise UserError(f"--sep {sep}: one character is needed, as ';' or tab")
     if thousands is not None and (len(thousands) != 1 or thousands not in THOUSANDS):
