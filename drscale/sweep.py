@@ -406,10 +406,8 @@ def _make(
         raise ValueError(f"pairs={recipe.pairs}: {source.name} has {len(source)} training pairs")
     reset_peak()
     collection = trained_on(recipe, texts, source)
-    if pack is not None:
-        encoder = pack.build(recipe)
-    else:
-        encoder = build(recipe, all_texts(collection) if recipe.start == "scratch" else None)
+    words = all_texts(collection) if recipe.start == "scratch" and pack is None else None
+    encoder = pack.build(recipe) if pack is not None else build(recipe, words)
     begun = begin(encoder, recipe, texts.train)
     split = texts.test if recipe.select == "test" else texts.validation
 

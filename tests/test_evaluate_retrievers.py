@@ -96,8 +96,8 @@ def test_a_retriever_measures_what_score_measures():
 
 
 def test_what_a_retriever_is_made_of_can_be_scored():
-    c = tiny_collection()
-    model = tiny()
+    c = tiny_collection("c", 300, 1)
+    model = build(Recipe(texts="planted", rung="L2H12"))
     with_function = score(model.encode, c, encode_passages=model.encode_passages)
     for same in (model, retriever(model)):
         pd.testing.assert_frame_equal(score(same, c), with_function)

@@ -102,14 +102,16 @@ def test_form(path: Path) -> None:
 def test_apps_import_little_too(path: Path) -> None:
     made = read(path)
     assert len(imports(made)) <= MOST_IMPORTS
-    (setup,) = [
-        node.value.value
+    setups = [
+        ast.literal_eval(node.value) if isinstance(node.value, ast.Constant) else ast.unparse(node.value)
         for cell in made.cells
         if cell.cell_type == "code"
         for node in ast.walk(ast.parse(cell.source))
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETUP"
     ]
-    assert len(imports(notebook(setup))) == 1
+    assert setups
+    for setup in setups:  # in the repository, and without it
+        assert len(imports(notebook(setup))) <= 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)

@@ -76,7 +76,7 @@ def test_any_encoder_is_measured() -> None:
         def encode(self, texts: list[str]) -> np.ndarray:
             return np.array([[len(t), t.count(" "), 1.0] for t in texts], dtype=np.float32)
 
-    (code,) = blocks("python", "model.encode")
+    (code,) = blocks("python", "score_benchmark(model,")
     names: dict[str, object] = {"model": Model()}
     exec(code.replace('"docs"', '"planted"'), names)
     assert {"in_domain", "ood"} <= names["scored"].measures.keys()  # type: ignore[attr-defined]

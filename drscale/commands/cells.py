@@ -13,6 +13,7 @@ from drscale.commands.arguments import UserError
 # What pandas.read_csv takes for a missing value; here also with blanks around it.
 MISSING = frozenset(["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
 SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")  # thousands in groups, if it is no fraction
 COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)", flags=re.IGNORECASE)
 THOUSANDS = ".,'_ \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{RIGHT SINGLE QUOTATION MARK}"
 
@@ -123,7 +124,8 @@ def counts_of(column: pd.Series) -> tuple[pd.Series, str]:
     cells = column.map(lambda v: v.strip() if isinstance(v, str) else v)
     cells = cells.mask(cells.isin(MISSING))
     found = cells.dropna().map(lambda v: COUNT.fullmatch(str(v)))
-    if found.isna().any() or not len(found):
+    grouped = found.map(lambda m: m is not None and not m[2] and bool(GROUPED.fullmatch(m[1])))
+    if found.isna().any() or not len(found) or grouped.any():  # 24.000 in a table whose decimals have commas
         return column, ""
     numbers = found.map(lambda m: float(f"{float(m[1]) * SUFFIXES.get(m[2].lower(), 1.0):.12g}")).astype(float)
     suffixed = found[found.map(lambda m: bool(m[2]))]
