@@ -275,12 +275,16 @@ display(ds.explore.budget({EVIL: fit.curve(100)}, ds.paper_prices()))
 display(ds.explore.front(frontier.draw(runs, [y, "ood_entropy"], pool=("rung", "train_pairs"), n_boot=100)))
 """
 # What a hostile text would have become in the page.
-BECOME = """() => [...document.querySelectorAll('img[onerror], svg[onload], a')].filter(e => e.tagName !== 'A' ||
+BECOME = """() => [...document.querySelectorAll('img[onerror], svg[onload], a')].filter(e =>
+    e.tagName.toUpperCase() !== 'A' ||
     [e.getAttribute('href'), e.getAttribute('xlink:href')].some(h => (h || '').trim().startsWith('javascript')))
     .map(e => e.outerHTML)"""
 
 
-def test_hostile_names_stay_texts(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_hostile_names_stay_texts(running: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    context = running.new_context(viewport={"width": 1300, "height": 1200})
+    page, asked = context.new_page(), []
+    page.on("request", lambda r: None if _ours(r.url) else asked.append(r.url))
     apps, home = tmp_path_factory.mktemp("hostile") / "one" / "apps", tmp_path_factory.mktemp("home")
     shutil.copytree(ROOT / "notebooks" / "apps", apps)
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(HOSTILE)]), apps / "hostile.ipynb")
@@ -300,13 +304,15 @@ def test_hostile_names_stay_texts(page: Page, tmp_path_factory: pytest.TempPathF
             for point in figure.locator(".scatterlayer .points path").all()[:40:8]:
                 point.hover(force=True)
                 page.wait_for_timeout(150)
-                labels += figure.locator(".hoverlayer text").all_inner_texts()
+                labels += figure.locator(".hoverlayer text").all_text_contents()
         page.screenshot(path=BUILD / "hostile.png", full_page=True)
         text = page.locator("body").inner_text()
         assert page.evaluate("window.hits") == 0
         assert page.evaluate(BECOME) == []
         assert text.count("<script>hit()</script>") > 5, "the tables show the names as they are"
         assert any("hit()" in label for label in labels), labels[:9]
+        assert asked == []
+        context.close()  # before the server goes
 
 
 def test_apps_from_their_index(voila: str, page: Page) -> None:
