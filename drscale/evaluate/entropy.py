@@ -513,7 +513,7 @@ def means(frames: dict[str, pd.DataFrame], columns: Sequence[str] = COLUMNS) -> 
 
     weighted, sizes = of("positives"), {s: len(f) for s, f in frames.items()}
     # All columns have the same samples, which are kept from one to the next where they are small.
-    samples = dict(resampled(sizes, 2000, 0)) if 0 < sum(sizes.values()) <= SMALL else None
+    samples = dict(resampled(sizes, 2000, 0)) if all(sizes.values()) and 0 < sum(sizes.values()) <= SMALL else None
     kinds = {c: weighted if c in ("entropy", "calibrated") else None for c in columns}
     return {c: interval(of(c), kind, samples=samples) for c, kind in kinds.items()}
 
