@@ -328,6 +328,12 @@ def test_a_status_in_capitals_is_obeyed_and_said(sizes: Path, capsys: pytest.Cap
     assert "16 runs at 8 levels" in text
 
 
+def test_a_status_that_never_says_done_leaves_no_run_out(capsys: pytest.CaptureFixture[str], sizes: Path) -> None:
+    table = pd.read_csv(sizes).query("strategy == 'standard'").assign(Status="converged")
+    text = said(capsys, "fit", written("theirs.csv", table.to_csv(index=False)), "--law", "size_law")
+    assert "left out" not in text
+
+
 GERMAN = "Modell;parameters;pairs;loss\nx;24.000;200;7,45\ny;1.100.000;3.200;3,73\n"
 
 

@@ -37,14 +37,24 @@ def done(table: pd.DataFrame) -> pd.DataFrame:
     column = status_column(table)
     if column is None:
         return table
-    return table[table[column].map(lambda word: str(word).strip().lower() == "done").astype(bool)]
+    return table[_is_done(table[column])]
 
 
 def status_column(table: pd.DataFrame) -> str | None:
-    """The column that says whether a run is done: ``status`` in capitals or not, with blanks around it or not."""
+    """The column that says whether a run is done: ``status``, or in capitals or with blanks around it if one is done.
+
+    A ``Status`` that never says so is another project's word for something else, and every row counts.
+    """
     if "status" in table:
         return "status"
-    return next((c for c in table.columns if isinstance(c, str) and c.strip().lower() == "status"), None)
+    for name in table.columns:
+        if isinstance(name, str) and name.strip().lower() == "status" and _is_done(table[name]).any():
+            return name
+    return None
+
+
+def _is_done(column: pd.Series) -> pd.Series:
+    return column.map(lambda word: str(word).strip().lower() == "done").astype(bool)
 
 
 def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: str = "") -> pd.DataFrame:
