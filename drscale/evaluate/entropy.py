@@ -217,14 +217,14 @@ def interval(
     level: float = 0.95,
     seed: int = 0,
     *,
-    samples: Mapping[str, np.ndarray] | None = None,
+    prepared: Mapping[str, np.ndarray] | None = None,
 ) -> Measure:
     """The unweighted mean over domains of each domain's mean, with a bootstrap interval over queries.
 
     Queries are resampled within their domain, the domains themselves are not: the interval speaks of these domains.
     With a single domain it is the plain mean; over several it is ACE (Eq. 6). ``weights`` counts a query's positives.
     Domains that are parts of one data set (``cqadupstack/android``, ``cqadupstack/english``) count as one together.
-    ``samples`` are those of :func:`resampled`, where they are at hand.
+    ``prepared`` are those of :func:`resampled`, where they are at hand.
     """
     if not values or any(len(v) == 0 for v in values.values()):
         raise ValueError("interval: every domain needs at least one query")
@@ -233,7 +233,7 @@ def interval(
     for name, v in values.items():
         w = np.ones(len(v)) if weights is None else np.asarray(weights[name], float)
         mean += float(np.average(v, weights=w)) / parts[name]
-        times = next(drawing)[1] if samples is None else samples[name]
+        times = next(drawing)[1] if prepared is None else prepared[name]
         drawn += (times @ (v * w)) / (times @ w) / parts[name]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Measure(mean, float(low), float(high), sum(len(v) for v in values.values()))
@@ -515,7 +515,7 @@ def means(frames: dict[str, pd.DataFrame], columns: Sequence[str] = COLUMNS) -> 
     # All columns have the same samples, which are kept from one to the next where they are small.
     samples = dict(resampled(sizes, 2000, 0)) if all(sizes.values()) and 0 < sum(sizes.values()) <= SMALL else None
     kinds = {c: weighted if c in ("entropy", "calibrated") else None for c in columns}
-    return {c: interval(of(c), kind, samples=samples) for c, kind in kinds.items()}
+    return {c: interval(of(c), kind, prepared=samples) for c, kind in kinds.items()}
 
 
 def compare(
