@@ -54,8 +54,8 @@ lab: $(READY) ## open the notebooks in JupyterLab (DIR=... those of make student
 # A copy keeps what is in it; its notebooks find ../data by a link and write to a ../build of their own.
 student: ## copy the notebooks to DIR, to work in (~/drscale-course)
 	@mkdir -p "$(COURSE)/notebooks"
-	@for f in notebooks/*.ipynb notebooks/README.md; do [ -e "$(COURSE)/$$f" ] || cp "$$f" "$(COURSE)/$$f"; done
-	@[ -e "$(COURSE)/data" ] || ln -s "$(CURDIR)/data" "$(COURSE)/data"
+	@for f in notebooks/*.ipynb notebooks/README.md; do [ -e "$(COURSE)/$$f" ] || cp "$$f" "$(COURSE)/$$f" || exit 1; done
+	@[ -L "$(COURSE)/data" ] || [ -e "$(COURSE)/data" ] || ln -s "$(CURDIR)/data" "$(COURSE)/data"
 	@echo "The notebooks are in $(COURSE)/notebooks; open them with: make lab DIR=$(COURSE)"
 
 # A page needs the token of the address that is printed; the server takes the next port where 8866 is in use.

@@ -65,6 +65,13 @@ def test_what_cannot_be_answered_is_refused(change: dict[str, object], said: str
         paired_steps(runs(0.1, 0.1), **asked)  # type: ignore[arg-type]
 
 
+def test_a_run_without_a_partner_or_a_value_is_named() -> None:
+    table = runs(0.1, 0.1).sort_values(["arm", "rung", "seed"], ignore_index=True)
+    for lacking in (table.iloc[1:], table.assign(loss=table["loss"].where(table.index != 3))):
+        with pytest.raises(ValueError, match="step, loss: 1 runs have no partner or no value"):
+            paired_steps(lacking, ["loss"], {"step": ("old", "new")})
+
+
 def test_one_size_is_no_sample_of_sizes() -> None:
     with pytest.raises(ValueError, match="at 1 rungs; at least 2"):
         paired_steps(runs(0.1, 0.1).query("rung == 'a'"), ["loss"], {"step": ("old", "new")})

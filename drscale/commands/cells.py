@@ -37,8 +37,8 @@ def signs_of(arguments: argparse.Namespace) -> Signs:
     """The signs that ``--sep``, ``--thousands`` and ``--decimal`` name; a UserError for those that cannot be."""
     sep, thousands, decimal = (getattr(arguments, name, None) for name in ("sep", "thousands", "decimal"))
     sep = "\t" if sep in ("tab", "\\t") else sep
-    if sep is not None and len(sep) != 1:
-        raise UserError(f"--sep {sep}: one character is needed, as ';' or tab")
+    if sep is not None and (len(sep) != 1 or sep in "\"'\r\n" or sep == decimal):
+        raise UserError(f"--sep {sep}: one character is needed, as ';' or tab, no quote and not the decimal sign")
     if thousands is not None and (len(thousands) != 1 or thousands not in THOUSANDS):
         raise UserError(f"--thousands {thousands}: a dot, a comma, an apostrophe, a blank or _ is needed")
     if decimal is None and thousands is not None:

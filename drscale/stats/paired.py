@@ -23,8 +23,8 @@ def paired_steps(
 ) -> pd.DataFrame:
     """How much outcomes change from one arm to another, run by run: a row for each step and outcome.
 
-    ``steps`` names pairs of values of the column ``by``, (from, to). Runs that agree in ``pairs`` are subtracted. Runs
-    of one ``unit`` (a size) share an error, so the interval is Student's over all differences or over the units' means,
+    ``steps`` names pairs of values of the column ``by``, (from, to). Runs that agree in ``pairs`` are subtracted;
+    one without a partner is an error. Runs of one ``unit`` (a size) share an error, so the interval is Student's over all differences or over the units' means,
     whichever is wider, and Bonferroni's over all rows: they hold together with probability ``level``. ``outcomes`` are
     columns, or columns with words for them.
 
@@ -52,6 +52,8 @@ def paired_steps(
         before, after = (table[table[by] == a] for a in (old, new))
         for outcome, said in words.items():
             gap = (after[outcome] - before[outcome]).dropna()
+            if lost := max(len(before), len(after)) - len(gap):
+                raise ValueError(f"{step}, {outcome}: {lost} runs have no partner or no value; leave them out first")
             means = gap.groupby(level=unit).mean()
             if len(gap) < 2 or len(means) < 2:
                 raise ValueError(f"{step}, {outcome}: {len(gap)} pairs at {len(means)} {unit}s; at least 2 are needed")

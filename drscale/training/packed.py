@@ -36,6 +36,7 @@ from drscale.training.strategies import Strategy
 
 VARIABLE = "DRSCALE_ENGINE"
 ENGINES = ("auto", "plain", "packed")
+ACTIVATIONS = {"bert": "gelu", "llama": "silu"}
 WARM = 3  # steps on a side stream before a graph is captured, as PyTorch asks
 
 
@@ -67,6 +68,9 @@ def _lacking(encoder: BiEncoder, recipe: Recipe) -> str:
         f"strategy={recipe.strategy!r} makes batches of its own": recipe.strategy != "standard",
         f"iterations={recipe.iterations} start the optimiser anew": recipe.iterations > 1,
         f"a body of type {config.model_type!r} is neither BERT's nor Llama's": config.model_type not in LAYERS,
+        f"the activation {config.hidden_act!r} is not {ACTIVATIONS.get(config.model_type)!r}": (
+            config.hidden_act != ACTIVATIONS.get(config.model_type, config.hidden_act)
+        ),
         "a Llama with biases is not known": bool(
             getattr(config, "attention_bias", 0) or getattr(config, "mlp_bias", 0)
         ),
