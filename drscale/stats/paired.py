@@ -23,10 +23,10 @@ def paired_steps(
 ) -> pd.DataFrame:
     """How much outcomes change from one arm to another, run by run: a row for each step and outcome.
 
-    ``steps`` names pairs of values of the column ``by``, (from, to). Runs that agree in ``pairs`` are subtracted;
-    one without a partner is an error. Runs of one ``unit`` (a size) share an error, so the interval is Student's over all differences or over the units' means,
-    whichever is wider, and Bonferroni's over all rows: they hold together with probability ``level``. ``outcomes`` are
-    columns, or columns with words for them.
+    ``steps`` names pairs of values of the column ``by``, (from, to). Runs that agree in ``pairs`` are subtracted; one
+    without a partner is an error. Runs of one ``unit`` (a size) share an error, so the interval is Student's over all
+    differences or over the units' means, whichever is wider, and Bonferroni's over all rows: they hold together with
+    probability ``level``. ``outcomes`` are columns, or columns with words for them.
 
     >>> import pandas as pd
     >>> from drscale.stats.paired import paired_steps
