@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+from array import array
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from drscale.evaluate import bare
 from drscale.texts import Collection, rows_at
@@ -26,6 +29,7 @@ _HAN = r"\u3005\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-
 _SOUTHEAST = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f"
 HAN, SOUTHEAST = re.compile(f"[{_HAN}]+"), re.compile(f"[{_SOUTHEAST}]+")
 _UNSPACED = re.compile(f"[{_HAN}{_SOUTHEAST}]+")
+BLOCK = 16_384  # texts whose words are in memory together
 _TOKEN = rf"(?u)[{_HAN}{_SOUTHEAST}]{{1,2}}|\b\w\w+\b"  # the second half is bm25s's own
 
 
@@ -34,11 +38,29 @@ def bm25_version() -> str:
     return str(_bm25s().__version__)
 
 
-def bm25_index(texts: Sequence[str]) -> Any:
-    """Index texts for BM25 with bm25s's usual settings (Lucene's variant, k1 = 1.5, b = 0.75)."""
+def bm25_index(texts: Sequence[str] | pa.ChunkedArray) -> Any:
+    """Index texts for BM25 with bm25s's usual settings (Lucene's variant, k1 = 1.5, b = 0.75).
+
+    Words become numbers a block of texts at a time, so that the words of all texts are never in memory together.
+    """
+    numbers: list[array[int]] = []
+    vocabulary: dict[str, int] = {}
+    for at in range(0, len(texts), BLOCK):
+        some = texts[at : at + BLOCK]
+        for words in bm25_tokens(some if isinstance(some, Sequence) else some.to_pylist()):
+            numbers.append(array("i", [vocabulary.setdefault(word, len(vocabulary)) for word in words]))
+    if not vocabulary:
+        raise ValueError(
+            f"BM25: none of {len(texts):,} texts has a word of two letters that is no stop word"
+        )
     index = _bm25s().BM25(backend="numpy")
-    index.index(bm25_tokens(texts), show_progress=False)
+    index.index((numbers, vocabulary), show_progress=False)
     return index
+
+
+def bm25_load(folder: Path) -> Any:
+    """An index that bm25s saved, its arrays mapped into memory."""
+    return _bm25s().BM25.load(str(folder), mmap=True, show_progress=False)
 
 
 def bm25_tokens(texts: Sequence[str]) -> Any:

@@ -15,10 +15,11 @@ import torch
 
 from drscale.encoder import BiEncoder, build, first_line, minilm
 from drscale.evaluate import rankers
-from drscale.evaluate.entropy import Encode, checked, normalised, sample_queries
+from drscale.evaluate.entropy import Encode, checked, encoded, normalised, sample_queries
+from drscale.evaluate.indexes import bm25_of
 from drscale.evaluate.lists import Lists, read_trec
 from drscale.evaluate.rankers import Steps
-from drscale.evaluate.ranking import bm25_index, bm25_rank, depth_of, measures_of, ranking_metrics, search, spare
+from drscale.evaluate.ranking import bm25_rank, depth_of, measures_of, ranking_metrics, search, spare
 from drscale.ladder import BODIES
 from drscale.recipe import Recipe
 from drscale.texts import Collection
@@ -198,7 +199,7 @@ def _dense(name: str, encode: Encode, encode_passages: Encode, model: Any = None
 
     def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
         if collection not in known:
-            known[collection] = passages_of(collection.passages["text"].to_pylist())
+            known[collection] = encoded(passages_of, collection)
         return search(queries_of(queries), known[collection], depth)
 
     return Retriever(name, rank, queries_of, passages_of, model if isinstance(model, torch.nn.Module) else None)
@@ -209,7 +210,7 @@ def _bm25(name: str) -> Retriever:
 
     def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
         if collection not in known:
-            known[collection] = bm25_index(collection.passages["text"].to_pylist())
+            known[collection] = bm25_of(collection)
         return bm25_rank(known[collection], queries, min(depth, len(collection.passages)))
 
     return Retriever(name, rank)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from drscale.encoder import BiEncoder, Tokens, seed_for
 from drscale.evaluate.entropy import relevant_rows
-from drscale.evaluate.ranking import bm25_index, bm25_tokens
+from drscale.evaluate.indexes import bm25_of
+from drscale.evaluate.ranking import bm25_tokens
 from drscale.evaluate.ranking import bm25_version as version
 from drscale.recipe import Recipe
 from drscale.texts import Collection
@@ -155,7 +156,7 @@ class Index:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self.relevant = relevant_rows(*collection.pairs)
-        self.bm25 = bm25_index(collection.passages["text"].to_pylist())
+        self.bm25 = bm25_of(collection)
 
     def best(self, query_rows: np.ndarray, most: int) -> np.ndarray:
         """Rows of the best passages of some queries, best first, none relevant: (queries, most), padded with -1."""
