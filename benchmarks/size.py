@@ -89,7 +89,7 @@ def measure(size: int) -> dict[str, float]:
     with step("texts"):
         texts = texts_of(size)
     study = ds.load_study(ROOT / "data" / "runs" / "docs-models.py")
-    model = ds.load_model(study.store, next(r for r in study.recipes if r.rung == RUNG and r.seed == 0))
+    model = ds.load_model(next(r for r in study.recipes if r.rung == RUNG and r.seed == 0), study.store)
     asked = np.arange(min(QUERIES, len(texts.queries)))
     queries = texts.queries["text"].take(asked).to_pylist()
     with step("bm25_index"):
