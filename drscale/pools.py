@@ -6,13 +6,15 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import connection
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def like(broken: Executor) -> Callable[..., ProcessPoolExecutor]:
@@ -61,6 +63,48 @@ def as_completed(waiting: list[Any], seconds: float = 1.0) -> Iterable[Any]:
         yield from ended
         if left:
             time.sleep(seconds)
+
+
+DEATHS = (  # what executors raise where the process of a job died; the job itself may be as good as any
+    "concurrent.futures.process.BrokenProcessPool",
+    "submitit.core.utils.UncompletedJobError",
+    "distributed.scheduler.KilledWorker",
+)
+
+
+def is_death(error: Exception) -> bool:
+    """Whether an error says that a process died, and not what went wrong in it."""
+    return f"{type(error).__module__}.{type(error).__qualname__}" in DEATHS
+
+
+def check_starts(pool: Executor) -> None:
+    """Raise ValueError where a pool cannot start a process, so that none of its jobs is to blame."""
+    try:
+        pool.submit(os.getpid).result()
+    except Exception as e:
+        if not is_death(e):
+            raise
+        if isinstance(pool, ProcessPoolExecutor):
+            hint = "is a script's work below `if __name__ ...`?"
+            raise ValueError(f"workers: no worker process can start; {hint}") from None
+        raise ValueError(f"{type(pool).__name__}: no worker process can start; its logs say why") from e
+
+
+def answers(jobs: dict[Any, T]) -> Generator[tuple[T, str | None], None, None]:
+    """What jobs answer as they end, None where a job's process died; any other error cancels those that are left."""
+    try:
+        for job in as_completed(list(jobs)):
+            answer = None
+            try:
+                answer = job.result()
+            except Exception as e:
+                if isinstance(e, BrokenExecutor) or not is_death(e):  # a broken pool has no other answers
+                    raise
+            yield jobs[job], answer
+    except BaseException:
+        for job in jobs:
+            job.cancel()
+        raise
 
 
 @lru_cache(maxsize=1)

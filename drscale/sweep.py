@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import runpy
 import threading
 import time
@@ -13,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,6 +213,9 @@ class _Job:
     keep: bool = False
     pack: str = ""
 
+    def submitted(self, recipe: Recipe, pool: Executor, store: RunStore) -> Any:
+        return pool.submit(work, str(recipe), str(store.path.resolve()), pools.threads(pool), self.keep, self.pack)
+
 
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, job: _Job) -> Iterable[Run]:
     if todo:
@@ -222,15 +224,15 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, jo
     if executor is None:
         for recipe in todo:
             with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
-                made = _claimed(recipe, store, job, _moving(bar))
+                made = _claimed(recipe, store, job, lambda step, values, bar=bar: bar.update(step - bar.n))
             if made is not None:
                 yield made
         return
-    left, pool = dict.fromkeys(todo), executor
+    left, pool, died = dict.fromkeys(todo), executor, set[Recipe]()
     with ExitStack() as opened:
         while left:
             try:
-                yield from _pooled(left, pool, store, job)
+                yield from _pooled(left, pool, store, job, died)
             except BrokenProcessPool:
                 fresh = pools.like(executor)
                 for recipe in list(left)[: getattr(executor, "_max_workers", 1)]:  # those that were under way
@@ -242,40 +244,43 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, jo
                 pool = opened.enter_context(pools.ending(fresh()))
 
 
-def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, job: _Job) -> Iterable[Run]:
-    """Run recipes in the workers of a pool and take each out of ``left`` when it has ended."""
-    threads = pools.threads(pool)
-    jobs = {pool.submit(work, str(r), str(store.path.resolve()), threads, job.keep, job.pack): r for r in left}
-    try:
-        for future in pools.as_completed(list(jobs)):
-            made = future.result()
-            del left[jobs[future]]
-            if made:
-                yield Run.from_json(made)
-    except BaseException:
-        for future in jobs:
-            future.cancel()
-        raise
+def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, job: _Job, died: set[Recipe]) -> Iterable[Run]:
+    """Run recipes in the workers of a pool and take each out of ``left`` when it has ended.
+
+    One whose process died stays in there, to be submitted once more; the second time it is a failed record.
+    """
+    with closing(pools.answers({job.submitted(recipe, pool, store): recipe for recipe in left})) as answers:
+        for recipe, made in answers:
+            if made is None and recipe not in died:
+                died.add(recipe)
+                continue
+            if made is None:
+                pools.check_starts(pool)
+            del left[recipe]
+            if made != "":
+                yield _died(recipe, store) if made is None else Run.from_json(made)
 
 
 def _alone(recipe: Recipe, pool: Executor, store: RunStore, job: _Job) -> Run | None:
     """Run a recipe in a process of its own: where that dies, too, the run is a failed record with the reason."""
+    pools.check_starts(pool)
     try:
-        pool.submit(os.getpid).result()
-    except BrokenProcessPool:
-        raise ValueError("workers: no worker process can start; is a script's work below `if __name__ ...`?") from None
-    try:
-        at = str(store.path.resolve()), pools.threads(pool)
-        made = pool.submit(work, str(recipe), *at, job.keep, job.pack).result()
+        made = job.submitted(recipe, pool, store).result()
         return Run.from_json(made) if made else None
     except BrokenProcessPool:
-        reason = "the worker process died twice, killed or out of memory"
-        failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
-        with store.claim(recipe) as mine:
-            known = _known(recipe, store)
-            if mine and (known is None or known.status != "done"):  # a finished record stays
-                store.save(failed)
-        return failed
+        return _died(recipe, store)
+
+
+def _died(recipe: Recipe, store: RunStore) -> Run:
+    """The failed record of a run whose process died twice; where it is finished after all, that record."""
+    reason = "the worker process died twice, killed or out of memory"
+    failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
+    with store.claim(recipe) as mine:
+        if (known := _known(recipe, store)) is not None and known.status == "done":
+            return known
+        if mine:
+            store.save(failed)
+    return failed
 
 
 def _claimed(
@@ -299,10 +304,6 @@ def _known(recipe: Recipe, store: RunStore) -> Run | None:
     except (ValueError, OSError) as e:
         warnings.warn(f"made again: {e}", StoreWarning, stacklevel=2)
         return None
-
-
-def _moving(bar: Any) -> Callable[[int, dict[str, float]], None]:
-    return lambda step, values: bar.update(step - bar.n)
 
 
 def work(recipe: str, store: str, threads: int | None = None, keep: bool = False, pack: str = "") -> str:
@@ -379,15 +380,12 @@ def _make(
     keep: bool,
     pack: Pack | None,
 ) -> Run:
-    import torch
-
     from drscale.encoder import build
     from drscale.evaluate.entropy import NEGATIVES, NotFiniteError, mean_entropy, most_negatives, score_benchmark
-    from drscale.training import loop, packed
+    from drscale.training import loop, packed, processes
     from drscale.training.batches import tokenised
     from drscale.training.prepare import all_texts, made_ready
     from drscale.training.pretrain import begin
-    from drscale.training.processes import this_process
 
     check(recipe)
     for part in (texts.test, *texts.ood.values()):
@@ -441,9 +439,8 @@ def _make(
             **texts.versions,
             **source.versions,
             **versions(),
-            "threads": str(torch.get_num_threads()),
+            **processes.notes(),
             **({"engine": "packed"} if engine == "packed" else {}),
-            **({"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
             **({"pack": "MiniLM in half precision"} if pack is not None and recipe.start != "scratch" else {}),
             **strategy.notes,
             **begun.notes,
@@ -455,7 +452,7 @@ def _make(
     cost |= strategy.cost | begun.cost
     if went.step < recipe.steps and not went.reason:
         return Run(status="failed", reason="stopped by hand", cost=cost, **common)
-    state = this_process()
+    state = processes.this_process()
     if store is not None and earlier is not None:
         if went.reason:
             raise RuntimeError(f"{recipe}: trained again for its model, {went.reason}; its record stays as it is")
@@ -573,8 +570,7 @@ def load_study(path: str | Path) -> Study:
             raise ValueError(f"{path}: nested too deeply") from None
     if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
         raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
-    store = body.get("store", path.with_suffix("").name)
-    keep = body.get("keep", False)
+    store, keep = body.get("store", path.with_suffix("").name), body.get("keep", False)
     if not isinstance(keep, bool):
         raise ValueError(f"{path}: keep={keep!r}: allowed are true and false")
     if not isinstance(store, str | Path | RunStore) or "\0" in str(store) or not str(store):

@@ -39,6 +39,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 START_FIRST = (
     "instructions",
     "sweep",
+    "sweep_clusters",
     "training_strategies",
     "cli",
     "browser",

@@ -105,17 +105,6 @@ def test_processes_and_threads_give_what_this_process_gives(tmp_path):
     assert abs(a["ood_entropy"] - b["ood_entropy"]).max() < 1e-4
 
 
-@pytest.mark.slow
-def test_a_dask_cluster_runs_a_sweep(tmp_path):
-    from distributed import Client
-
-    store = RunStore(tmp_path / "dask")
-    with Client(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as client:
-        made = sweep.run_study(sweep.plan_study([FEW], store), client.get_executor(), progress=False)
-    assert [r.status for r in made] == ["done"]
-    assert len(store.runs()) == 1
-
-
 class Job:
     """A job as submitit has it: done() and result(), and no Future."""
 

@@ -30,6 +30,12 @@ def this_process() -> Any:
     return PartialState()
 
 
+def notes() -> dict[str, str]:
+    """What of this machine a record names: the threads, whose number changes last digits, and the card."""
+    card = {"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"threads": str(torch.get_num_threads()), **card}
+
+
 class Alone:
     """One process with what the training loop asks of accelerate, for machines without it."""
 

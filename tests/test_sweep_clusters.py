@@ -1,0 +1,145 @@
+"""Sweeps on Dask's and submitit's executors, a worker killed in the middle of a run: nothing lost, nothing twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import killed
+import pytest
+from conftest import ROOT
+
+from drscale import pools, sweep
+from drscale.runs import Run, RunStore
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a sweep of three runs leaves where nobody is killed."""
+    path = tmp_path_factory.mktemp("undisturbed") / "runs"
+    subprocess.run([sys.executable, killed.__file__, str(path)], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return RunStore(path)
+
+
+@pytest.fixture
+def workers(tmp_path, monkeypatch):
+    """New processes find this package and the workers' module, and have one thread each."""
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    )
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path / "runs"
+
+
+def content(store, seeds=(0, 1, 2)):
+    """What the store holds of some seeds, without times."""
+    some = killed.breakage().Content(store)
+    some.runs = {key: run for key, run in some.runs.items() if key in {str(killed.BASE.but(seed=s)) for s in seeds}}
+    some.rows = some.rows[some.rows["key"].isin(list(some.runs))].reset_index(drop=True)
+    return some
+
+
+def dead(path):
+    """The processes that were killed; none of them is there any more."""
+    found = [int(at.name) for at in (path.parent / "dead").iterdir()]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in found)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_dask_worker_costs_nothing(workers, undisturbed):
+    from distributed import Client, LocalCluster
+
+    plan = killed.plan(workers)
+    two = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with two as cluster, Client(cluster) as client:
+        before = set(client.run(os.getpid).values())
+        made = sweep.run_study(plan, killed.Deadly(client.get_executor()), progress=False)
+    assert sorted((run.recipe.seed, run.status) for run in made) == [(0, "done"), (1, "done"), (2, "done")]
+    assert len(before & set(dead(workers))) == 1
+    assert content(plan.store).differences(content(undisturbed)) == []
+    assert killed.breakage().left_over(plan.store, workers.parent)[0] == []
+    assert sweep.run_study(killed.plan(workers), progress=False) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_submitit_job_costs_nothing(workers, undisturbed, monkeypatch):
+    import submitit
+
+    monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 1)  # for how long a dead job's answer is waited for
+    executor = submitit.LocalExecutor(workers.parent / "logs")
+    executor.update_parameters(timeout_min=5)
+    plan = killed.plan(workers, seeds=[0, 1])
+    made = sweep.run_study(plan, killed.Deadly(executor), progress=False)
+    assert sorted((run.recipe.seed, run.status) for run in made) == [(0, "done"), (1, "done")]
+    assert len(dead(workers)) == 1
+    assert content(plan.store).differences(content(undisturbed, seeds=[0, 1])) == []
+    assert killed.breakage().left_over(plan.store, workers.parent)[0] == []
+
+
+# ------------------------------------------------------------------------------------------------------- stand-ins
+
+
+class Job:
+    """A job as submitit has it; it answers, or its process dies."""
+
+    def __init__(self, dies, call, *given):
+        self.dies, self.call, self.given, self.cancelled = dies, call, given, False
+
+    def cancel(self):
+        self.cancelled = True
+
+    def done(self):
+        return True
+
+    def result(self):
+        from submitit.core.utils import UncompletedJobError
+
+        if self.dies:
+            raise UncompletedJobError("has not produced any output")
+        return self.call(*self.given)
+
+
+class Cluster:
+    """Its jobs die so often: those that make runs, and those that only look whether a process starts."""
+
+    def __init__(self, runs, looks=0):
+        self.left, self.submitted, self.jobs = {"runs": runs, "looks": looks}, [], []
+
+    def submit(self, call, *given):
+        kind = "runs" if given else "looks"
+        self.left[kind] -= 1
+        self.submitted.append(kind)
+        self.jobs.append(Job(self.left[kind] >= 0, call, *given))
+        return self.jobs[-1]
+
+
+@pytest.mark.parametrize(("deaths", "status", "submitted"), [(1, "done", 2), (2, "failed", 3)])
+def test_a_job_that_dies_is_submitted_once_more(tmp_path, monkeypatch, deaths, status, submitted):
+    store, cluster = RunStore(tmp_path / "runs"), Cluster(deaths)
+    monkeypatch.setattr(sweep, "run_one", lambda recipe, store, **options: Run(recipe, "done"))
+    (made,) = sweep.run_study(killed.plan(store.path, seeds=[0]), cluster, progress=False)
+    assert made.status == status
+    assert len(cluster.submitted) == submitted
+    if status == "failed":  # the record says so, and another try is the user's
+        assert store.load(made.recipe) == made
+        assert "died twice" in made.reason
+
+
+def test_jobs_that_cannot_start_condemn_no_run(tmp_path):
+    store, cluster = RunStore(tmp_path / "runs"), Cluster(9, 9)
+    with pytest.raises(ValueError, match="Cluster: no worker process can start"):
+        sweep.run_study(killed.plan(store.path), cluster, progress=False)
+    assert store.runs() == []
+    assert [job.cancelled for job in cluster.jobs] == [False] * 3 + [True] * 3 + [False]  # runs, runs again, a look
+
+
+def test_a_job_that_raises_is_not_one_whose_process_died():
+    from distributed.scheduler import KilledWorker
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    assert pools.is_death(KilledWorker("run", None, 3))
+    assert pools.is_death(UncompletedJobError())
+    assert not pools.is_death(FailedJobError())  # a subclass: the function itself raised
