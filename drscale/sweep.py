@@ -417,7 +417,8 @@ def _make(
 
     checkpoint = store.path / CHECKPOINTS / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
-    strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh, start_on=texts.train)
+    with processes.in_turn():
+        strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh, start_on=texts.train)
     mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark + begun.mark
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": mark, "strategy": strategy}
     engine = packed.engine_of(encoder, recipe)

@@ -41,6 +41,7 @@ START_FIRST = (
     "sweep",
     "sweep_clusters",
     "training_strategies",
+    "training_processes",
     "cli",
     "browser",
     "training",

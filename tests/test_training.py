@@ -1,8 +1,4 @@
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,44 +186,3 @@ def test_rates():
 def test_too_many_negatives_is_one_sentence():
     with pytest.raises(ValueError, match="negatives=390"):
         trained(SMALL.but(pool="shared", negatives=390))
-
-
-SPREAD = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-from test_training import POOLS, SMALL, trained, weights
-from safetensors.torch import save_file
-import torch.distributed as dist
-for pool in POOLS:
-    encoder, went = trained(SMALL.but(pool=pool, steps=3))
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        save_file({{k: v.contiguous() for k, v in weights(encoder).items()}}, f"{{sys.argv[1]}}-{{pool}}")
-if dist.is_initialized():
-    dist.destroy_process_group()
-"""
-POOLS = ("in_batch", "both")
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_does(tmp_path):
-    from safetensors.torch import load_file
-
-    script = tmp_path / "spread.py"
-    script.write_text(SPREAD.format(tests=str(Path(__file__).parent)))
-    env = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "ACCELERATE_USE_CPU": "true"}
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    for words, name in (([], "one"), (launch, "two")):
-        done = subprocess.run(
-            [sys.executable, *words, str(script), str(tmp_path / name)],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    for pool in POOLS:
-        one, two = load_file(tmp_path / f"one-{pool}"), load_file(tmp_path / f"two-{pool}")
-        for name in one:
-            apart = (one[name] - two[name]).abs()  # AdamW moves a weight 3e-3 a step, and enlarges rounding there
-            assert apart.max() < 1e-3
-            assert apart.mean() < 2e-6

@@ -142,8 +142,6 @@ class Instructing(Strategy):
         self, model: Any, batch: Batch, accelerator: Any, state: State, weights: Sequence[Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
         """What is minimised on a batch, and of it the part that ranks passages."""
-        if accelerator.num_processes > 1:
-            raise ValueError(f"instructions: trained in one process, this run has {accelerator.num_processes}")
         objective, count = self.recipe.variant, len(batch.positives)
         texts, passages = model(list(batch.changed), self.pairs.passages.rows(batch.positives))
         texts, passages = texts.float(), passages.float()

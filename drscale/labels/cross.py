@@ -95,7 +95,7 @@ def trained(collection: Collection, half: int) -> BiEncoder:
     def build(_: Path) -> _Kept:
         encoder = started()
         strategy = _Reading.of(collection, half, encoder)
-        told = train(encoder, strategy.pairs, TRAINING, strategy=strategy, checkpoint=at, mark=key)
+        told = train(encoder, strategy.pairs, TRAINING, strategy=strategy, checkpoint=at, mark=key, alone=True)
         if told.reason:
             raise ValueError(f"teacher='cross': its training on {collection.name} {told.reason}")
         return _Kept(encoder)
@@ -180,7 +180,7 @@ class _Reading(Strategy):
     ) -> tuple[Tensor, dict[str, float]]:
         told = np.column_stack([batch.positives, batch.negatives.reshape(-1, OTHERS)])
         queries = self.pairs.queries.rows(np.repeat(batch.queries, told.shape[1]))
-        scores = model.encode_tokens(read_together(queries, self.pairs.passages.rows(told.ravel())), "query")
+        scores, _ = model(read_together(queries, self.pairs.passages.rows(told.ravel())), [])
         target = torch.zeros(len(told), dtype=torch.long, device=scores.device)
         return torch.nn.functional.cross_entropy(scores.view(told.shape), target), {}
 

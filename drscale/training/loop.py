@@ -23,7 +23,7 @@ from drscale.ladder import flops_per_token, training_factor
 from drscale.recipe import Recipe, part_of
 from drscale.runs import StoreWarning
 from drscale.training import processes
-from drscale.training.batches import Batch, Pairs, share
+from drscale.training.batches import Batch, Pairs
 from drscale.training.strategies import Strategy
 
 Note = Callable[[int, dict[str, float]], None]
@@ -63,6 +63,7 @@ def train(
     stopped: Callable[[], bool] = lambda: False,
     checkpoint: Path | None = None,
     mark: str = "",
+    alone: bool = False,
 ) -> Progress:
     """Train an encoder in place for ``recipe.steps`` steps and say how it went.
 
@@ -72,12 +73,12 @@ def train(
     a look that is not finite ends the run with ``reason``; ``stopped`` ends it early; ``checkpoint`` is a file to
     resume from, if it carries the same ``mark`` (the texts' fingerprint); another's is named and left unused.
     Each of ``recipe.iterations`` parts goes on from the weights of the one before, with AdamW's moments at zero.
+    ``alone`` trains in this process, although several may share the run that asks for it.
     """
     if recipe.select != "last" and watch is None:
         raise ValueError(f"select={recipe.select!r}: needs watch, the measure to select by; or select='last'")
-    accelerator = processes.accelerator(recipe.precision)
-    device_encoder = encoder.to(accelerator.device)
-    model = accelerator.prepare_model(device_encoder)
+    accelerator = processes.accelerator(recipe.precision, alone)
+    model = processes.Encoding(encoder.to(accelerator.device), accelerator)
     weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
     optimiser = accelerator.prepare_optimizer(optimiser)
@@ -89,9 +90,9 @@ def train(
 
     while progress.step < recipe.steps and not progress.reason and not stopped():
         # draw
-        whole = strategy.draw(progress.step)
-        batch = share(whole, accelerator)
-        torch.manual_seed(seed_for(recipe.seed, f"step {progress.step}"))  # dropout; so that a resumed run is the same
+        batch = strategy.draw(progress.step)
+        mine = f" of process {accelerator.process_index}" if accelerator.process_index else ""
+        torch.manual_seed(seed_for(recipe.seed, f"step {progress.step}{mine}"))  # dropout; a resumed run is the same
 
         # score
         loss, said = strategy.loss(model, batch, accelerator, progress.state, list(weights.values()))
@@ -108,7 +109,7 @@ def train(
 
         # note
         value = float(accelerator.reduce(loss.detach(), "mean"))
-        _count(progress, encoder, pairs, whole, training_factor(recipe))
+        _count(progress, encoder, pairs, batch, training_factor(recipe))
         progress.step += 1
         progress.seconds = time.perf_counter() - started
         progress.omega += [round(said["omega"], 6)] if "omega" in said else []

@@ -352,7 +352,7 @@ def made_ready(
         plain, read = surrogate_recipe(recipe), _taken_from(recipe, collection, source)
         surrogate = build(plain, all_texts(read) if plain.start == "scratch" else None)
         begin(surrogate, plain, start_on or source or collection)
-        return remembered(surrogate, read, plain, lambda e: train(e, tokenised(e, read), plain))
+        return remembered(surrogate, read, plain, lambda e: train(e, tokenised(e, read), plain, alone=True))
 
     return prepare(recipe, collection, pairs, encoder, small=small, attack=WordSwaps(), source=source, refresh=refresh)
 

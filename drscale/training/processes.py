@@ -1,17 +1,33 @@
-"""The processes that share a run: accelerate's where it is installed, else this one alone."""
+"""The processes that share a run: accelerate's where it is installed, else this one alone.
+
+Each process encodes its part of a batch's texts and gets the vectors of all (:class:`Encoding`). So each computes the
+loss of the whole batch, whatever a strategy looks at, and a run that several processes share is the run that one would
+make, but for rounding and for what dropout draws.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drscale.encoder import BiEncoder
 
-def accelerator(precision: str) -> Any:
-    """What trains a model in a precision: accelerate's Accelerator, or where it is not installed :class:`Alone`."""
+Texts = list[np.ndarray]
+
+
+def accelerator(precision: str, alone: bool = False) -> Any:
+    """What trains a model in a precision: accelerate's Accelerator, or where it is not installed :class:`Alone`.
+
+    With ``alone`` a process trains a model for itself, although others share the run that needs it.
+    """
+    if alone and together():
+        return Alone(precision, together=False)
     try:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
@@ -30,6 +46,24 @@ def this_process() -> Any:
     return PartialState()
 
 
+def together() -> bool:
+    """Whether several processes were started to share each run, as `accelerate launch` does."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Let the main process go first, so that the others find in the cache what it has made."""
+    state = this_process()
+    if not state.is_main_process:
+        state.wait_for_everyone()
+    try:
+        yield
+    finally:  # an error, too, is every process's
+        if state.is_main_process:
+            state.wait_for_everyone()
+
+
 def notes() -> dict[str, str]:
     """What of this machine a record names: the threads, whose number changes last digits, and the card."""
     card = {"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
@@ -41,8 +75,8 @@ class Alone:
 
     num_processes, process_index, is_main_process = 1, 0, True
 
-    def __init__(self, precision: str) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    def __init__(self, precision: str, together: bool | None = None) -> None:
+        if globals()["together"]() if together is None else together:
             raise ValueError("several processes share a run by accelerate, which is not installed")
         if precision == "fp16":
             raise ValueError("precision='fp16' needs accelerate, which is not installed; use 'bf16' or 'fp32'")
@@ -74,3 +108,52 @@ class Alone:
 
     def wait_for_everyone(self) -> None:
         return None
+
+
+class Encoding:
+    """A batch's texts as vectors: called with the token ids of queries and of passages, it gives the vectors of both.
+
+    Of several processes each encodes its part of either and gathers the others' vectors.
+    """
+
+    def __init__(self, encoder: BiEncoder, accelerator: Any) -> None:
+        self.accelerator, self.count = accelerator, accelerator.num_processes
+        self.model = accelerator.prepare_model(encoder)
+
+    def __call__(self, queries: Texts, passages: Texts) -> tuple[Tensor, Tensor]:
+        if self.count == 1:
+            both: tuple[Tensor, Tensor] = self.model(queries, passages)
+            return both
+        least = min(len(texts) for texts in (queries, passages) if texts)
+        if least < self.count:
+            raise ValueError(f"{self.count} processes share a run, and a batch has only {least} texts of a kind")
+        sizes = [[len(part) for part in np.array_split(np.arange(len(t)), self.count)] for t in (queries, passages)]
+        starts = [sum(each[: self.accelerator.process_index]) for each in sizes]
+        own = [each[self.accelerator.process_index] for each in sizes]
+        one, other = self.model(*(t[at : at + n] for t, at, n in zip((queries, passages), starts, own, strict=True)))
+        return self._gathered(one, sizes[0]), self._gathered(other, sizes[1])
+
+    def _gathered(self, vectors: Tensor, sizes: Sequence[int]) -> Tensor:
+        """The rows of all processes, this one's with their gradient."""
+        gathered: Tensor = _AllGather.apply(vectors, tuple(sizes), self.accelerator.process_index)
+        return gathered
+
+
+class _AllGather(torch.autograd.Function):
+    """Put the processes' rows together.
+
+    All have the same loss, so a row's gradient is the same in each. It goes back to the process that made the row,
+    times the number of processes, as gradients of weights are averaged over them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...], index: int) -> Tensor:
+        ctx.rows, ctx.count = slice(sum(sizes[:index]), sum(sizes[: index + 1])), len(sizes)
+        padded = nn.functional.pad(x, (0, 0, 0, max(sizes) - len(x))).contiguous()
+        parts = [torch.empty_like(padded) for _ in sizes]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0][ctx.rows] * ctx.count, None, None

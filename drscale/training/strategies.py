@@ -42,7 +42,7 @@ from torch import Tensor
 
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
 from drscale.recipe import BY_GRADIENTS, Recipe, check
-from drscale.training.batches import Batch, Pairs, draw, gather
+from drscale.training.batches import Batch, Pairs, draw
 
 State = dict[str, float]
 
@@ -54,13 +54,19 @@ def next_weight(omega: float, effectiveness: float, robustness: float, omega_0: 
 
 
 def combine(
-    recipe: Recipe, effectiveness: Tensor, robustness: Tensor | None, state: State, weights: Sequence[Tensor]
+    recipe: Recipe,
+    effectiveness: Tensor,
+    robustness: Tensor | None,
+    state: State,
+    weights: Sequence[Tensor],
+    accelerator: Any = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Make one loss of a batch's two, and say what is worth noting.
 
     ``effectiveness`` holds a loss a query, ``robustness`` one for each query that the strategy touched in this batch
     (None where the strategy has no loss of its own). ``state`` is what the controller remembers; it is changed in place
-    and belongs into a checkpoint. ``weights`` are the parameters, for the gradients that MGDA and PCGrad look at.
+    and belongs into a checkpoint. ``weights`` are the parameters, for the gradients that MGDA and PCGrad look at, and
+    ``accelerator`` averages these where several processes share the run.
 
     Without a balance the losses are added query by query, so that touching fewer pairs also weighs less; a balance
     weighs the two means. A batch without a touched pair leaves the weight as it is.
@@ -78,7 +84,7 @@ def combine(
     if not len(robustness):
         return mean, said
     if recipe.balance in BY_GRADIENTS:
-        loss, state["omega"] = _by_gradients(recipe.balance, mean, robustness.mean(), weights)
+        loss, state["omega"] = _by_gradients(recipe.balance, mean, robustness.mean(), weights, accelerator)
         return loss, said | {"omega": state["omega"]}
     omega = said.get("omega", recipe.omega)
     if recipe.balance == "pareto":
@@ -94,7 +100,7 @@ def _smoothed(state: State, name: str, value: float, smooth: float) -> float:
 
 
 def _by_gradients(
-    balance: str, effectiveness: Tensor, robustness: Tensor, weights: Sequence[Tensor]
+    balance: str, effectiveness: Tensor, robustness: Tensor, weights: Sequence[Tensor], accelerator: Any
 ) -> tuple[Tensor, float]:
     """A combination of both losses that torchjd finds by their gradients, and the robustness loss's part in it.
 
@@ -115,6 +121,8 @@ def _by_gradients(
         )
         for loss in losses
     ]
+    if accelerator is not None and accelerator.num_processes > 1:
+        gradients = [tuple(accelerator.reduce(g.contiguous(), "mean") for g in each) for each in gradients]
     flat = torch.stack([torch.cat([g.flatten() for g in each]) for each in gradients]).double()
     alpha = weighting(flat @ flat.T).to(effectiveness.dtype)
     one, other = gradients
@@ -184,17 +192,13 @@ class Strategy:
     def loss(
         self, model: Any, batch: Batch, accelerator: Any, state: State, weights: Sequence[Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        """What this process minimises on its part of a batch, and what of it is worth noting."""
-        if accelerator.num_processes > 1 and self.recipe.strategy != "standard":
-            raise ValueError(
-                f"strategy={self.recipe.strategy!r}: trains in one process, this run has {accelerator.num_processes}"
-            )
-        views = _views(self, model, batch, accelerator)
+        """What is minimised on a batch, and what of it is worth noting."""
+        views = _views(self, model, batch)
         natural = pairwise_loss if self.recipe.variant == "pairwise" else contrastive_entropy
         robust = self.robust or ROBUST.get((self.recipe.strategy, self.recipe.variant))
         own = self.natural
         effectiveness = own(views, batch) if own is not None else natural(views.scores, views.targets)
-        return combine(self.recipe, effectiveness, robust(views) if robust else None, state, weights)
+        return combine(self.recipe, effectiveness, robust(views) if robust else None, state, weights, accelerator)
 
 
 # ------------------------------------------------------------------------------------------------ the robustness losses
@@ -256,8 +260,8 @@ ROBUST: dict[tuple[str, str], Callable[[Views], Tensor]] = {
 }
 
 
-def _views(strategy: Strategy, model: Any, batch: Batch, accelerator: Any) -> Views:
-    """Encode a batch in one pass and score each query of this process against the pool of all processes.
+def _views(strategy: Strategy, model: Any, batch: Batch) -> Views:
+    """Encode a batch in one pass and score each query against its pool.
 
     The prepared model encodes under autocast; scores and losses stay in fp32.
     """
@@ -270,18 +274,15 @@ def _views(strategy: Strategy, model: Any, batch: Batch, accelerator: Any) -> Vi
     device = queries.device
     if strategy.joins:  # hard negatives are negatives like any other
         rows, in_pool = np.concatenate([rows, batch.others]), others_to
-    pool = torch.cat([gather(passages[:mine], accelerator), gather(passages[mine:in_pool], accelerator)])  # (pool, dim)
-    ids = torch.as_tensor(rows, device=device)
-    pool_ids = torch.cat([gather(ids[:mine], accelerator), gather(ids[mine:], accelerator)])
-    own_to = mine * accelerator.num_processes
-    targets = torch.arange(mine, device=device) + mine * accelerator.process_index
+    pool, pool_ids = passages[:in_pool], torch.as_tensor(rows, device=device)  # (pool, dim)
+    targets = torch.arange(mine, device=device)
     vectors = queries.float()
-    scores, targets = pool_scores(vectors, pool.float(), targets, recipe.pool, own_to)  # (batch, pool)
+    scores, targets = pool_scores(vectors, pool.float(), targets, recipe.pool, mine)  # (batch, pool)
     known = batch.relevant if len(batch.relevant) else pairs.relevant[batch.queries]
     relevant = torch.as_tensor(known, device=device)
     if recipe.pool == "shared":
         own = torch.full((1,), -2, device=device)  # stands for each query's own positive
-        pool_ids = torch.cat([own, pool_ids[own_to:]])
+        pool_ids = torch.cat([own, pool_ids[mine:]])
     touched = torch.as_tensor(batch.touched, device=device)
     origins = torch.as_tensor(batch.origins, device=device)
     return Views(
