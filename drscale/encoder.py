@@ -21,6 +21,7 @@ from drscale.ladder import BODIES, MINILM, POSITIONS, VOCABULARY, Shape, shape_f
 from drscale.recipe import ON_TABLE, Recipe
 
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+CHUNK_TOKENS = 8192  # padded tokens that a tower encodes at once
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -124,13 +125,21 @@ class BiEncoder(nn.Module):
             texts = [self.instruction + text for text in texts]
         return tokenise(self.tokenizer, texts, self.lengths[0 if role == "query" else 1])
 
-    def encode_tokens(self, batch: list[np.ndarray], role: str, chunk_tokens: int = 8192) -> Tensor:
+    def encode_tokens(self, batch: list[np.ndarray], role: str, chunk_tokens: int = 0) -> Tensor:
         """Encode token ids, sorted by length and in chunks, so that padding costs little; rows come back in order."""
         tower = self.query_tower if role == "query" else self.passage_tower
+        chunks = self.chunks(batch, chunk_tokens)
+        parts = [tower(*self.padded(batch, rows)) for rows in chunks]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(chunks))).to(self.device)]
+
+    def chunks(self, batch: list[np.ndarray], chunk_tokens: int = 0) -> list[np.ndarray]:
+        """Cut token ids, sorted by length, into rows of at most so many padded tokens, and little padding in each."""
         sizes = np.array([len(ids) for ids in batch])
-        order = np.argsort(sizes, kind="stable")
-        parts = [tower(*_pad(batch, rows, self.pad, self.device)) for rows in _chunks(sizes, order, chunk_tokens)]
-        return torch.cat(parts)[torch.from_numpy(np.argsort(order, kind="stable")).to(self.device)]
+        return _chunks(sizes, np.argsort(sizes, kind="stable"), chunk_tokens or CHUNK_TOKENS)
+
+    def padded(self, batch: list[np.ndarray], rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Token ids of some rows and their mask, on the device."""
+        return _pad(batch, rows, self.pad, self.device)
 
     def forward(self, queries: list[np.ndarray], passages: list[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Encode a batch's queries and passages in one pass; a shared tower sees them mixed, sorted by length."""

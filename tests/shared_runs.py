@@ -1,6 +1,7 @@
 """Train a few steps of every strategy, alone or as one of the processes that share each run, and keep the weights."""
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -16,9 +17,11 @@ from drscale.training.processes import Encoding, this_process
 
 SMALL = Recipe(texts="folder:tiny", rung="L2H12", steps=3, batch=16, negatives=31, projection=24, rate=3e-3)
 LABELS = {"teachers": "bm25", "top": 5}
+CACHED = "standard, gradients cached"
 RECIPES = {
     **{f"standard {pool}": SMALL.but(pool=pool) for pool in ("in_batch", "shared", "both")},
     "standard two towers": SMALL.but(towers="two"),
+    CACHED: SMALL.but(pool="both", towers="two"),
     "standard bf16": SMALL.but(precision="bf16"),
     "hard_negative shared": SMALL.but(strategy="hard_negative", pool="shared", share=0.5),
     **{
@@ -66,6 +69,7 @@ def main(folder: Path) -> None:
             strategy = prepare.made_ready(recipe, tiny().train, tokenised(encoder, tiny().train), encoder)
         else:
             strategy = ready(recipe, encoder)
+        os.environ[processes.CHUNK] = "128" if name == CACHED else ""
         loop.train(encoder, strategy.pairs, recipe, strategy=strategy)
         if this_process().is_main_process:
             weights = {n: p.detach().contiguous() for n, p in encoder.named_parameters()}

@@ -24,6 +24,7 @@ from drscale.commands.cells import Signs, counts_of
 from drscale.commands.columns import loss_of, pairs_of, size_of
 from drscale.commands.completion import script
 from drscale.laws import fit as laws
+from drscale.mixed.mteb import from_mteb
 from drscale.plotting import files
 from drscale.runs import example_runs
 
@@ -460,6 +461,20 @@ def test_runs_are_compared_pair_by_pair(trec: Path, capsys: pytest.CaptureFixtur
     text = said(capsys, *words, "--baseline", "good")
     assert "fair  good" in text
     assert "p_holm for all rows together" in text
+
+
+def test_runs_are_written_as_result_files_of_mteb(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("compare", "good.run", "fair.run", "--qrels", "q.qrels", "--measures", "nDCG@10", "RR@10")
+    found = json.loads(said(capsys, *words, "--mteb", "results", "--json", "--quiet"))
+    assert [Path(name).as_posix() for name in found["written"]] == [
+        f"results/{n}/external/q.json" for n in ("good", "fair")
+    ]
+    rows = from_mteb("results").set_index("model")
+    assert rows.loc["good", ["dataset", "split", "ndcg10", "main_score"]].tolist() == ["q", "test", 1.0, 1.0]
+    means = {(row["measure"], row["run"]): row["mean"] for row in found["means"]}
+    assert rows.loc["fair", "mrr10"] == pytest.approx(means["RR@10", "fair"])
+    error = refused(capsys, *words[:-2], "Success@5", "--mteb", "other")
+    assert "main='success5': the rows have the measures of none" in error
 
 
 def test_measures_may_stand_before_the_runs(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,10 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -274,6 +276,63 @@ def test_older_and_split_mteb_files(results: Path, tmp_path: Path) -> None:
     assert mteb.from_mteb(two)["dataset"].tolist() == ["Belebele:eng", "Belebele:deu"]
     (tmp_path / "model_meta.json").write_text(json.dumps({"name": "lab/known"}))
     assert mteb.from_mteb(two)["model"].unique().tolist() == ["lab/known"]
+
+
+def test_what_is_written_as_mteb_results_is_read_again(results: Path, tmp_path: Path) -> None:
+    """Rows of queries as their means, means as they are, several domains of one task as subsets of one file."""
+    rows = pd.DataFrame(
+        {
+            "model": ["lab/one"] * 5 + ["two"],
+            "dataset": ["ood:a", "ood:a", "ood:b", "alone:c", "plain", "plain"],
+            "query": ["q1", "q2", "q1", "q1", "q1", "q1"],
+            "ndcg10": [1.0, 0.5, 0.25, 0.1, 0.3, 0.7],
+            "recall1000": [1.0, 1.0, 0.0, 1.0, 1.0, np.nan],
+            "R@20": np.float32(0.5),
+            "positives": 1,
+        }
+    )
+    written = mteb.to_mteb(rows, tmp_path / "out", languages=["eng-Latn"], revision="r1", seconds=2.5)
+    assert [p.relative_to(tmp_path / "out").as_posix() for p in written] == [
+        "lab__one/external/ood.json",
+        "lab__one/external/alone-c.json",
+        "lab__one/external/plain.json",
+        "two/external/plain.json",
+    ]
+    body = json.loads(written[0].read_text())
+    assert (body["task_name"], body["dataset_revision"], body["evaluation_time"]) == ("ood", "r1", 2.5)
+    first = {"hf_subset": "a", "languages": ["eng-Latn"], "main_score": 0.75, "ndcg_at_10": 0.75}
+    assert body["scores"] == {
+        "test": [
+            first | {"recall_at_1000": 1.0, "recall_at_20": 0.5},
+            first
+            | {"hf_subset": "b", "main_score": 0.25, "ndcg_at_10": 0.25, "recall_at_1000": 0.0, "recall_at_20": 0.5},
+        ]
+    }
+    again = mteb.from_mteb(tmp_path / "out").set_index(["model", "dataset"])
+    wanted = rows.rename(columns={"R@20": "recall20"}).groupby(["model", "dataset"])[
+        ["ndcg10", "recall1000", "recall20"]
+    ]
+    pd.testing.assert_frame_equal(again.sort_index()[["ndcg10", "recall1000", "recall20"]], wanted.mean().astype(float))
+    means = mteb.from_mteb(results, split="test")
+    mteb.to_mteb(means, tmp_path / "means")
+    pd.testing.assert_frame_equal(mteb.from_mteb(tmp_path / "means")[list(means)], means, check_like=True)
+
+
+def test_scored_benchmarks_are_written_under_a_name(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"scope": ["in_domain", "ood:x"], "query": "q", "ndcg10": np.float32([0.1, 0.2])})
+    scored = SimpleNamespace(queries=rows)
+    (first, _) = mteb.to_mteb(scored, tmp_path, "me/mine")
+    assert json.loads(first.read_text())["scores"]["test"][0]["ndcg_at_10"] == pytest.approx(0.1)
+    assert mteb.from_mteb(tmp_path)["dataset"].tolist() == ["in_domain", "ood:x"]
+    for wrong, said in (
+        ((scored, tmp_path), "rows has no column 'model'"),
+        (([1], tmp_path), "rows=list: score rows are needed"),
+        ((rows.drop(columns="ndcg10"), tmp_path, "m"), "main='ndcg10': the rows have the measures of none"),
+        ((rows.assign(ndcg10=np.inf), tmp_path, "m"), "a measure is not finite"),
+        ((rows.assign(split=["dev", "test"]), tmp_path, "m"), "of several splits, 'dev', 'test'; keep one"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            mteb.to_mteb(*wrong)
 
 
 def test_what_is_no_mteb_file_is_named(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.runs import RunStore
 from drscale.texts.collection import taken
 from drscale.training import batches as mining
-from drscale.training import loop, prepare, processes, strategies
+from drscale.training import loop, prepare, strategies
 from drscale.training import prepare as augment
 from drscale.training import strategies as pareto
 from drscale.training.batches import draw, tokenised, touched_pairs
@@ -328,10 +328,9 @@ def test_what_was_made_of_a_relevant_passage_is_hidden_by_its_origin() -> None:
     assert len(batch.others) == 0
     assert len(batch.origins) == len(batch.changed) == len(batch.touched)
     own = replace(batch, origins=batch.positives[batch.touched])
-    accelerator = processes.accelerator("fp32")
     model = build(recipe)
-    assert not strategies._views(strategy, model, batch, accelerator).hidden.diagonal().any()
-    assert strategies._views(strategy, model, own, accelerator).hidden.diagonal().all()
+    assert not strategies._views(strategy, model, batch).hidden.diagonal().any()
+    assert strategies._views(strategy, model, own).hidden.diagonal().all()
 
 
 def test_whole_collections_share_their_attacked_passages_among_amounts_and_seeds(monkeypatch) -> None:

@@ -200,6 +200,7 @@ def _compare(p: argparse.ArgumentParser) -> None:
     p.add_argument("--baseline", metavar="NAME", help="compare every run with this one only")
     p.add_argument("--level", type=float, default=0.95, help="confidence of the intervals (default 0.95)")
     _rows_out(p)
+    p.add_argument("--mteb", type=Path, metavar="FOLDER", help="write each run's means as a result file of MTEB")
     both_ways(p)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +18,7 @@ from scipy import stats
 
 from drscale.commands import tables
 from drscale.commands.arguments import Impossible, UserError, did_you_mean
+from drscale.mixed.mteb import to_mteb
 from drscale.mixed.scores import scores_from_trec
 from drscale.plotting.files import FIGURE_FORMATS
 from drscale.recipe import Recipe
@@ -104,6 +106,10 @@ def compare(arguments: argparse.Namespace) -> int:
         for row in table[table["p"].isna()].itertuples()
     ]
     written = tables.write_out(arguments.out, table, None, arguments.quiet)
+    if arguments.mteb is not None:
+        written += [str(path) for path in to_mteb(rows, arguments.mteb, main=next(iter(labels)))]
+        if not arguments.quiet:
+            print(f"wrote {len(names)} result files below {arguments.mteb}", file=sys.stderr)
     if arguments.json:
         told: dict[str, Any] = {"qrels": arguments.qrels, "queries": rows["query"].nunique(), "level": arguments.level}
         tables.print_json("compare", **told, means=means, differences=table, doubts=doubts, written=written)

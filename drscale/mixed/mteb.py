@@ -1,4 +1,4 @@
-"""Score rows from MTEB's files: its results, which are means, and its predictions, a row a query. No torch."""
+"""Score rows from MTEB's files (results, which are means, and predictions, a row a query) and out to them. No torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from drscale import __version__
+from drscale.files import write_atomic
 from drscale.mixed.scores import Judged, Source, ir_measures_for, judgements, measured, measures_wanted, short_name
+from drscale.stats.tables import require
 
 METRIC = re.compile(r"[a-z]+_at_\d+")  # those of MTEB's many numbers that the records have too
 PREDICTIONS = "_predictions.json"
+UNKNOWN = ("und-Zyyy",)  # a language and a script that nobody named; MTEB's means leave out what has none
+LAYOUT = "1.12.75"  # of MTEB: the layout of what is written
+MEASURE = re.compile(r"(ndcg|mrr|map|recall|precision)(\d+)")
 
 
 def from_mteb(
@@ -65,6 +71,98 @@ def from_mteb(
     dataset = made["task"].where(~several, made["task"] + ":" + made["subset"])
     made.insert(1, "dataset", dataset)
     return made.drop(columns=["task", "subset"])
+
+
+def to_mteb(
+    rows: Any,
+    folder: str | Path,
+    model: str = "",
+    *,
+    split: str = "",
+    main: str = "ndcg10",
+    languages: Sequence[str] = UNKNOWN,
+    revision: str = "unknown",
+    seconds: float | None = None,
+) -> list[Path]:
+    """Write score rows as result files of MTEB, FOLDER/MODEL/external/DATASET.json, each with ``model_meta.json``.
+
+    ``rows`` have a model, a dataset and measures, a row a query or a mean: those of :func:`rank_scores
+    <drscale.evaluate.rank_scores>`, :func:`drscale.scores_from_runs`, :func:`drscale.scores_from_trec` and
+    :func:`from_mteb`, or what :func:`drscale.score_benchmark` gives (``model`` names it, and its scopes are datasets).
+    Written are means over the rows of a dataset, of the measures that MTEB has a name for (ndcg10 as ndcg_at_10);
+    ``main`` is its main score, and ``split`` the rows' own or "test". Datasets TASK:SUBSET of one task are subsets in
+    one file. ``languages`` are MTEB's ("eng-Latn"; "und-Zyyy" says that they are not known), ``revision`` is that of
+    the texts, ``seconds`` what the evaluation took. ``mteb_version`` names the version whose layout the file has: MTEB
+    did not run, as ``made_by`` says.
+
+    >>> import drscale as ds
+    >>> from drscale.evaluate import rank_scores
+    >>> from drscale.mixed import from_mteb
+    >>> from drscale.mixed.mteb import to_mteb
+    >>> rows = rank_scores(ds.retriever("bm25"), ds.benchmark("planted?pairs=60").test)
+    >>> (path,) = to_mteb(rows, "results")
+    >>> path.as_posix()
+    'results/bm25/external/planted-pairs-60__test.json'
+    >>> bool(abs(from_mteb("results")["ndcg10"][0] - rows["ndcg10"].mean()) < 1e-9)
+    True
+    """
+    frame = getattr(rows, "queries", rows)
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"rows={type(rows).__name__}: score rows are needed, or what ds.score_benchmark gives")
+    frame = frame if "dataset" in frame else frame.rename(columns={"scope": "dataset"})
+    if model:
+        frame = frame.assign(model=model)
+    require(frame, "model", "dataset", what="rows")
+    splits = sorted(set(frame["split"].astype(str))) if "split" in frame else ["test"]
+    if len(splits) > 1:
+        raise ValueError(f"rows: of several splits, {', '.join(map(repr, splits))}; keep one")
+    names = {column: long for column in frame if (long := _mteb_name(str(column)))}
+    if main not in names:
+        raise ValueError(f"main={main!r}: the rows have the measures {', '.join(map(repr, names)) or 'of none'}")
+    frame = frame.astype(dict.fromkeys(names, float))
+    if np.isinf(frame[list(names)].to_numpy()).any():
+        raise ValueError("rows: a measure is not finite")
+    means = frame.groupby(["model", "dataset"], sort=False)[list(names)].mean().reset_index()
+    task, subset = (means["dataset"].astype(str).str.partition(":")[part] for part in (0, 2))
+    several = means.assign(task=task).groupby(["model", "task"])["dataset"].transform("nunique") > 1
+    whole = ~(several & (subset != ""))
+    means["task"], means["subset"] = task.mask(whole, means["dataset"].astype(str)), subset.mask(whole, "default")
+    written = []
+    for (name, task_name), own in means.groupby(["model", "task"], sort=False):
+        entries = [
+            {
+                "hf_subset": row["subset"],
+                "languages": list(languages),
+                "main_score": row[main],
+                **{long: row[column] for column, long in names.items() if row[column] == row[column]},
+            }
+            for row in own.to_dict("records")
+        ]
+        body = {
+            "task_name": task_name,
+            "dataset_revision": revision,
+            "mteb_version": LAYOUT,
+            "evaluation_time": seconds,
+            "scores": {split or splits[0]: entries},
+            "made_by": f"drscale {__version__}",
+        }
+        place = Path(folder) / _file_name(str(name)) / "external"
+        meta = {"name": name, "revision": "external", "framework": ["drscale"]}
+        write_atomic(place / "model_meta.json", json.dumps(meta, indent=1) + "\n")
+        path = place / f"{_file_name(str(task_name))}.json"
+        write_atomic(path, json.dumps(body, indent=1, allow_nan=False) + "\n")
+        written.append(path)
+    return written
+
+
+def _mteb_name(column: str) -> str:
+    """A measure's name in MTEB: ndcg_at_10 for ndcg10 or nDCG@10; "" for what is none or has none there."""
+    found = MEASURE.fullmatch(short_name(column))
+    return f"{found[1]}_at_{found[2]}" if found else ""
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "__" if c == "/" else "-" for c in name).strip(".") or "unnamed"
 
 
 def _from_predictions(place: Path, qrels: Any, model: str, split: str, measures: Sequence[str]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from torch import Tensor
 from drscale.encoder import BiEncoder, seed_for
 from drscale.files import write_atomic
 from drscale.ladder import flops_per_token, training_factor
-from drscale.recipe import Recipe, part_of
+from drscale.recipe import BY_GRADIENTS, Recipe, part_of
 from drscale.runs import StoreWarning
 from drscale.training import processes
 from drscale.training.batches import Batch, Pairs
@@ -78,7 +78,10 @@ def train(
     if recipe.select != "last" and watch is None:
         raise ValueError(f"select={recipe.select!r}: needs watch, the measure to select by; or select='last'")
     accelerator = processes.accelerator(recipe.precision, alone)
-    model = processes.Encoding(encoder.to(accelerator.device), accelerator)
+    chunk = 0 if alone else processes.chunk_tokens()
+    if chunk and recipe.balance in BY_GRADIENTS:
+        raise ValueError(f"{processes.CHUNK}={chunk}: balance={recipe.balance!r} needs the whole graph; unset it")
+    model = processes.Encoding(encoder.to(accelerator.device), accelerator, chunk)
     weights: dict[str, Tensor] = {n: p for n, p in encoder.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.rate, weight_decay=recipe.decay)
     optimiser = accelerator.prepare_optimizer(optimiser)
@@ -104,6 +107,7 @@ def train(
             group["lr"] = rate_at(recipe, progress.step)
         optimiser.zero_grad()
         accelerator.backward(loss)
+        model.finish(weights.values())
         accelerator.clip_grad_norm_(weights.values(), 1.0)
         optimiser.step()
 

@@ -31,7 +31,7 @@ from drscale.recipe import Recipe
 from drscale.training import loop
 from drscale.training.batches import Pairs, draw
 from drscale.training.loop import Note, Progress
-from drscale.training.processes import Alone
+from drscale.training.processes import CHUNK, Alone, chunk_tokens
 from drscale.training.strategies import Strategy
 
 VARIABLE = "DRSCALE_ENGINE"
@@ -76,6 +76,7 @@ def _lacking(encoder: BiEncoder, recipe: Recipe) -> str:
         ),
         f"lora={recipe.lora} puts adapters into the layers": recipe.lora > 0,
         "several processes share the run": int(os.environ.get("WORLD_SIZE", "1")) > 1,
+        f"{CHUNK} asks for cached gradients": chunk_tokens() > 0,
         "precision='fp16' needs a loss scaler": recipe.precision == "fp16",
     }
     return next((said for said, true in reasons.items() if true), "")

@@ -3,6 +3,11 @@
 Each process encodes its part of a batch's texts and gets the vectors of all (:class:`Encoding`). So each computes the
 loss of the whole batch, whatever a strategy looks at, and a run that several processes share is the run that one would
 make, but for rounding and for what dropout draws.
+
+With ``DRSCALE_CHUNK`` gradients are cached (Gao, Zhang, Han & Callan 2021, Scaling Deep Contrastive Learning Batch Size
+under Memory Limited Setup): texts are encoded a chunk at a time without a graph, the loss gives the gradients of their
+vectors, and each chunk is encoded once more to take its gradient to the weights. The graph is that of one chunk,
+however large the batch; the price is the second encoding.
 """
 
 from __future__ import annotations
@@ -19,6 +24,18 @@ from torch import Tensor, nn
 from drscale.encoder import BiEncoder
 
 Texts = list[np.ndarray]
+CHUNK = "DRSCALE_CHUNK"
+
+
+def chunk_tokens() -> int:
+    """The padded tokens of a chunk where gradients are cached, from ``$DRSCALE_CHUNK``; 0 where they are not.
+
+    At 8192 (``encoder.CHUNK_TOKENS``) the chunks are those of plain training, and so is what dropout draws.
+    """
+    asked = os.environ.get(CHUNK) or "0"
+    if not asked.isascii() or not asked.isdigit():
+        raise ValueError(f"{CHUNK}={asked!r}: a whole number of tokens is needed, as 8192, or 0 for plain training")
+    return int(asked)
 
 
 def accelerator(precision: str, alone: bool = False) -> Any:
@@ -67,7 +84,8 @@ def in_turn() -> Iterator[None]:
 def notes() -> dict[str, str]:
     """What of this machine a record names: the threads, whose number changes last digits, and the card."""
     card = {"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    return {"threads": str(torch.get_num_threads()), **card}
+    cached = {"chunk": f"{chunk_tokens()} tokens, gradients cached"} if chunk_tokens() else {}
+    return {"threads": str(torch.get_num_threads()), **card, **cached}
 
 
 class Alone:
@@ -89,10 +107,13 @@ class Alone:
             return model
 
         def under(*args: Any) -> Any:
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with self.autocast():
                 return model(*args)
 
         return under
+
+    def autocast(self) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def prepare_optimizer(self, optimiser: Any) -> Any:
         return optimiser
@@ -113,12 +134,23 @@ class Alone:
 class Encoding:
     """A batch's texts as vectors: called with the token ids of queries and of passages, it gives the vectors of both.
 
-    Of several processes each encodes its part of either and gathers the others' vectors.
+    Of several processes each encodes its part of either and gathers the others' vectors. With ``chunk`` gradients are
+    cached, and :meth:`finish` takes them from the vectors to the weights.
     """
 
-    def __init__(self, encoder: BiEncoder, accelerator: Any) -> None:
+    def __init__(self, encoder: BiEncoder, accelerator: Any, chunk: int = 0) -> None:
         self.accelerator, self.count = accelerator, accelerator.num_processes
-        self.model = accelerator.prepare_model(encoder)
+        self.cached = Cached(encoder, accelerator, chunk) if chunk else None
+        self.model = self.cached or accelerator.prepare_model(encoder)
+
+    def finish(self, weights: Iterable[Tensor]) -> None:
+        """Give the weights their gradients, after those of the loss."""
+        if self.cached is None:
+            return
+        self.cached.second_pass()
+        for weight in weights if self.count > 1 else ():
+            if weight.grad is not None:
+                weight.grad = self.accelerator.reduce(weight.grad, "mean")
 
     def __call__(self, queries: Texts, passages: Texts) -> tuple[Tensor, Tensor]:
         if self.count == 1:
@@ -137,6 +169,55 @@ class Encoding:
         """The rows of all processes, this one's with their gradient."""
         gathered: Tensor = _AllGather.apply(vectors, tuple(sizes), self.accelerator.process_index)
         return gathered
+
+
+class Cached:
+    """An encoder that keeps no graph: vectors first, and the gradients of the weights in a second pass."""
+
+    def __init__(self, encoder: BiEncoder, accelerator: Any, chunk: int) -> None:
+        self.encoder, self.accelerator, self.chunk = encoder, accelerator, chunk
+        self.kept: list[tuple[Any, Texts, list[np.ndarray], list[Any], Tensor]] = []
+
+    def __call__(self, queries: Texts, passages: Texts) -> tuple[Tensor, Tensor]:
+        encoder = self.encoder
+        if encoder.query_tower is encoder.passage_tower:
+            vectors = self._first_pass(encoder.query_tower, queries + passages)
+            return vectors[: len(queries)], vectors[len(queries) :]
+        return self._first_pass(encoder.query_tower, queries), self._first_pass(encoder.passage_tower, passages)
+
+    def _first_pass(self, tower: nn.Module, texts: Texts) -> Tensor:
+        """The vectors of texts, as a leaf that collects their gradients."""
+        chunks, states, parts = self.encoder.chunks(texts, self.chunk), [], []
+        for rows in chunks:
+            states.append(_random_state(self.encoder.device))
+            with torch.no_grad(), self.accelerator.autocast():
+                parts.append(tower(*self.encoder.padded(texts, rows)).float())
+        order = torch.from_numpy(np.argsort(np.concatenate(chunks))).to(self.encoder.device)
+        vectors = torch.cat(parts)[order].requires_grad_()
+        self.kept.append((tower, texts, chunks, states, vectors))
+        return vectors
+
+    def second_pass(self) -> None:
+        """Encode each chunk again, with the same dropout, and take its vectors' gradients to the weights."""
+        for tower, texts, chunks, states, vectors in self.kept:
+            for rows, state in zip(chunks, states, strict=True):
+                if vectors.grad is None:  # the loss has no use for them
+                    continue
+                _put_random_state(self.encoder.device, state)
+                with self.accelerator.autocast():
+                    again = tower(*self.encoder.padded(texts, rows)).float()
+                again.backward(vectors.grad[torch.from_numpy(rows).to(vectors.device)])
+        self.kept.clear()
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _put_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)
 
 
 class _AllGather(torch.autograd.Function):
