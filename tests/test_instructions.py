@@ -369,6 +369,16 @@ def ready(encoder, part: Instructed, recipe: Recipe):
     return made_ready(recipe, asked, tokenised(encoder, asked), encoder)
 
 
+def test_questions_grow_with_the_rows_of_a_batch() -> None:
+    """What the note's first claim counts: B (1 + y) questions, and nothing that grows faster."""
+    from drscale.papers.note import OTHERS
+
+    assert OTHERS == CHOICES
+    for batch in (16, 32):
+        recipe = SMALL.but(variant="joint_softmax", batch=batch)
+        assert len(ready(build(recipe), made().part("train"), recipe).draw(0).changed) == batch * (1 + OTHERS)
+
+
 def test_a_batch_holds_contradictions_and_companions() -> None:
     part = made().part("train")
     drawn = contradictions(part)

@@ -496,6 +496,68 @@ def test_verdicts_follow_the_tables(tmp_path):
     assert verdict(found, "price-constants", "encoding") == FAILS
 
 
+# The note on instruction following
+
+
+MEASURED = pd.DataFrame(
+    [
+        ("competing-terms", "p-MRR", 0.03, 0.01, 0.05),
+        ("less-competition", "recall@10 kept", -0.03, -0.05, -0.01),
+        ("less-competition", "nDCG@10", 0.01, -0.01, 0.03),
+    ],
+    columns=["claim", "measure", "mean", "low", "high"],
+)
+
+
+def test_each_claim_of_the_note_says_what_it_rests_on():
+    found = claims.verdicts(paper="instructions", measured=MEASURED)
+    assert len(claims.by_claim(found)) == 8
+    assert found["case"].str.match(r"(arithmetic|measured here|neither): ").all()
+    assert found["says"].str.fullmatch(r"[A-Za-z].*\.").all()
+    assert found["says"].map(lambda says: len(textwrap.wrap(says, printed.SENTENCE))).max() == 2
+    assert set(found.loc[found["case"].str.startswith("neither"), "verdict"]) == {OPEN}
+    assert claims.count(found) == (
+        "Of 8 sentences of the paper 1 holds, 1 holds in part, 1 does not hold and 5 cannot be decided; of their 13 "
+        "cases 5 hold, 2 do not hold and 6 cannot be decided."
+    )
+    printed.verdict_figure(found)
+
+
+def test_a_measurement_supports_a_perhaps_or_leaves_it_open():
+    found = claims.verdicts(paper="instructions", measured=MEASURED)
+    assert verdict(found, "competing-terms", "p-MRR") == HOLDS
+    assert verdict(found, "less-competition", "recall@10") == OPEN
+    assert verdict(found, "less-competition", "nDCG@10") == OPEN
+    rows = found.set_index("case")["numbers"]
+    assert rows["measured here: p-MRR"] == "one softmax minus added terms: 0.030 [0.010, 0.050]"
+    alone = claims.verdicts(paper="instructions")
+    assert verdict(alone, "competing-terms", "not handed in") == OPEN
+
+
+def test_the_notes_arithmetic(tmp_path):
+    found = claims.verdicts(paper="instructions")
+    assert verdict(found, "marginal-negatives", "questions encoded") == HOLDS
+    assert verdict(found, "marginal-negatives", "all scores") == FAILS
+    assert verdict(found, "followir-counts", "parameters") == FAILS
+    numbers = found.set_index("case")["numbers"]
+    assert "138,067 times as many" in numbers["arithmetic: parameters"]
+    assert numbers["arithmetic: all scores of a batch"].startswith("2,080 at B = 32, 8,256 at B = 64")
+    folder = copy(tmp_path)
+    edit(folder / "note.csv", "7e9;50.7e3", "7e9;6.9e9")
+    assert verdict(claims.verdicts(folder, paper="instructions"), "followir-counts", "parameters") == OPEN
+
+
+def test_wrong_papers_and_measurements_are_named():
+    with pytest.raises(ValueError, match="paper='notes': allowed are 'scaling', 'instructions'"):
+        claims.verdicts(paper="notes")
+    with pytest.raises(ValueError, match="measured: for paper='instructions' alone"):
+        claims.verdicts(measured=MEASURED)
+    with pytest.raises(ValueError, match="measured has no column 'low'"):
+        claims.verdicts(paper="instructions", measured=MEASURED.drop(columns="low"))
+    with pytest.raises(ValueError, match="claim='size': allowed are 'competing-terms', 'less-competition'"):
+        claims.verdicts(paper="instructions", measured=MEASURED.assign(claim="size"))
+
+
 def test_a_claim_without_a_test_is_an_error(tmp_path):
     folder = copy(tmp_path)
     edit(folder / "prose.csv", "checkpoints,", "chequepoints,")

@@ -13,7 +13,7 @@ A term that the paper does not define leaves its claim undecided, with the numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from drscale.budget.prices import paper_prices
 from drscale.ladder import counts, ladder
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
-from drscale.papers import published
+from drscale.papers import note, published
 from drscale.papers._rounded import (
     FAILS,
     FIFTH,
@@ -76,6 +76,7 @@ class Tables:
     laws: Mapping[str, Mapping[str, Curve]]
     folder: str | Path | None
     printed: tuple[str, ...] = ()
+    measured: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def values(self) -> list[float]:
@@ -96,26 +97,43 @@ class Tables:
         return found
 
 
-def verdicts(folder: str | Path | None = None, r2: float | None = None) -> pd.DataFrame:
+def verdicts(
+    folder: str | Path | None = None,
+    r2: float | None = None,
+    *,
+    paper: str = "scaling",
+    measured: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Test each claim and each check, a row a case: claim, kind, where, says, case, verdict, numbers.
 
-    ``says`` is the sentence in our words and ``where`` its place in the paper, both from prose.csv beside the tables;
+    ``says`` is the sentence in our words and ``where`` its place in the paper, both from a CSV beside the tables;
     ``kind`` is "claim" or "check"; ``numbers`` are what the verdict rests on, in brackets their central 95% range.
     ``r2`` is assumed of the joint laws, for which none was printed; without it their range is that of rounding alone.
+    ``paper`` is "scaling", the main one, or "instructions", the note on instruction following: its cases begin with
+    what they rest on, "arithmetic", "measured here" or "neither", and ``measured`` are the rows of the second kind
+    (claim, measure, mean, low, high), which notebook 17 makes.
 
     >>> import drscale as ds
     >>> table = ds.verdicts()
     >>> sorted(table["verdict"].unique())
     ['cannot be decided', 'does not hold', 'holds']
+    >>> ds.verdicts(paper="instructions")["claim"].nunique()
+    8
     """
-    prose = pd.read_csv(published.path("prose", folder), dtype=str, keep_default_na=False)
-    unmatched = set(prose["claim"]) ^ set(TESTS)
+    if paper not in PAPERS:
+        raise ValueError(f"paper={paper!r}: allowed are {', '.join(map(repr, PAPERS))}")
+    file, tests = PAPERS[paper]
+    if measured is not None and tests is TESTS:
+        raise ValueError("measured: for paper='instructions' alone; the main paper is held against its own tables")
+    prose = pd.read_csv(published.path(file, folder), dtype=str, keep_default_na=False)
+    unmatched = set(prose["claim"]) ^ set(tests)
     if unmatched:
-        raise ValueError(f"prose.csv: {', '.join(sorted(unmatched))} must stand both there and among the tests here")
-    tables, rows = Tables(published.all_uncertain(folder, r2), folder), []
+        raise ValueError(f"{file}.csv: {', '.join(sorted(unmatched))} must stand both there and among the tests here")
+    laws_ = published.all_uncertain(folder, r2) if tests is TESTS else {}
+    tables, rows = Tables(laws_, folder, measured=note.checked(measured)), []
     for claim, kind, where, says, values in prose[["claim", "kind", "where", "says", "values"]].to_numpy(dtype=str):
         its = replace(tables, printed=tuple(v for v in values.split(";") if v))
-        rows += [(claim, kind, where, says, *case) for case in TESTS[claim](its)]
+        rows += [(claim, kind, where, says, *case) for case in tests[claim](its)]
     return pd.DataFrame(rows, columns=["claim", "kind", "where", "says", "case", "verdict", "numbers"])
 
 
@@ -133,9 +151,11 @@ def by_claim(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def count(found: pd.DataFrame) -> str:
-    """The verdicts in two sentences, one of the claims and one of the checks."""
+    """The verdicts in a sentence of the claims and one of the checks, where there are any."""
     table, said = by_claim(found), []
     for kind, name in ((CLAIM, "sentences of the paper"), (CHECK, "checks of ours")):
+        if not (table["kind"] == kind).any():
+            continue
         whole, cases = table.loc[table["kind"] == kind, "verdict"], found.loc[found["kind"] == kind, "verdict"]
         by_verdict, by_case = (_counted(v.value_counts()) for v in (whole, cases))
         said.append(f"Of {len(whole)} {name} {by_verdict}; of their {len(cases)} cases {by_case}.")
@@ -518,3 +538,10 @@ TESTS: dict[str, Callable[[Tables], Iterator[Case]]] = {
     "affordable": _affordable,
     "in-range": _in_range,
 }
+
+
+def _of_note(claim: str) -> Callable[[Tables], Iterator[Case]]:
+    return lambda t: note.TESTS[claim](t.values, t.measured)
+
+
+PAPERS = {"scaling": ("prose", TESTS), "instructions": ("note", {claim: _of_note(claim) for claim in note.TESTS})}
