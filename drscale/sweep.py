@@ -223,8 +223,7 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, jo
     store.tidy(todo)
     if executor is None:
         for recipe in todo:
-            with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
-                made = _claimed(recipe, store, job, lambda step, values, bar=bar: bar.update(step - bar.n))
+            made = _shown(recipe, store, job)
             if made is not None:
                 yield made
         return
@@ -242,6 +241,11 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, jo
                     if made is not None:
                         yield made
                 pool = opened.enter_context(pools.ending(fresh()))
+
+
+def _shown(recipe: Recipe, store: RunStore, job: _Job) -> Run | None:
+    with tqdm(total=recipe.steps, desc=str(recipe)[:60], unit="step", disable=None, leave=False) as bar:
+        return _claimed(recipe, store, job, lambda step, values: bar.update(step - bar.n))
 
 
 def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, job: _Job, died: set[Recipe]) -> Iterable[Run]:
@@ -284,7 +288,7 @@ def _died(recipe: Recipe, store: RunStore) -> Run:
 
 
 def _claimed(
-    recipe: Recipe, store: RunStore, job: _Job, note: Callable[[int, dict[str, float]], None] | None = None
+    recipe: Recipe, store: RunStore, job: _Job, note: Callable[[int, dict[str, float]], Any] | None = None
 ) -> Run | None:
     """Make a run unless another sweep on the same store is making it (None) or has made it since (its record)."""
     with store.claim(recipe) as mine:
@@ -440,8 +444,7 @@ def _make(
             **texts.versions,
             **source.versions,
             **versions(),
-            **processes.notes(),
-            **({"engine": "packed"} if engine == "packed" else {}),
+            **processes.notes(engine),
             **({"pack": "MiniLM in half precision"} if pack is not None and recipe.start != "scratch" else {}),
             **strategy.notes,
             **begun.notes,

@@ -23,7 +23,7 @@ from drscale.stats.tables import count_text, require
 Case = tuple[str, str, str]
 ARITHMETIC, MEASURED, NEITHER = "arithmetic", "measured here", "neither"
 ROWS = (32, 64)  # a batch and one of twice as many rows
-OTHERS = STRATEGIES["instructed"].texts["joint_softmax"]  # other instructions of each row, the note's y
+OTHERS = STRATEGIES["instructed"].texts_of("joint_softmax")  # other instructions of each row, the note's y
 COLUMNS = ("claim", "measure", "mean", "low", "high")
 
 
@@ -66,9 +66,9 @@ def _of_ours(values: Sequence[float], measured: pd.DataFrame, claim: str) -> Ite
     rows = measured[measured["claim"] == claim]
     if rows.empty:
         yield f"{MEASURED}: not handed in", OPEN, "notebook 17 measures it"
-    for row in rows.itertuples():
-        numbers = f"one softmax minus added terms: {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]"
-        yield f"{MEASURED}: {row.measure}", HOLDS if row.low > 0 else OPEN, numbers
+    for measure, mean, low, high in rows[["measure", "mean", "low", "high"]].to_numpy():
+        numbers = f"one softmax minus added terms: {mean:.3f} [{low:.3f}, {high:.3f}]"
+        yield f"{MEASURED}: {measure}", HOLDS if low > 0 else OPEN, numbers
 
 
 def _counts(values: Sequence[float], measured: pd.DataFrame) -> Iterator[Case]:

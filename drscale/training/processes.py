@@ -81,11 +81,12 @@ def in_turn() -> Iterator[None]:
             state.wait_for_everyone()
 
 
-def notes() -> dict[str, str]:
-    """What of this machine a record names: the threads, whose number changes last digits, and the card."""
-    card = {"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    cached = {"chunk": f"{chunk_tokens()} tokens, gradients cached"} if chunk_tokens() else {}
-    return {"threads": str(torch.get_num_threads()), **card, **cached}
+def notes(engine: str = "plain") -> dict[str, str]:
+    """How a record says it was trained: threads, whose number changes last digits, the loop, the card, the chunk."""
+    found = {"threads": str(torch.get_num_threads())}
+    found |= {"engine": engine} if engine != "plain" else {}
+    found |= {"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return found | ({"chunk": f"{chunk_tokens()} tokens, gradients cached"} if chunk_tokens() else {})
 
 
 class Alone:
