@@ -299,7 +299,7 @@ def left_over(store: RunStore, cache: Path) -> tuple[list[Path], int]:
         os.utime(path, (time.time() - 7200,) * 2)
     store.check_writable()
     hidden = [path for name in (".checkpoints", ".claims") for path in (store.path / name).glob("*")]
-    others = [path for path in store.path.glob(".*") if path.is_file() and path.name != ".index"]
+    others = [path for path in store.path.glob(".*") if path.is_file() and not path.name.startswith(".index")]
     building = list(cache.glob(".building-*"))
     return [*temporary(), *hidden, *others], len(young) + len(building)
 

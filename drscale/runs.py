@@ -399,7 +399,7 @@ class RunStore:
         """
         if not self.path.is_dir():
             raise ValueError(f"RunStore({str(self.path)!r}): no such folder")
-        found = self._rows()
+        found = self._rows(SCOPES if set(scopes).issubset(SCOPES) else None)
         known = {*SCOPES, *(scope for row in found for scope in row["scopes"])}
         if isinstance(scopes, str) or not known.issuperset(scopes):
             raise ValueError(f"scopes={scopes!r}: a list of {', '.join(sorted(known))}")
@@ -409,24 +409,26 @@ class RunStore:
         ]
         return pd.DataFrame(rows)
 
-    def _rows(self) -> list[dict[str, Any]]:
-        """What a table needs of every readable record, sorted by key.
+    def _rows(self, scopes: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """What a table needs of every readable record, sorted by key: of some scopes, or of all.
 
-        In a store of :data:`MANY` records and more the files that have not changed come from an index beside them.
+        In a store of :data:`MANY` records and more the files that have not changed come from an index beside them; that
+        of all scopes is several times as large and a file of its own.
         """
-        kept, found = _read_index(self.path / INDEX), {}
+        index = self.path / (INDEX if scopes is None else f"{INDEX}-{'-'.join(scopes)}")
+        kept, found = _read_index(index), {}
         for file in sorted(self.path.glob("*.json")):
             try:
                 about = file.stat()
                 mark = f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
                 old = kept.get(file.name)
-                found[file.name] = old if old is not None and old["mark"] == mark else _row(_read(file), mark)
+                found[file.name] = old if old is not None and old["mark"] == mark else _row(_read(file), mark, scopes)
             except (ValueError, OSError) as e:
                 warnings.warn(f"skipped {e}", StoreWarning, stacklevel=3)
         if len(found) >= MANY and found != kept:
             body = json.dumps(found)
             with suppress(OSError):  # a store that can only be read has no index
-                write_atomic(self.path / INDEX, f"{_index_head(body)}\n{body}")
+                write_atomic(index, f"{_index_head(body)}\n{body}")
         return sorted(found.values(), key=lambda row: str(row["head"]["key"]))
 
     def domains(self) -> pd.DataFrame:
@@ -475,11 +477,12 @@ def _read(path: Path) -> Run:
     return run
 
 
-def _row(run: Run, mark: str) -> dict[str, Any]:
+def _row(run: Run, mark: str, scopes: Sequence[str] | None) -> dict[str, Any]:
     head: dict[str, Any] = {"key": run.key, **asdict(run.recipe)}
     head |= {name: math.nan if (v := getattr(run, name)) is None else v for name in TOLD}
     head |= {f"params_{name}": n for name, n in run.parameters.items()} | run.cost
-    return {"mark": mark, "head": head, "scopes": {s: as_columns({s: ms}) for s, ms in run.measures.items()}}
+    measures = {s: as_columns({s: ms}) for s, ms in run.measures.items() if scopes is None or s in scopes}
+    return {"mark": mark, "head": head, "scopes": measures}
 
 
 INDEX, MANY = ".index", 500  # smaller stores are read as quickly without one

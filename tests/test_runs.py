@@ -401,7 +401,11 @@ def test_a_large_store_is_indexed_and_the_index_is_never_believed_blindly(
     monkeypatch.setattr(runs, "MANY", 10)
     store = filled(tmp_path, 12)
     before = store.table()
-    assert (tmp_path / runs.INDEX).is_file()
+    path, whole = tmp_path / f"{runs.INDEX}-in_domain-ood-adversarial", tmp_path / runs.INDEX
+    assert path.is_file()
+    assert not whole.exists()
+    assert "ood:a_mrr10" in store.table(["ood:a"])  # of scopes that the usual table lacks there is another index
+    assert path.stat().st_size < whole.stat().st_size
     read = []
     monkeypatch.setattr(runs, "_read", lambda path, old=runs._read: read.append(path) or old(path))
     pd.testing.assert_frame_equal(store.table(), before)
@@ -412,12 +416,12 @@ def test_a_large_store_is_indexed_and_the_index_is_never_believed_blindly(
     assert len(read) == 1
     (tmp_path / "texts=planted,rung=L2H128,seed=4.json").unlink()  # a deleted one is gone
     assert len(store.table()) == 11
-    index = (tmp_path / runs.INDEX).read_text()
-    (tmp_path / runs.INDEX).write_text(index.replace("7.1", "9.9", 1))  # a damaged index is made again
+    index = path.read_text()
+    path.write_text(index.replace("7.1", "9.9", 1))  # a damaged index is made again
     assert 7.1 in store.table()["in_domain_entropy"].tolist()
-    assert (tmp_path / runs.INDEX).read_text() == index
+    assert path.read_text() == index
 
 
 def test_a_small_store_has_no_index(tmp_path: Path) -> None:
     assert len(filled(tmp_path, 3).table()) == 3
-    assert not (tmp_path / runs.INDEX).exists()
+    assert not list(tmp_path.glob(f"{runs.INDEX}*"))

@@ -50,9 +50,7 @@ def bm25_index(texts: Sequence[str] | pa.ChunkedArray) -> Any:
         for words in bm25_tokens(some if isinstance(some, Sequence) else some.to_pylist()):
             numbers.append(array("i", [vocabulary.setdefault(word, len(vocabulary)) for word in words]))
     if not vocabulary:
-        raise ValueError(
-            f"BM25: none of {len(texts):,} texts has a word of two letters that is no stop word"
-        )
+        raise ValueError(f"BM25: none of {len(texts):,} texts has a word of two letters that is no stop word")
     index = _bm25s().BM25(backend="numpy")
     index.index((numbers, vocabulary), show_progress=False)
     return index
