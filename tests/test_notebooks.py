@@ -23,6 +23,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 APPS = sorted((ROOT / "notebooks" / "apps").glob("*.ipynb"))
 HEAVIEST = 400_000  # bytes
 LONGEST_CELL, MEDIAN_CELL, WORDS_PER_LINE, MOST_IMPORTS = 25, 5, 5, 4
+LONGEST_LINE = 120
+FOLDED = re.compile(r"<details><summary>Solution</summary>\n\n(?P<said>.*?)\n\n</details>", re.DOTALL)
+FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def read(path: Path) -> Any:
@@ -89,6 +92,40 @@ def faults_of_storage(notebook: Any) -> list[str]:
     return found
 
 
+def faults_of_exercises(notebook: Any) -> list[str]:
+    """What in 'Your turn' is not as the plan of the house wants it: numbered exercises, each with a folded solution."""
+    texts = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    if not texts or "## Your turn\n" not in texts[-1]:
+        return ["its last words are no 'Your turn'"]
+    turn = texts[-1].partition("## Your turn\n")[2]
+    found = ["it has a section after 'Your turn'"] if re.search(r"^#+ ", FENCED.sub("", turn), re.MULTILINE) else []
+    asked = re.split(
+        r"^\d\. ", FOLDED.sub(lambda m: f"<details>{m['said'].strip() and '...'}", turn), flags=re.MULTILINE
+    )
+    numbers = re.findall(r"^(\d)\. ", FOLDED.sub("", turn), flags=re.MULTILINE)
+    if numbers != [str(k) for k in range(1, len(numbers) + 1)] or len(numbers) < 2:
+        found.append(
+            f"its exercises are numbered {', '.join(numbers) or 'not at all'}; two or more are wanted, from 1 on"
+        )
+    found += [
+        f"exercise {k}: {one.count('<details>...')} folded solutions"
+        for k, one in enumerate(asked[1:], 1)
+        if one.count("<details>...") != 1
+    ]
+    for k, solution in enumerate(FOLDED.finditer(turn), 1):
+        said = solution["said"]
+        blocks = [m["code"] for m in FENCED.finditer(said) if m["language"] == "python"]
+        long = [line for block in blocks for line in block.splitlines() if len(line) > LONGEST_LINE]
+        found += [f"solution {k}: a line of {len(line)} characters" for line in long]
+        spans = re.findall(r"`([^`\n]+)`", FENCED.sub("", said))  # a name in a sentence is no code, a call is
+        for code in [*blocks, *(span for span in spans if "(" in span)]:
+            try:
+                compile(code, "solution", "exec")
+            except SyntaxError as e:
+                found.append(f"solution {k}: {e.msg}: {code.splitlines()[0]}")
+    return found
+
+
 def test_there_are_notebooks() -> None:
     assert [p.name[:3] for p in NOTEBOOKS][:4] == ["01_", "02_", "03_", "04_"]
 
@@ -96,6 +133,11 @@ def test_there_are_notebooks() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_form(path: Path) -> None:
     assert faults_of_form(read(path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_exercises_have_solutions(path: Path) -> None:
+    assert faults_of_exercises(read(path)) == []
 
 
 @pytest.mark.parametrize("path", APPS, ids=lambda p: p.name)
@@ -190,6 +232,38 @@ def test_form_can_fail(made: Any, fault: list[str]) -> None:
     if fault and "words" in fault[0]:
         fault = [f"{len(made.cells[0].source.split())} words of prose for 60 lines of code"]
     assert faults_of_form(made) == fault
+
+
+def turn(*parts: str) -> Any:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("## Your turn\n\n" + "\n\n".join(parts))])
+
+
+SOLVED = "<details><summary>Solution</summary>\n\n{}\n\n</details>"
+
+
+@pytest.mark.parametrize(
+    ("made", "fault"),
+    [
+        (turn("1. How?", SOLVED.format("`f(x)`."), "2. Why?", SOLVED.format("```python\na = 1\n```\n\nSo.")), []),
+        (notebook("a = 1"), ["its last words are no 'Your turn'"]),
+        (turn("Try."), ["its exercises are numbered not at all; two or more are wanted, from 1 on"]),
+        (
+            turn("1. How?", SOLVED.format("So.")),
+            ["its exercises are numbered 1; two or more are wanted, from 1 on"],
+        ),
+        (turn("1. How?", SOLVED.format("So."), "2. Why?"), ["exercise 2: 0 folded solutions"]),
+        (
+            turn("1. How?", SOLVED.format("`f(x`"), "2. Why?", SOLVED.format("```python\na =\n```")),
+            ["solution 1: '(' was never closed: f(x", "solution 2: invalid syntax: a ="],
+        ),
+        (
+            turn("1. How?", SOLVED.format("So."), "2. Why?", SOLVED.format("So."), "## More"),
+            ["it has a section after 'Your turn'"],
+        ),
+    ],
+)
+def test_exercises_can_fail(made: Any, fault: list[str]) -> None:
+    assert faults_of_exercises(made) == fault
 
 
 def test_storage_can_fail() -> None:
