@@ -119,17 +119,17 @@ def measure(size: int) -> dict[str, float]:
 
 def main(sizes: list[int]) -> None:
     """Measure each size in its own interpreter and write the table."""
-    rows = []
+    rows: list[dict[str, float]] = []
     for size in sizes:
         command = [sys.executable, __file__, "--one", str(size)]
         rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
     table = pd.DataFrame(rows)
     write_atomic(OUT, table.to_csv(index=False, float_format="%.4g"))
     print(table.T.to_string())
-    if len(table) > 1:
+    if len(rows) > 1:
         print("At 8.8M passages, by a line through the last two sizes:")
-        a, b = table.iloc[-2], table.iloc[-1]
-        for column in (c for c in table if c.endswith(("_s", "_gb")) and pd.notna(b[c])):
+        a, b = rows[-2:]
+        for column in (c for c in b if c.endswith(("_s", "_gb"))):
             slope = (b[column] - a[column]) / (b["passages"] - a["passages"])
             print(f"{column:16} {b[column] + slope * (MS_MARCO - b['passages']):12,.0f}")
 
