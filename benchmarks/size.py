@@ -48,21 +48,21 @@ def texts_of(size: int) -> Collection:
     docs = ds.benchmark("docs")
 
     def build(_: Path) -> Collection:
-        own = pa.concat_tables([c.passages for c in (docs.test, docs.train, *docs.ood.values())])
+        real = pa.concat_tables([c.passages for c in (docs.test, docs.train, *docs.ood.values())])
         sentences = crop_sentences(docs.train).queries["text"]
         rng = np.random.default_rng(0)
-        lacking = size - len(own)
+        lacking = size - len(real)
         first, second = (sentences.take(rng.integers(0, len(sentences), lacking)).to_pylist() for _ in range(2))
         made = pa.table(
             {
                 "id": [f"made{n}" for n in range(lacking)],
                 "text": [f"{a} {b}" for a, b in zip(first, second, strict=True)],
             },
-            own.schema,
+            real.schema,
         )
-        passages = pa.concat_tables([own, made]).combine_chunks()
-        about = {"language": "en", "domain": "", "synthetic": True, "versions": docs.test.versions}
-        return Collection(f"docs among {size:,}", docs.test.queries, passages, docs.test.qrels, **about)
+        passages = pa.concat_tables([real, made]).combine_chunks()
+        name, own = f"docs among {size:,}", docs.test
+        return Collection(name, own.queries, passages, own.qrels, language="en", synthetic=True, versions=own.versions)
 
     return cached("size", key_of("size/1", docs.fingerprint, size), Collection.load, build)
 
