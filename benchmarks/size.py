@@ -123,9 +123,10 @@ def main(sizes: list[int]) -> None:
     for size in sizes:
         command = [sys.executable, __file__, "--one", str(size)]
         rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-    table = pd.DataFrame(rows)
-    write_atomic(OUT, table.to_csv(index=False, float_format="%.4g"))
-    print(table.T.to_string())
+        known = [pd.read_csv(OUT).query("passages != @size")] if OUT.is_file() else []
+        table = pd.concat([*known, pd.DataFrame(rows[-1:])]).sort_values("passages")
+        write_atomic(OUT, table.to_csv(index=False, float_format="%.4g"))
+    print(pd.DataFrame(rows).T.to_string())
     if len(rows) > 1:
         print("At 8.8M passages, by a line through the last two sizes:")
         a, b = rows[-2:]

@@ -473,8 +473,11 @@ def test_runs_are_written_as_result_files_of_mteb(trec: Path, capsys: pytest.Cap
     assert rows.loc["good", ["dataset", "split", "ndcg10", "main_score"]].tolist() == ["q", "test", 1.0, 1.0]
     means = {(row["measure"], row["run"]): row["mean"] for row in found["means"]}
     assert rows.loc["fair", "mrr10"] == pytest.approx(means["RR@10", "fair"])
-    error = refused(capsys, *words[:-2], "Success@5", "--mteb", "other")
-    assert "main='success5': the rows have the measures of none" in error
+    error = refused(capsys, *words[:-2], "Success@5", "--mteb", "other", "--out", "table.csv")
+    assert "--mteb: MTEB has no name for Success@5; ask for nDCG@10" in error
+    assert not Path("table.csv").exists()
+    said(capsys, *words[:-2], "Success@5", "RR@10", "--mteb", "second", "--quiet")
+    assert from_mteb("second")["main_score"].tolist() == from_mteb("second")["mrr10"].tolist()
 
 
 def test_measures_may_stand_before_the_runs(trec: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,9 +91,13 @@ def test_how_much_is_found_is_counted_by_query():
 
 def test_bad_options_are_refused():
     vectors = np.eye(8, dtype=np.float32)
-    for options, said in (({"kind": "lsh"}, "'ivf', 'hnsw'"), ({"probes": 0}, "probes=0"), ({"links": 0}, "links=0")):
+    bad = ({"kind": "lsh"}, "'ivf', 'hnsw'"), ({"probes": 0}, "probes=0"), ({"cells": -5}, "cells=-5: at least 0")
+    for options, said in (*bad, ({"kind": "hnsw", "links": 1}, "links=1: at least 2")):
         with pytest.raises(ValueError, match=said):
             approximate(vectors, **options)
+    for passages in (vectors[0], vectors[:0]):
+        with pytest.raises(ValueError, match="vectors are needed"):
+            approximate(passages)
 
 
 def test_few_vectors_make_one_cell_without_a_warning():

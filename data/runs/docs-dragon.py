@@ -2,10 +2,9 @@
 
 The questions of *How to Train Your DRAGON* that docs-supervision leaves out, with its teachers, steps and texts: the
 start of the layers (its Table 7), one tower or two by size (section 4.3), progressive against uniform supervision after
-each iteration (Table 9), crops by number (Figure 3), a larger student of crops, of generated queries, of both, and of
-both from a masked start (Table 4); and one that neither paper asks: do diverse labels move a student under attack, for
-which runs are attacked among the passages of training and test as in docs-whole. Two seeds a cell. Where a cell's
-partner stands in docs-supervision, it is not run again.
+each iteration (Table 9), crops by number (Figure 3); and one that neither paper asks: do diverse labels move a student
+under attack, for which runs are attacked among the passages of training and test as in docs-whole. Two seeds a cell.
+Where a cell's partner stands in docs-supervision, it is not run again.
 """
 
 import runpy

@@ -18,7 +18,7 @@ from scipy import stats
 
 from drscale.commands import tables
 from drscale.commands.arguments import Impossible, UserError, did_you_mean
-from drscale.mixed.mteb import to_mteb
+from drscale.mixed.mteb import mteb_name, to_mteb
 from drscale.mixed.scores import scores_from_trec
 from drscale.plotting.files import FIGURE_FORMATS
 from drscale.recipe import Recipe
@@ -90,6 +90,9 @@ def compare(arguments: argparse.Namespace) -> int:
     first = arguments.baseline
     pairs = [(n, first) for n in names if n != first] if first else list(itertools.combinations(names, 2))
     means, differences = [], []
+    main = next((column for column in labels if mteb_name(column)), "")
+    if arguments.mteb is not None and not main:
+        raise UserError(f"--mteb: MTEB has no name for {', '.join(labels.values())}; ask for nDCG@10, RR@10 or R@100")
     for column, label in labels.items():
         wide = rows.pivot_table(index="query", columns="model", values=column, sort=False)
         means += [{"measure": label, "run": n, **_mean(wide[n].to_numpy(float), arguments.level)} for n in names]
@@ -107,7 +110,7 @@ def compare(arguments: argparse.Namespace) -> int:
     ]
     written = tables.write_out(arguments.out, table, None, arguments.quiet)
     if arguments.mteb is not None:
-        written += [str(path) for path in to_mteb(rows, arguments.mteb, main=next(iter(labels)))]
+        written += [str(path) for path in to_mteb(rows, arguments.mteb, main=main)]
         if not arguments.quiet:
             print(f"wrote {len(names)} result files below {arguments.mteb}", file=sys.stderr)
     if arguments.json:

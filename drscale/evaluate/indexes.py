@@ -89,10 +89,14 @@ def approximate(
         raise ValueError(f"kind={kind!r}: allowed are {', '.join(map(repr, get_args(Kind)))}")
     if faiss is None:
         raise ValueError("approximate search needs FAISS, which is not installed: pip install faiss-cpu")
-    for name, value in {"probes": probes, "links": links, "breadth": breadth}.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: at least 1")
+    # A graph of one link ends the interpreter: FAISS divides by the logarithm of links.
+    least = {"cells": (cells, 0), "probes": (probes, 1), "links": (links, 2), "breadth": (breadth, 1)}
+    for name, (value, limit) in least.items():
+        if value < limit:
+            raise ValueError(f"{name}={value}: at least {limit}")
     vectors = np.ascontiguousarray(passages, dtype=np.float32)
+    if vectors.ndim != 2 or not vectors.size:
+        raise ValueError(f"passages of shape {np.shape(passages)}: vectors are needed, (passages, dimensions)")
     count, width = vectors.shape
     cells = min(cells or round(4 * math.sqrt(count)), max(1, count // SEED_POINTS))
     made_as = f"HNSW{links}_SQfp16" if kind == "hnsw" else f"IVF{cells},SQfp16"

@@ -113,21 +113,29 @@ def to_mteb(
     if model:
         frame = frame.assign(model=model)
     require(frame, "model", "dataset", what="rows")
+    if not len(frame) or frame[["model", "dataset"]].isna().any(axis=None):
+        raise ValueError("rows: each needs a model and a dataset, and there must be one")
     splits = sorted(set(frame["split"].astype(str))) if "split" in frame else ["test"]
     if len(splits) > 1:
         raise ValueError(f"rows: of several splits, {', '.join(map(repr, splits))}; keep one")
-    names = {column: long for column in frame if (long := _mteb_name(str(column)))}
+    names = {column: long for column in frame if (long := mteb_name(str(column)))}
     if main not in names:
         raise ValueError(f"main={main!r}: the rows have the measures {', '.join(map(repr, names)) or 'of none'}")
     frame = frame.astype(dict.fromkeys(names, float))
     if np.isinf(frame[list(names)].to_numpy()).any():
         raise ValueError("rows: a measure is not finite")
     means = frame.groupby(["model", "dataset"], sort=False)[list(names)].mean().reset_index()
+    if (lost := means[means[main].isna()]).size:
+        raise ValueError(f"{lost['model'].iloc[0]} on {lost['dataset'].iloc[0]}: no row has {main!r}, the main score")
     task, subset = (means["dataset"].astype(str).str.partition(":")[part] for part in (0, 2))
     several = means.assign(task=task).groupby(["model", "task"])["dataset"].transform("nunique") > 1
     whole = ~(several & (subset != ""))
     means["task"], means["subset"] = task.mask(whole, means["dataset"].astype(str)), subset.mask(whole, "default")
     written = []
+    named = means[["model", "task"]].drop_duplicates().astype(str)
+    if (twins := named.map(_file_name).duplicated()).any():
+        one = named[twins.to_numpy()].iloc[0]
+        raise ValueError(f"{one['model']} on {one['task']}: another model or dataset would have the same file")
     for (name, task_name), own in means.groupby(["model", "task"], sort=False):
         entries = [
             {
@@ -155,8 +163,13 @@ def to_mteb(
     return written
 
 
-def _mteb_name(column: str) -> str:
-    """A measure's name in MTEB: ndcg_at_10 for ndcg10 or nDCG@10; "" for what is none or has none there."""
+def mteb_name(column: str) -> str:
+    """A measure's name in MTEB; "" for what is none or has none there.
+
+    >>> from drscale.mixed.mteb import mteb_name
+    >>> mteb_name("nDCG@10"), mteb_name("Success@5")
+    ('ndcg_at_10', '')
+    """
     found = MEASURE.fullmatch(short_name(column))
     return f"{found[1]}_at_{found[2]}" if found else ""
 
