@@ -205,12 +205,12 @@ def faults(page: str, name: str) -> list[str]:
     return found + [f"{name}: has no alternative text: {t[:120]}" for t in blind]
 
 
-def build(folder: Path) -> int:
-    """Build the site into a folder; 0 where Sphinx had no warning and the pages no fault."""
+def build(folder: Path, notebooks: list[Path] | None = None) -> int:
+    """Build the site into a folder, of all notebooks or of these; 0 where Sphinx had no warning, the pages no fault."""
     from sphinx.cmd.build import build_main  # the tests use the rest of this file without Sphinx
 
     started, source = time.perf_counter(), folder.parent / f"{folder.name}-source"
-    lay_out(source, sorted((ROOT / "notebooks").glob("*.ipynb")))  # digits before letters
+    lay_out(source, notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")))  # digits before letters
     shutil.rmtree(folder, ignore_errors=True)
     doctrees = folder.parent / f"{folder.name}-doctrees"
     flags = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", str(doctrees)]

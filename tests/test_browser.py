@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,13 +11,19 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
+import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from conftest import ROOT
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
@@ -281,6 +288,103 @@ BECOME = """() => [...document.querySelectorAll('img[onerror], svg[onload], a')]
     .map(e => e.outerHTML)"""
 
 
+EVIL = '<script>hit()</script></script><img src=x alt="" onerror="hit()"><a href="javascript:hit()">go</a>'
+EVIL += '<svg onload="hit()">'
+PHONE = 390  # pixels
+
+
+def hostile_notebook() -> nbformat.NotebookNode:
+    """A stored notebook with hostile names wherever a name may stand: sentences, tables, figures, what is printed."""
+    v4, table = nbformat.v4, pd.DataFrame({EVIL: [EVIL, "fine"], "law": ["a < b", EVIL]}, index=[EVIL, "b"])
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], name=EVIL), {"title": {"text": EVIL}, "xaxis": {"title": EVIL}})
+    shown = [
+        {"text/plain": EVIL, "text/markdown": f"**The best is {EVIL}.** `{EVIL}`\n\n{EVIL}"},
+        {"text/plain": "", "text/html": table.to_html()},
+        {"text/plain": "", "text/html": table.style.format("{} !").to_html()},  # pandas escapes nothing here
+        {"image/svg+xml": f"<svg xmlns='http://www.w3.org/2000/svg'>{EVIL}</svg>", "text/plain": ""}
+        | {"application/vnd.plotly.v1+json": json.loads(figure.to_json())},
+    ]
+    outputs = [v4.new_output("display_data", data) for data in shown]
+    cell = v4.new_code_cell("runs", outputs=[*outputs, v4.new_output("stream", text=EVIL)])
+    words = [f"# Names {EVIL}\n\n*Which run {EVIL}?*", f"A run called {EVIL}\n\n{EVIL}\n\n| a |\n| - |\n| {EVIL} |"]
+    language = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    return v4.new_notebook(cells=[*map(v4.new_markdown_cell, words), cell], metadata=language)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a site of three notebooks, one of them hostile, beside all the other pages but the reference."""
+    pytest.importorskip("sphinx", reason="the site needs the extra docs")
+    spec = importlib.util.spec_from_file_location("make_site", ROOT / "docs" / "make_site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    site = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site)
+    site.reference = lambda folder: (folder.mkdir(), (folder / "index.rst").write_text("Reference\n=========\n"))
+    place = tmp_path_factory.mktemp("site")
+    nbformat.write(hostile_notebook(), place / "hostile.ipynb")
+    kept = [next((ROOT / "notebooks").glob(f"{number}_*.ipynb")) for number in ("05", "11")]  # the widest
+    with warnings.catch_warnings():  # Sphinx and its theme warn of each other's next versions
+        warnings.simplefilter("ignore")
+        assert site.build(place / "book", [*kept, place / "hostile.ipynb"]) == 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=place / "book")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def phone(running: Browser) -> Iterator[Page]:
+    """A page as wide as a phone, moved by a finger."""
+    context = running.new_context(viewport={"width": PHONE, "height": 844}, is_mobile=True, has_touch=True)
+    yield context.new_page()
+    context.close()
+
+
+def test_the_site_runs_no_name(book: str, running: Browser) -> None:
+    context = running.new_context(viewport={"width": 1300, "height": 1200})
+    page, said, asked = context.new_page(), [], []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda r: None if _ours(r.url) else asked.append(r.url))
+    page.add_init_script("window.hits = 0; window.hit = () => { window.hits += 1; }")
+    for name in ("notebooks/hostile.html", "index.html", "search.html?q=hit"):
+        page.goto(f"{book}/{name}", wait_until="load")
+        page.wait_for_timeout(500)
+        text = page.locator("body").inner_text()
+        assert page.evaluate("window.hits") == 0, name
+        assert page.evaluate(BECOME) == [], name
+        assert "<script>hit()</script>" in text or name.startswith("search")
+        if name.startswith("notebooks"):
+            page.screenshot(path=BUILD / "hostile_site.png", full_page=True)
+            assert text.count("<script>hit()</script>") > 9, "sentences, tables and figures show the names as they are"
+            words = page.locator("figure.drawn img").get_attribute("alt")
+            assert words is not None
+            assert "hit()" in words
+    assert said == asked == []
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["index", "notebooks/05_published_laws", "notebooks/11_strategies", "docs/command_line"]
+)
+def test_the_site_fits_a_phone(book: str, phone: Page, name: str) -> None:
+    phone.goto(f"{book}/{name}.html", wait_until="load")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE + 10
+    figures = phone.locator("figure.drawn").all()
+    assert len(figures) > 2 or not name.startswith("notebooks")
+    for figure in figures:  # readable, so wider than the page, in a box that scrolls
+        box, image = figure.bounding_box(), figure.locator("img").bounding_box()
+        assert box is not None
+        assert image is not None
+        assert box["x"] + box["width"] <= PHONE < image["width"]
+    phone.screenshot(path=BUILD / f"phone_{Path(name).name}.png")
+
+
 def test_hostile_names_stay_texts(running: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     context = running.new_context(viewport={"width": 1300, "height": 1200})
     page, asked = context.new_page(), []
@@ -330,6 +434,32 @@ def test_apps_from_their_index(voila: str, page: Page) -> None:
     changed(explorer, before, lambda: f"{readout(explorer)} buys")
     measure(page, "budget explorer in Voila", selector=f"{APP}:has(.widget-slider)")
     page.screenshot(path=BUILD / "app.png", full_page=True)
+
+
+# The right ends, in pixels, of what an explorer shows: its controls, what sliders say, and the box of its figure.
+ENDS = """explorer => [...explorer.querySelectorAll('.widget-inline-hbox, .widget-readout, .widget-dropdown select'),
+    explorer.querySelector('.js-plotly-plot').parentElement].map(e => e.getBoundingClientRect())
+    .filter(box => box.width > 0).map(box => Math.round(box.right))"""
+
+
+@pytest.mark.parametrize(
+    ("title", "control", "panels"),
+    [
+        ("What to buy", ".widget-slider", 2),
+        ("What nothing beats", ".widget-select-multiple", 1),
+        ("What a law is worth", ".widget-slider", 1),
+    ],
+)
+def test_an_app_fits_a_phone(voila: str, phone: Page, title: str, control: str, panels: int) -> None:
+    explorer = app(phone, voila, title, control)
+    phone.wait_for_timeout(1000)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE + 10
+    assert max(explorer.evaluate(ENDS)) <= PHONE
+    said = explorer.locator(".widget-readout").evaluate_all("all => all.map(e => e.scrollWidth - e.clientWidth)")
+    assert max(said, default=0) <= 2, "a slider's value is cut"
+    width = float(explorer.locator(".main-svg").first.get_attribute("width") or 0)
+    assert width <= PHONE if panels == 1 else PHONE < width < 700  # two panels scroll in their own box
+    phone.screenshot(path=BUILD / f"phone_{control.strip('.')}_{panels}.png")
 
 
 def app(page: Page, index: str, title: str, control: str) -> Locator:

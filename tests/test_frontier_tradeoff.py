@@ -53,6 +53,15 @@ def test_names_stand_beside_their_points_and_apart():
     assert len(set(places[:3])) == 3
 
 
+def test_the_best_ones_name_leaves_its_corner_to_the_word_better():
+    rows = [("small", 0.23, 0.13), ("large", 0.52, 0.31), ("BM25", 0.689, 0.561), ("MiniLM", 0.739, 0.577)]
+    fig = fronts.dragon_figure(pd.DataFrame(rows, columns=["name", "x", "y"]).assign(group="g"))
+    assert fig.layout.annotations[-1].text == "better ↗"
+    places = dict(zip(named(fig, "names").text, named(fig, "names").textposition, strict=True))
+    assert places["MiniLM"].split()[0] in ("middle", "bottom")
+    assert places["MiniLM"] != "middle right"
+
+
 def test_the_mean_of_several_sets_is_that_of_the_table():
     table = published.dragon(4)
     sets = list(table.loc[table["group"] == "BEIR", "set"].drop_duplicates())

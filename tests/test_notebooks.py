@@ -359,6 +359,32 @@ def test_a_link_to_another_host_is_none(site: ModuleType) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("<details><summary>Solution</summary>", None),  # a page hands over the two ends of a fold one by one
+        ("</details>", None),
+        ('<a href="#x" class="y">a &lt; b &#955;</a>', None),
+        ('<td style="text-align: left">1</td>', None),
+        ("a < b & c", "a &lt; b &amp; c"),
+        ("<style>p { color: red }</style>a", "a"),
+        ("<!-- said -->a", "a"),
+        ("<script>f()</script>", "&lt;script&gt;f()&lt;/script&gt;"),
+        ('<img src="x" onerror="f()">', '<img src="x">'),
+        ('<img src="//host/x">', "<img>"),
+        ('<p style="background: url(//host/x)">a', "<p>a"),
+        ('<a href=" java\tscript:f()">a</a>', "<a>a</a>"),
+        ('<a href="&#106;avascript:f()">a</a>', "<a>a</a>"),
+        ('<a href="data:text/html,x">a</a>', "<a>a</a>"),
+        ('<p title="&quot;><script>">a</p>', '<p title="&quot;&gt;&lt;script&gt;">a</p>'),
+        ("<svg/onload=f()>", "&lt;svg/onload=f()&gt;"),
+        ("<iframe srcdoc='x'>", "&lt;iframe srcdoc='x'&gt;"),
+    ],
+)
+def test_a_page_keeps_what_draws_and_nothing_that_runs(given: str, kept: str | None) -> None:
+    assert "".join(program("conf", ROOT / "docs" / "conf.py").Harmless(given).parts) == (kept or given)
+
+
 def test_the_reference_has_every_public_name(site: ModuleType, tmp_path: Path) -> None:
     site.reference(tmp_path)
     pages = {page.stem: page.read_text() for page in tmp_path.iterdir()}

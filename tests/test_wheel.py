@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-NEEDED = ("drscale", "data/published", "notebooks/apps", "pyproject.toml", "README.md", "LICENSE")
+NEEDED = ("drscale", "data/published", "notebooks/apps", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 ANALYST = """
 import sys
 import drscale as ds
@@ -61,6 +61,18 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as parts:
         parts.extractall(out / "site")
     return out / "site"
+
+
+def test_the_wheels_description_asks_for_no_file_of_a_clone(unpacked: Path) -> None:
+    (metadata,) = unpacked.glob("*.dist-info/METADATA")
+    head, _, said = metadata.read_text().partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in head
+    assert "![" in (readme := (ROOT / "README.md").read_text())
+    assert "![" not in said
+    assert re.findall(r"\]\((?!https?:|#)[^)]*\)", said) == []
+    assert said.count("are in the repository's folder") == 1
+    assert len(said) > 0.8 * len(readme)
+    assert re.findall(r"^#+ .*", said, re.MULTILINE) == re.findall(r"^#+ .*", readme, re.MULTILINE)
 
 
 def test_the_wheel_holds_every_module_and_table(unpacked: Path) -> None:

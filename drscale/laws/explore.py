@@ -144,7 +144,7 @@ def law_explorer(
         "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=first_shown),
         "measure": ipywidgets.ToggleButtons(options=kinds),
         "above": ipywidgets.SelectionSlider(
-            options=[("", 0.0)], description="fit up to", layout={"width": "36em"}, **wide
+            options=[("", 0.0)], description="fit up to", layout={"width": "36em", "max_width": "100%"}, **wide
         ),
         "without": ipywidgets.SelectMultiple(description="leave out", rows=5, **wide),
     }

@@ -134,14 +134,15 @@ class Explorer(ipywidgets.VBox):
         view = draw(self.settings)
         self.figure = LiveFigure(view.figure)
         self.sentence = ipywidgets.HTML(_paragraph(view.sentence))
-        self.table = ipywidgets.HTML(table_html(view.table))
+        self.table = ipywidgets.HTML(table_html(view.table), layout={"overflow": "auto"})
         self.code = ipywidgets.Textarea(code(self.settings), layout={"width": "98%", "height": "14em"})
         self.saver = Saver(self.figure, name)
         for key, control in self.controls.items():
             control.observe(lambda _, key=key: self._follow(key), names="value")
         more = ipywidgets.Accordion([self.saver, self.code], titles=("Save the figure", "These settings as code"))
         chosen = self._arranged(rows or [[n] for n in controls])
-        super().__init__([chosen, self.figure, self.sentence, self.table, more])
+        own_box = ipywidgets.VBox([self.figure])  # a figure wider than the page scrolls alone
+        super().__init__([chosen, own_box, self.sentence, self.table, more])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -253,7 +254,7 @@ def slider(
         value=start,
         description=description,
         style={"description_width": "10em"},
-        layout={"width": width},
+        layout={"width": width, "max_width": "100%"},
     )
 
 

@@ -166,7 +166,10 @@ def name_points(
     dark: bool,
     size: int = 11,
 ) -> None:
-    """Write each row's label beside its point, where it covers least of the others; ``<br>`` breaks its line."""
+    """Write each row's label beside its point, where it covers least of the others; ``<br>`` breaks its line.
+
+    The corner where both are better is kept free for :func:`corner`'s word.
+    """
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
     texts = [str(t) for t in rows[label]]
     marked = [t for t in fig.data if t.mode and "markers" in t.mode and t.x[0] is not None]
@@ -179,7 +182,8 @@ def name_points(
         half = np.array([0.3 * size * max(map(len, parts)), 0.65 * size * len(parts)])
         centres.append([(px + dx * (half[0] + 10), py + dy * (half[1] + 8)) for _, dx, dy in _PLACES])
         halves.append(half)
-    places = [_PLACES[i][0] for i in _clear(np.array(centres), np.array(halves), points)]
+    taken = _word(points, axes)
+    places = [_PLACES[i][0] for i in _clear(np.array(centres), np.array(halves), points, taken)]
     font = {"size": size, "color": style.colours(dark)["ink"]}
     fig.add_scatter(
         x=at[:, 0],
@@ -196,13 +200,22 @@ def name_points(
     )
 
 
-def _clear(centres: Array, halves: Array, points: Array) -> list[int]:
+def _word(points: Array, axes: list[Axis]) -> Array:
+    """Points, in pixels, along the word "better" in its corner; plotly draws its axes about so far beyond the points."""
+    signs = np.array([1 if a.higher else -1 for a in axes])
+    end = np.where(signs > 0, points.max(axis=0), points.min(axis=0)) + signs * (40, 28)
+    return end - signs * np.array([(inward, 8) for inward in (4, 16, 28, 40)])
+
+
+def _clear(centres: Array, halves: Array, points: Array, taken: Array) -> list[int]:
     """Which place each label takes, of ``centres`` (labels, places, 2), so that least is covered of points and labels.
 
-    Labels move one by one, then two by two, as long as that helps; among equals the earlier place is taken.
+    ``taken`` are points that no label should cover, either. Labels move one by one, then two by two, as long as that
+    helps; among equals the earlier place is taken.
     """
     low, high = points.min(axis=0) - 25, points.max(axis=0) + 25
     half = halves[:, None, :]
+    points = np.concatenate([points, taken])
     covered = (np.abs(points - centres[:, :, None]) < half[:, :, None] + 7).all(axis=-1).sum(axis=-1)
     outside = np.clip([low - centres + half, centres + half - high], 0, None).sum(axis=(0, -1))
     alone = covered + outside / 10 + 0.01 * np.arange(centres.shape[1])  # (labels, places)

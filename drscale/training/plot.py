@@ -208,7 +208,7 @@ def weight_explorer(*, dark: bool = False, **start: float) -> Explorer:
         else:
             kind = ipywidgets.IntSlider if name in ("lag", "seed") else ipywidgets.FloatSlider
             more = {"step": 0.05 if name != "smooth" else 0.01} if kind is ipywidgets.FloatSlider else {}
-            look = {"style": {"description_width": "10em"}, "layout": {"width": "32em"}}
+            look = {"style": {"description_width": "10em"}, "layout": {"width": "32em", "max_width": "100%"}}
             controls[name] = kind(value=first[name], min=low, max=high, description=words, **more, **look)
 
     def settings(chosen: Settings) -> dict[str, Any]:
