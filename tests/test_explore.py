@@ -478,7 +478,9 @@ def test_an_app_shows_its_explorer_and_its_code_makes_the_same(name, monkeypatch
     box = eval(last, names)
     assert Path.cwd() == ROOT
     assert isinstance(box, Explorer)
-    same(box, reproduced(box))
+    view = reproduced(box)
+    view.figure.update_layout(width=None)  # an app's figure is as wide as its page
+    same(box, view)
 
 
 # Without a kernel: the picture and its numbers
