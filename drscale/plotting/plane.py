@@ -201,7 +201,7 @@ def name_points(
 
 
 def _word(points: Array, axes: list[Axis]) -> Array:
-    """Points, in pixels, along the word "better" in its corner; plotly draws its axes about so far beyond the points."""
+    """Points, in pixels, along the word "better" in its corner; plotly draws axes about so far beyond the points."""
     signs = np.array([1 if a.higher else -1 for a in axes])
     end = np.where(signs > 0, points.max(axis=0), points.min(axis=0)) + signs * (40, 28)
     return end - signs * np.array([(inward, 8) for inward in (4, 16, 28, 40)])
