@@ -261,8 +261,8 @@ def _pooled(left: dict[Recipe, None], pool: Executor, store: RunStore, job: _Job
             if made is None:
                 pools.check_starts(pool)
             del left[recipe]
-            if made != "":
-                yield _died(recipe, store) if made is None else Run.from_json(made)
+            if (ended := _died(recipe, store) if made is None else Run.from_json(made) if made else None) is not None:
+                yield ended
 
 
 def _alone(recipe: Recipe, pool: Executor, store: RunStore, job: _Job) -> Run | None:
@@ -275,15 +275,15 @@ def _alone(recipe: Recipe, pool: Executor, store: RunStore, job: _Job) -> Run | 
         return _died(recipe, store)
 
 
-def _died(recipe: Recipe, store: RunStore) -> Run:
-    """The failed record of a run whose process died twice; where it is finished after all, that record."""
-    reason = "the worker process died twice, killed or out of memory"
-    failed = Run(recipe, "failed", reason, versions=versions(), commit=commit())
+def _died(recipe: Recipe, store: RunStore) -> Run | None:
+    """The failed record of a run whose process died twice; what is finished stays, and None is for what others make."""
     with store.claim(recipe) as mine:
         if (known := _known(recipe, store)) is not None and known.status == "done":
             return known
-        if mine:
-            store.save(failed)
+        if not mine:
+            return None
+        reason = "the worker process died twice, killed or out of memory"
+        store.save(failed := Run(recipe, "failed", reason, versions=versions(), commit=commit()))
     return failed
 
 
@@ -403,14 +403,14 @@ def _make(
     earlier = earlier if earlier is not None and earlier.status == "done" else None  # only its model is made again
     if earlier is not None and earlier.fingerprint != texts.fingerprint:
         raise ValueError(f"{recipe}: its record was made on other texts than {texts.name} is now")
-    source = pack.source(recipe) if pack is not None else annotated(texts, recipe.annotation)
+    with processes.in_turn():
+        source = pack.source(recipe) if pack is not None else annotated(texts, recipe.annotation)
     if recipe.pairs > len(source):
         raise ValueError(f"pairs={recipe.pairs}: {source.name} has {len(source)} training pairs")
     reset_peak()
     collection = trained_on(recipe, texts, source)
     words = all_texts(collection) if recipe.start == "scratch" and pack is None else None
     encoder = pack.build(recipe) if pack is not None else build(recipe, words)
-    begun = begin(encoder, recipe, texts.train)
     split = texts.test if recipe.select == "test" else texts.validation
 
     def watch(e: Any) -> float:
@@ -422,6 +422,7 @@ def _make(
     checkpoint = store.path / CHECKPOINTS / f"{recipe.file_stem}.safetensors" if store else None
     pairs = tokenised(encoder, collection)
     with processes.in_turn():
+        begun = begin(encoder, recipe, texts.train)
         strategy = made_ready(recipe, collection, pairs, encoder, source=source, refresh=refresh, start_on=texts.train)
     mark = texts.fingerprint + ("" if source is texts.train else source.fingerprint) + strategy.mark + begun.mark
     kept: dict[str, Any] = {"checkpoint": checkpoint, "mark": mark, "strategy": strategy}

@@ -128,6 +128,15 @@ def test_a_job_that_dies_is_submitted_once_more(tmp_path, monkeypatch, deaths, s
         assert "died twice" in made.reason
 
 
+def test_a_run_that_another_sweep_holds_did_not_fail(tmp_path):
+    store, cluster = RunStore(tmp_path / "runs"), Cluster(2)
+    (recipe,) = (planned := killed.plan(store.path, seeds=[0])).todo()
+    with store.claim(recipe) as mine:  # its process died twice here, and somebody else is making it
+        assert mine
+        assert sweep.run_study(planned, cluster, progress=False) == []
+    assert store.load(recipe) is None
+
+
 def test_jobs_that_cannot_start_condemn_no_run(tmp_path):
     store, cluster = RunStore(tmp_path / "runs"), Cluster(9, 9)
     with pytest.raises(ValueError, match="Cluster: no worker process can start"):

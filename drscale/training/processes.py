@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from drscale.encoder import BiEncoder
 
 Texts = list[np.ndarray]
 CHUNK = "DRSCALE_CHUNK"
+WAIT = timedelta(days=7)  # for the main process, which may mine and attack for hours; a launcher ends those left alone
 
 
 def chunk_tokens() -> int:
@@ -60,7 +62,7 @@ def this_process() -> Any:
         from accelerate import PartialState
     except ModuleNotFoundError:
         return Alone("fp32")
-    return PartialState()
+    return PartialState(**({"timeout": WAIT} if together() else {}))  # counts for the first that a process makes
 
 
 def together() -> bool:
