@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from conftest import NO_TORCH, ROOT
 from drscale.budget.prices import paper_prices
 from drscale.cli import _parsers, main
 from drscale.commands import tables
+from drscale.commands.apps import surroundings
 from drscale.commands.arguments import LAWS, SHELLS, SPACES, UserError
 from drscale.commands.cells import Signs, counts_of
 from drscale.commands.columns import loss_of, pairs_of, size_of
@@ -430,6 +433,40 @@ def test_prices_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_plan_that_the_box_forbids_is_said_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("allocate", OWN, "--law", "additive_law", "--budget", 1, "--prices", "paper", "--within", "box")
     assert "No plan of $1 lies in the fitted box" in said(capsys, *words, "--draws", 0, status=1)
+
+
+def test_without_a_plan_a_file_is_not_written_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["allocate", str(OWN), "--law", "additive_law", "--budget", "1", "--prices", "paper", "--within", "box"]
+    assert main([*words, "--draws", "0", "--out", "plan.csv"]) == 1
+    assert "no law has a plan, so nothing is written" in capsys.readouterr().err
+    assert not Path("plan.csv").exists()
+
+
+def test_the_plan_of_the_second_law_is_written_where_the_first_has_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from drscale.commands import law
+
+    made, names = law._planned, []
+
+    def first_has_none(curve: Any, arguments: Any, prices: Any) -> Any:
+        names.append(curve)
+        plan = made(curve, arguments, prices)
+        return plan if len(names) > 1 else replace(plan, N=np.nan)
+
+    monkeypatch.setattr(law, "_planned", first_has_none)
+    words = ("allocate", OWN, "--where", "pairs > 2000", "--budget", 500, "--prices", "paper", "--draws", 0)
+    found = json.loads(said(capsys, *words, "--quiet", "--json", "--out", "plan.csv"))
+    assert [plan["feasible"] for plan in found["plans"]] == [False, True]
+    assert found["written"] == ["plan.csv"]
+    assert f"{found['plans'][1]['N']:.6g}"[:4] in Path("plan.csv").read_text()
+
+
+def test_the_server_keeps_the_users_own_jupyter_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTER_PATH", "/theirs")
+    assert surroundings(tmp_path)["JUPYTER_PATH"] == f"{tmp_path}{os.pathsep}/theirs"
+    monkeypatch.delenv("JUPYTER_PATH")
+    assert surroundings(tmp_path)["JUPYTER_PATH"] == str(tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------------- TREC runs

@@ -52,5 +52,6 @@ def only_here(ip: str) -> bool:
 
 
 def surroundings(folder: Path) -> dict[str, str]:
-    """The environment of the server: its page's template, and the folder that saved figures go to."""
-    return os.environ | {"JUPYTER_PATH": str(folder), "DRSCALE_APP_FOLDER": str(Path.cwd())}
+    """The environment of the server: its page's template beside the user's own, and the folder saved figures go to."""
+    paths = [str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    return os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "DRSCALE_APP_FOLDER": str(Path.cwd())}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -450,16 +451,18 @@ def plan(arguments: argparse.Namespace) -> int:
         found = _fitted(series, one, options)
         curves[name_of(one)] = curve = found.curve(arguments.draws)
         plans[name_of(one)] = (found, _planned(curve, arguments, prices))
-    able_plans = [made for _, made in plans.values() if made.feasible]
-    first = plans[name_of(law)][1]
-
-    def figure() -> Any:
-        budget = arguments.budget if arguments.budget is not None else first.cost
-        return isocost_figure(curves[name_of(law)], budget, prices, within=arguments.within, level=arguments.level)
-
+    able_plans = {name: made for name, (_, made) in plans.items() if made.feasible}
     written = []
-    if first.feasible:
+    if able_plans:
+        shown, first = next(iter(able_plans.items()))
+
+        def figure() -> Any:
+            budget = arguments.budget if arguments.budget is not None else first.cost
+            return isocost_figure(curves[shown], budget, prices, within=arguments.within, level=arguments.level)
+
         written = tables.write_out(arguments.out, first, figure, arguments.quiet)
+    elif arguments.out and not arguments.quiet:
+        print("no law has a plan, so nothing is written", file=sys.stderr)
     if arguments.json:
         _print_plans(arguments, series, prices, choice, plans, written)
     else:
