@@ -23,6 +23,8 @@ from drscale.commands.arguments import EPILOG, TRACKERS, Impossible, Parser, Use
 if TYPE_CHECKING:
     import pandas as pd
 
+    from drscale.runs import Run
+
 # What `drscale table` prints beside the recipe's varying fields; --csv writes every column.
 SHOWN = ("status", "train_pairs", "params_layers", "in_domain_entropy", "ood_entropy", "in_domain_ndcg10", "ood_ndcg10")
 
@@ -170,6 +172,10 @@ def plan(arguments: argparse.Namespace) -> int:
         splits.append(split_sentence(texts))
         if not arguments.json:
             print(splits[-1])
+        changed = [run.key for run in study.store.runs() if _made_on_other(run, spelling, texts.fingerprint)]
+        if changed:
+            said = f"{len(changed)} of the finished runs are of other texts than {spelling} is now, as {changed[0]}"
+            print(f"warning: {said}: keep the studies apart", file=sys.stderr)
         own = [recipe for recipe in todo if recipe.texts == spelling and recipe.annotation == Recipe().annotation]
         most = max(own, key=lambda recipe: recipe.pairs, default=Recipe())
         if most.pairs > len(texts.train):
@@ -179,6 +185,10 @@ def plan(arguments: argparse.Namespace) -> int:
         told: dict[str, Any] = {"how": planned.rows.attrs.get("how", ""), "texts": splits}
         print_json("plan", study=study.name, store=study.store.path, counts=counts, runs=planned.rows, **told)
     return 0
+
+
+def _made_on_other(run: Run, spelling: str, fingerprint: str) -> bool:
+    return run.status == "done" and run.recipe.texts == spelling and run.fingerprint not in ("", fingerprint)
 
 
 def sweep(arguments: argparse.Namespace) -> int:

@@ -124,6 +124,19 @@ def test_plan_opens_the_texts_and_says_how_they_are_split(tmp_path: Path, capsys
     assert "left out" not in capsys.readouterr().out
 
 
+def test_plan_names_runs_that_were_made_on_other_texts(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = RunStore(study.parent / "runs")
+    recipe = sweep.load_study(study).recipes[0]
+    store.save(Run(recipe, "done", fingerprint="of yesterday"))
+    assert main(["plan", str(study)]) == 0
+    seen = capsys.readouterr()
+    assert "1 done, 1 to do" in seen.out
+    assert f"1 of the finished runs are of other texts than planted is now, as {recipe}" in seen.err
+    store.save(Run(recipe, "done", fingerprint=sweep.texts_of("planted").fingerprint))
+    assert main(["plan", str(study)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(
     study: Path, small: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
