@@ -228,3 +228,16 @@ def test_the_files_that_start_first_are_there() -> None:
 
 # A few lines each, tested where they are used: test_door, test_cli, test_plotting, test_sweep.
 UNTESTED = {"results", "doctor", "plot", "pools", "__main__"}
+
+
+def test_the_design_tells_the_houses_true_size():
+    said = re.search(
+        r"has ([\d,]+) lines in (\d+) files .*?, ([\d,]+) and (\d+) of them for `labels/`",
+        (ROOT / "docs" / "design.md").read_text(),
+    )
+    assert said is not None
+    lines, files, own, own_files = (int(number.replace(",", "")) for number in said.groups())
+    for folder, told, count in ((PACKAGE, lines, files), (PACKAGE / "labels", own, own_files)):
+        there = [path for path in folder.rglob("*.py") if path.name != "__init__.py"]
+        assert abs(sum(len(path.read_text().splitlines()) for path in there) / told - 1) < 0.03, folder
+        assert abs(len(there) - count) <= 3, folder
