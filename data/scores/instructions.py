@@ -3,12 +3,15 @@
 The models of data/runs/docs-instructed; BM25 and MiniLM stand beside them. Models that are not there are trained first,
 as `drscale sweep data/runs/docs-instructed.py` does it. Writes two files beside this one: instructions.parquet (a row
 for each model, seed, wording and question) and instructions_followed.parquet (a row for each question beside its
-contradicting one). Interrupt it as you like: a model's rows are written when it is done, and rows that are there stay.
-Delete both files to measure other versions of the texts.
+contradicting one). With `sizes` it does the same for the smaller and larger models of docs-instructed-sizes, into
+instructions_sizes.parquet and instructions_sizes_followed.parquet, where rows have a `rung`. Interrupt it as you like:
+a model's rows are written when it is done, and rows that are there stay. Delete the files to measure other versions of
+the texts.
 
-    python data/scores/instructions.py
+    python data/scores/instructions.py [sizes]
 """
 
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from drscale.stability.vary import FAMILIES, variations
 from drscale.sweep import load_study, model_of
 
 HERE = Path(__file__).resolve().parent
-STUDY = HERE.parent / "runs" / "docs-instructed.py"
+RUNS = HERE.parent / "runs"
 BESIDE = ("bm25", "minilm")
 # How queries are perturbed: a family of variations and its strength. A typing error in one word of ten, and in three.
 PERTURBED = {family: (family, None) for family in FAMILIES} | {"misspelling of 3 in 10": ("misspelling", 0.3)}
@@ -31,26 +34,28 @@ PERTURBED = {family: (family, None) for family in FAMILIES} | {"misspelling of 3
 
 def main():
     torch.set_num_threads(1)
-    study, texts = load_study(STUDY), instructed()
-    for one in (*study.recipes, *BESIDE):
-        keep_rows(one, study.store, texts.part("test"))
+    sizes = sys.argv[1:] == ["sizes"]
+    study = load_study(RUNS / f"docs-instructed{'-sizes' * sizes}.py")
+    for one in (*study.recipes, *(() if sizes else BESIDE)):
+        keep_rows(one, study.store, instructed().part("test"), sizes)
 
 
-def keep_rows(one, store, part):
+def keep_rows(one, store, part, sizes):
     """Keep what a recipe's model, or a stranger of this name, finds and how it follows, where rows are missing."""
     name, seed = (one, 0) if isinstance(one, str) else (one.variant, one.seed)
+    fields = {"seed": seed} | ({"rung": one.rung} if sizes else {})
 
     @cache
     def ranker():
-        print(f"{name}, seed {seed}", flush=True)
+        print(f"{name}, {fields}", flush=True)
         return retriever(one) if isinstance(one, str) else retriever(model_of(one, store), name)
 
-    for file, measure in (("instructions", all_found), ("instructions_followed", all_followed)):
+    for file, measure in (("", all_found), ("_followed", all_followed)):
 
         def make(measure=measure):
-            return tidy(measure(ranker(), part, seed).assign(seed=seed))
+            return tidy(measure(ranker(), part, seed).assign(**fields))
 
-        rows_kept(HERE / f"{file}.parquet", {"model": name, "seed": seed}, make)
+        rows_kept(HERE / f"instructions{'_sizes' * sizes}{file}.parquet", {"model": name, **fields}, make)
 
 
 def all_found(ranker, part, seed):
