@@ -71,8 +71,8 @@ class Plan(Result):
             for s, w in (("done", "done"), ("todo", "to do"), ("unkept", "without a model"), ("failed", "failed"))
             if s != "unkept" or s in n
         )
-        how = self.rows.attrs.get("how", "")
-        text = f"{shown.to_string(index=False)}\n{said}; about {total} of training to go, scoring comes on top ({how})"
+        left_said = f"about {total} of training to go, scoring comes on top ({self.rows.attrs.get('how', '')})"
+        text = f"{shown.to_string(index=False)}\n{said}, in {self.store.path}; {left_said}"
         drawn = [name for name, row in STRATEGIES.items() if row.draws]
         fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
         if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
