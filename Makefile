@@ -6,7 +6,9 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.drscale-ready
 APP_READY = $(VENV)/.drscale-app-ready
 DOCS_READY = $(VENV)/.drscale-docs-ready
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+# Of what pip says, the names that it reads and the long last step; a failure is kept beside the pipe.
+SHOWN = | awk '/^Collecting /{printf "  %s\n", $$2; fflush()} /^Installing collected/{print "  installing them all: a minute or more"; fflush()}'
 # JupyterLab refuses to run as root unless told; and it shall neither ask the network for news nor ask the user whether it may:
 # that is a setting, in notebooks/.lab. It opens on the page that says what the notebooks ask.
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
@@ -34,18 +36,20 @@ $(BIN)/python:
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes about five minutes (longer on a busy machine or a slow net). You may stop it and run it again."
-	@$(INSTALL) -e '.[lab,test]'
+	@rm -f $(VENV)/.failed
+	@{ $(INSTALL) -e '.[lab,test]' || touch $(VENV)/.failed; } $(SHOWN)
+	@[ ! -e $(VENV)/.failed ]
 	@touch $@ $(APP_READY)
 
 # The apps need no torch; where the lab is set up already, they take that.
 $(APP_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes a minute."
-	@$(INSTALL) -e '.[app]'
+	@$(INSTALL) --quiet -e '.[app]'
 	@touch $@
 
 # The site needs Sphinx beside the lab.
 $(DOCS_READY): pyproject.toml constraints.txt | $(READY)
-	@$(INSTALL) -e '.[docs]'
+	@$(INSTALL) --quiet -e '.[docs]'
 	@touch $@
 
 lab: $(READY) ## open the notebooks in JupyterLab (DIR=... those of make student)

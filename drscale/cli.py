@@ -52,10 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as e:
             if arguments.traceback or (e.name or "").partition(".")[0] == "drscale":
                 raise
-            print(
-                f"drscale {arguments.name}: {e}; bring it with: pip install -c constraints.txt '.[lab]'",
-                file=sys.stderr,
-            )
+            way = "in drscale's clone this brings it: pip install -c constraints.txt '.[lab]'"
+            print(f"drscale {arguments.name}: {e}; {way}", file=sys.stderr)
             return 2
         except RuntimeError as e:
             if arguments.traceback or type(e).__name__ != "NoBrowser":  # its module is slow to load

@@ -24,12 +24,12 @@ from drscale.commands import tables
 from drscale.commands.apps import surroundings
 from drscale.commands.arguments import LAWS, SHELLS, SPACES, UserError
 from drscale.commands.cells import Signs, counts_of
-from drscale.commands.columns import loss_of, pairs_of, size_of
 from drscale.commands.completion import script
 from drscale.laws import fit as laws
 from drscale.mixed.mteb import from_mteb
 from drscale.plotting import files
 from drscale.runs import example_runs
+from drscale.stats.columns import loss_of, pairs_of, size_of
 
 OWN = ROOT / "data" / "examples" / "runs.csv"
 TREC = ROOT / "data" / "examples" / "trec"

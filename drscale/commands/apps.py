@@ -19,7 +19,7 @@ NAMES = {"localhost": True, "": False}  # names of this machine, and whether onl
 def serve(arguments: argparse.Namespace) -> int:
     """Serve the explorers until the user interrupts; whoever opens a page needs the token that is printed."""
     if importlib.util.find_spec("voila") is None:
-        raise UserError("app: needs Voila, which is not installed; bring it with: pip install voila ipykernel")
+        raise UserError("Voila, which serves the pages, is not installed; bring it with: pip install voila ipykernel")
     with resources.as_file(resources.files("drscale").joinpath("apps")) as folder:
         if not (folder / "voila.json").is_file():
             raise UserError(f"{folder}: no apps here; install drscale anew")

@@ -15,6 +15,7 @@ LAWS = ("size_law", "data_law", "joint_law", "additive_law", "broken_law")
 SPACES = ("relative", "linear", "log")
 SHELLS = ("bash", "zsh", "fish")
 TRACKERS = ("trackio",)
+SIGNS = {"K": 1e3, "M": 1e6, "B": 1e9}  # behind an amount
 # An option of `allocate` and the field of drscale.Prices that it fills.
 PRICES = {
     "pair_price": ("pair", "price of an annotated pair"),
@@ -127,7 +128,8 @@ def add_verbs(verb: Callable[[str, str], Parser]) -> None:
 
 
 def _where(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--where", metavar="QUERY", help="keep the rows of which this is true, as 'pairs == 0'")
+    words = "keep the rows of which this is true, as 'pairs == 0'; a name that is no word stands in backticks"
+    p.add_argument("--where", metavar="QUERY", help=words)
 
 
 def _signs(p: argparse.ArgumentParser) -> None:
@@ -147,7 +149,7 @@ def _law_of(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--y", metavar="COLUMN", help="the column of the loss (default: by its usual name, as loss)")
     p.add_argument("--law", choices=LAWS, metavar="LAW", help=f"{', '.join(LAWS)} (default: chosen by comparison)")
-    p.add_argument("--level", type=float, default=0.95, help="confidence of the intervals (default 0.95)")
+    p.add_argument("--level", type=_level, default=0.95, help="confidence of the intervals (default 0.95)")
     p.add_argument(
         "--space", choices=SPACES, default="relative", help="where residuals are squared (default: shares of y)"
     )
@@ -173,8 +175,8 @@ def _fit(p: argparse.ArgumentParser) -> None:
 def _allocate(p: argparse.ArgumentParser) -> None:
     _law_of(p)
     wanted = p.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--budget", type=float, metavar="MONEY", help="what may be spent")
-    wanted.add_argument("--target", type=float, metavar="LOSS", help="the loss to reach at the least cost")
+    wanted.add_argument("--budget", type=_amount, metavar="MONEY", help="what may be spent, as 5000 or 5K")
+    wanted.add_argument("--target", type=_amount, metavar="LOSS", help="the loss to reach at the least cost")
     p.add_argument(
         "--prices",
         choices=("paper",),
@@ -182,13 +184,13 @@ def _allocate(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--parameter-price",
-        type=float,
+        type=_amount,
         metavar="MONEY",
         help="price of a parameter, training and encoding together, in place of the options of the machine",
     )
     for option, (_, words) in PRICES.items():
         metavar = "MONEY" if option in ("pair_price", "gpu_hour") else "NUMBER"
-        p.add_argument(f"--{option.replace('_', '-')}", type=float, metavar=metavar, help=words)
+        p.add_argument(f"--{option.replace('_', '-')}", type=_amount, metavar=metavar, help=words)
     p.add_argument("--currency", help="how money is written (default $)")
     p.add_argument("--within", choices=("box",), help="keep the plan inside the sizes and pairs of the runs")
     p.add_argument("--draws", type=int, default=1000, metavar="N", help="refits behind the intervals (default 1000)")
@@ -198,8 +200,8 @@ def _compare(p: argparse.ArgumentParser) -> None:
     p.add_argument("runs", metavar="RUN", nargs="+", help="TREC runs, two or more; NAME=FILE gives one a name")
     _qrels(p, required=True)
     p.add_argument("--baseline", metavar="NAME", help="compare every run with this one only")
-    p.add_argument("--level", type=float, default=0.95, help="confidence of the intervals (default 0.95)")
-    _rows_out(p)
+    p.add_argument("--level", type=_level, default=0.95, help="confidence of the intervals (default 0.95)")
+    _rows_out(p, "write the rows (.tex, .csv)")
     p.add_argument("--mteb", type=Path, metavar="FOLDER", help="write each run's means as a result file of MTEB")
     both_ways(p)
 
@@ -213,8 +215,8 @@ def _stability(p: argparse.ArgumentParser) -> None:
         "(NAME=FILE names the rewording); or one folder of records that were measured for stability",
     )
     _qrels(p, required=False)
-    p.add_argument("--level", type=float, default=0.95, help="confidence of the intervals (default 0.95)")
-    _rows_out(p)
+    p.add_argument("--level", type=_level, default=0.95, help="confidence of the intervals (default 0.95)")
+    _rows_out(p, "write the rows (.tex, .csv) or the figure (.pdf, .svg, .png, .html)")
     both_ways(p)
 
 
@@ -229,8 +231,28 @@ def _qrels(p: argparse.ArgumentParser, required: bool) -> None:
     )
 
 
-def _rows_out(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--out", type=Path, action="append", default=[], metavar="FILE", help="write the rows (.tex, .csv)")
+def _rows_out(p: argparse.ArgumentParser, words: str) -> None:
+    p.add_argument("--out", type=Path, action="append", default=[], metavar="FILE", help=words)
+
+
+def _level(text: str) -> float:
+    """A confidence from the command line."""
+    try:
+        level = float(text)
+    except ValueError:
+        level = float("nan")
+    if not 0 < level < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number between 0 and 1 is needed, as 0.95")
+    return level
+
+
+def _amount(text: str) -> float:
+    """A number from the command line, as 5000, 5e3, 5K or 1.2M."""
+    number, sign = (text[:-1], text[-1].upper()) if text[-1:].upper() in SIGNS else (text, "")
+    try:
+        return float(number) * SIGNS.get(sign, 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number is needed, as 5000, 5K or 1.2M") from None
 
 
 def described(parser: Any) -> list[tuple[str, str, list[str], bool]]:

@@ -20,13 +20,13 @@ from drscale.budget.prices import Prices, paper_prices
 from drscale.commands import tables
 from drscale.commands.arguments import PRICES, Impossible, UserError
 from drscale.commands.cells import counts_of, signs_of
-from drscale.commands.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
 from drscale.laws import fit as laws
 from drscale.laws.compare import Choice, choose_law
 from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
 from drscale.plotting.files import TABLE_FORMATS
+from drscale.stats.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
 from drscale.stats.tables import check_level, done, status_column, values, warn_if_mixed
 
 Law = Callable[..., Any]
@@ -77,7 +77,10 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
         usual = {"N": size_of(frame), "D": pairs_of(frame)}
         columns = {a: c for a, c in usual.items() if c is not None}
     if arguments.y is None and (y := loss_of(frame)) is None:
-        raise UserError(f"--y is needed: {source} has no column called {', '.join(LOSSES)}; it has {_names(frame)}")
+        alike = [str(c) for c in frame if re.search("loss|entropy", str(c).lower())]
+        hint = f"; did you mean --y {alike[0]!r}?" if alike else ""
+        known = ", ".join(LOSSES)
+        raise UserError(f"--y is needed: {source} has no column called {known}; it has {_names(frame)}{hint}")
     y = tables.column(frame, arguments.y, "--y", source) if arguments.y is not None else str(y)
     wanted = _letters(law)
     if arguments.x and law is not None and len(columns) > max(1, len(wanted)):
@@ -98,7 +101,7 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
     if both and law is None and len(columns) < 2:
         raise UserError(f"--x {','.join(columns.values())}: two columns are needed, the size and the pairs")
     finished, unfinished = _finished(frame, source)
-    rows, said = _usable(finished, [*columns.values(), y], set(columns.values()))
+    rows, said = _usable(finished, [*columns.values(), y], set(columns.values()), source)
     return Series(rows, columns, y, [*unfinished, *said])
 
 
@@ -126,7 +129,9 @@ def _letters(law: Law | None) -> list[str]:
     return [] if law is None else [a for a in laws.LAWS[law].columns if a in "ND"]
 
 
-def _usable(rows: pd.DataFrame, columns: list[str], counts: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+def _usable(
+    rows: pd.DataFrame, columns: list[str], counts: Collection[str], source: str
+) -> tuple[pd.DataFrame, list[str]]:
     """The rows that have a value in every column, and what to say of the others; 0.55M is read in those of counts."""
     said = []
     for name in columns:
@@ -145,7 +150,10 @@ def _usable(rows: pd.DataFrame, columns: list[str], counts: Collection[str]) -> 
         values(rows, *columns)  # names the first value that no law can be fitted to
     except ValueError as e:
         said_here = str(e).replace("leave such runs out first", "leave such runs out with --where")
-        raise UserError(re.sub(r"; read it with pd\.read_csv\((.*)\)$", _as_options, said_here)) from None
+        said_here = re.sub(r"; read it with pd\.read_csv\((.*)\)$", _as_options, said_here)
+        bad = re.search(r"in row (\d+) \(\d+ such of \d+\), not a number$", said_here)
+        out = f'; empty the cell, or leave the run out with --where "index != {bad[1]}"' if bad else ""
+        raise UserError(f"{source}: {said_here}{out}") from None
     return rows, said
 
 
@@ -191,13 +199,11 @@ def _doubts(series: Series, fit: LawFit, choice: Choice | None) -> list[str]:
         warnings.simplefilter("always")
         warn_if_mixed(series.rows, *series.columns.values())
     mixed = [re.sub(r'with query\("(.*?)"\) first', r'with --where "\1"', str(w.message)) for w in caught]
+    both = "keep one with --where, or name both columns in --x"
+    mixed = [sentence.replace("keep one, or fit a law of both", both) for sentence in mixed]
     own = set(series.columns.values())
-    if len(own) == 1 and not own & {SIZES[0], PAIRS[0]}:
-        other = (pairs_of if "N" in series.columns else size_of)(series.rows)
-        if other is not None and (count := series.rows[other].nunique()) > 1:
-            mixed.append(f"one fit of {count} different {other!r}: keep one with --where, or name both columns in --x")
-        else:
-            mixed += _unused_axis(series, fit)
+    if len(own) == 1 and not own & {SIZES[0], PAIRS[0]} and not any(both in sentence for sentence in mixed):
+        mixed += _unused_axis(series, fit)
     return [*series.said, *mixed, *_undecided(choice, name_of(fit.law)), *fit.doubts]
 
 
@@ -300,7 +306,7 @@ def _as_data(series: Series, found: LawFit, choice: Choice | None, doubts: list[
         "y": series.y,
         "level": level,
         "parameters": found.table(level).iloc[:-1],  # the last row is R2
-        "goodness": found.goodness(),
+        "goodness": {k: int(v) if k in ("runs", "levels") else v for k, v in found.goodness().items()},
         "comparison": compared,
         "doubts": doubts,
         "basis": interval_basis(found),

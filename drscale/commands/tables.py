@@ -202,12 +202,21 @@ def chosen(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
     except Exception as e:  # whatever pandas raises for an expression of the user's
         missing = re.search(r"name '(\w+)' is not defined", str(e))
         hint = did_you_mean(missing[1], list(map(str, frame))) if missing else ""
+        hint = _written_wrong(where, list(map(str, frame))) or hint
         raise UserError(f"--where {where!r}: {str(e).splitlines()[0] if str(e) else type(e).__name__}{hint}") from None
     if not isinstance(kept, pd.DataFrame):
         raise UserError(f"--where {where!r}: a condition is needed, as 'pairs == 0'")
     if kept.empty:
         raise UserError(f"--where {where!r}: none of the {len(frame)} rows fits")
     return kept
+
+
+def _written_wrong(where: str, names: Sequence[str]) -> str:
+    """What is wrong with a condition that Python cannot read, where it is one of the usual mistakes."""
+    bare = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", where)
+    if spaced := next((name for name in names if not name.isidentifier() and name in bare), None):
+        return f"; write `{spaced}` in backticks"
+    return "; write == to compare" if re.search(r"(?<![=!<>])=(?!=)", bare) else ""
 
 
 def column(frame: pd.DataFrame, name: str, option: str, source: str) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import StoreWarning
+from drscale.stats.columns import pairs_of, size_of
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
@@ -142,7 +143,8 @@ def _text_in(name: str, column: pd.Series) -> str:
 def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
     """Warn if the runs of one fit differ in more than ``x``, rate and seed.
 
-    It checks texts, ``synthetic``, and, if ``x`` are sizes or numbers of pairs, every other field of the recipe.
+    It checks texts, ``synthetic``, and, if ``x`` are sizes or numbers of pairs, every other field of the recipe. Of a
+    table that somebody else made it knows size and pairs by their names.
     """
     said = []
     if "fingerprint" in table:
@@ -160,6 +162,9 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
     for name, count in counts.items() if free else ():
         if name not in table and name not in free and count in table and len(set(table[count].dropna())) > 1:
             said.append(f"{len(set(table[count].dropna()))} different {count!r}: keep one, or fit a law of both")
+    other = _other_axis(table, x[0]) if len(x) == 1 and not free else None
+    if other is not None and (count := table[other].nunique()) > 1:
+        said.append(f"{count} different {other!r}: keep one, or fit a law of both")
     for f in fields(Recipe) if free else ():
         told = f.name in table and f.name not in {"seed", "rate", "warmup", *scored, *free}
         if told and len(found := sorted(set(table[f.name].dropna()), key=str)) > 1:
@@ -167,6 +172,12 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
             said.append(f"{len(found)} different {f.name!r}, as {', '.join(map(str, found[:4]))}: {one} first")
     for sentence in said:
         warnings.warn(f"one fit of {sentence}", StoreWarning, stacklevel=stacklevel)
+
+
+def _other_axis(table: pd.DataFrame, x: str) -> str | None:
+    """The pairs of a table whose x is the size, and the other way round, where names say so."""
+    size, pairs = size_of(table), pairs_of(table)
+    return pairs if x == size else size if x == pairs else None
 
 
 def count_text(value: float) -> str:
