@@ -157,7 +157,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from drscale import sweep as sweeping
     from drscale.commands.tables import open_study, print_json
     from drscale.recipe import Recipe
-    from drscale.texts.split import split_sentence
+    from drscale.texts.split import cut_sentence, split_sentence
 
     study = open_study(arguments.study)
     planned = sweeping.plan_study(study.recipes, study.store, keep=study.keep)
@@ -167,7 +167,9 @@ def plan(arguments: argparse.Namespace) -> int:
     todo = [] if arguments.quick else planned.todo(retry_failed=True)
     for spelling in dict.fromkeys(recipe.texts for recipe in todo):
         texts = sweeping.texts_of(spelling)
-        splits.append(split_sentence(texts))
+        own_lengths = {(r.query_tokens, r.passage_tokens) for r in todo if r.texts == spelling}
+        cut = cut_sentence(texts, *map(max, zip(*own_lengths, strict=True)))
+        splits.append(split_sentence(texts) + f"; {cut}" * bool(cut))
         if not arguments.json:
             print(splits[-1])
         changed = [run.key for run in study.store.runs() if _made_on_other(run, spelling, texts.fingerprint)]

@@ -180,10 +180,21 @@ def to_sentence_transformers(
         model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
         made = Path(scratch) / "made"
         model.save(str(made), create_model_card=False)
-        (made / "README.md").write_text(model_card(run), encoding="utf-8")
+        (made / "README.md").write_text(model_card(run) + _cut_said(encoder.lengths, cut), encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, path)
     return path
+
+
+def _cut_said(lengths: tuple[int, int], cut: int) -> str:
+    """What a card says of a model that cuts both kinds of text alike, where they were cut apart."""
+    queries, passages = lengths
+    if queries == passages:
+        return ""
+    return (
+        f"\nTraining and measuring cut queries at {queries} and passages at {passages} word pieces; this model cuts "
+        f"both at {cut}. So longer queries have other vectors here, and what is measured with it may differ a little.\n"
+    )
 
 
 def model_card(run: Run | None = None) -> str:

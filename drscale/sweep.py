@@ -27,7 +27,7 @@ from drscale.labels.queries import annotated
 from drscale.ladder import counts, predicted_flops
 from drscale.models import keep_model, load_model, model_path, texts_of, trained_on
 from drscale.pack import HEAD, Pack, open_pack, opened
-from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
+from drscale.recipe import BUILT_IN, STRATEGIES, Recipe, check, recipes_of
 from drscale.recipe import grid as grid
 from drscale.results import Result
 from drscale.runs import CHECKPOINTS, Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
@@ -357,8 +357,8 @@ def run_one(
     try:
         return _make(recipe, store, texts, note, stopped, looks, refresh, keep, pack)
     except (RuntimeError, MemoryError, ValueError) as e:
-        labels = recipe.teachers or recipe.annotation != "human"  # bad labels cost their run and no other
-        if store is None or (isinstance(e, ValueError) and not labels):
+        alone = recipe.teachers or recipe.annotation != "human" or recipe.strategy not in BUILT_IN
+        if store is None or (isinstance(e, ValueError) and not alone):  # bad labels or one's own strategy cost a run
             raise
         if (known := _known(recipe, store)) is not None and known.status == "done":
             raise  # a finished record stays

@@ -18,11 +18,12 @@ import pytest
 from conftest import NO_TORCH, ROOT
 from tiny import tiny
 
+import drscale as ds
 from drscale import __version__, doctor, sweep
 from drscale.attacks import wordnet as wordnet_files
 from drscale.cli import main
 from drscale.commands.track import tracker
-from drscale.recipe import Recipe
+from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import Measure, Run, RunStore
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
@@ -114,6 +115,10 @@ def test_plan_opens_the_texts_and_says_how_they_are_split(tmp_path: Path, capsys
     train, left_out = map(int, found.groups())
     assert left_out > 10
     assert train + 46 + 300 + left_out == 460
+    study.write_text(study.read_text().replace("[[grid]]", "passage_tokens = 4\n[[grid]]"))
+    assert main(["plan", str(study)]) == 0
+    assert "; at least 100% of passages are longer than passage_tokens=4 word pieces" in capsys.readouterr().out
+    study.write_text(study.read_text().replace("passage_tokens = 4\n", ""))
     study.write_text(study.read_text() + "pairs = [460]\n")
     assert main(["plan", str(study)]) == 2
     assert f"pairs=460, at most {train} are there to train on" in capsys.readouterr().err
@@ -135,6 +140,25 @@ def test_plan_names_runs_that_were_made_on_other_texts(study: Path, capsys: pyte
     store.save(Run(recipe, "done", fingerprint=sweep.texts_of("planted").fingerprint))
     assert main(["plan", str(study)]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_an_own_strategy_that_breaks_costs_its_run_and_no_other(
+    study: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(recipe: Recipe, collection: Any, pairs: Any, encoder: Any) -> Any:
+        from drscale.training.strategies import Strategy
+
+        return Strategy(recipe, pairs)
+
+    ds.register_strategy("broken", broken)
+    try:
+        study.write_text(study.read_text().replace("[0, 1]", "[0]") + 'strategy = ["broken", "standard"]\n')
+        assert main(["sweep", str(study)]) == 1
+        said = capsys.readouterr().out
+    finally:
+        del STRATEGIES["broken"]
+    assert "strategy=broken: failed, ValueError: strategy='broken': needs touch" in said
+    assert "1 done, 1 failed" in said
 
 
 def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(

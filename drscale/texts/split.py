@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from drscale.texts.collection import Benchmark, Collection, joined, shuffled
 from drscale.texts.near import WORD, Shingles, near_duplicates, normalised, shingled, spaced
@@ -103,6 +104,30 @@ def split_sentence(benchmark: Benchmark) -> str:
         parts += f", {sum(gone.values()):,} left out as near-duplicates of what is measured{from_where}"
     outside = ", ".join(f"{name} {len(c):,}" for name, c in benchmark.ood.items())
     return f"{benchmark.name}: {parts}" + (f"; outside: {outside}" if outside else "")
+
+
+def cut_sentence(benchmark: Benchmark, query_tokens: int, passage_tokens: int) -> str:
+    """Say which share of training texts is surely cut, having more words than word pieces are read; "" below 5%.
+
+    A word is at least one word piece, in Chinese a character is, so more may be cut than is told. At most 10,000 texts
+    of a kind are counted.
+
+    >>> import drscale as ds
+    >>> from drscale.texts.split import cut_sentence
+    >>> cut_sentence(ds.benchmark("planted?pairs=300"), 24, 4)
+    'at least 100% of passages are longer than passage_tokens=4 word pieces, and are cut there'
+    """
+    said = []
+    tables = {"query": (benchmark.train.queries, query_tokens), "passage": (benchmark.train.passages, passage_tokens)}
+    for what, (table, most) in tables.items():
+        texts = table["text"].slice(0, 10_000)
+        chinese = "zh" in (benchmark.train.language or "")
+        lengths = pc.utf8_length(texts) if chinese else pc.list_value_length(pc.utf8_split_whitespace(texts))
+        share = pc.mean(pc.greater(lengths, most)).as_py() or 0.0
+        if share >= 0.05:
+            plural = {"query": "queries", "passage": "passages"}[what]
+            said.append(f"at least {share:.0%} of {plural} are longer than {what}_tokens={most} word pieces")
+    return ", ".join(said) + ", and are cut there" if said else ""
 
 
 def related(pairs: Collection, others: Collection, near: float = SHARED) -> np.ndarray:

@@ -181,8 +181,9 @@ class Strategy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "joins", self.joins or self.recipe.variant == "pool")
         check(self.recipe)
-        if self.touch is None and self.recipe.strategy != "standard":
-            raise ValueError(f"strategy={self.recipe.strategy!r}: needs touch, what it adds to a batch")
+        if self.touch is None and self.natural is None and self.recipe.strategy != "standard":
+            said = "needs touch, what it adds to a batch, or natural, a loss of its own"
+            raise ValueError(f"strategy={self.recipe.strategy!r}: {said}")
 
     def draw(self, step: int) -> Batch:
         """The batch of a step, a function of the seed and the step alone."""
