@@ -160,6 +160,7 @@ def to_sentence_transformers(
         raise ValueError(f"role={role!r}: allowed are 'query' and 'passage'")
     library, parts = _sentence_transformers()
     from torch import nn
+    from transformers.utils import logging as talk
 
     shared = encoder.query_tower is encoder.passage_tower
     tower = encoder.query_tower if role == "query" else encoder.passage_tower
@@ -171,7 +172,12 @@ def to_sentence_transformers(
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(scratch)
         cut = encoder.lengths[1 if shared or role == "passage" else 0]
-        modules = [parts.Transformer(scratch, max_seq_length=cut), parts.Pooling(width, pooling_mode=tower.pooling)]
+        loud = talk.get_verbosity()
+        talk.set_verbosity_error()  # else it reports a pooler that nobody uses as missing
+        try:
+            modules = [parts.Transformer(scratch, max_seq_length=cut), parts.Pooling(width, pooling_mode=tower.pooling)]
+        finally:
+            talk.set_verbosity(loud)
         if isinstance(tower.projection, nn.Linear):
             size = tower.projection.out_features
             dense = parts.Dense(width, size, activation_function=nn.Identity())

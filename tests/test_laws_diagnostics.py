@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import drscale as ds
 from drscale.laws.diagnostics import converged_runs, durations, selected_in_warmup
 from drscale.recipe import Recipe
 from drscale.training.plot import length_figure
@@ -104,3 +106,11 @@ def test_a_length_is_full_only_if_no_seed_wants_more():
     assert list(line.marker.symbol) == ["circle-open", "circle-open"]
     (line,) = length_figure(durations(both[both["seed"] != 1], looks)).data
     assert list(line.marker.symbol) == ["circle", "circle-open"]
+
+
+def test_runs_that_have_learnt_nothing_are_a_doubt():
+    N = np.geomspace(1e4, 1e7, 8)
+    runs = pd.DataFrame({"params_layers": N, "in_domain_entropy": 5.6 - 0.1 * np.log(N / 1e4)})
+    said = [doubt for doubt in ds.fit_law(runs, ds.size_law, warn=False).doubts if "guess" in doubt]
+    assert said == ["1 of 8 runs are no better than a guess (ln 257 = 5.55 nats)"]
+    assert not [d for d in ds.fit_law(runs.iloc[1:], ds.size_law, warn=False).doubts if "guess" in d]

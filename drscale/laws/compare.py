@@ -362,7 +362,7 @@ def _errors(parts: Sequence[pd.DataFrame | None], said: str) -> tuple[list[float
         if part is None or not mine:
             values.append(np.nan)
             counts.append(0)
-            notes.append("" if part is None else f"never {said}: {part['note'].iloc[0]}")
+            notes.append("" if part is None else f"never {said}: in what is left to fit, {part['note'].iloc[0]}")
             continue
         kept = part[part["fold"].isin(common)]
         values.append(float(np.sqrt((kept["error"] ** 2).mean())) if len(kept) else np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import lmfit
@@ -15,6 +16,7 @@ from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
 from drscale.stats.tables import Array, TooFewLevels, require
 
+CHANCE = math.log(257)  # a guess among one right passage and 256 others, in nats
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
 CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is normal and needs no warning
@@ -112,6 +114,9 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
             "and the standard errors of the others take it as known"
         )
     said += coverage(result, f)
+    guesses = int((np.asarray(f.y) >= CHANCE).sum()) if f.y_name in ("in_domain_entropy", "ood_entropy") else 0
+    if guesses:
+        said.append(f"{guesses} of {len(f.y)} runs are no better than a guess (ln 257 = {CHANCE:.2f} nats)")
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < MISFIT:
         said.append(
