@@ -280,12 +280,12 @@ def test_more_money_never_buys_a_higher_loss(law, M, mu, B, eta, pair, gpu_hour,
 def test_leaving_the_box_is_said():
     plan = allocate(joint(), 1e4, FREE)
     assert plan.flags == (
-        "N = 9.78G lies above the fitted 500K to 82M",
+        "N = 9.78B lies above the fitted 500K to 82M",
         "D = 16.1K lies below the fitted 30K to 480K",
     )
     assert str(plan) == (
-        "$10,000 buys 9.78G parameters and 16.1K pairs: predicted loss 0.269 "
-        "($9,685 for annotation, $315 for training). Beware: N = 9.78G lies above the fitted 500K to 82M. "
+        "$10,000 buys 9.78B parameters and 16.1K pairs: predicted loss 0.269 "
+        "($9,685 for annotation, $315 for training). Beware: N = 9.78B lies above the fitted 500K to 82M. "
         "Beware: D = 16.1K lies below the fitted 30K to 480K."
     )
     inside = allocate(joint(), 3e4, FREE, within="box")

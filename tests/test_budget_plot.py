@@ -61,7 +61,7 @@ def test_a_budgets_line_is_the_law_on_the_budget(standard, pareto):
     plan = budget.allocate(standard, 1e4, FREE)
     best = named(fig, "Standard, $10,000, best size")
     assert (best.x[0], best.y[0]) == (pytest.approx(plan.N, rel=1e-6), pytest.approx(plan.loss, rel=1e-6))
-    assert "23.6G parameters and 15.4K pairs" in best.hovertemplate.replace("<br>", " ")
+    assert "23.6B parameters and 15.4K pairs" in best.hovertemplate.replace("<br>", " ")
     assert float(np.nanmin(line.y)) == pytest.approx(budget.allocate(pareto, 5e3, FREE).loss, rel=1e-6)
 
 

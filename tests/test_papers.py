@@ -574,5 +574,5 @@ def test_the_budgets_optimum_agrees_with_the_verdicts(verdicts):
     pair = [published.uncertain(f"joint/pareto/{side}") for side in budget.SIDES]
     both = budget.allocate_both(*pair, 5e3, claims.FREE)
     assert claims._best(tuple(pair), 5e3)[0].value == pytest.approx(both.N, rel=2e-3)
-    assert row["numbers"] == f"N = {plan.N / 1e9:.2f}G, D = {plan.D / 1e3:.2f}K"
+    assert row["numbers"] == f"N = {plan.N / 1e9:.2f}B, D = {plan.D / 1e3:.2f}K"
     assert plan.flags

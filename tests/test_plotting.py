@@ -183,7 +183,7 @@ def test_domain_figure_sorts_and_names(store):
 
 
 def test_counts_read_as_people_say_them():
-    said = {950: "950", 1000: "1K", 17600: "17.6K", 999_600: "1M", 1.28e6: "1.28M", 2.3e9: "2.3G", 30e12: "30T"}
+    said = {950: "950", 1000: "1K", 17600: "17.6K", 999_600: "1M", 1.28e6: "1.28M", 2.3e9: "2.3B", 30e12: "30T"}
     assert {v: style.count_text(v) for v in said} == said
 
 

@@ -181,10 +181,10 @@ def _other_axis(table: pd.DataFrame, x: str) -> str | None:
 
 
 def count_text(value: float) -> str:
-    """A count the way people say it: 950, 17.6K, 1.3M, 30T."""
+    """A count the way people say it: 950, 17.6K, 1.3M, 7B, 30T."""
     if np.isinf(value):
         return "∞" if value > 0 else "-∞"
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
