@@ -8,6 +8,7 @@ those of the documentation benchmark and, beyond them, two of their sentences pu
 not for its meaning. So only what a search loses is told of quality: the share of the exact first ten that it finds.
 
     python benchmarks/size.py [SIZE ...]     # writes data/scores/size.csv; about forty minutes of one core
+    python benchmarks/size.py --table        # the table of docs/size.md, from what is there
 """
 
 from __future__ import annotations
@@ -40,6 +41,19 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "data" / "scores" / "size.csv"
 SIZES, QUERIES, HNSW_MOST = (100_000, 300_000, 1_000_000), 1000, 100_000
 MS_MARCO = 8_841_823
+STEPS = {
+    "texts": "texts written and mapped",
+    "bm25_index": "BM25's index",
+    "bm25_search": "1,000 queries by BM25",
+    "mine": "hard negatives of 1,000 queries",
+    "encode": "passages encoded (L2H12)",
+    "search": "1,000 queries, exact",
+    "measure": "metrics of 1,000 queries",
+    "ivf_index": "IVF index",
+    "ivf_search": "1,000 queries by IVF",
+    "hnsw_index": "HNSW index",
+    "hnsw_search": "1,000 queries by HNSW",
+}
 RUNG = "L2H12"  # the cheapest: vectors have 768 numbers at every rung, so memory and search are those of all
 
 
@@ -126,17 +140,37 @@ def main(sizes: list[int]) -> None:
         known = [pd.read_csv(OUT).query("passages != @size")] if OUT.is_file() else []
         table = pd.concat([*known, pd.DataFrame(rows[-1:])]).sort_values("passages")
         write_atomic(OUT, table.to_csv(index=False, float_format="%.4g"))
-    print(pd.DataFrame(rows).T.to_string())
-    if len(rows) > 1:
-        print("At 8.8M passages, by a line through the last two sizes:")
-        a, b = rows[-2:]
-        for column in (c for c in b if c.endswith(("_s", "_gb"))):
-            slope = (b[column] - a[column]) / (b["passages"] - a["passages"])
-            print(f"{column:16} {b[column] + slope * (MS_MARCO - b['passages']):12,.0f}")
+    print(table_text(pd.read_csv(OUT)))
+
+
+def table_text(rows: pd.DataFrame) -> str:
+    """The table of docs/size.md: what each step costs by size, and at MS MARCO's by a line through the last two."""
+    rows = rows.sort_values("passages").set_index("passages")
+    heads = [*(f"{n:,}" for n in rows.index), *([f"{MS_MARCO:,}, projected"] if len(rows) > 1 else [])]
+    lines = ["| step | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+    for name, words in STEPS.items():
+        seconds, memory = rows[f"{name}_s"].to_list(), rows[f"{name}_gb"].to_list()
+        if len(rows) > 1:
+            seconds, memory = ([*v, _ahead(rows.index, v)] for v in (seconds, memory))
+        cells = ["-" if s != s else f"{s:,.3g} s, {g:.1f} GB" for s, g in zip(seconds, memory, strict=True)]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    for kind in ("ivf", "hnsw"):
+        shares = [f"{v:.3f}" if v == v else "-" for v in rows[f"{kind}_found10"]]
+        lines.append(
+            f"| {kind.upper()}: share of the exact first ten | {' | '.join(shares)} |{' - |' * (len(rows) > 1)}"
+        )
+    return "\n".join(lines)
+
+
+def _ahead(sizes: pd.Index, values: list[float]) -> float:
+    slope = (values[-1] - values[-2]) / (sizes[-1] - sizes[-2])
+    return float(values[-1] + slope * (MS_MARCO - sizes[-1]))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
+    if sys.argv[1:] == ["--table"]:
+        print(table_text(pd.read_csv(OUT)))
+    elif sys.argv[1:2] == ["--one"]:
         print(json.dumps(measure(int(sys.argv[2]))))
     else:
         main([int(size) for size in sys.argv[1:]] or list(SIZES))
