@@ -28,7 +28,7 @@ echo
 echo '# on the node: torch, transformers, pandas, pyarrow, safetensors and what they bring, no network'
 mkdir node && cp -r study.pack node/ && cd node
 python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check -c "$home/constraints.txt" torch transformers pandas pyarrow safetensors 2>/dev/null
+.venv/bin/pip install --quiet --disable-pip-version-check -c "$home/constraints.txt" torch transformers pandas pyarrow safetensors 2>pip.log || { cat pip.log >&2; exit 1; }
 say .venv/bin/pip list --disable-pip-version-check --format=freeze
 echo '$ .venv/bin/python study.pack --workers 2'
 offline env HOME="$node/nobody" OMP_NUM_THREADS=1 .venv/bin/python study.pack --workers 2 2>&1
@@ -36,6 +36,7 @@ say ls study.pack/runs
 echo
 echo '# at home again'
 cd "$node"
-echo '$ cp node/study.pack/runs/* study/'
-mkdir study && cp node/study.pack/runs/*.json node/study.pack/runs/*.parquet study/
+say mkdir study
+echo '$ cp node/study.pack/runs/*.json node/study.pack/runs/*.parquet study/'
+cp node/study.pack/runs/*.json node/study.pack/runs/*.parquet study/
 say "$drscale" plan study.toml --quick

@@ -146,6 +146,8 @@ def main(sizes: list[int]) -> None:
 def table_text(rows: pd.DataFrame) -> str:
     """The table of docs/size.md: what each step costs by size, and at MS MARCO's by a line through the last two."""
     rows = rows.sort_values("passages").set_index("passages")
+    columns = [f"{name}_{unit}" for name in STEPS for unit in ("s", "gb")] + ["ivf_found10", "hnsw_found10"]
+    rows = rows.reindex(columns=columns)
     heads = [*(f"{n:,}" for n in rows.index), *([f"{MS_MARCO:,}, projected"] if len(rows) > 1 else [])]
     lines = ["| step | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
     for name, words in STEPS.items():

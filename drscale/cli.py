@@ -174,7 +174,7 @@ def plan(arguments: argparse.Namespace) -> int:
             print(splits[-1])
         changed = [run.key for run in study.store.runs() if _made_on_other(run, spelling, texts.fingerprint)]
         if changed:
-            said = f"{len(changed)} of the finished runs are of other texts than {spelling} is now, as {changed[0]}"
+            said = f"of other texts than {spelling} is now: {len(changed)} finished, as {changed[0]}"
             print(f"warning: {said}: keep the studies apart", file=sys.stderr)
         own = [recipe for recipe in todo if recipe.texts == spelling and recipe.annotation == Recipe().annotation]
         most = max(own, key=lambda recipe: recipe.pairs, default=Recipe())

@@ -186,7 +186,9 @@ def to_sentence_transformers(
         model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
         made = Path(scratch) / "made"
         model.save(str(made), create_model_card=False)
-        (made / "README.md").write_text(model_card(run) + _cut_said(encoder.lengths, cut), encoding="utf-8")
+        (made / "README.md").write_text(
+            model_card(run) + (_cut_said(encoder.lengths, cut) if shared else ""), encoding="utf-8"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, path)
     return path

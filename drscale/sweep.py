@@ -356,9 +356,9 @@ def run_one(
         texts = pack.texts(recipe) if pack is not None else texts_of(recipe.texts)
     try:
         return _make(recipe, store, texts, note, stopped, looks, refresh, keep, pack)
-    except (RuntimeError, MemoryError, ValueError) as e:
-        alone = recipe.teachers or recipe.annotation != "human" or recipe.strategy not in BUILT_IN
-        if store is None or (isinstance(e, ValueError) and not alone):  # bad labels or one's own strategy cost a run
+    except Exception as e:  # bad labels and a strategy of one's own cost their run and no other
+        labels = (ValueError,) if recipe.teachers or recipe.annotation != "human" else ()
+        if store is None or (recipe.strategy in BUILT_IN and not isinstance(e, (RuntimeError, MemoryError, *labels))):
             raise
         if (known := _known(recipe, store)) is not None and known.status == "done":
             raise  # a finished record stays
@@ -465,10 +465,10 @@ def _make(
             keep_model(encoder, recipe, store, texts.fingerprint)
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
-        state.wait_for_everyone()
+        processes.wait()
         return earlier
     if store is not None and not state.is_main_process:  # several processes train one run; one of them scores it
-        state.wait_for_everyone()
+        processes.wait()
         made = store.load(recipe)
         if made is None:
             raise RuntimeError(f"{recipe}: the main process left no record in {store.path}")
@@ -504,7 +504,7 @@ def _make(
         store.save(made, pd.concat(rows, ignore_index=True) if rows else None)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
-    state.wait_for_everyone()
+    processes.wait()
     return made
 
 

@@ -136,7 +136,7 @@ def test_plan_names_runs_that_were_made_on_other_texts(study: Path, capsys: pyte
     assert main(["plan", str(study)]) == 0
     seen = capsys.readouterr()
     assert "1 done, 1 to do" in seen.out
-    assert f"1 of the finished runs are of other texts than planted is now, as {recipe}" in seen.err
+    assert f"of other texts than planted is now: 1 finished, as {recipe}" in seen.err
     store.save(Run(recipe, "done", fingerprint=sweep.texts_of("planted").fingerprint))
     assert main(["plan", str(study)]) == 0
     assert capsys.readouterr().err == ""

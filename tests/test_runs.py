@@ -220,6 +220,18 @@ def test_tables_of_others_are_mixed_where_the_other_count_varies():
         warn_if_mixed(sizes.iloc[:2], "params_layers")
 
 
+def test_size_and_pairs_of_anybodys_table_are_known_by_their_names():
+    rows = pd.DataFrame({"parameters": [1e4, 1e5, 1e6], "pairs": [10, 20, 30], "loss": [3.0, 2.0, 1.5]})
+    with pytest.warns(StoreWarning, match="3 different 'pairs': keep one, or fit a law of both"):
+        warn_if_mixed(rows, "parameters")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_mixed(rows, "parameters", "pairs")
+        warn_if_mixed(rows.assign(pairs=10), "parameters")
+        warn_if_mixed(rows.rename(columns={"pairs": "d"}), "parameters")  # d may be a dimension
+        warn_if_mixed(rows.assign(pairs=[[1], [2], [3]]), "parameters")
+
+
 def test_scopes_that_no_run_has_are_refused(tmp_path):
     (tmp_path / "s").mkdir()
     for scopes in ("ood", ["adverserial"]):

@@ -35,6 +35,8 @@ PERTURBED = {family: (family, None) for family in FAMILIES} | {"misspelling of 3
 def main():
     torch.set_num_threads(1)
     sizes = sys.argv[1:] == ["sizes"]
+    if sys.argv[1:] and not sizes:
+        sys.exit(f"{' '.join(sys.argv[1:])}: allowed is 'sizes', or nothing")
     study = load_study(RUNS / f"docs-instructed{'-sizes' * sizes}.py")
     for one in (*study.recipes, *(() if sizes else BESIDE)):
         keep_rows(one, study.store, instructed().part("test"), sizes)

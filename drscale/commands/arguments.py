@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ LAWS = ("size_law", "data_law", "joint_law", "additive_law", "broken_law")
 SPACES = ("relative", "linear", "log")
 SHELLS = ("bash", "zsh", "fish")
 TRACKERS = ("trackio",)
-SIGNS = {"K": 1e3, "M": 1e6, "B": 1e9}  # behind an amount
+SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}  # what may stand behind a number
 # An option of `allocate` and the field of drscale.Prices that it fills.
 PRICES = {
     "pair_price": ("pair", "price of an annotated pair"),
@@ -240,7 +241,7 @@ def _level(text: str) -> float:
     try:
         level = float(text)
     except ValueError:
-        level = float("nan")
+        level = math.nan
     if not 0 < level < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: a number between 0 and 1 is needed, as 0.95")
     return level
@@ -248,11 +249,14 @@ def _level(text: str) -> float:
 
 def _amount(text: str) -> float:
     """A number from the command line, as 5000, 5e3, 5K or 1.2M."""
-    number, sign = (text[:-1], text[-1].upper()) if text[-1:].upper() in SIGNS else (text, "")
+    number, times = (text[:-1], SUFFIXES[text[-1].lower()]) if text[-1:].lower() in SUFFIXES else (text, 1.0)
     try:
-        return float(number) * SIGNS.get(sign, 1)
+        amount = float(number) * times
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number is needed, as 5000, 5K or 1.2M") from None
+        amount = math.nan
+    if not math.isfinite(amount):
+        raise argparse.ArgumentTypeError(f"{text!r}: a number is needed, as 5000, 5K or 1.2M")
+    return amount
 
 
 def described(parser: Any) -> list[tuple[str, str, list[str], bool]]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from drscale.commands.arguments import UserError
+from drscale.commands.arguments import SUFFIXES, UserError
 
 # What pandas.read_csv takes for a missing value; here also with blanks around it.
 MISSING = frozenset(["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
-SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")  # thousands in groups, if it is no fraction
 COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)", flags=re.IGNORECASE)
 THOUSANDS = ".,'_ \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{RIGHT SINGLE QUOTATION MARK}"

@@ -152,7 +152,8 @@ def _usable(
         said_here = str(e).replace("leave such runs out first", "leave such runs out with --where")
         said_here = re.sub(r"; read it with pd\.read_csv\((.*)\)$", _as_options, said_here)
         bad = re.search(r"in row (\d+) \(\d+ such of \d+\), not a number$", said_here)
-        out = f'; empty the cell, or leave the run out with --where "index != {bad[1]}"' if bad else ""
+        where = f', or leave the run out with --where "index != {bad[1]}"' if bad and "index" not in rows else ""
+        out = f"; empty the cell{where}" if bad else ""
         raise UserError(f"{source}: {said_here}{out}") from None
     return rows, said
 
@@ -203,7 +204,11 @@ def _doubts(series: Series, fit: LawFit, choice: Choice | None) -> list[str]:
     mixed = [sentence.replace("keep one, or fit a law of both", both) for sentence in mixed]
     own = set(series.columns.values())
     if len(own) == 1 and not own & {SIZES[0], PAIRS[0]} and not any(both in sentence for sentence in mixed):
-        mixed += _unused_axis(series, fit)
+        other = (pairs_of if "N" in series.columns else size_of)(series.rows)  # whatever the given column is called
+        if other is not None and other not in own and (count := series.rows[other].nunique()) > 1:
+            mixed.append(f"one fit of {count} different {other!r}: {both}")
+        else:
+            mixed += _unused_axis(series, fit)
     return [*series.said, *mixed, *_undecided(choice, name_of(fit.law)), *fit.doubts]
 
 

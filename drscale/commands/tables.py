@@ -7,6 +7,7 @@ import csv
 import difflib
 import io
 import json
+import keyword
 import math
 import re
 import sys
@@ -208,14 +209,24 @@ def chosen(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
         raise UserError(f"--where {where!r}: a condition is needed, as 'pairs == 0'")
     if kept.empty:
         raise UserError(f"--where {where!r}: none of the {len(frame)} rows fits")
-    return kept
+    return kept.apply(_as_numbers)
+
+
+def _as_numbers(column: pd.Series) -> pd.Series:
+    """A column of text as numbers, where the rows that are left hold nothing else."""
+    if pd.api.types.is_numeric_dtype(column) or column.isna().all():
+        return column
+    number = pd.to_numeric(column, errors="coerce")
+    return number if (number.notna() == column.notna()).all() else column
 
 
 def _written_wrong(where: str, names: Sequence[str]) -> str:
     """What is wrong with a condition that Python cannot read, where it is one of the usual mistakes."""
     bare = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", where)
-    if spaced := next((name for name in names if not name.isidentifier() and name in bare), None):
-        return f"; write `{spaced}` in backticks"
+    for name in names:
+        word = name.isidentifier() and not keyword.iskeyword(name)
+        if not word and re.search(r"[^\W\d]", name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare):
+            return f"; write `{name}` in backticks"
     return "; write == to compare" if re.search(r"(?<![=!<>])=(?!=)", bare) else ""
 
 

@@ -175,9 +175,12 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
 
 
 def _other_axis(table: pd.DataFrame, x: str) -> str | None:
-    """The pairs of a table whose x is the size, and the other way round, where names say so."""
+    """The pairs of a table whose x is the size, and the other way round, where names of more than a letter say so."""
     size, pairs = size_of(table), pairs_of(table)
-    return pairs if x == size else size if x == pairs else None
+    other = pairs if x == size else size if x == pairs else None
+    if other is None or min(len(x), len(other)) == 1 or not pd.api.types.is_numeric_dtype(table[other]):
+        return None
+    return other
 
 
 def count_text(value: float) -> str:

@@ -26,7 +26,8 @@ from drscale.encoder import BiEncoder
 
 Texts = list[np.ndarray]
 CHUNK = "DRSCALE_CHUNK"
-WAIT = timedelta(days=7)  # for the main process, which may mine and attack for hours; a launcher ends those left alone
+WAIT = timedelta(days=7)  # for the main process, which may mine and attack for hours
+_GROUPS: list[Any] = []
 
 
 def chunk_tokens() -> int:
@@ -62,7 +63,7 @@ def this_process() -> Any:
         from accelerate import PartialState
     except ModuleNotFoundError:
         return Alone("fp32")
-    return PartialState(**({"timeout": WAIT} if together() else {}))  # counts for the first that a process makes
+    return PartialState()
 
 
 def together() -> bool:
@@ -73,14 +74,34 @@ def together() -> bool:
 @contextmanager
 def in_turn() -> Iterator[None]:
     """Let the main process go first, so that the others find in the cache what it has made."""
-    state = this_process()
-    if not state.is_main_process:
-        state.wait_for_everyone()
+    main = this_process().is_main_process
+    _group()  # all make it at the same place
+    if not main:
+        wait()
     try:
         yield
     finally:  # an error, too, is every process's
-        if state.is_main_process:
-            state.wait_for_everyone()
+        if main:
+            wait()
+
+
+def wait() -> None:
+    """Wait for the other processes of a run, as long as one of them mines, attacks or scores: for seven days at most.
+
+    Only this wait is so patient. Where a process has lost the others within a step, the usual time limit ends it.
+    """
+    group = _group()
+    if group is not None:
+        torch.distributed.barrier(group=group)
+
+
+def _group() -> Any:
+    """The processes' group for long waits, None where there is one process."""
+    if not together() or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return None
+    if not _GROUPS:
+        _GROUPS.append(torch.distributed.new_group(backend="gloo", timeout=WAIT))
+    return _GROUPS[0]
 
 
 def notes(engine: str = "plain") -> dict[str, str]:
