@@ -163,8 +163,8 @@ def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:
         if name not in table and name not in free and count in table and len(set(table[count].dropna())) > 1:
             said.append(f"{len(set(table[count].dropna()))} different {count!r}: keep one, or fit a law of both")
     other = _other_axis(table, x[0]) if len(x) == 1 and not free else None
-    if other is not None and (count := table[other].nunique()) > 1:
-        said.append(f"{count} different {other!r}: keep one, or fit a law of both")
+    if other is not None and (many := int(table[other].nunique())) > 1:
+        said.append(f"{many} different {other!r}: keep one, or fit a law of both")
     for f in fields(Recipe) if free else ():
         told = f.name in table and f.name not in {"seed", "rate", "warmup", *scored, *free}
         if told and len(found := sorted(set(table[f.name].dropna()), key=str)) > 1:
