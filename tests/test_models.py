@@ -192,7 +192,8 @@ def test_sentence_transformers_gives_the_same_vectors(changes: dict[str, Any], r
     card = (folder / "README.md").read_text()
     assert f"`{recipe}`" in card
     assert "| in_domain | entropy | 1.5000 | 1.4000 | 1.6000 | 100 |" in card
-    assert f"cut queries at {recipe.query_tokens} and passages at {recipe.passage_tokens} word pieces" in card
+    cut = f"cut queries at {recipe.query_tokens} and passages at {recipe.passage_tokens} word pieces"
+    assert (cut in card) == (recipe.towers == "shared")  # a tower of its own cuts as in training
     with pytest.raises(ValueError, match="is there already"):
         to_sentence_transformers(encoder, folder)
 
