@@ -31,6 +31,7 @@ PAGES += [
     "docs/design.md",
     "docs/contributing.md",
     "docs/clusters.md",
+    "docs/bare_node.md",
     "docs/command_line.md",
     "docs/bad_inputs.md",
     "docs/broken_sweeps.md",

