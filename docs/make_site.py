@@ -32,6 +32,7 @@ PAGES += [
     "docs/contributing.md",
     "docs/clusters.md",
     "docs/bare_node.md",
+    "docs/size.md",
     "docs/command_line.md",
     "docs/bad_inputs.md",
     "docs/broken_sweeps.md",
