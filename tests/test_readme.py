@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -137,3 +138,13 @@ def test_targets_and_files_exist() -> None:
     assert set(re.findall(r"\bmake (\w+)", README)) <= targets
     files = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`((?:tests|data|drscale)/[\w./-]+)`", README)
     assert [f for f in files if not (ROOT / f).exists()] == []
+
+
+def test_the_page_on_large_collections_has_the_table_of_its_records() -> None:
+    spec = importlib.util.spec_from_file_location("size_benchmark", ROOT / "benchmarks" / "size.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rows = pd.read_csv(ROOT / "data" / "scores" / "size.csv")
+    assert module.table_text(rows) in (ROOT / "docs" / "size.md").read_text()
