@@ -154,7 +154,7 @@ def table_text(rows: pd.DataFrame) -> str:
         seconds, memory = rows[f"{name}_s"].to_list(), rows[f"{name}_gb"].to_list()
         if len(rows) > 1:
             seconds, memory = ([*v, _ahead(rows.index, v)] for v in (seconds, memory))
-        cells = ["-" if s != s else f"{s:,.3g} s, {g:.1f} GB" for s, g in zip(seconds, memory, strict=True)]
+        cells = ["-" if s != s else f"{_rounded(s)} s, {g:.1f} GB" for s, g in zip(seconds, memory, strict=True)]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     for kind in ("ivf", "hnsw"):
         shares = [f"{v:.3f}" if v == v else "-" for v in rows[f"{kind}_found10"]]
@@ -162,6 +162,10 @@ def table_text(rows: pd.DataFrame) -> str:
             f"| {kind.upper()}: share of the exact first ten | {' | '.join(shares)} |{' - |' * (len(rows) > 1)}"
         )
     return "\n".join(lines)
+
+
+def _rounded(seconds: float) -> str:
+    return f"{float(f'{seconds:.3g}'):,.0f}" if seconds >= 100 else f"{seconds:.3g}"
 
 
 def _ahead(sizes: pd.Index, values: list[float]) -> float:
