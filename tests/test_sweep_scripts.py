@@ -107,11 +107,14 @@ def test_instructions_are_measured_on_the_study_s_models(tmp_path, monkeypatch) 
     monkeypatch.setattr(instructions, "instructed", lambda progress=True: wide())
     monkeypatch.setattr("drscale.sweep.texts_of", benchmark)
     recipe = SMALL.but(steps=1)
-    settings = {"instructed": wide, "HERE": tmp_path, "STUDY": study(tmp_path / "few.py", recipe)}
+    for name in ("docs-instructed", "docs-instructed-sizes"):
+        study(tmp_path / f"{name}.py", recipe)
+    settings = {"instructed": wide, "HERE": tmp_path, "RUNS": tmp_path}
     settings |= {"BESIDE": ("bm25",), "PERTURBED": {"casing": ("casing", None)}}
     for name, value in settings.items():
         monkeypatch.setattr(own, name, value)
     monkeypatch.setattr(own, "varied", lambda queries, family, strength, seed: [q.upper() for q in queries])
+    monkeypatch.setattr(sys, "argv", ["instructions.py"])
     own.main()
     found, followed = (pd.read_parquet(tmp_path / f"{n}.parquet") for n in ("instructions", "instructions_followed"))
     for name, rows in (("instructions", found), ("instructions_followed", followed)):
@@ -119,9 +122,18 @@ def test_instructions_are_measured_on_the_study_s_models(tmp_path, monkeypatch) 
         assert set(rows.columns) == set(stored.columns)
         assert rows.dtypes.astype(str).to_dict() == stored[rows.columns].dtypes.astype(str).to_dict()
         assert set(rows[["model", "seed"]].itertuples(index=False, name=None)) == {("passages_only", 0), ("bm25", 0)}
-    assert RunStore(tmp_path / "few").load(recipe) is not None  # a record like any other
+    assert RunStore(tmp_path / "docs-instructed").load(recipe) is not None  # a record like any other
+    monkeypatch.setattr(sys, "argv", ["instructions.py", "sizes"])
+    own.main()
+    for name in ("instructions_sizes", "instructions_sizes_followed"):
+        rows, stored = (pd.read_parquet(f / f"{name}.parquet") for f in (tmp_path, ROOT / "data" / "scores"))
+        assert set(rows.columns) == set(stored.columns)
+        assert set(rows["rung"]) == {recipe.rung}
     monkeypatch.setattr(own, "retriever", forbidden)
     own.main()
+    monkeypatch.setattr(sys, "argv", ["instructions.py", "size"])
+    with pytest.raises(SystemExit, match="size: allowed is 'sizes', or nothing"):
+        own.main()
 
 
 def test_poison_is_made_against_the_study_s_models(tmp_path, monkeypatch) -> None:
