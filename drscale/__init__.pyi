@@ -50,8 +50,8 @@ from .stability.measure import measure_stability as measure_stability
 from .stability.vary import register_variation as register_variation
 from .stability.vary import variations as variations
 from .stats.correlate import correlations as correlations
-from .sweep import load_study as load_study
-from .sweep import plan_study as plan_study
+from .study import load_study as load_study
+from .study import plan_study as plan_study
 from .sweep import run_one as run_one
 from .sweep import run_study as run_study
 from .texts import benchmark as benchmark

@@ -154,19 +154,20 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print the plan of a study, and how the texts of its open runs are split: they are read here, and kept."""
-    from drscale import sweep as sweeping
     from drscale.commands.tables import open_study, print_json
+    from drscale.models import texts_of
     from drscale.recipe import Recipe
+    from drscale.study import plan_study
     from drscale.texts.split import cut_sentence, split_sentence
 
     study = open_study(arguments.study)
-    planned = sweeping.plan_study(study.recipes, study.store, keep=study.keep)
+    planned = plan_study(study.recipes, study.store, keep=study.keep)
     splits: list[str] = []
     if not arguments.json:
         print(planned)
     todo = [] if arguments.quick else planned.todo(retry_failed=True)
     for spelling in dict.fromkeys(recipe.texts for recipe in todo):
-        texts = sweeping.texts_of(spelling)
+        texts = texts_of(spelling)
         own_lengths = {(r.query_tokens, r.passage_tokens) for r in todo if r.texts == spelling}
         cut = cut_sentence(texts, *map(max, zip(*own_lengths, strict=True)))
         splits.append(split_sentence(texts) + f"; {cut}" * bool(cut))
@@ -193,8 +194,9 @@ def _made_on_other(run: Run, spelling: str, fingerprint: str) -> bool:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what a study has left; 1 if a run failed."""
-    from drscale import sweep as sweeping
     from drscale.commands.tables import open_study
+    from drscale.study import plan_study
+    from drscale.sweep import run_study
 
     workers, how = arguments.workers, arguments.executor or ("process" if arguments.workers > 1 else "inline")
     if workers < 1:
@@ -205,11 +207,10 @@ def sweep(arguments: argparse.Namespace) -> int:
         )
     study = open_study(arguments.study)
     keep = arguments.keep or study.keep
-    planned = sweeping.plan_study(study.recipes, study.store, keep=keep)
+    planned = plan_study(study.recipes, study.store, keep=keep)
     left = len(planned.todo(arguments.retry_failed))
-    first = (
-        os.environ.get("RANK", "0") == "0"
-    )  # of the processes that share a run under `accelerate launch`, one speaks
+    # Of the processes that share a run under `accelerate launch`, one speaks.
+    first = os.environ.get("RANK", "0") == "0"
     if first:
         print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
     if not left:
@@ -221,10 +222,10 @@ def sweep(arguments: argparse.Namespace) -> int:
 
         options["note"] = tracker(arguments.track, study.name)
     if how == "inline":
-        made = sweeping.run_study(planned, **options)
+        made = run_study(planned, **options)
     else:
         with _pool(workers) as executor:
-            made = sweeping.run_study(planned, executor, **options)
+            made = run_study(planned, executor, **options)
     failed = sum(run.status == "failed" for run in made)
     others = left - len(made)
     if first:

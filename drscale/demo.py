@@ -14,7 +14,8 @@ from drscale.files import write_atomic
 from drscale.plotting import style
 from drscale.recipe import Recipe, grid
 from drscale.runs import RunStore
-from drscale.sweep import model_of, plan_study, run_study
+from drscale.study import plan_study
+from drscale.sweep import model_of, run_study
 from drscale.texts import Benchmark, benchmark
 
 TEXTS = "docs:torch"

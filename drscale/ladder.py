@@ -79,10 +79,18 @@ class Shape:
 
 def shape_of(layers: int, width: int) -> Shape:
     """A BERT shape: feed-forward 4 x width, heads of 64 (two heads below width 128, as BERT-Tiny has)."""
-    heads = max(2, width // 64)
-    if layers < 1 or width < 4 or width % heads:
-        raise ValueError(f"rung L{layers}H{width}: needs at least 1 layer and a width divisible by its {heads} heads")
+    heads = _heads(width)
+    if layers < 1 or width < 4:
+        raise ValueError(f"rung L{layers}H{width}: at least 1 layer and a width of 4, as L1H4")
+    if width % heads:
+        near = [next(w for w in ways if w % _heads(w) == 0) for ways in (range(width, 3, -1), range(width, 2 * width))]
+        allowed = " and ".join(f"L{layers}H{w}" for w in near)
+        raise ValueError(f"rung L{layers}H{width}: no width divisible by its {heads} heads; the next ones are {allowed}")
     return Shape(layers, width, heads, 4 * width)
+
+
+def _heads(width: int) -> int:
+    return max(2, width // 64)
 
 
 def decoder_of(layers: int, width: int) -> Shape:

@@ -34,6 +34,7 @@ CHECKPOINTS, CLAIMS, MODELS = ".checkpoints", ".claims", "models"  # folders ins
 # Fields of a recipe that are younger than the format.
 YOUNG = ("attack", "annotation", "teachers", "top", "iterations", "mask", "instruction", "lora")
 SCOPES = ("in_domain", "ood", "adversarial")
+CHANCE = math.log(1 + 256)  # contrastive entropy of a guess among one right passage and 256 others, in nats
 # What a run's row in the table takes from the record as it is.
 TOLD = ("status", "reason", "fingerprint", "synthetic", "train_pairs", "temperature", "best_step", "commit", "finished")
 

@@ -1,18 +1,19 @@
 """A worker for tests of clusters: its sweeps are small, and the first to make a run of seed 1 is killed half-way in."""
 
-import importlib.util
 import os
 import signal
 import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
+from scripts import script
+
 from drscale import sweep
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
+from drscale.study import plan_study
 from drscale.training import loop
 
-BREAKAGE = Path(__file__).resolve().parent.parent / "benchmarks" / "breakage.py"
 BASE = Recipe(texts="planted", rung="L2H12", start="scratch", projection=8, steps=12, batch=8, rate=3e-3)
 HALF = 6
 
@@ -20,10 +21,7 @@ HALF = 6
 @lru_cache(maxsize=1)
 def breakage():
     """The benchmark that breaks sweeps, as a module."""
-    spec = importlib.util.spec_from_file_location("breakage", BREAKAGE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/breakage.py")
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +59,7 @@ class Deadly:
 
 def plan(path, seeds=(0, 1, 2)):
     """What a store lacks of a few small runs."""
-    return sweep.plan_study([BASE.but(seed=seed) for seed in seeds], RunStore(path))
+    return plan_study([BASE.but(seed=seed) for seed in seeds], RunStore(path))
 
 
 if __name__ == "__main__":  # the same runs, undisturbed

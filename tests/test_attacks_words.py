@@ -1,14 +1,13 @@
 import contextlib
-import importlib.util
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts import script
 from tiny import WORDS, bag, tiny
 
 from drscale.attacks import target as importance
@@ -24,10 +23,7 @@ FREE = Attack(floor=None, words=4, constraints=())
 
 def loop():
     """The plain greedy loop of the benchmark."""
-    spec = importlib.util.spec_from_file_location("benchmark_attacks", ROOT / "benchmarks" / "attacks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.one_at_a_time
+    return script("benchmarks/attacks.py").one_at_a_time
 
 
 @lru_cache(maxsize=1)

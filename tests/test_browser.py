@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ import plotly.graph_objects as go
 import pytest
 from conftest import ROOT
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+from scripts import script
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -320,11 +320,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a site of three notebooks, one of them hostile, beside all the other pages but the reference."""
     pytest.importorskip("sphinx", reason="the site needs the extra docs")
-    spec = importlib.util.spec_from_file_location("make_site", ROOT / "docs" / "make_site.py")
-    assert spec is not None
-    assert spec.loader is not None
-    site = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(site)
+    site = script("docs/make_site.py")
     site.reference = lambda folder: (folder.mkdir(), (folder / "index.rst").write_text("Reference\n=========\n"))
     place = tmp_path_factory.mktemp("site")
     nbformat.write(hostile_notebook(), place / "hostile.ipynb")

@@ -19,12 +19,13 @@ from conftest import NO_TORCH, ROOT
 from tiny import tiny
 
 import drscale as ds
-from drscale import __version__, doctor, sweep
+from drscale import __version__, doctor, models, sweep
 from drscale.attacks import wordnet as wordnet_files
 from drscale.cli import main
 from drscale.commands.track import tracker
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import Measure, Run, RunStore
+from drscale.study import load_study
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
 TOML = """
@@ -50,7 +51,8 @@ def study(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "texts_of", lambda spec: tiny())
+    for room in (models, sweep):
+        monkeypatch.setattr(room, "texts_of", lambda spec: tiny())
 
 
 def measured(seed: int, entropy: float = 2.0) -> Run:
@@ -131,7 +133,7 @@ def test_plan_opens_the_texts_and_says_how_they_are_split(tmp_path: Path, capsys
 
 def test_plan_names_runs_that_were_made_on_other_texts(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = RunStore(study.parent / "runs")
-    recipe = sweep.load_study(study).recipes[0]
+    recipe = load_study(study).recipes[0]
     store.save(Run(recipe, "done", fingerprint="of yesterday"))
     assert main(["plan", str(study)]) == 0
     seen = capsys.readouterr()

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from types import ModuleType
 
 import pytest
-from conftest import ROOT
+from scripts import script
 
 from drscale.cli import _parsers
 
-
-def _maker() -> ModuleType:
-    found = importlib.util.spec_from_file_location("make_command_line", ROOT / "docs" / "make_command_line.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-maker = _maker()
+maker = script("docs/make_command_line.py")
 PAGE = maker.PAGE.read_text()
 
 

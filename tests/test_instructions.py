@@ -27,7 +27,8 @@ from drscale.plotting.parts import interval_figure
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import RunStore
 from drscale.stats.bootstrap import by_question, changes, ratio, two_way
-from drscale.sweep import model_of, plan_study, run_one, run_study
+from drscale.study import plan_study
+from drscale.sweep import model_of, run_one, run_study
 from drscale.texts import Source, benchmark, related
 from drscale.texts.collection import from_pairs
 from drscale.training.batches import tokenised

@@ -19,6 +19,7 @@ from drscale.labels.supervision import Ranked, fuse, places, supervision_quality
 from drscale.losses import contrastive_entropy, divergence
 from drscale.recipe import Recipe, check, part_of
 from drscale.runs import RunStore
+from drscale.study import plan_study
 from drscale.training import loop, prepare
 from drscale.training.batches import Batch, draw, tokenised
 from drscale.training.strategies import Strategy
@@ -270,7 +271,7 @@ def test_another_teacher_is_another_mark():
 
 def test_the_sweep_refuses_what_cannot_be_before_anything_is_trained(tmp_path):
     store = RunStore(tmp_path)
-    assert len(sweep.plan_study([THREE], store).recipes) == 1
+    assert len(plan_study([THREE], store).recipes) == 1
     for recipe, said in (
         (THREE.but(teachers=""), "takes its labels from teachers"),
         (THREE.but(teachers="words+oracle+luck"), "teacher='oracle': allowed are words, noise, luck"),
@@ -281,7 +282,7 @@ def test_the_sweep_refuses_what_cannot_be_before_anything_is_trained(tmp_path):
         (SMALL.but(teachers="words"), "makes no use of it"),
     ):
         with pytest.raises(ValueError, match=said):
-            sweep.plan_study([recipe], store)
+            plan_study([recipe], store)
 
 
 # ----------------------------------------------------------------------------------------------------------- iterations

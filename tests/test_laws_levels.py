@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import script
 from synthetic import size_table
 
 from drscale.laws import _solver as separable
@@ -17,13 +14,7 @@ from drscale.laws import intervals as trust
 from drscale.laws._families import BROKEN
 from drscale.laws.levels import by_level
 
-PATH = Path(__file__).parent.parent / "benchmarks" / "coverage.py"
-spec = importlib.util.spec_from_file_location("coverage_benchmark", PATH)
-assert spec is not None
-assert spec.loader is not None
-coverage = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = coverage
-spec.loader.exec_module(coverage)
+coverage = script("benchmarks/coverage.py")
 
 COLUMNS = {"N": "params_layers", "D": "train_pairs"}
 

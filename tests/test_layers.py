@@ -40,6 +40,7 @@ ROOMS = (
     "geometry",
     "instructions",
     "pools",
+    "study",
     "sweep",
     "demo",
     "doctor",

@@ -17,6 +17,7 @@ from drscale.encoder import build
 from drscale.models import load_model, measure, model_path, push_to_hub, texts_of, to_sentence_transformers
 from drscale.recipe import Recipe
 from drscale.runs import Found, Measure, Run, RunStore
+from drscale.study import plan_study
 from drscale.training.prepare import all_texts
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=4, batch=16, projection=24, rate=3e-3)
@@ -57,23 +58,23 @@ def test_a_kept_model_gives_the_vectors_that_were_scored(small, tmp_path, monkey
 
 def test_models_are_kept_only_where_asked(small, tmp_path):
     store = RunStore(tmp_path)
-    sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+    sweep.run_study(plan_study([BASE], store), progress=False)
     with pytest.raises(ValueError, match="no trained model; `drscale sweep STUDY --keep`"):
         load_model(BASE, store)
-    sweep.run_study(sweep.plan_study([BASE.but(seed=1)], store), progress=False, keep=True)
+    sweep.run_study(plan_study([BASE.but(seed=1)], store), progress=False, keep=True)
     assert model_path(BASE.but(seed=1), store).is_file()
     assert len(store.runs()) == 2  # a model is no record
 
 
 def test_a_model_that_is_missing_is_made_again_and_its_record_stays(small, tmp_path, monkeypatch):
     store, recipes = RunStore(tmp_path), [BASE, BASE.but(seed=1)]
-    made = sweep.run_study(sweep.plan_study(recipes, store), progress=False, keep=True)
+    made = sweep.run_study(plan_study(recipes, store), progress=False, keep=True)
     measure(store, recipes, "norms", told, progress=False)
     before = (tmp_path / f"{BASE.file_stem}.json").read_bytes()
     vectors = load_model(BASE, store).encode(ASKED)
     model_path(BASE, store).unlink()
-    assert sweep.plan_study(recipes, store).todo() == []
-    again = sweep.plan_study(recipes, store, keep=True)
+    assert plan_study(recipes, store).todo() == []
+    again = plan_study(recipes, store, keep=True)
     assert again.todo() == [BASE]
     assert "1 done, 0 to do, 1 without a model" in str(again)
     assert [r.key for r in sweep.run_study(again, progress=False, keep=True)] == [made[0].key]
@@ -86,7 +87,7 @@ def test_a_model_that_is_missing_is_made_again_and_its_record_stays(small, tmp_p
 
     monkeypatch.setattr("drscale.training.loop.train", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        sweep.run_study(sweep.plan_study(recipes, store, keep=True), progress=False, keep=True)
+        sweep.run_study(plan_study(recipes, store, keep=True), progress=False, keep=True)
     assert (tmp_path / f"{BASE.file_stem}.json").read_bytes() == before
 
 
@@ -98,7 +99,7 @@ def test_a_run_that_fails_leaves_no_model(small, tmp_path):
 
 def test_a_later_measurement_joins_the_record_once(small, tmp_path):
     store, recipes = RunStore(tmp_path), [BASE, BASE.but(seed=1)]
-    sweep.run_study(sweep.plan_study(recipes, store), progress=False, keep=True)
+    sweep.run_study(plan_study(recipes, store), progress=False, keep=True)
     before, rows = store.table(), store.queries()
     assert len(measure(store, recipes[:1], "norms", told, progress=False)) == 1
     assert len(measure(store, recipes, "norms", told, progress=False)) == 1  # goes on where it was

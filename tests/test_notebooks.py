@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import re
 import shutil
@@ -18,6 +17,7 @@ import nbformat
 import pandas as pd
 import pytest
 from conftest import ROOT
+from scripts import script
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 APPS = sorted((ROOT / "notebooks" / "apps").glob("*.ipynb"))
@@ -277,23 +277,14 @@ def test_storage_can_fail() -> None:
     assert len(faults_of_storage(made)) == 6
 
 
-def program(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    return program("build_notebooks", ROOT / "notebooks" / "build.py")
+    return script("notebooks/build.py")
 
 
 @pytest.fixture(scope="module")
 def site() -> ModuleType:
-    return program("make_site", ROOT / "docs" / "make_site.py")
+    return script("docs/make_site.py")
 
 
 def test_equal_figures_are_stored_equal(build: ModuleType) -> None:
@@ -382,7 +373,7 @@ def test_a_link_to_another_host_is_none(site: ModuleType) -> None:
     ],
 )
 def test_a_page_keeps_what_draws_and_nothing_that_runs(given: str, kept: str | None) -> None:
-    assert "".join(program("conf", ROOT / "docs" / "conf.py").Harmless(given).parts) == (kept or given)
+    assert "".join(script("docs/conf.py").Harmless(given).parts) == (kept or given)
 
 
 def test_the_reference_has_every_public_name(site: ModuleType, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from drscale.models import texts_of, trained_on
 from drscale.pack import HEAD, Ids, open_pack, write_pack
 from drscale.recipe import Recipe, grid
 from drscale.runs import RunStore
-from drscale.sweep import load_study, plan_study, run_one, run_study
+from drscale.study import load_study, plan_study
+from drscale.sweep import run_one, run_study
 from drscale.training.batches import tokenised
 from drscale.training.prepare import all_texts
 

@@ -16,9 +16,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from conftest import NO_TORCH, ROOT
+from scripts import script
 
-from drscale import sweep
 from drscale.laws.result import LawWarning
+from drscale.study import load_study, plan_study
 from drscale.texts import benchmark
 
 README = (ROOT / "README.md").read_text()
@@ -115,12 +116,12 @@ def bag_of_letters(texts: list[str]) -> np.ndarray:
 
 def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(blocks("toml")[0])
-    study = sweep.load_study(tmp_path / "study.toml")
+    study = load_study(tmp_path / "study.toml")
     assert len(study.recipes) == 8
-    assert "8 to do" in str(sweep.plan_study(study.recipes, study.store))
+    assert "8 to do" in str(plan_study(study.recipes, study.store))
     (tmp_path / "labels.toml").write_text(blocks("toml")[1])
-    labels = sweep.load_study(tmp_path / "labels.toml")
-    assert "3 to do" in str(sweep.plan_study(labels.recipes, labels.store))
+    labels = load_study(tmp_path / "labels.toml")
+    assert "3 to do" in str(plan_study(labels.recipes, labels.store))
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -141,10 +142,6 @@ def test_targets_and_files_exist() -> None:
 
 
 def test_the_page_on_large_collections_has_the_table_of_its_records() -> None:
-    spec = importlib.util.spec_from_file_location("size_benchmark", ROOT / "benchmarks" / "size.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("benchmarks/size.py")
     rows = pd.read_csv(ROOT / "data" / "scores" / "size.csv")
     assert module.table_text(rows) in (ROOT / "docs" / "size.md").read_text()

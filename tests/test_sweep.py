@@ -19,6 +19,7 @@ from drscale.attacks import entropy as measure
 from drscale.evaluate.entropy import NotFiniteError
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore, StoreWarning
+from drscale.study import Plan, load_study, plan_study
 from drscale.training import loop
 
 BASE = Recipe(texts="planted", rung="L2H12", steps=6, batch=16, projection=24, rate=3e-3)
@@ -53,43 +54,56 @@ def test_equal_seeds_give_equal_records(small, tmp_path):
 
 def test_plan_run_and_plan_again(small, tmp_path, capsys):
     store, recipes = RunStore(tmp_path), sweep.grid(BASE, rung=["L2H12", "L2H16"], rate=[3e-3, 1e30])
-    before = sweep.plan_study(recipes, store)
+    before = plan_study(recipes, store)
     assert before.rows["status"].tolist() == ["todo"] * 4
     assert "guess" in str(before)
     made = sweep.run_study(before)
     assert [r.status for r in made] == ["done", "failed", "done", "failed"]
-    after = sweep.plan_study(recipes, store)
+    after = plan_study(recipes, store)
     assert after.rows["status"].tolist() == ["done", "failed", "done", "failed"]
     assert "diverged" in store.table().set_index("key").loc[str(recipes[1]), "reason"]
     assert sweep.run_study(after) == []
     assert len(after.todo(retry_failed=True)) == 2
     assert "[4/4]" in capsys.readouterr().out
-    more = sweep.plan_study([*recipes, BASE.but(seed=9)], store)
+    more = plan_study([*recipes, BASE.but(seed=9)], store)
     assert "learnt from 2" in str(more)
     assert more.rows["seconds"].iloc[-1] > 0
     assert not list(tmp_path.glob(".checkpoints/*"))
 
 
+def test_a_plan_learns_training_and_scoring_from_finished_runs(tmp_path):
+    store, per_step = RunStore(tmp_path), {"L2H12": 0.004, "L2H16": 0.006}
+    for rung, steps in (("L2H12", 100), ("L2H12", 300), ("L2H16", 100)):
+        cost = {"seconds": 10 * steps * per_step[rung], "score_seconds": 1000 * per_step[rung]}
+        store.save(Run(BASE.but(rung=rung, steps=steps), "done", cost=cost))
+    plan = plan_study([BASE.but(rung="L2H12", steps=100), BASE.but(rung="L2H12", steps=600)], store)
+    assert plan.rows["predicted"].tolist() == [False, True]
+    assert plan.rows["seconds"].iloc[1] == pytest.approx(24, rel=0.1)
+    assert plan.rows["scoring"].tolist() == pytest.approx([4, 4], rel=0.01)
+    assert "about 24 s of training and 4 s of scoring to go with one worker (learnt from 3 finished runs)" in str(plan)
+    assert "nothing to go" in str(plan_study([BASE.but(rung="L2H12", steps=100)], store))
+    assert "scoring comes on top" in str(plan_study([BASE.but(rung="L2H12")], RunStore(tmp_path / "empty")))
+
+
 def test_a_plan_says_where_a_data_law_would_mix_pairs_with_the_pool(tmp_path):
     few = Recipe(texts="folder:tiny", rung="L2H12", pairs=60, batch=32)
     told = {
-        str(few.but(**changes)): "corpus='whole' draws"
-        in str(sweep.plan_study([few.but(**changes)], RunStore(tmp_path)))
+        str(few.but(**changes)): "corpus='whole' draws" in str(plan_study([few.but(**changes)], RunStore(tmp_path)))
         for changes in ({}, {"pool": "shared"}, {"strategy": "hard_negative"}, {"pool": "shared", "corpus": "whole"})
     }
     assert list(told.values()) == [False, True, True, False]
-    assert "corpus='whole'" not in str(sweep.plan_study([few.but(pairs=0, pool="shared")], RunStore(tmp_path)))
+    assert "corpus='whole'" not in str(plan_study([few.but(pairs=0, pool="shared")], RunStore(tmp_path)))
 
 
 def test_a_plan_refuses_what_a_strategy_has_no_use_for(tmp_path):
     recipes = [BASE, BASE.but(strategy="hard_negative", synonyms="wordnet")]
     with pytest.raises(ValueError, match="synonyms=wordnet: strategy='hard_negative' makes no use of it"):
-        sweep.plan_study(recipes, RunStore(tmp_path))
+        plan_study(recipes, RunStore(tmp_path))
 
 
 def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
     run = sweep.run_one(BASE, RunStore(tmp_path))
-    predicted = sweep.plan_study([BASE.but(seed=5)], RunStore(tmp_path)).rows["flops"].iloc[0]
+    predicted = plan_study([BASE.but(seed=5)], RunStore(tmp_path)).rows["flops"].iloc[0]
     assert 0.2 * predicted < run.cost["flops"] <= predicted
 
 
@@ -97,9 +111,9 @@ def test_predicted_flops_bound_the_measured_ones(small, tmp_path):
 def test_processes_and_threads_give_what_this_process_gives(tmp_path):
     recipes = sweep.grid(FEW, seed=[0, 1])
     stores = [RunStore(tmp_path / n) for n in ("inline", "processes")]
-    sweep.run_study(sweep.plan_study(recipes, stores[0]), progress=False)
+    sweep.run_study(plan_study(recipes, stores[0]), progress=False)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        sweep.run_study(sweep.plan_study(recipes, stores[1]), pool, progress=False)
+        sweep.run_study(plan_study(recipes, stores[1]), pool, progress=False)
     a, b = (s.table().set_index("key") for s in stores)
     assert list(a.index) == list(b.index)
     assert abs(a["ood_entropy"] - b["ood_entropy"]).max() < 1e-4
@@ -126,7 +140,7 @@ def test_executors_whose_jobs_are_no_futures_serve_too(small, tmp_path, monkeypa
 
     monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
     store, recipes = RunStore(tmp_path), sweep.grid(BASE, seed=[0, 1])
-    made = sweep.run_study(sweep.plan_study(recipes, store), Cluster(), progress=False)
+    made = sweep.run_study(plan_study(recipes, store), Cluster(), progress=False)
     assert sorted(r.recipe.seed for r in made) == [0, 1]
     assert len(store.runs()) == 2
 
@@ -141,10 +155,10 @@ def test_a_broken_run_does_not_take_the_finished_ones_along(small, tmp_path, mon
 
     monkeypatch.setattr(sweep, "run_one", breaks)
     with pytest.raises(KeyboardInterrupt):
-        sweep.run_study(sweep.plan_study(recipes, store), progress=False)
-    assert sweep.plan_study(recipes, store).rows["status"].tolist() == ["done", "todo", "todo"]
+        sweep.run_study(plan_study(recipes, store), progress=False)
+    assert plan_study(recipes, store).rows["status"].tolist() == ["done", "todo", "todo"]
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
-        sweep.run_study(sweep.plan_study(recipes, store), pool, progress=False)
+        sweep.run_study(plan_study(recipes, store), pool, progress=False)
 
 
 KILLED = """
@@ -156,7 +170,7 @@ from drscale.training import loop
 torch.set_num_threads(1)
 loop.CHECKPOINT_SECONDS = 0.05
 base = Recipe.parse({base!r})
-sweep.run_study(sweep.plan_study(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
+sweep.run_study(plan_study(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
 """
 
 
@@ -208,7 +222,7 @@ def test_a_run_that_breaks_is_a_failed_record_and_the_others_go_on(small, tmp_pa
 
     monkeypatch.setattr(loop, "train", breaks)
     store = RunStore(tmp_path)
-    made = sweep.run_study(sweep.plan_study(sweep.grid(BASE, seed=[0, 1]), store), progress=False)
+    made = sweep.run_study(plan_study(sweep.grid(BASE, seed=[0, 1]), store), progress=False)
     assert [r.status for r in made] == ["failed", "done"]
     assert "no room" in store.table().set_index("seed").loc[0, "reason"]
     with pytest.raises(torch.OutOfMemoryError):
@@ -218,9 +232,9 @@ def test_a_run_that_breaks_is_a_failed_record_and_the_others_go_on(small, tmp_pa
 def test_threads_of_one_process_train_what_it_trains_alone(small, tmp_path):
     recipes = sweep.grid(BASE, seed=[0, 1, 2, 3])
     alone, threads = RunStore(tmp_path / "alone"), RunStore(tmp_path / "threads")
-    sweep.run_study(sweep.plan_study(recipes, alone), progress=False)
+    sweep.run_study(plan_study(recipes, alone), progress=False)
     with ThreadPoolExecutor(4) as pool:
-        sweep.run_study(sweep.plan_study(recipes, threads), pool, progress=False)
+        sweep.run_study(plan_study(recipes, threads), pool, progress=False)
     assert alone.table()["ood_entropy"].tolist() == pytest.approx(threads.table()["ood_entropy"].tolist(), abs=1e-5)
 
 
@@ -234,14 +248,14 @@ def test_studies(tmp_path):
     toml = tmp_path / "mine.toml"
     head = 'store = "kept"\n[base]\ntexts = "planted"\nsteps = 5\n'
     toml.write_text(head + '[[grid]]\nrung = ["L2H12", "L2H16"]\nseed = [0, 1]\n[[grid]]\npairs = [100]\n')
-    study = sweep.load_study(toml)
+    study = load_study(toml)
     assert study.name == "mine"
     assert study.store.path == tmp_path / "kept"
     assert len(study.recipes) == 5
     py = tmp_path / "mine.py"
     py.write_text("from drscale.runs import Recipe\nrecipes = [Recipe(seed=s) for s in range(2)]\n")
-    assert [r.seed for r in sweep.load_study(py).recipes] == [0, 1]
-    assert sweep.load_study(py).store.path == tmp_path / "mine"
+    assert [r.seed for r in load_study(py).recipes] == [0, 1]
+    assert load_study(py).store.path == tmp_path / "mine"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +273,7 @@ def test_a_bad_study_is_one_sentence(tmp_path, name, text, said):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ValueError, match=said):
-        sweep.load_study(path)
+        load_study(path)
 
 
 def test_wrong_requests(small, tmp_path):
@@ -339,7 +353,7 @@ def test_what_fails_under_attack_keeps_what_was_measured_before(small, tmp_path,
 def test_a_recipe_that_nobody_can_read_is_refused_with_its_name_before_any_is_run(tmp_path, field, spelt):
     wrong = BASE.but(**{"attacked": 20, field: spelt})
     with pytest.raises(ValueError, match=re.escape(f"{wrong}: ") + f".*{spelt}"):
-        sweep.plan_study([BASE, wrong], RunStore(tmp_path))
+        plan_study([BASE, wrong], RunStore(tmp_path))
 
 
 # ------------------------------------------------------------------------------------------------- what breaks a sweep
@@ -347,7 +361,7 @@ def test_a_recipe_that_nobody_can_read_is_refused_with_its_name_before_any_is_ru
 
 def test_a_store_that_cannot_be_written_is_noticed_before_training(small, tmp_path):
     (tmp_path / "runs").write_text("a file where the folder would be")
-    plan = sweep.plan_study([BASE], RunStore(tmp_path / "runs"))
+    plan = plan_study([BASE], RunStore(tmp_path / "runs"))
     with pytest.raises(ValueError, match=r"runs: no run can be kept here"):
         sweep.run_study(plan, progress=False)
 
@@ -356,16 +370,16 @@ def test_a_claimed_recipe_is_left_to_the_other_sweep(small, tmp_path):
     store, other = RunStore(tmp_path / "runs"), BASE.but(seed=1)
     with store.claim(BASE) as mine:
         assert mine
-        made = sweep.run_study(sweep.plan_study([BASE, other], store), progress=False)
+        made = sweep.run_study(plan_study([BASE, other], store), progress=False)
     assert [run.recipe for run in made] == [other]
     assert not list((store.path / ".claims").iterdir())
-    assert [run.recipe for run in sweep.run_study(sweep.plan_study([BASE, other], store), progress=False)] == [BASE]
+    assert [run.recipe for run in sweep.run_study(plan_study([BASE, other], store), progress=False)] == [BASE]
 
 
 def test_what_another_sweep_made_since_the_plan_is_not_made_twice(small, tmp_path, monkeypatch):
     store = RunStore(tmp_path / "runs")
-    early = sweep.plan_study([BASE], store)
-    (first,) = sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+    early = plan_study([BASE], store)
+    (first,) = sweep.run_study(plan_study([BASE], store), progress=False)
     monkeypatch.setattr(sweep, "run_one", lambda *a, **k: pytest.fail("made twice"))
     assert sweep.run_study(early, progress=False) == [first]
 
@@ -393,7 +407,7 @@ def set_up():
 
 if __name__ == "__main__":
     store = RunStore(sys.argv[1])
-    plan = sweep.plan_study([Recipe(texts="planted", seed=s) for s in range(4)], store)
+    plan = plan_study([Recipe(texts="planted", seed=s) for s in range(4)], store)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn, initializer=set_up) as pool:
         made = sweep.run_study(plan, pool, progress=False)
@@ -500,11 +514,11 @@ def test_threads_are_in_the_record(small, tmp_path):
 
 def test_an_unreadable_record_is_made_again(small, tmp_path):
     store = RunStore(tmp_path / "runs")
-    (run,) = sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+    (run,) = sweep.run_study(plan_study([BASE], store), progress=False)
     path = store.path / f"{BASE.file_stem}.json"
     path.write_text(path.read_text().replace('"status": "done"', '"status": "eaten"'))
     with pytest.warns(StoreWarning, match="eaten"):
-        (again,) = sweep.run_study(sweep.plan_study([BASE], store), progress=False)
+        (again,) = sweep.run_study(plan_study([BASE], store), progress=False)
     assert again.measures == run.measures
 
 
@@ -522,7 +536,7 @@ def broken():
 
 
 if __name__ == "__main__":
-    plan = sweep.plan_study([Recipe(texts="planted")], RunStore(sys.argv[1]))
+    plan = plan_study([Recipe(texts="planted")], RunStore(sys.argv[1]))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), initializer=broken) as pool:
         try:
             sweep.run_study(plan, pool, progress=False)
@@ -541,7 +555,7 @@ def test_a_pool_that_cannot_start_condemns_no_run(tmp_path):
 
 def test_nothing_to_do_needs_no_writable_store(small, tmp_path):
     (tmp_path / "runs").write_text("a file where the folder would be")
-    assert sweep.run_study(sweep.Plan([], RunStore(tmp_path / "runs"), sweep.pd.DataFrame({"status": []}))) == []
+    assert sweep.run_study(Plan([], RunStore(tmp_path / "runs"), sweep.pd.DataFrame({"status": []}))) == []
 
 
 @pytest.mark.parametrize(
@@ -558,14 +572,14 @@ def test_nothing_to_do_needs_no_writable_store(small, tmp_path):
 def test_a_study_that_cannot_be_read_is_one_sentence(tmp_path, text, said):
     (tmp_path / "study.toml").write_text(text)
     with pytest.raises(ValueError, match=said) as caught:
-        sweep.load_study(tmp_path / "study.toml")
+        load_study(tmp_path / "study.toml")
     assert len(str(caught.value)) < 1000
 
 
 def test_a_study_that_exits_is_told(tmp_path):
     (tmp_path / "study.py").write_text("import sys\nsys.exit(0)\n")
     with pytest.raises(ValueError, match=r"study.py: left with sys.exit\(0\)"):
-        sweep.load_study(tmp_path / "study.py")
+        load_study(tmp_path / "study.py")
 
 
 def test_a_text_is_no_list_of_values():

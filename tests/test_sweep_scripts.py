@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from types import ModuleType
 
 import pandas as pd
 import pytest
 from conftest import ROOT
+from scripts import script
 from test_instructions import SMALL, wide
 
 from drscale.files import rows_kept
@@ -17,16 +16,6 @@ from drscale.poisoning.make import Poison
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
 from drscale.texts import benchmark
-
-
-def script(name: str) -> ModuleType:
-    """A script as a module, so that what it measures can be made small."""
-    spec = importlib.util.spec_from_file_location(f"scores_{name}", ROOT / "data" / "scores" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def study(path, *recipes: Recipe):
@@ -103,7 +92,7 @@ def test_rows_that_would_never_be_found_again_are_refused(key, rows, said, tmp_p
 
 
 def test_instructions_are_measured_on_the_study_s_models(tmp_path, monkeypatch) -> None:
-    own = script("instructions")
+    own = script("data/scores/instructions.py")
     monkeypatch.setattr(instructions, "instructed", lambda progress=True: wide())
     monkeypatch.setattr("drscale.sweep.texts_of", benchmark)
     recipe = SMALL.but(steps=1)
@@ -137,7 +126,7 @@ def test_instructions_are_measured_on_the_study_s_models(tmp_path, monkeypatch) 
 
 
 def test_poison_is_made_against_the_study_s_models(tmp_path, monkeypatch) -> None:
-    own = script("poison")
+    own = script("data/scores/poison.py")
     small = Recipe(texts="planted?pairs=260", start="scratch", rung="L2H12", steps=1, batch=8, projection=8)
     path = study(tmp_path / "few.py", small, small.but(rung="L2H16"), small.but(seed=1))
     settings = {"PASSAGES": tmp_path / "passages.parquet", "RANKS": tmp_path / "ranks.parquet", "FOREIGN": ("shift1",)}
@@ -170,7 +159,7 @@ def test_poison_is_made_against_the_study_s_models(tmp_path, monkeypatch) -> Non
 
 
 def test_budgets_are_measured_key_by_key(tmp_path, monkeypatch) -> None:
-    own, asked = script("attack_budget"), []
+    own, asked = script("data/scores/attack_budget.py"), []
 
     def rows_of(recipe, store, texts, surrogate, floor):
         asked.append((recipe.rung, recipe.seed, floor))
@@ -186,7 +175,7 @@ def test_budgets_are_measured_key_by_key(tmp_path, monkeypatch) -> None:
 
 
 def test_only_what_a_record_lacks_is_measured(tmp_path, monkeypatch) -> None:
-    own, measured = script("docs_models"), []
+    own, measured = script("data/scores/docs_models.py"), []
     monkeypatch.setattr(own, "measure", lambda store, recipes, name, function: measured.append((name, len(recipes))))
     own.main(ROOT / "data" / "runs" / "docs-models.py")
     assert measured == [("stability", 0), ("geometry", 0)]

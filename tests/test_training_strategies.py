@@ -22,6 +22,7 @@ from drscale.ladder import predicted_flops
 from drscale.losses import contrastive_entropy, divergence, mask_repeats, pairwise_loss, pool_scores
 from drscale.recipe import STRATEGIES, Recipe, check
 from drscale.runs import RunStore
+from drscale.study import plan_study
 from drscale.texts.collection import taken
 from drscale.training import batches as mining
 from drscale.training import loop, prepare, strategies
@@ -697,7 +698,7 @@ def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:
     recipes = sweep.grid(base, strategy=list(VARIANTS), seed=[0])
     recipes += [BALANCED.but(steps=6, balance="pareto", share=0.5)]
     store = RunStore(tmp_path)
-    made = sweep.run_study(sweep.plan_study(recipes, store), progress=False)
+    made = sweep.run_study(plan_study(recipes, store), progress=False)
     assert [r.status for r in made] == ["done"] * 5
     standard, hard, denoising, adversarial, balanced = made
     assert "bm25s" in hard.versions

@@ -19,7 +19,8 @@ from drscale.attacks.entropy import budget_curve
 from drscale.attacks.protocol import encode_collection, within
 from drscale.attacks.substitutes import synonyms
 from drscale.files import rows_kept
-from drscale.sweep import load_study, model_of
+from drscale.study import load_study
+from drscale.sweep import model_of
 from drscale.texts import benchmark
 
 HERE = Path(__file__).parent

@@ -22,7 +22,8 @@ from drscale.poisoning.make import Poison, poison
 from drscale.runs import Found, Measure
 from drscale.stability.measure import stability_of_records
 from drscale.stability.vary import families
-from drscale.sweep import load_study, plan_study, run_study
+from drscale.study import load_study, plan_study
+from drscale.sweep import run_study
 
 STUDY = Path(__file__).parents[1] / "runs" / "docs-decoders.py"
 FAMILIES = ("misspelling", "synonym")

@@ -17,7 +17,7 @@ from drscale.evaluate.compress import compressed, through
 from drscale.evaluate.entropy import score_benchmark
 from drscale.files import write_atomic
 from drscale.models import load_model, texts_of
-from drscale.sweep import load_study
+from drscale.study import load_study
 
 HERE = Path(__file__).parent
 STUDY, OUT = HERE.parent / "runs" / "docs-dimension.py", HERE / "dimension.csv"

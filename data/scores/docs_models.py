@@ -15,7 +15,8 @@ from drscale.geometry.measure import geometry_of_records
 from drscale.models import measure
 from drscale.stability.measure import stability_of_records
 from drscale.stability.vary import families
-from drscale.sweep import load_study, plan_study, run_study
+from drscale.study import load_study, plan_study
+from drscale.sweep import run_study
 
 VARY = {"synonyms": "wordnet"}
 

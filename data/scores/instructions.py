@@ -23,7 +23,8 @@ from drscale.files import rows_kept
 from drscale.instructions.measure import following, found
 from drscale.instructions.texts import TEMPLATES, UNSEEN, instructed
 from drscale.stability.vary import FAMILIES, variations
-from drscale.sweep import load_study, model_of
+from drscale.study import load_study
+from drscale.sweep import model_of
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parent / "runs"

@@ -35,7 +35,8 @@ from drscale.poisoning.guards import Guard, Kind, guard, guarded
 from drscale.poisoning.make import Poison, poison
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
-from drscale.sweep import load_study, model_of
+from drscale.study import load_study
+from drscale.sweep import model_of
 from drscale.texts import Collection
 
 HERE = Path(__file__).resolve().parent

@@ -29,7 +29,8 @@ from drscale.evaluate.ranking import METRICS
 from drscale.evaluate.retrievers import rank_scores, retriever
 from drscale.files import rows_kept
 from drscale.geometry.measure import measure_geometry
-from drscale.sweep import load_study, model_of
+from drscale.study import load_study
+from drscale.sweep import model_of
 from drscale.texts.docs import OUTSIDE, TRAIN, docs_collections
 
 HERE = Path(__file__)

@@ -26,7 +26,7 @@ from drscale.files import write_atomic
 from drscale.runs import RunStore
 
 if TYPE_CHECKING:
-    from drscale.sweep import Study
+    from drscale.study import Study
 
 SEPARATORS = ",;\t|"
 TEXTS, RECORDS = (".csv", ".tsv", ".txt"), (".jsonl", ".json")
@@ -97,7 +97,7 @@ def stored_runs(path: Path) -> pd.DataFrame:
 
 def open_study(path: Path) -> Study:
     """A study of a file or a pack."""
-    from drscale.sweep import load_study  # slow to load
+    from drscale.study import load_study  # slow to load
 
     return load_study(path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 
 import lmfit
@@ -14,9 +13,9 @@ from drscale.laws import fit as laws
 from drscale.laws import levels
 from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
+from drscale.runs import CHANCE
 from drscale.stats.tables import Array, TooFewLevels, require
 
-CHANCE = math.log(257)  # a guess among one right passage and 256 others, in nats
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
 CORRELATED = 0.995  # a coefficient lies outside the measured x, so .97 is normal and needs no warning

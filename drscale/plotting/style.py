@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
+from drscale.runs import CHANCE as CHANCE
 from drscale.stats.tables import count_text
 
 # Okabe and Ito's palette: told apart by colour-blind eyes; scopes also differ by marker and stay apart in grey.
@@ -37,7 +38,6 @@ SERIES_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "s
 RAMP = ("#AADC32", "#35B779", "#21908C", "#31688E", "#443A83", "#440154")
 RAMP_DARK = ("#5A4FA0", "#31688E", "#21908C", "#35B779", "#8FD744", "#FDE725")
 FAMILY = "Open Sans, DejaVu Sans, Arial, sans-serif"
-CHANCE = math.log(257)  # contrastive entropy of a guess among one positive and 256 negatives, in nats
 CHANCE_TEXT = f"chance, ln {round(math.exp(CHANCE))}"
 
 AXES = {

@@ -16,7 +16,7 @@ from drscale.labels import supervision  # a plan loads it, and torch with it: no
 from drscale.ladder import ladder
 from drscale.recipe import Recipe, grid, register_strategy
 from drscale.runs import RunStore
-from drscale.sweep import plan_study
+from drscale.study import plan_study
 from hostile.judge import Case
 
 BASE = Recipe(texts="planted", rung="L2H12")

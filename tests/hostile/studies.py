@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from drscale.sweep import load_study, plan_study
+from drscale.study import load_study, plan_study
 from hostile.judge import Case
 
 GOOD = '[base]\ntexts = "planted"\n[[grid]]\nrung = ["L2H12", "L2H16"]\n'
