@@ -1,0 +1,269 @@
+"""What a study asks, and what its store lacks: recipes from a file, a plan (done, to do, failed, cost) of them."""
+
+from __future__ import annotations
+
+import math
+import runpy
+import tomllib
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from drscale.ladder import predicted_flops
+from drscale.models import model_path
+from drscale.pack import HEAD, open_pack
+from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
+from drscale.results import Result
+from drscale.runs import Run, RunStore
+from drscale.texts import Source
+
+
+@dataclass(frozen=True)
+class Study:
+    """A name, the recipes to run, the store that keeps them, and whether trained models are kept beside the records.
+
+    ``pack`` is the folder of the pack that it came in, "" for none.
+    """
+
+    name: str
+    store: RunStore
+    recipes: list[Recipe]
+    keep: bool = False
+    pack: str = ""
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study: Python that defines ``recipes`` (and ``store``, a path), or TOML with [base] and [[grid]] tables.
+
+    A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it;
+    ``keep = true`` keeps the trained models, too. A pack's folder is read as well; its records go to ``runs`` in it.
+
+    >>> import drscale as ds
+    >>> lines = ["[base]", 'texts = "planted"', "[[grid]]", 'rung = ["L2H12", "L2H16"]']
+    >>> with open("study.toml", "w") as file:
+    ...     print(*lines, sep="\\n", file=file)
+    >>> len(ds.load_study("study.toml").recipes)
+    2
+    """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"path={path!r}: the path of a study is needed, a .py or a .toml file, or a pack's folder")
+    path = Path(path)
+    if (path / HEAD).is_file():
+        pack = open_pack(path)
+        return Study(pack.head["study"], RunStore(path / "runs"), pack.recipes, pack=str(path.resolve()))
+    if path.suffix not in (".py", ".toml"):
+        raise ValueError(f"{path}: a study is a .py or a .toml file, or the folder of a pack")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".py":
+        body = _from_python(path)
+        recipes = body.get("recipes")
+    else:
+        try:
+            body = tomllib.loads(path.read_text(encoding="utf-8"))
+            recipes = recipes_of(body)
+        except (ValueError, TypeError, OverflowError) as e:  # a TOMLDecodeError is a ValueError
+            raise ValueError(f"{path}: {e}") from None
+        except RecursionError:
+            raise ValueError(f"{path}: nested too deeply") from None
+    if not isinstance(recipes, list) or not recipes or not all(isinstance(r, Recipe) for r in recipes):
+        raise ValueError(f"{path}: must give 'recipes', a non-empty list of Recipe")
+    store, keep = body.get("store", path.with_suffix("").name), body.get("keep", False)
+    if not isinstance(keep, bool):
+        raise ValueError(f"{path}: keep={keep!r}: allowed are true and false")
+    if not isinstance(store, str | Path | RunStore) or "\0" in str(store) or not str(store):
+        raise ValueError(f"{path}: store={store!r}: the path of a folder is needed")
+    place = store if isinstance(store, RunStore) else RunStore(path.parent / store)
+    if place.path.exists() and not place.path.is_dir():
+        raise ValueError(f"{path}: store={str(store)!r}: it is a file, and the path of a folder is needed")
+    return Study(path.stem, place, recipes, keep)
+
+
+def _from_python(path: Path) -> dict[str, Any]:
+    """What a Python study defines; an error inside it names its line."""
+    try:
+        return runpy.run_path(str(path))
+    except SystemExit as e:
+        raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
+    except Exception as e:  # a program of the user's may raise anything
+        lines = [step.lineno for step in traceback.extract_tb(e.__traceback__) if step.filename == str(path)]
+        if isinstance(e, SyntaxError) and e.filename == str(path):
+            lines = [e.lineno]
+        at = f"{path}:{lines[-1]}" if lines else str(path)
+        raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
+
+
+@dataclass(frozen=True)
+class Plan(Result):
+    """What a store still lacks of some recipes; prints as a table with predicted FLOPs and time.
+
+    ``rows`` has a row a recipe: ``status`` is done, todo, failed, or unkept where models are to be kept and a finished
+    run has none; ``flops``, ``seconds`` of training and ``scoring``, seconds too, are ``predicted`` or what a run took.
+    """
+
+    recipes: list[Recipe]
+    store: RunStore
+    rows: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """A row a recipe, done or to do."""
+        return self.rows
+
+    def __str__(self) -> str:
+        if self.rows.empty:
+            return "no recipes"
+        shown = self.rows.assign(
+            flops=[f"{v:.1e}" if v == v else "unknown" for v in self.rows["flops"]],
+            seconds=[_seconds(v) for v in self.rows["seconds"]],
+            scoring=[_seconds(v) for v in self.rows["scoring"]],
+        )
+        n = self.rows["status"].value_counts()
+        left = self.rows.loc[self.rows["status"].isin(["todo", "unkept"])]
+        training, scoring = (time_text(left[c].sum(skipna=False)) for c in ("seconds", "scoring"))
+        said = ", ".join(
+            f"{int(n.get(s, 0))} {w}"
+            for s, w in (("done", "done"), ("todo", "to do"), ("unkept", "without a model"), ("failed", "failed"))
+            if s != "unkept" or s in n
+        )
+        if left.empty:
+            to_go = "nothing to go"
+        elif math.isnan(left["scoring"].sum(skipna=False)):
+            to_go = f"about {training} of training to go with one worker, scoring comes on top"
+        else:
+            to_go = f"about {training} of training and {scoring} of scoring to go with one worker"
+        text = f"{shown.to_string(index=False)}\n{said}, in {self.store.path}; {to_go}"
+        text += f" ({self.rows.attrs['how']})" if len(left) and self.rows.attrs.get("how") else ""
+        drawn = [name for name, row in STRATEGIES.items() if row.draws]
+        fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
+        if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
+            text += (
+                "\nnegatives of the runs on fewer pairs come from those pairs' passages alone (corpus='chosen'): "
+                "a data law of theirs mixes pairs with the pool's size; corpus='whole' draws from the whole collection"
+            )
+        return text
+
+    def todo(self, retry_failed: bool = False) -> list[Recipe]:
+        wanted = ("todo", "unkept", "failed") if retry_failed else ("todo", "unkept")
+        return [r for r, s in zip(self.recipes, self.rows["status"], strict=True) if s in wanted]
+
+
+def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False) -> Plan:
+    """Say what is done, to do and failed, with predicted FLOPs and seconds.
+
+    With ``keep`` a finished run whose model is not there is to be trained again; its record stays as it is.
+
+    FLOPs assume texts as long as they may be; times are learnt from the store's finished runs, whatever machine made
+    them, where there are at least two, else that of training is a guess, and ``table.attrs['how']`` says which. A
+    recipe that spells its texts or synonyms as nobody reads them, or asks of its strategy what that has no use for, is
+    refused here, before anything is trained.
+
+    >>> import drscale as ds
+    >>> recipes = ds.grid(ds.Recipe(texts="planted", steps=10), rung=["L2H12", "L2H16"])
+    >>> plan = ds.plan_study(recipes, ds.RunStore("runs"))
+    >>> plan.table()["status"].tolist()
+    ['todo', 'todo']
+    """
+    if not isinstance(store, RunStore):
+        raise ValueError(f"store={store!r}: a RunStore is needed, as ds.RunStore('runs')")
+    if isinstance(recipes, str | Recipe) or not isinstance(recipes, Iterable):
+        raise ValueError(f"recipes={recipes!r}: a list of Recipe is needed, as ds.grid makes one")
+    recipes = list(recipes)
+    if strangers := [r for r in recipes if not isinstance(r, Recipe)]:
+        raise ValueError(f"recipes: {strangers[0]!r} is no Recipe")
+    recipes = list(dict.fromkeys(recipes))
+    for recipe in recipes:
+        _check(recipe)
+    found = {run.key: run for run in store.runs()} if store.path.is_dir() else {}
+    rows = []
+    for recipe in recipes:
+        run = found.get(str(recipe))
+        flops = predicted_flops(recipe)
+        status: str = "todo" if run is None else run.status
+        if keep and status == "done" and not model_path(recipe, store).is_file():
+            status = "unkept"
+        rows.append(
+            {
+                "key": str(recipe),
+                "status": status,
+                "flops": run.cost.get("flops", flops) if run else flops,
+                "seconds": run.cost.get("seconds", np.nan) if run else np.nan,
+                "scoring": run.cost.get("score_seconds", np.nan) if run else np.nan,
+                "steps": recipe.steps,
+                "predicted": run is None,
+            }
+        )
+    table = pd.DataFrame(rows, columns=["key", "status", "flops", "seconds", "scoring", "steps", "predicted"])
+    done = [r for r in found.values() if r.status == "done"]
+    for column, cost in (("scoring", "score_seconds"), ("seconds", "seconds")):
+        predicted, how = _speed(done, recipes, cost)
+        table[column] = table[column].where(~table["predicted"], predicted)
+    table.attrs["how"] = how
+    return Plan(recipes, store, table.drop(columns="steps"))
+
+
+def _check(recipe: Recipe) -> None:
+    from drscale.attacks.registry import check_attack
+    from drscale.attacks.substitutes import SynonymSource
+    from drscale.labels.supervision import check_teachers
+
+    try:
+        check(recipe)
+        check_attack(recipe.attack)
+        Source.parse(recipe.texts).checked()
+        SynonymSource.parse(recipe.synonyms)
+        if "teachers" in STRATEGIES[recipe.strategy].options:
+            check_teachers(recipe)
+    except ValueError as e:
+        raise ValueError(f"{recipe}: {e}") from None
+
+
+def _speed(done: list[Run], asked: list[Recipe], cost: str) -> tuple[Any, str]:
+    """Seconds that a part of each asked run takes, learnt from finished runs by non-negative least squares.
+
+    Training goes with steps and predicted FLOPs; scoring with the FLOPs of a step, as texts are the same for all sizes.
+    """
+
+    def sizes(recipes: list[Recipe]) -> Any:
+        steps, flops = (np.array(v, float) for v in ([r.steps for r in recipes], [predicted_flops(r) for r in recipes]))
+        return np.column_stack([steps, flops] if cost == "seconds" else [np.ones(len(recipes)), flops / steps])
+
+    x, y = sizes([r.recipe for r in done]), np.array([r.cost.get(cost, np.nan) for r in done], float)
+    kept = np.isfinite(x).all(1) & np.isfinite(y)
+    if kept.sum() < 2:
+        guess = [0.03, 1 / 3e10] if cost == "seconds" else [np.nan, np.nan]
+        return sizes(asked) @ guess, "a guess: fewer than 2 runs in the store to learn from"
+    from scipy.optimize import nnls
+
+    scale = np.maximum(y[kept], 1e-9)[:, None]
+    learnt, _ = nnls(x[kept] / scale, np.ones(kept.sum()))
+    return sizes(asked) @ learnt, f"learnt from {kept.sum()} finished runs"
+
+
+def _seconds(value: float) -> str:
+    """Whole seconds, and what is too short for that with a digit.
+
+    >>> _seconds(12.3), _seconds(0.31), _seconds(float("nan"))
+    ('12', '0.3', 'unknown')
+    """
+    if math.isnan(value):
+        return "unknown"
+    return f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"
+
+
+def time_text(seconds: float) -> str:
+    """A time as one says it.
+
+    >>> time_text(45), time_text(300), time_text(9000), time_text(float("nan"))
+    ('45 s', '5.0 min', '2.5 h', 'an unknown time')
+    """
+    if math.isnan(seconds):
+        return "an unknown time"
+    for limit, per, unit in ((90, 1, "s"), (90 * 60, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / per:.0f} {unit}" if per == 1 else f"{seconds / per:.1f} {unit}"
+    return f"{seconds / 3600:.1f} h"
