@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -167,6 +168,51 @@ def _ours(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
 
 
+def names(node: ast.AST) -> tuple[set[str], set[str]]:
+    """The names that code binds, or puts something into, and those that it takes from code before it."""
+    bound, used = set(), set()
+    if isinstance(node, ast.Name):
+        (bound if isinstance(node.ctx, ast.Store) else used).add(node.id)
+    elif isinstance(node, ast.alias):
+        bound.add((node.asname or node.name).partition(".")[0])
+    elif isinstance(node, ast.Module):
+        for statement in node.body:
+            here, taken = names(statement)
+            used, bound = used | (taken - bound), bound | here
+    else:
+        parts = [names(part) for part in ast.iter_child_nodes(node)]
+        bound, used = (set().union(*(part[i] for part in parts)) for i in (0, 1))
+        if isinstance(node, ast.comprehension | ast.For):
+            used -= bound
+        elif isinstance(node, ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp):
+            bound, used = set(), used - bound
+        elif isinstance(node, ast.FunctionDef | ast.Lambda):
+            inside = bound | {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
+            bound, used = {node.name} if isinstance(node, ast.FunctionDef) else set(), used - inside
+        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            bound |= used
+    return bound, used
+
+
+def bare(place: Path, number: str) -> str:
+    """Write a notebook's first explorer beside it, with the code that it needs; hands out the new one's name.
+
+    The other cells are run by `make execute`; here their figures would only cost time.
+    """
+    path = next(place.glob(f"{number}_*.ipynb"))
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    last = next(i for i, cell in enumerate(cells) if "ds.explore." in cell.source)
+    kept, wanted = [cells[last]], names(ast.parse(cells[last].source))[1]
+    for cell in reversed(cells[:last]):
+        bound, used = names(ast.parse(cell.source))
+        if bound & wanted:
+            kept, wanted = [cell, *kept], wanted | used
+    notebook.cells = kept
+    nbformat.write(notebook, place / f"bare_{number}.ipynb")
+    return f"bare_{number}.ipynb"
+
+
 def run_all(page: Page, url: str) -> Locator:
     """Open a notebook in JupyterLab, run every cell, and find the explorer in it."""
     page.goto(url, wait_until="domcontentloaded")
@@ -227,9 +273,8 @@ def measure(page: Page, name: str, slider: int = 0, selector: str = EXPLORER) ->
     assert found["median"] < SLOWEST
 
 
-def test_the_law_explorer_in_its_notebook(lab: str, page: Page) -> None:
-    name = next((ROOT / "notebooks").glob("03_*.ipynb")).name
-    explorer = run_all(page, f"{lab}/{name}?reset")
+def test_the_law_explorer_in_its_notebook(lab: str, repository: Path, page: Page) -> None:
+    explorer = run_all(page, f"{lab}/{bare(repository / 'notebooks', '03')}?reset")
     before = shown(explorer)
     press(page, explorer, 0, "ArrowLeft", 2)
     changed(explorer, before, lambda: f"fitted up to {readout(explorer)}:")
@@ -238,9 +283,8 @@ def test_the_law_explorer_in_its_notebook(lab: str, page: Page) -> None:
     page.screenshot(path=BUILD / "law.png")
 
 
-def test_the_budget_explorer_in_its_notebook(lab: str, page: Page) -> None:
-    name = next((ROOT / "notebooks").glob("07_*.ipynb")).name
-    explorer = run_all(page, f"{lab}/{name}?reset")
+def test_the_budget_explorer_in_its_notebook(lab: str, repository: Path, page: Page) -> None:
+    explorer = run_all(page, f"{lab}/{bare(repository / 'notebooks', '07')}?reset")
     before = shown(explorer)
     plans = explorer.locator(".scatterlayer .trace:last-child .points path")
     places = plans.evaluate_all("points => points.map(p => p.getAttribute('transform'))")

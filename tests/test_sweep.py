@@ -166,9 +166,10 @@ import sys
 import torch
 from drscale import sweep
 from drscale.runs import Recipe, RunStore
+from drscale.study import plan_study
 from drscale.training import loop
 torch.set_num_threads(1)
-loop.CHECKPOINT_SECONDS = 0.05
+loop.CHECKPOINT_SECONDS = 0.3
 base = Recipe.parse({base!r})
 sweep.run_study(plan_study(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1])))
 """
@@ -176,7 +177,7 @@ sweep.run_study(plan_study(sweep.grid(base, seed=[0, 1, 2]), RunStore(sys.argv[1
 
 @pytest.mark.slow
 def test_kill_nine_and_restart_lose_nothing_and_repeat_nothing(tmp_path):
-    base = BASE.but(steps=100)
+    base = FEW.but(steps=100)
     script = tmp_path / "study.py"
     script.write_text(KILLED.format(base=str(base)))
     words = [sys.executable, str(script), str(tmp_path / "store")]
@@ -391,6 +392,7 @@ import multiprocessing
 from drscale import sweep
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore, StoreWarning
+from drscale.study import plan_study
 
 
 def fake(recipe, store, *, keep=False, note=None, pack=None):
@@ -529,6 +531,7 @@ import multiprocessing
 from drscale import sweep
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
+from drscale.study import plan_study
 
 
 def broken():
