@@ -214,6 +214,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     if first:
         print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
     if not left:
+        study.store.tidy()  # what a sweep left that was killed in its last moment
         return 0
     options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
     options |= {"keep": keep, "pack": study.pack}

@@ -85,7 +85,7 @@ def shape_of(layers: int, width: int) -> Shape:
     if width % heads:
         near = [next(w for w in ways if w % _heads(w) == 0) for ways in (range(width, 3, -1), range(width, 2 * width))]
         allowed = " and ".join(f"L{layers}H{w}" for w in near)
-        raise ValueError(f"rung L{layers}H{width}: no width divisible by its {heads} heads; the next ones are {allowed}")
+        raise ValueError(f"rung L{layers}H{width}: no width divisible by its {heads} heads; the next are {allowed}")
     return Shape(layers, width, heads, 4 * width)
 
 

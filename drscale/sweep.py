@@ -123,6 +123,7 @@ def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, jo
                     if made is not None:
                         yield made
                 pool = opened.enter_context(pools.ending(fresh()))
+    store.tidy()  # a worker may have died between its record and its checkpoint's removal
 
 
 def _shown(recipe: Recipe, store: RunStore, job: _Job) -> Run | None:
@@ -159,14 +160,16 @@ def _alone(recipe: Recipe, pool: Executor, store: RunStore, job: _Job) -> Run | 
 
 def _died(recipe: Recipe, store: RunStore) -> Run | None:
     """The failed record of a run whose process died twice; what is finished stays, and None is for what others make."""
-    with store.claim(recipe) as mine:
-        if (known := _known(recipe, store)) is not None and known.status == "done":
-            return known
-        if not mine:
-            return None
-        reason = "the worker process died twice, killed or out of memory"
-        store.save(failed := Run(recipe, "failed", reason, versions=versions(), commit=commit()))
-    return failed
+    for seconds in (0.0, 0.1, 0.3, 1.0):  # a death may be told a moment before the system lets go of the dead's claim
+        time.sleep(seconds)
+        with store.claim(recipe) as mine:
+            if (known := _known(recipe, store)) is not None and known.status == "done":
+                return known
+            if mine:
+                reason = "the worker process died twice, killed or out of memory"
+                store.save(failed := Run(recipe, "failed", reason, versions=versions(), commit=commit()))
+                return failed
+    return None
 
 
 def _claimed(

@@ -91,7 +91,10 @@ def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: p
     assert "2 done, 0 failed" in said
     files = {p: p.stat().st_mtime_ns for p in (study.parent / "runs").iterdir() if p.is_file()}
     assert len(files) == 4
+    left = study.parent / "runs" / ".checkpoints" / f"{BASE.file_stem}.safetensors"
+    left.touch()  # as a kill does between the last record and the removal of its checkpoint
     assert main(["sweep", str(study)]) == 0
+    assert not left.exists()
     assert "0 of 2 runs to do" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in files} == files
     assert main(["status", str(study)]) == 0

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -400,6 +401,11 @@ def fake(recipe, store, *, keep=False, note=None, pack=None):
         os.kill(os.getpid(), signal.SIGKILL)
     run = Run(recipe, "done")
     store.save(run)
+    if recipe.seed == 3:  # its process dies between the record and the removal of its checkpoint
+        checkpoint = store.path / ".checkpoints" / f"{recipe.file_stem}.safetensors"
+        checkpoint.parent.mkdir(exist_ok=True)
+        checkpoint.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     return run
 
 
@@ -426,6 +432,29 @@ def test_a_killed_worker_costs_its_run_and_no_other(tmp_path):
     assert done.stdout.strip() == "[(0, 'done'), (1, 'failed'), (2, 'done'), (3, 'done')]"
     (failed,) = [run for run in RunStore(tmp_path / "runs").runs() if run.status == "failed"]
     assert "worker process died twice" in failed.reason
+    assert not list((tmp_path / "runs" / ".checkpoints").iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks")
+def test_a_claim_that_the_system_lets_go_late_hides_no_death(tmp_path):
+    store, held = RunStore(tmp_path), threading.Event()
+
+    def hold(seconds):
+        with store.claim(BASE) as mine:
+            assert mine
+            held.set()
+            time.sleep(seconds)
+
+    with ThreadPoolExecutor(1) as other:
+        holding = other.submit(hold, 0.2)
+        assert held.wait(10)
+        assert sweep._died(BASE, store).status == "failed"
+        holding.result()
+        (tmp_path / f"{BASE.file_stem}.json").unlink()
+        held.clear()
+        other.submit(hold, 4.0)
+        assert held.wait(10)
+        assert sweep._died(BASE, store) is None  # another sweep is making it
 
 
 ORPHANED = """
