@@ -92,6 +92,7 @@ def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: p
     files = {p: p.stat().st_mtime_ns for p in (study.parent / "runs").iterdir() if p.is_file()}
     assert len(files) == 4
     left = study.parent / "runs" / ".checkpoints" / f"{BASE.file_stem}.safetensors"
+    left.parent.mkdir(exist_ok=True)
     left.touch()  # as a kill does between the last record and the removal of its checkpoint
     assert main(["sweep", str(study)]) == 0
     assert not left.exists()
