@@ -81,11 +81,9 @@ def shape_of(layers: int, width: int) -> Shape:
     """A BERT shape: feed-forward 4 x width, heads of 64 (two heads below width 128, as BERT-Tiny has)."""
     heads = _heads(width)
     if layers < 1 or width < 4:
-        raise ValueError(f"rung L{layers}H{width}: at least 1 layer and a width of 4, as L1H4")
+        raise ValueError(f"rung L{layers}H{width}: at least 1 layer and a width of 4 are needed, as in L1H4")
     if width % heads:
-        near = [next(w for w in ways if w % _heads(w) == 0) for ways in (range(width, 3, -1), range(width, 2 * width))]
-        allowed = " and ".join(f"L{layers}H{w}" for w in near)
-        raise ValueError(f"rung L{layers}H{width}: no width divisible by its {heads} heads; the next are {allowed}")
+        raise ValueError(f"rung L{layers}H{width}: no width divisible by its {heads} heads; {_near(layers, width)}")
     return Shape(layers, width, heads, 4 * width)
 
 
@@ -93,14 +91,23 @@ def _heads(width: int) -> int:
     return max(2, width // 64)
 
 
+def _near(layers: int, width: int, even: int = 1) -> str:
+    """The next rungs whose heads are whole, or multiples of ``even``."""
+    ways = range(width, 3, -1), range(width, 2 * width + 8)
+    found = [next((w for w in way if w % (even * _heads(w)) == 0), 0) for way in ways]
+    return "the next are " + " and ".join(f"L{layers}H{w}" for w in found if w)
+
+
 def decoder_of(layers: int, width: int) -> Shape:
     """A Llama shape of a BERT shape's size: the gated feed-forward is 8/3 x width, so a layer has 12 H^2 weights, too.
 
     A layer has about 11 H parameters less than BERT's, whose vectors they are: Llama has no biases.
     """
+    heads = _heads(width)
+    if width >= 4 and width % (2 * heads):
+        told = f"no width divisible by twice its {heads} heads, whose halves are rotated"
+        raise ValueError(f"rung L{layers}H{width} of a decoder: {told}; {_near(layers, width, even=2)}")
     shape = shape_of(layers, width)
-    if width // shape.heads % 2:
-        raise ValueError(f"rung L{layers}H{width} of a decoder: a head of {width // shape.heads} cannot be rotated")
     return Shape(layers, width, shape.heads, round(8 * width / 3), positions=0, types=0, body="llama")
 
 

@@ -316,7 +316,8 @@ class RunStore:
 
     def tidy(self, todo: Iterable[Recipe] = ()) -> None:
         """Remove checkpoints and claims of runs that are done: a run that was killed after its record was kept left
-        them. Those of ``todo``, and of what another process is making, stay."""
+        them. Those of ``todo``, and of what another process is making, stay; so do those younger than their record, of
+        runs that are made again for their models."""
         needed = {recipe.file_stem for recipe in todo}
         left = [*(self.path / CHECKPOINTS).glob("*.safetensors"), *(self.path / CLAIMS).glob("*")]
         for stem in sorted({path.name.removesuffix(".safetensors") for path in left} - needed):
@@ -324,8 +325,10 @@ class RunStore:
                 run = _read(self.path / f"{stem}.json")
                 if run.status == "done":
                     with self.claim(run.recipe) as mine:
-                        if mine:
-                            (self.path / CHECKPOINTS / f"{stem}.safetensors").unlink(missing_ok=True)
+                        checkpoint = self.path / CHECKPOINTS / f"{stem}.safetensors"
+                        written = (self.path / f"{stem}.json").stat().st_mtime_ns
+                        if mine and checkpoint.exists() and checkpoint.stat().st_mtime_ns <= written:
+                            checkpoint.unlink(missing_ok=True)
 
     @contextmanager
     def claim(self, recipe: Recipe) -> Iterator[bool]:

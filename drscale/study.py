@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from drscale.ladder import predicted_flops
+from drscale.ladder import flops_per_token, predicted_flops, shape_for
 from drscale.models import model_path
 from drscale.pack import HEAD, open_pack
 from drscale.recipe import STRATEGIES, Recipe, check, recipes_of
 from drscale.results import Result
 from drscale.runs import Run, RunStore
 from drscale.texts import Source
+
+COSTS = {"scoring": "score_seconds", "seconds": "seconds"}  # a plan's columns of time, and what a record calls them
 
 
 @dataclass(frozen=True)
@@ -123,21 +125,20 @@ class Plan(Result):
             scoring=[_seconds(v) for v in self.rows["scoring"]],
         )
         n = self.rows["status"].value_counts()
-        left = self.rows.loc[self.rows["status"].isin(["todo", "unkept"])]
-        training, scoring = (time_text(left[c].sum(skipna=False)) for c in ("seconds", "scoring"))
+        left = self.rows[self.rows["status"].isin(["todo", "unkept"])]
+        unscored = left[left["status"] == "todo"]  # a run that is made again for its model keeps its scores
+        training, scoring = (float(part.sum(skipna=False)) for part in (left["seconds"], unscored["scoring"]))
         said = ", ".join(
             f"{int(n.get(s, 0))} {w}"
             for s, w in (("done", "done"), ("todo", "to do"), ("unkept", "without a model"), ("failed", "failed"))
             if s != "unkept" or s in n
         )
-        if left.empty:
-            to_go = "nothing to go"
-        elif math.isnan(left["scoring"].sum(skipna=False)):
-            to_go = f"about {training} of training to go with one worker, scoring comes on top"
-        else:
-            to_go = f"about {training} of training and {scoring} of scoring to go with one worker"
-        text = f"{shown.to_string(index=False)}\n{said}, in {self.store.path}; {to_go}"
-        text += f" ({self.rows.attrs['how']})" if len(left) and self.rows.attrs.get("how") else ""
+        parts = [f"{about(training)} of training"] if len(left) else ["nothing"]
+        parts += [f"{about(scoring)} of scoring"] if scoring else []
+        text = f"{shown.to_string(index=False)}\n{said}, in {self.store.path}; {' and '.join(parts)} to go"
+        if len(left):
+            text += " with one worker"
+            text += f" ({self.rows.attrs.get('how', '')})" if left["predicted"].any() else ""
         drawn = [name for name, row in STRATEGIES.items() if row.draws]
         fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
         if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
@@ -199,7 +200,7 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
         )
     table = pd.DataFrame(rows, columns=["key", "status", "flops", "seconds", "scoring", "steps", "predicted"])
     done = [r for r in found.values() if r.status == "done"]
-    for column, cost in (("scoring", "score_seconds"), ("seconds", "seconds")):
+    for column, cost in COSTS.items():
         predicted, how = _speed(done, recipes, cost)
         table[column] = table[column].where(~table["predicted"], predicted)
     table.attrs["how"] = how
@@ -225,23 +226,33 @@ def _check(recipe: Recipe) -> None:
 def _speed(done: list[Run], asked: list[Recipe], cost: str) -> tuple[Any, str]:
     """Seconds that a part of each asked run takes, learnt from finished runs by non-negative least squares.
 
-    Training goes with steps and predicted FLOPs; scoring with the FLOPs of a step, as texts are the same for all sizes.
+    Training goes with steps and predicted FLOPs. Scoring goes with the FLOPs of encoding a passage, as the texts are
+    the same for all sizes, and takes longer under attack. Shares of the time are fitted, so that short runs count; the
+    sum is then that of the finished runs.
     """
-
-    def sizes(recipes: list[Recipe]) -> Any:
-        steps, flops = (np.array(v, float) for v in ([r.steps for r in recipes], [predicted_flops(r) for r in recipes]))
-        return np.column_stack([steps, flops] if cost == "seconds" else [np.ones(len(recipes)), flops / steps])
-
-    x, y = sizes([r.recipe for r in done]), np.array([r.cost.get(cost, np.nan) for r in done], float)
-    kept = np.isfinite(x).all(1) & np.isfinite(y)
+    x, y = _sizes([r.recipe for r in done], cost), np.array([r.cost.get(cost, np.nan) for r in done], float)
+    kept = np.isfinite(x).all(1) & np.isfinite(y) & (y > 0)
     if kept.sum() < 2:
-        guess = [0.03, 1 / 3e10] if cost == "seconds" else [np.nan, np.nan]
-        return sizes(asked) @ guess, "a guess: fewer than 2 runs in the store to learn from"
+        guess = [0.03, 1 / 3e10] if cost == "seconds" else [np.nan] * x.shape[1]
+        return _sizes(asked, cost) @ guess, "a guess: fewer than 2 runs in the store to learn from"
     from scipy.optimize import nnls
 
-    scale = np.maximum(y[kept], 1e-9)[:, None]
-    learnt, _ = nnls(x[kept] / scale, np.ones(kept.sum()))
-    return sizes(asked) @ learnt, f"learnt from {kept.sum()} finished runs"
+    x, y = x[kept], y[kept]
+    learnt, _ = nnls(x / y[:, None], np.ones(len(y)))
+    learnt *= y.sum() / (x @ learnt).sum()
+    return _sizes(asked, cost) @ learnt, f"learnt from {len(y)} finished runs"
+
+
+def _sizes(recipes: list[Recipe], cost: str) -> Any:
+    """What the time of training or scoring goes with, a row a recipe; NaN where only a checkpoint knows the shape."""
+    if cost == "seconds":
+        return np.array([[r.steps, predicted_flops(r)] for r in recipes], float).reshape(-1, 2)
+    shapes = [shape_for(r) for r in recipes]
+    flops = [
+        r.passage_tokens * flops_per_token(shape, r.passage_tokens, r.start) if shape.layers else np.nan
+        for r, shape in zip(recipes, shapes, strict=True)
+    ]
+    return np.array([[1.0, f, r.attacked * f] for r, f in zip(recipes, flops, strict=True)], float).reshape(-1, 3)
 
 
 def _seconds(value: float) -> str:
@@ -255,15 +266,15 @@ def _seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"
 
 
-def time_text(seconds: float) -> str:
+def about(seconds: float) -> str:
     """A time as one says it.
 
-    >>> time_text(45), time_text(300), time_text(9000), time_text(float("nan"))
-    ('45 s', '5.0 min', '2.5 h', 'an unknown time')
+    >>> about(45), about(300), about(9000), about(float("nan"))
+    ('about 45 s', 'about 5.0 min', 'about 2.5 h', 'an unknown time')
     """
     if math.isnan(seconds):
         return "an unknown time"
-    for limit, per, unit in ((90, 1, "s"), (90 * 60, 60, "min")):
+    for limit, told in ((90, f"{seconds:.0f} s"), (5400, f"{seconds / 60:.1f} min")):
         if seconds < limit:
-            return f"{seconds / per:.0f} {unit}" if per == 1 else f"{seconds / per:.1f} {unit}"
-    return f"{seconds / 3600:.1f} h"
+            return f"about {told}"
+    return f"about {seconds / 3600:.1f} h"

@@ -26,7 +26,7 @@ from drscale.pack import Pack, opened
 from drscale.recipe import BUILT_IN, Recipe, check
 from drscale.recipe import grid as grid
 from drscale.runs import CHECKPOINTS, Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
-from drscale.study import Plan, plan_study, time_text
+from drscale.study import Plan, about, plan_study
 from drscale.texts import Benchmark
 
 if TYPE_CHECKING:
@@ -69,10 +69,23 @@ def run_study(
             seconds = f"{done.cost.get('seconds', float('nan')):.0f} s"
             means = [f"{w} {done.measures[s]['entropy'].mean:.3f}" for s, w in SAID.items() if s in done.measures]
             said = done.reason or f"{', '.join(means)} nats"
-            left = (time.perf_counter() - began) / len(made) * (len(todo) - len(made))
-            seconds += f"; about {time_text(left)} left" if left else ""
+            seconds += _left(plan, todo, made, time.perf_counter() - began, executor)
             print(f"[{len(made)}/{len(todo)}] {done.key}: {done.status}, {said}, {seconds}", flush=True)
     return made
+
+
+def _left(plan: Plan, todo: list[Recipe], made: list[Run], seconds: float, executor: Executor | None) -> str:
+    """How long the rest of a sweep takes, by what the plan foresaw and what the runs so far took instead.
+
+    Nothing is said before each worker has ended a run, nor of what is over in a moment.
+    """
+    ended = {run.recipe for run in made}
+    rest = todo[todo.index(made[-1].recipe) + 1 :] if executor is None else [r for r in todo if r not in ended]
+    times = plan.rows[["seconds", "scoring"]].sum(axis=1)  # what is unknown counts nothing
+    foreseen = dict(zip(plan.recipes, times, strict=True))
+    weight = (lambda recipe: foreseen[recipe]) if all(foreseen[r] > 0 for r in todo) else (lambda recipe: 1.0)
+    left = seconds * sum(map(weight, rest)) / sum(map(weight, ended))
+    return f"; {about(left)} left" if left >= 1 and len(ended) >= getattr(executor, "_max_workers", 1) else ""
 
 
 def model_of(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) -> BiEncoder:

@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def script(path: str) -> ModuleType:
     """The program at a path below the root, run once for each call and known by its name to those who pickle."""
+    assert (ROOT / path).is_file(), f"{path}: no such program"
     spec = importlib.util.spec_from_file_location(Path(path).stem + "_script", ROOT / path)
-    assert spec is not None, f"{path}: no such program"
+    assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -93,7 +93,8 @@ def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: p
     assert len(files) == 4
     left = study.parent / "runs" / ".checkpoints" / f"{BASE.file_stem}.safetensors"
     left.parent.mkdir(exist_ok=True)
-    left.touch()  # as a kill does between the last record and the removal of its checkpoint
+    left.touch()  # as a kill leaves it between the last record and the removal of its checkpoint
+    os.utime(left, (1.0, 1.0))
     assert main(["sweep", str(study)]) == 0
     assert not left.exists()
     assert "0 of 2 runs to do" in capsys.readouterr().out

@@ -348,19 +348,21 @@ def test_the_file_that_tries_a_store_is_swept_like_others(store: RunStore, monke
 
 
 def test_a_store_is_tidied_of_what_finished_runs_need_no_more(store: RunStore) -> None:
-    done, failed, held, wanted = (finished(seed) for seed in range(4))
+    done, failed, held, wanted, again = (finished(seed) for seed in range(5))
     failed = replace(failed, status="failed", reason="out of memory")
-    for run in (done, failed, held, wanted):
+    for run in (done, failed, held, wanted, again):
         store.save(run)
         for folder, end in ((".checkpoints", ".safetensors"), (".claims", "")):
             (store.path / folder).mkdir(exist_ok=True)
-            (store.path / folder / f"{run.recipe.file_stem}{end}").touch()
+            (left := store.path / folder / f"{run.recipe.file_stem}{end}").touch()
+            if run is not again:  # its model is made again: a checkpoint younger than the record
+                os.utime(left, (1.0, 1.0))
     stranger = store.path / ".checkpoints" / f"{done.recipe.but(seed=9).file_stem}.safetensors"
     stranger.touch()
     with store.claim(held.recipe):
         store.tidy([wanted.recipe])
     left = {path.name for path in (store.path / ".checkpoints").iterdir()}
-    assert left == {f"{run.recipe.file_stem}.safetensors" for run in (failed, held, wanted)} | {stranger.name}
+    assert left == {f"{run.recipe.file_stem}.safetensors" for run in (failed, held, wanted, again)} | {stranger.name}
     assert not (store.path / ".claims" / done.recipe.file_stem).exists()
 
 
