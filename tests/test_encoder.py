@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from drscale import encoder as encoder_room
 from drscale.encoder import build, learn_vocabulary, minilm_folder, tokenise
-from drscale.ladder import counts, flops_per_token, ladder, layer_parameters, shape_for, shape_of
+from drscale.ladder import counts, decoder_of, flops_per_token, ladder, layer_parameters, shape_for, shape_of
 from drscale.recipe import Recipe
 
 TEXTS = ["Return the mean of an array.", "x", "Fit a power law to a table of runs, with intervals " * 9, "two words"]
@@ -41,6 +42,19 @@ def test_flops_are_the_hand_worked_ones():
     assert flops_per_token(base, 128, training=True) == 3 * flops_per_token(base, 128)
     assert flops_per_token(ladder("bert")["L2H128"], 0) == 2 * 2 * 12 * 128**2
     assert flops_per_token(shape_of(2, 128), 0, "table") - flops_per_token(shape_of(2, 128), 0) == 2 * 384 * 128
+
+
+@pytest.mark.parametrize("width", [5, 13, 127, 999, 1000])
+@pytest.mark.parametrize("shape", [shape_of, decoder_of])
+def test_a_width_that_cannot_be_is_told_with_the_next_that_can(shape, width):
+    with pytest.raises(ValueError, match=f"rung L2H{width}") as told:
+        shape(2, width)
+    near = [int(w) for w in re.findall(r"L2H(\d+)", str(told.value).partition("the next are")[2])]
+    assert len(near) == 2
+    assert near[0] < width < near[1]
+    assert [shape(2, w).width for w in near] == near
+    between = [w for w in range(near[0] + 1, near[1]) if w % max(2, w // 64) == 0 and shape is shape_of]
+    assert between == []
 
 
 def test_ladders():

@@ -347,7 +347,7 @@ def test_own_decoders_are_as_large_as_own_encoders_and_learn() -> None:
         train(encoder, tokenised(encoder, tiny().train), recipe, note=lambda _, v, seen=seen: seen.append(v["loss"]))
         assert np.mean(seen[-5:]) < np.mean(seen[:5]) - 0.3
     assert build(recipe.but(start="scratch"), TEXTS).shape.body == "llama"
-    with pytest.raises(ValueError, match="halves are rotated; the next are L\\d+H\\d+"):
+    with pytest.raises(ValueError, match=r"halves are rotated; the next are L2H8 and L2H12"):
         build(recipe.but(rung="L2H10"))
     for wrong, said in (
         ({"start": "mlm"}, "'scratch' and 'table'"),
