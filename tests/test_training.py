@@ -11,7 +11,7 @@ from drscale.encoder import build
 from drscale.recipe import Recipe
 from drscale.runs import StoreWarning
 from drscale.training import loop
-from drscale.training.batches import draw, tokenised
+from drscale.training.batches import draw, tokenised, touched_pairs
 
 SMALL = Recipe(texts="tiny", rung="L2H12", steps=8, batch=16, negatives=32, projection=24, rate=3e-3)
 
@@ -186,3 +186,10 @@ def test_rates():
 def test_too_many_negatives_is_one_sentence():
     with pytest.raises(ValueError, match="negatives=390"):
         trained(SMALL.but(pool="shared", negatives=390))
+
+
+@pytest.mark.parametrize(("count", "share", "touched"), [(50, 0.001, 1), (50, 0.05, 2), (50, 1.0, 50), (1, 0.5, 1)])
+def test_a_share_touches_its_pairs_and_at_least_one(count, share, touched):
+    some = touched_pairs(count, share, seed=3)
+    assert len(set(some.tolist())) == len(some) == touched
+    assert touched_pairs(count, 1.0, seed=3)[:touched].tolist() == some.tolist()
