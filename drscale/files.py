@@ -44,6 +44,25 @@ def write_atomic(path: Path, data: bytes | str | Iterable[str]) -> None:
             os.close(folder)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the system's errors that name none, as pyarrow's of a full disk.
+
+    >>> from pathlib import Path
+    >>> from drscale.files import naming
+    >>> with naming(Path("texts.arrow")):
+    ...     raise OSError(28, "Error writing bytes to file")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'texts.arrow'
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.filename is None and e.errno:
+            raise OSError(e.errno, os.strerror(e.errno), str(path)) from None
+        raise
+
+
 def sweep_temporary(folder: Path, seconds: float = 3600) -> int:
     """Delete what killed writers left in a folder, files of an hour ago and older, and say how many there were."""
     old = [p for p in folder.glob(f".*{TEMPORARY}") if p.is_file() and time.time() - p.stat().st_mtime > seconds]

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from drscale.texts import (
     TextsWarning,
     World,
     benchmark,
+    cache,
     cache_folder,
     collection,
     collections,
     oracle,
+    tables,
 )
 from drscale.texts.readers import blank
 from drscale.texts.sources import KINDS
@@ -492,3 +494,22 @@ def test_what_the_planted_world_says_of_itself_is_so() -> None:
 def test_a_smaller_planted_draw_begins_a_larger_one() -> None:
     small, large = (collection(f"planted?pairs={n}").queries["text"].to_pylist() for n in (30, 1500))
     assert large[:30] == small
+
+
+def test_a_full_disk_names_what_the_cache_was_building(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def save(self, folder: str | Path) -> Path:
+            raise OSError(28, "Error writing bytes to file. Detail: no file is named")
+
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    with pytest.raises(OSError, match=r"\[Errno 28\] No space left on device: '.*/some-0123'"):
+        cache.cached("some", "0123", lambda folder: Full(), lambda folder: Full())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        raise OSError(28, "Error writing bytes to file")
+        yield
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/queries\.arrow'"):
+        tables.write_batches(tmp_path / "queries.arrow", tables.TEXTS, batches())
+    assert not list(tmp_path.glob("*queries*"))

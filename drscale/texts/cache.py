@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from drscale.files import naming
+
 VARIABLE = "DRSCALE_CACHE"
 BUILDING = ".building-"
 DAY = 86_400  # seconds
@@ -57,7 +59,7 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
             warnings.warn(f"{e}; the cached folder is built again", CacheWarning, stacklevel=2)
     final.parent.mkdir(parents=True, exist_ok=True)
     _sweep(final.parent)
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=BUILDING) as scratch:
+    with naming(final), tempfile.TemporaryDirectory(dir=final.parent, prefix=BUILDING) as scratch:
         work, ready = Path(scratch) / "work", Path(scratch) / "ready"
         work.mkdir()
         build(work).save(ready)

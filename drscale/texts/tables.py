@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drscale.files import naming
+
 TEXTS = pa.schema([("id", pa.string()), ("text", pa.string())])
 QRELS = pa.schema([("query", pa.string()), ("passage", pa.string()), ("relevance", pa.int32())])
 TABLES = {"queries": TEXTS, "passages": TEXTS, "qrels": QRELS}
@@ -58,7 +60,7 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp", delete=False) as f:
         temporary = Path(f.name)
     try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        with naming(path), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
         temporary.chmod(0o644)
