@@ -194,17 +194,16 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
                 "flops": run.cost.get("flops", flops) if run else flops,
                 "seconds": run.cost.get("seconds", np.nan) if run else np.nan,
                 "scoring": run.cost.get("score_seconds", np.nan) if run else np.nan,
-                "steps": recipe.steps,
                 "predicted": run is None,
             }
         )
-    table = pd.DataFrame(rows, columns=["key", "status", "flops", "seconds", "scoring", "steps", "predicted"])
+    table = pd.DataFrame(rows, columns=["key", "status", "flops", "seconds", "scoring", "predicted"])
     done = [r for r in found.values() if r.status == "done"]
     for column, cost in COSTS.items():
         predicted, how = _speed(done, recipes, cost)
         table[column] = table[column].where(~table["predicted"], predicted)
     table.attrs["how"] = how
-    return Plan(recipes, store, table.drop(columns="steps"))
+    return Plan(recipes, store, table)
 
 
 def _check(recipe: Recipe) -> None:
