@@ -7,6 +7,8 @@ READY = $(VENV)/.drscale-ready
 APP_READY = $(VENV)/.drscale-app-ready
 DOCS_READY = $(VENV)/.drscale-docs-ready
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+# pip would compile on one core, which takes as long as all the rest.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 # Of what pip says, the names that it reads and the long last step; a failure is kept beside the pipe.
 SHOWN = | awk '/^Collecting /{printf "  %s\n", $$2; fflush()} /^Installing collected/{print "  installing them all: a minute or more"; fflush()}'
 # JupyterLab refuses to run as root unless told; and it shall neither ask the network for news nor ask the user whether it may:
@@ -37,8 +39,9 @@ $(BIN)/python:
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time takes about five minutes (longer on a busy machine or a slow net). You may stop it and run it again."
 	@rm -f $(VENV)/.failed
-	@{ $(INSTALL) -e '.[lab,test]' || touch $(VENV)/.failed; } $(SHOWN)
+	@{ $(INSTALL) --no-compile -e '.[lab,test]' || touch $(VENV)/.failed; } $(SHOWN)
 	@[ ! -e $(VENV)/.failed ]
+	@$(COMPILE)
 	@touch $@ $(APP_READY)
 
 # The apps need no torch; where the lab is set up already, they take that.

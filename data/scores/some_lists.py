@@ -35,7 +35,7 @@ def part_of(collection: Collection, each: int) -> Collection:
     """Every so many of a collection's queries, with all its passages."""
     rows = np.arange(0, len(collection.queries), each)
     queries = collection.queries.take(rows)
-    kept = pc.is_in(collection.qrels["query_id"], queries["id"].combine_chunks())
+    kept = pc.is_in(collection.qrels["query"], queries["id"].combine_chunks())
     return Collection(f"{collection.name}, every {each}", queries, collection.passages, collection.qrels.filter(kept))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from drscale.laws._families import EXPONENT, POWER, Family
-from drscale.laws._solver import FAR, Separable, reach, separable
+from drscale.laws._solver import FAR, Separable, nearby, reach, separable
 from drscale.laws.result import Space, bend, weigh
 from drscale.stats.tables import Array
 
@@ -86,10 +86,12 @@ def least_squares(
     limits: Sequence[tuple[float, float]],
     space: Space = "relative",
     robust: bool = False,
+    starts: Array | None = None,
 ) -> Power | Separable:
     """The weighted squares whose minimum is the fit's: of one power law in closed form, of other laws batched.
 
-    Logarithms and the robust loss become weights that depend on the fitted curve, hence the few rounds.
+    Logarithms and the robust loss become weights that depend on the fitted curve, hence the few rounds. With ``starts``,
+    where like tables had their minima, other laws are looked for next to these places only.
     """
     weights = weigh(y, None, space)
     problem: Power | Separable
@@ -97,6 +99,8 @@ def least_squares(
         problem = replace(power(xs[0], y, weights, limits[1], limits[2]), space=space)
     else:
         problem = separable(family, np.log(np.array(xs)), y, weights, limits, space)
+        if starts is not None:
+            problem = replace(problem, start=nearby(problem, starts))
     for _ in range(30 if robust or space == "log" else 1):
         curve, before = problem.curve(), problem.weights
         scale = bend(y, curve, space) if robust else None
