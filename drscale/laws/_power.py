@@ -90,7 +90,7 @@ def least_squares(
 ) -> Power | Separable:
     """The weighted squares whose minimum is the fit's: of one power law in closed form, of other laws batched.
 
-    Logarithms and the robust loss become weights that depend on the fitted curve, hence the few rounds. With ``starts``,
+    Logarithms and the robust loss become weights that depend on the curve, hence the few rounds. With ``starts``,
     where like tables had their minima, other laws are looked for next to these places only.
     """
     weights = weigh(y, None, space)
