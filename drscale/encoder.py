@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drscale.ladder import BODIES, MINILM, POSITIONS, VOCABULARY, Shape, shape_for, shape_from
+from drscale.ladder import BODIES, MINILM, MINILM_HUB, POSITIONS, VOCABULARY, Shape, shape_for, shape_from
 from drscale.recipe import ON_TABLE, Recipe
 
-MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 CHUNK_TOKENS = 8192  # padded tokens that a tower encodes at once
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

