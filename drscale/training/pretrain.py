@@ -50,8 +50,8 @@ class Begun:
 def begin(encoder: BiEncoder, recipe: Recipe, collection: Collection, *, steps: int = STEPS) -> Begun:
     """Give an encoder's layers the weights that ``start="mlm"`` or ``"retromae"`` stands for; others stay as built.
 
-    The projection stays as the recipe's seed drew it; two towers begin alike. Kept in the cache by the collection's
-    fingerprint, the shape, the length passages are cut at, the pooling and the steps.
+    The projection stays as the recipe's seed drew it; two towers begin as copies of one, projection and all. Kept in
+    the cache by the collection's fingerprint, the shape, the length passages are cut at, the pooling and the steps.
     """
     if recipe.start not in MASKED:
         return Begun()
@@ -68,11 +68,12 @@ def begin(encoder: BiEncoder, recipe: Recipe, collection: Collection, *, steps: 
     )
     key = key_of("pretrained", VERSION, collection.fingerprint, str(plain), WORDS, MASKED, DECODED)
     kept = cached("pretrained", key, _Weights.load, lambda _: _pretrain(build(plain), plain, collection))
-    for tower in {encoder.query_tower, encoder.passage_tower}:
-        weights = {n: p for n, p in tower.body.named_parameters() if p.requires_grad}
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(kept.tensors[name])
+    weights = {n: p for n, p in encoder.query_tower.body.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(kept.tensors[name])
+    if encoder.passage_tower is not encoder.query_tower:
+        encoder.passage_tower.load_state_dict(encoder.query_tower.state_dict())
     said = f"{recipe.start} on {collection.name}'s passages, {steps} steps"
     return Begun({"start": said}, {f"start_{name}": value for name, value in kept.cost.items()}, key)
 
