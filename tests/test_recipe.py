@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drscale.recipe import Recipe
+from drscale.recipe import Recipe, check
 from drscale.runs import Run
 
 LEAST = {"top": 1, "iterations": 1, "steps": 1, "batch": 2, "negatives": 1, "query_tokens": 4, "passage_tokens": 4}
@@ -151,3 +151,12 @@ def test_a_bad_field_is_named(change: dict[str, Any], said: str) -> None:
 def test_a_bad_recipe_text_is_explained(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Recipe.parse(text)
+
+
+def test_a_word_that_is_nearly_right_is_answered_with_the_right_one() -> None:
+    with pytest.raises(ValueError, match=r"strategy='adversarail'.*did you mean 'adversarial'"):
+        check(Recipe(strategy="adversarail"))
+    with pytest.raises(ValueError, match=r"schedule='linaer'.*did you mean 'linear'"):
+        Recipe(schedule="linaer")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"allowed are [^;]*$"):
+        Recipe(schedule="nothing like it")  # type: ignore[arg-type]

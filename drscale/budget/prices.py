@@ -53,6 +53,8 @@ class Prices:
                 or (value == 0 and name in positive)
             ):
                 allowed = "above zero" if name in positive else "zero or above"
+                if name == "pair" and value == 0:
+                    allowed = "above zero, for with free pairs no plan is the best; what storing one costs will do,"
                 raise ValueError(f"{name}={value!r}: a finite number {allowed} is needed")
         if not isinstance(self.currency, str) or not self.currency.strip():
             raise ValueError(f"currency={self.currency!r}: a sign or a name is needed, as '$' or 'CHF'")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+from drscale.results import did_you_mean
 
 # The names of drscale.laws.LAWS, which is too slow to load for a list of words (tested to be the same).
 LAWS = ("size_law", "data_law", "joint_law", "additive_law", "broken_law")
@@ -63,18 +64,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help explains)\n")
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A hint at the known word that is nearest to a wrong one; empty if none is near.
-
-    >>> from drscale.commands.arguments import did_you_mean
-    >>> did_you_mean("Paramters", ["parameters", "pairs"])
-    "; did you mean 'parameters'?"
-    """
-    lower = {name.lower(): name for name in reversed(known)}
-    near = difflib.get_close_matches(word.lower(), list(lower), 1, 0.6)
-    return f"; did you mean {lower[near[0]]!r}?" if near else ""
-
-
 def options_of(parser: argparse.ArgumentParser) -> list[str]:
     """The long options of a parser."""
     return [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
@@ -87,6 +76,8 @@ def parse(parser: Parser, verbs: dict[str, Parser], argv: Sequence[str] | None) 
         verb = verbs[arguments.name]
         word = next((w for w in rest if w.startswith("-") and w != "-"), rest[0])
         hint = did_you_mean(word.partition("=")[0], options_of(verb)) if word.startswith("-") else ""
+        if word in options_of(verb):  # it stands before the verb
+            hint = f"; options stand behind the command: drscale {arguments.name} ... {word}"
         verb.error(f"unrecognized argument {word!r}{hint}")
     return arguments
 

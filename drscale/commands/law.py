@@ -181,7 +181,8 @@ def _choose(series: Series, options: Mapping[str, Any], both: bool = False) -> t
     """Compare the laws that suit the columns and take the better one; of one count the plain law unless decided."""
     offered, own = _candidates(series, both)
     try:
-        choice = choose_law(own.rows, own.y, candidates=offered, x=own.x(offered[0]), **options)
+        with tables.busy(f"comparing {' and '.join(map(name_of, offered))}, levels left out one by one"):
+            choice = choose_law(own.rows, own.y, candidates=offered, x=own.x(offered[0]), **options)
     except ValueError as e:
         raise Impossible(str(e).replace("not fitted: ", "")) from None
     return (choice.law if choice.decided or len(own.columns) == 2 else offered[0]), choice, own
@@ -189,7 +190,8 @@ def _choose(series: Series, options: Mapping[str, Any], both: bool = False) -> t
 
 def _fitted(series: Series, law: Law, options: Mapping[str, Any]) -> LawFit:
     try:
-        return laws.fit_law(series.rows, law, series.x(law), series.y, warn=False, **options)
+        with tables.busy(f"fitting {name_of(law)}"):
+            return laws.fit_law(series.rows, law, series.x(law), series.y, warn=False, **options)
     except ValueError as e:
         raise Impossible(f"{name_of(law)} of {series.y}: {e}") from None
 
@@ -290,7 +292,9 @@ def fit(arguments: argparse.Namespace) -> int:
     if arguments.by is not None:
         return _fit_by(series, tables.column(frame, arguments.by, "--by", arguments.runs), arguments)
     series, found, choice = _one(series, arguments)
-    table, level = found.table(arguments.level), arguments.level
+    level = arguments.level
+    with tables.busy("finding the intervals"):
+        table = found.table(level)
     written = tables.write_out(arguments.out, table, lambda: found.plot(level=level), arguments.quiet)
     doubts = _doubts(series, found, choice)
     if arguments.json:
@@ -460,8 +464,9 @@ def plan(arguments: argparse.Namespace) -> int:
     curves = {}
     for one in tried:
         found = _fitted(series, one, options)
-        curves[name_of(one)] = curve = found.curve(arguments.draws)
-        plans[name_of(one)] = (found, _planned(curve, arguments, prices))
+        with tables.busy(f"refitting {name_of(one)} {arguments.draws} times"):
+            curves[name_of(one)] = curve = found.curve(arguments.draws)
+            plans[name_of(one)] = (found, _planned(curve, arguments, prices))
     able_plans = {name: made for name, (_, made) in plans.items() if made.feasible}
     written = []
     if able_plans:

@@ -17,11 +17,12 @@ import pandas as pd
 from scipy import stats
 
 from drscale.commands import tables
-from drscale.commands.arguments import Impossible, UserError, did_you_mean
+from drscale.commands.arguments import Impossible, UserError
 from drscale.mixed.mteb import mteb_name, to_mteb
 from drscale.mixed.scores import scores_from_trec
 from drscale.plotting.files import FIGURE_FORMATS
 from drscale.recipe import Recipe
+from drscale.results import did_you_mean
 from drscale.stability.drops import drop_rates
 from drscale.stability.plot import leaderboard_figure, rates_from_records, stability_card
 from drscale.stats.correlate import adjusted
@@ -208,7 +209,8 @@ def _dropped(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
             .reset_index()
             for family in names[1:]
         ]
-        found = drop_rates(pd.concat(long, ignore_index=True), column, level=arguments.level)
+        with tables.busy(f"{label}: drawing the queries anew"):
+            found = drop_rates(pd.concat(long, ignore_index=True), column, level=arguments.level)
         parts.append(found.assign(metric=label).drop(columns=["seed_mean", "seed_sd", "seeds", "changed", "dataset"]))
     rates = pd.concat(parts, ignore_index=True)
     doubts = [*said, *_doubts(rows, names, "the bootstrap's intervals are too narrow")]

@@ -8,11 +8,14 @@ import difflib
 import io
 import json
 import keyword
+import logging
 import math
 import re
 import sys
+import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +23,10 @@ import numpy as np
 import pandas as pd
 
 from drscale import __version__
-from drscale.commands.arguments import UserError, did_you_mean
+from drscale.commands.arguments import UserError
 from drscale.commands.cells import Signs, check_signs, signs_of, tidied
 from drscale.files import write_atomic
+from drscale.results import did_you_mean
 from drscale.runs import RunStore
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ SEPARATORS = ",;\t|"
 TEXTS, RECORDS = (".csv", ".tsv", ".txt"), (".jsonl", ".json")
 READ = (*TEXTS, ".parquet", *RECORDS)
 WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl", ".tex")
+PATIENCE = 2.0  # seconds before a verb says what it is doing
+LOG = logging.getLogger("drscale")
 FEW = 20  # columns that a message names; of a wider table it names those with a similar spelling
 
 
@@ -304,12 +310,30 @@ def check_out(paths: Sequence[Path], figures: bool = True) -> None:
             raise UserError(f"--out {path}: it is a folder")
 
 
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Log what is being done, once it has taken two seconds.
+
+    >>> from drscale.commands.tables import busy
+    >>> with busy("comparing laws"):
+    ...     quick = 1 + 1
+    """
+    timer = threading.Timer(PATIENCE, LOG.info, ["%s ...", what])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def write_out(paths: Sequence[Path], table: Any, figure: Any, quiet: bool) -> list[str]:
     """Write a table (a DataFrame or a result) or a figure (made by a function) to each path, and say so."""
     from drscale.plotting.files import FIGURE_FORMATS, export
 
     for path in paths:
-        export(figure() if path.suffix in FIGURE_FORMATS else table, path)
+        with busy(f"writing {path}"):
+            export(figure() if path.suffix in FIGURE_FORMATS else table, path)
         if not quiet:
             print(f"wrote {path}", file=sys.stderr)
     return [str(path) for path in paths]

@@ -29,6 +29,7 @@ NEGATIVES, REPEATS = 256, 10
 POOL = 1_000_000  # passages that negatives are drawn from at most, as in the original
 AT_ONCE = 20_000_000  # random numbers; another number gives other negatives
 ORDERED = 100_000  # pairs that are drawn one after the other from one stream
+DENSE = 100_000  # passages at most whose inner products with a block of queries are all taken
 
 
 def negative_table(
@@ -177,7 +178,7 @@ def negative_scores(queries: np.ndarray, passages: np.ndarray, own_rows: np.ndar
     scores = torch.empty((pairs, repeats, 1 + negatives))
     q, p = torch.from_numpy(np.asarray(queries, np.float32)), torch.from_numpy(np.asarray(passages, np.float32))
     scores[..., 0] = (q * p[torch.from_numpy(own_rows)]).sum(-1, keepdim=True)  # (pairs, 1), the same for all repeats
-    dense = len(p) <= 100_000
+    dense = len(p) <= DENSE
     step = 256 if dense else max(1, 16_000_000 // (repeats * negatives * p.shape[1]))  # 64 MB of gathered vectors
     for at in range(0, pairs, step):
         rows = torch.from_numpy(table[at : at + step].astype(np.int64)).flatten(1)  # (block, repeats * negatives)
@@ -274,7 +275,17 @@ class Scored(Result):
     def __str__(self) -> str:
         losses = [(s, ms["entropy"].mean) for s, ms in self.measures.items() if "entropy" in ms and ":" not in s]
         said = ", ".join(f"{scope.replace('_', ' ')} {value:.3f} nats" for scope, value in losses)
-        return f"{said} (temperature {self.temperature:.3g})"
+        chance = math.log(1 + NEGATIVES)
+        flat = [
+            f"{scope.replace('_', ' ')} {self.measures[scope]['calibrated'].mean:.3f}"
+            for scope, value in losses
+            if value > 0.8 * chance and self.measures[scope]["calibrated"].mean < 0.8 * value
+        ]
+        why = (
+            f"; raw entropy is near chance, {chance:.2f}, as these scores lie close together (cosines do), "
+            f"so compare `calibrated`: {', '.join(flat)}"
+        )
+        return f"{said} (temperature {self.temperature:.3g}){why if flat else ''}"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from drscale.evaluate import bare
+from drscale.results import did_you_mean
 from drscale.texts import Collection, rows_at
 
 faiss: Any
@@ -199,7 +200,8 @@ def _measure(name: str) -> Any:
     try:
         measure = ir_measures.parse_measure(name)
     except (NameError, ValueError) as e:
-        raise ValueError(f"metrics: {name!r} is none of ir-measures' names ({e})") from None
+        near = did_you_mean(name.partition("@")[0], {str(m.NAME) for m in ir_measures.pytrec_eval.SUPPORTED_MEASURES})
+        raise ValueError(f"metrics: {name!r} is none of ir-measures' names ({e}){near}") from None
     for what in ("cutoff", "rel"):
         value = measure.params.get(what, 1)
         if not isinstance(value, int) or not 1 <= value <= MOST:

@@ -64,7 +64,7 @@ def compare_laws(
     """
     done(table)  # raises an error if it is not a table
     check_unit(unit)
-    if not isinstance(candidates, Iterable):
+    if isinstance(candidates, str) or not isinstance(candidates, Iterable):
         raise ValueError(f"candidates={candidates!r}: a list of laws is needed, as [laws.size_law, laws.broken_law]")
     offered = candidates if isinstance(candidates, Mapping) else dict(enumerate(candidates))
     for law in offered.values():

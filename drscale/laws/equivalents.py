@@ -15,8 +15,7 @@ from scipy.optimize import brentq, minimize_scalar
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws._families import Family
-from drscale.laws._power import Power, least_squares
-from drscale.laws._solver import Separable
+from drscale.laws._power import least_squares
 from drscale.laws.result import Fitted, Law, fitted, name_of
 from drscale.stats.tables import Array, TooFewLevels, check_level, done, require, values
 
@@ -133,15 +132,14 @@ def _factor(
     if free < 1:
         raise TooFewLevels(f"{len(ys)} cells of {y!r} for {len(limits) + 1} parameters: at least one more is needed")
 
-    def problem(log_k: float, starts: Array | None = None) -> Power | Separable:
+    def problem(log_k: float, starts: Array | None = None) -> Any:
         scaled = [x * np.where(later & (j == i), np.exp(log_k), 1.0) for j, x in enumerate(xs)]
         return least_squares(family, scaled, ys, limits, starts=starts)
 
     grid = [float(t) for t in np.linspace(-np.log(REACH), np.log(REACH), 11)]
     looks = [problem(t) for t in grid]
     seen = [p.least for p in looks]
-    minima = [p.optimum.t for p in looks if isinstance(p, Separable)]  # one of them is near that of any other factor
-    starts = np.concatenate(minima) if minima else None
+    starts = np.concatenate([p.minima for p in looks])  # one of them is near that of any other factor
 
     def squares(log_k: float) -> float:
         return problem(log_k, starts).least

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -194,8 +195,9 @@ def series_figure(
 
     ``by="texts"`` is Figure 3 (annotations side by side), ``by="strategy"`` Figure 4. ``y`` is a column, or several
     with words for the legend: ``{"in_domain_entropy": "effectiveness", "ood_entropy": "robustness"}``. ``names`` gives
-    words for the values of ``by``. A series in which :func:`unfit` finds no law is a thin line from mean to mean, and
-    the legend says why. ``options`` go to :func:`drscale.laws.fit.fit_law`.
+    words for the values of ``by``, each of which has a colour, and each series a marker. A series in which
+    :func:`unfit` finds no law is a thin line from mean to mean, and the legend says why. ``options`` go to
+    :func:`drscale.laws.fit.fit_law`.
     """
     name = laws.default_x(law) if x is None else x
     columns = {y: ""} if isinstance(y, str) else dict(y)
@@ -205,12 +207,12 @@ def series_figure(
     done, fig = laws.done(table), go.Figure()
     everything = np.concatenate([laws.numbers(table, name, c)[0] for c in columns])
     reach = (everything.min(), everything.max() * 1.6)
-    parts = [(value, column) for value in dict.fromkeys(done[by]) for column in columns]
-    for i, (value, column) in enumerate(parts):
+    values = list(dict.fromkeys(done[by]))
+    for i, (value, column) in enumerate(itertools.product(values, columns)):
         part = done[done[by] == value]
         result, why = _fitted(part, law, name, column, least, warn, options)
         words = ", ".join(w for w in ((names or {}).get(value, str(value)), columns[column]) if w)
-        colour, symbol = style.series(i, dark)
+        colour, symbol = style.series(values.index(value), dark)[0], style.series(i, dark)[1]
         label = f"{words} (no law: {why})" if why else words
         drawn = traces.Series(column, f"{value} {column}", label, colour, symbol)
         if result is None:

@@ -23,6 +23,7 @@ from drscale.attacks.substitutes import synonyms as open_synonyms
 from drscale.attacks.target import judge
 from drscale.evaluate.entropy import Encode
 from drscale.evaluate.ranking import HAN, SOUTHEAST
+from drscale.results import did_you_mean
 from drscale.stability import paraphrase
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ def families(names: Iterable[str] | None = None, **options: Any) -> dict[str, Va
     chosen = list(FAMILIES if names is None else names)
     for name in chosen:
         if name not in FAMILIES:
-            raise ValueError(f"names: family {name!r}, allowed are {', '.join(FAMILIES)}")
+            raise ValueError(f"names: family {name!r}, allowed are {', '.join(FAMILIES)}{did_you_mean(name, FAMILIES)}")
     if "synonym" in chosen and isinstance(options.get("synonyms", "encoder"), str):
         options["synonyms"] = open_synonyms(options.get("synonyms", "encoder"))
     return {name: _varying(name, options) for name in chosen}
@@ -165,7 +166,7 @@ def _varying(family: str, options: Mapping[str, Any]) -> Vary:
 def _checked(family: str, method: Any, strength: float | None, floor: float | None, blind: bool) -> float:
     """Check the arguments and return the strength to use."""
     if family not in FAMILIES:
-        raise ValueError(f"family={family!r}: allowed are {', '.join(FAMILIES)}")
+        raise ValueError(f"family={family!r}: allowed are {', '.join(FAMILIES)}{did_you_mean(family, FAMILIES)}")
     share = FAMILIES[family].share if strength is None else strength
     if not 0 <= share <= 1:
         raise ValueError(f"strength={strength}: must lie between 0 and 1")

@@ -20,6 +20,7 @@ from drscale.stats.columns import pairs_of, size_of
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
+POWERS = {"k": 3, "m": 6, "b": 9, "g": 9}  # of a number with a letter for its zeros
 # Numbers that are read as text, and the options of pandas.read_csv that read them.
 WRITTEN = (
     (r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", "sep=';', thousands='.', decimal=','"),
@@ -64,7 +65,9 @@ def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: s
         raise ValueError(f"{what} is of the type {type(table).__name__}: a DataFrame is needed")
     for name in columns:
         if not isinstance(name, Hashable) or name not in table:
-            known = list(map(str, table.columns))
+            known = [repr(c) if isinstance(c, str) and c != c.strip() else str(c) for c in table.columns]
+            mark = next((m for m in ";\t|" if len(known) == 1 and m in known[0]), "")
+            hint = hint or (f"The fields seem to be divided by {mark!r}: read_csv(..., sep={mark!r})" if mark else "")
             near = difflib.get_close_matches(str(name), known, 3) if len(known) > MANY else known
             listed = ", ".join(near) if len(near) == len(known) else ", ".join([*near, f"... {len(known)} in all"])
             raise ValueError(f"{what} has no column {name!r}; it has {listed}{f'. {hint}' if hint else ''}")
@@ -136,6 +139,8 @@ def _text_in(name: str, column: pd.Series) -> str:
         return f"column {name!r} holds numbers as {column.dtype}: turn it with pandas.to_numeric first"
     first, where = wrong.iloc[0], _label(wrong.index[0])
     told = f"column {name!r} is {first!r} in row {where} ({len(wrong)} such of {len(column)}), not a number"
+    if short := re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*([kKmMbBgG])", str(first).strip()):
+        told += f"; write {short[1]}e{POWERS[short[2].lower()]} for it"
     options = next((o for pattern, o in WRITTEN if re.fullmatch(pattern, str(first).strip())), "")
     return f"{told}; read it with pd.read_csv(..., {options})" if options else told
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from drscale.results import did_you_mean
 from drscale.texts.apis import api_benchmark
 from drscale.texts.cache import cached, key_of
 from drscale.texts.chinese import chinese_benchmark
@@ -43,7 +44,8 @@ class Source:
         object.__setattr__(self, "options", tuple(sorted(((str(k), str(v)) for k, v in self.options), key=_name)))
         kind = KINDS.get((self.kind, bool(self.argument)))
         if kind is None:
-            raise ValueError(f"texts {str(self)!r}: allowed are {', '.join(map(spelling, KINDS))}")
+            near = did_you_mean(self.kind, (known for known, _ in KINDS))
+            raise ValueError(f"texts {str(self)!r}: allowed are {', '.join(map(spelling, KINDS))}{near}")
         names = [name for name, _ in self.options]
         for name, value in self.options:
             if name not in kind.options:
