@@ -278,6 +278,13 @@ def test_a_probe_attacks_among_all_passages_and_says_so(table_source):
     assert whole.measures["adversarial:alone"]["entropy"].mean == pytest.approx(mean, rel=1e-6)
 
 
+def test_every_query_may_be_attacked_and_not_one_more(table_source):
+    asked = len(np.unique(tiny().test.pairs[0]))
+    measure.check_probe(tiny().test, asked, "given")
+    with pytest.raises(ValueError, match=f"attacked={asked + 1}: .* has {asked} queries"):
+        measure.check_probe(tiny().test, asked + 1, "given")
+
+
 # ---------------------------------------------------------------------------------------------------------- budgets
 
 
@@ -360,6 +367,15 @@ def test_the_budget_curve_is_that_of_separate_attacks():
 
 
 # ---------------------------------------------------------------------------------------------------------- entropy
+
+
+@pytest.mark.parametrize("twice", ["clean", "attacked"])
+def test_a_query_with_two_rows_of_a_condition_cannot_be_paired(twice):
+    rows = pd.DataFrame({"query": ["a", "a"], "condition": ["clean", "attacked"], "positives": 1})
+    rows = rows.assign(**dict.fromkeys(measure.COLUMNS, 0.5))
+    assert len(paired(rows)) == len(measure.COLUMNS)
+    with pytest.raises(ValueError, match="one clean and one attacked row"):
+        paired(pd.concat([rows, rows[rows["condition"] == twice]]))
 
 
 def entropy_of(own, others):

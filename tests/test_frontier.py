@@ -148,6 +148,9 @@ def test_volumes_of_many_draws_at_once():
     assert turned == pytest.approx(found)
     with pytest.raises(ValueError, match="2 or 3 axes"):
         frontier.hypervolume(draws, [1, 1])
+    for points, reference in (([[0, np.nan]], [1, 1]), ([[0, -np.inf]], [1, 1]), ([[0, 0]], [1, np.inf])):
+        with pytest.raises(ValueError, match="every number must be finite"):
+            frontier.hypervolume(points, reference)
 
 
 # Probability
@@ -516,6 +519,9 @@ def test_both_readings_of_the_ratio():
     assert found["start"].tolist() == pytest.approx([1, rho / (1 + rho)])
     leaning = frontier.ratio_at_front(table, "x", "y", weight=0.9).set_index("reading")
     assert leaning.loc["ratio", "omega_0"] == pytest.approx(1.5 / 4)
+    for weight, best in ((0, 3), (1, 1.5 / 4)):  # one axis alone
+        alone = frontier.ratio_at_front(table, "x", "y", weight=weight).set_index("reading")
+        assert alone.loc["ratio", "omega_0"] == pytest.approx(best)
 
 
 def test_the_ratio_has_an_interval_and_is_of_a_run_on_the_front():
@@ -529,6 +535,7 @@ def test_the_ratio_has_an_interval_and_is_of_a_run_on_the_front():
     ("table", "options", "said"),
     [
         (with_intervals([(-1, 1)], 0.1), {}, "above zero"),
+        (with_intervals([(0, 1)], 0.1), {}, "losses above zero are needed for their ratio"),
         (with_intervals([(1, 1)], 40), {}, "reach below zero"),
         (with_intervals([(1, 1)], 0.1), {"weight": 2}, "weight=2"),
         (with_intervals([(1, 1)], 0.1), {"level": 1}, "level=1"),

@@ -77,8 +77,8 @@ def test_a_contour_is_drawn_through_its_curve(table):
     assert drawn.y == pytest.approx(curve["y"])
     names = named(fig, "contours")
     assert names.text == ("L2H32", "L2H64", "L2H96", "L2H128", "L2H256")
-    assert max(drawn.x) <= names.x[1]  # named where no run of the level and no interval lies
-    assert names.y[1] <= min(drawn.y)
+    assert names.x[1] == pytest.approx(max(drawn.x), rel=0.02)  # at its lower end
+    assert names.y[1] == pytest.approx(min(drawn.y), rel=0.02)
 
 
 def test_with_too_few_strategies_there_is_no_contour_but_the_edge_of_the_front(table):
@@ -142,15 +142,21 @@ def test_joint_robustness_has_no_effectiveness_in_it(table):
 
 
 @pytest.mark.parametrize("few", [True, False])  # contours not fitted, and fitted
-def test_a_level_is_named_clear_of_its_intervals(table, few):
+def test_a_level_is_named_beside_one_of_its_runs(table, few):
     part = table[table["strategy"].isin(["standard", "adversarial"]) & (table["share"] != 0.75)] if few else table
     fig = fronts.joint_figure(part, inverse="none")
     names, drawn = named(fig, "contours"), [t for t in fig.data if t.mode == "lines+markers"]
     for i, _ in enumerate(names.text):
-        lowest = min((np.array(t.y) - t.error_y.arrayminus).tolist()[i] for t in drawn)
-        rightmost = max((np.array(t.x) + t.error_x.array).tolist()[i] for t in drawn)
-        assert (names.x[i], names.y[i]) == (pytest.approx(rightmost), pytest.approx(lowest))
-    assert names.textposition == "bottom right"
+        assert (names.x[i], names.y[i]) in [(t.x[i], t.y[i]) for t in drawn]
+        assert names.y[i] == min(t.y[i] for t in drawn if t.x[i] >= names.x[i])
+    assert len(names.textposition) == len(names.text)
+    assert names.marker.size > max(t.marker.size for t in drawn)  # a little beside it
+
+
+def test_the_names_of_levels_are_outside_of_the_contours_where_there_is_room():
+    names = named(fronts.joint_figure(bent(0.0002), "strategy", "params_layers", inverse="none"), "contours")
+    assert names.textposition.count("bottom right") >= 2
+    assert names.textfont.color == style.colours()["faint"]
 
 
 @pytest.mark.parametrize("inverse", ["minmax", "reciprocal", "none"])
@@ -329,6 +335,19 @@ def test_what_follows_no_law_is_a_plain_line_and_the_legend_says_so(table):
     assert line.line.width < 2
     assert not [t for t in fig.data if t.name == "standard attacked_entropy fit"]
     assert fig.layout.yaxis.title.text == "Entropy (nats)"
+
+
+def test_a_strategy_has_one_colour_in_all_its_columns(table):
+    part = by_data(table).query("strategy in ['standard', 'adversarial']")
+    columns = {"in_domain_entropy": "effectiveness", "ood_entropy": "robustness"}
+    fig = series.series_figure(part, laws.data_law, columns, warn=False)
+    means = {t.name: t.marker for t in fig.data if t.showlegend}
+    colours = {name.partition(",")[0]: set() for name in means}
+    for name, marker in means.items():
+        colours[name.partition(",")[0]].add(marker.color)
+    assert sorted(map(len, colours.values())) == [1, 1]
+    assert colours["standard"] != colours["adversarial"]
+    assert len({marker.symbol for marker in means.values()}) == 4
 
 
 def test_the_verdict_on_a_series():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,6 +11,7 @@ import pytest
 
 from drscale.frontier import tradeoff as fronts
 from drscale.papers import published
+from drscale.plotting import plane
 from drscale.stats.tables import non_dominated
 
 
@@ -60,6 +63,30 @@ def test_the_best_ones_name_leaves_its_corner_to_the_word_better():
     places = dict(zip(named(fig, "names").text, named(fig, "names").textposition, strict=True))
     assert places["MiniLM"].split()[0] in ("middle", "bottom")
     assert places["MiniLM"] != "middle right"
+
+
+def labelled(*bars: float, **layout: Any) -> go.Scatter:
+    """The label of the lowest and leftmost of three points, which have bars of so much on x, if any."""
+    rows = pd.DataFrame({"x": [0.0, 0.5, 1.0], "y": [0.0, 0.6, 1.0], "name": ["a long name", "b", "c"]})
+    fig = go.Figure(layout=layout)
+    reach = {"array": list(bars)} if bars else None
+    fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 10}, error_x=reach)
+    axes = [plane.axis(rows[c].to_numpy(), c) for c in "xy"]
+    plane.name_points(fig, rows[:1], "name", ("x", "y"), axes, False, colour="#123456")
+    return named(fig, "names")
+
+
+def test_a_name_leaves_the_bars_of_its_point_free():
+    assert labelled().textposition == ("middle right",)
+    place = labelled(0.2, 0.2, 0.2).textposition[0]
+    assert place.split()[0] in ("top", "bottom")
+    assert labelled().textfont.color == "#123456"
+    assert labelled().marker.size > 12  # more than the marker it stands beside
+
+
+def test_names_stay_in_the_ranges_that_axes_have():
+    room = {"xaxis": {"range": [-1.0, 0.02]}, "yaxis": {"range": [-0.5, 1.5]}}
+    assert labelled(**room).textposition[0].endswith("left")
 
 
 def test_the_mean_of_several_sets_is_that_of_the_table():

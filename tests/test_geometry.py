@@ -328,6 +328,7 @@ def zeros(texts):
     [
         (lambda: g.isoscore([1.0, 2.0]), "shape"),
         (lambda: g.isoscore([[1.0, 2.0]]), "at least 2"),
+        (lambda: g.effective_rank(np.empty((3, 0))), r"vectors of shape \(3, 0\): \(points, dimension\)"),
         (lambda: g.isoscore([[1.0], [2.0]]), "dimension=1"),
         (lambda: g.isoscore(np.eye(3), dimension=4), "dimension=4"),
         (lambda: g.isoscore([[1.0, np.nan], [0, 1]]), "1 of 2 are not finite"),

@@ -221,6 +221,8 @@ def test_p_mrr_by_hand() -> None:
     )
     with pytest.raises(ValueError, match="from 1"):
         p_mrr(np.array([0]), np.array([1]))
+    with pytest.raises(ValueError, match="from 1"):
+        p_mrr(np.array([1, 2]), np.array([3, 0]))
 
 
 def test_ranks_and_p_mrr_are_those_of_mteb() -> None:
@@ -301,6 +303,7 @@ def test_found_with_and_without_instructions_and_perturbed() -> None:
     assert (told["ndcg10"] == 1).all()
     assert plain["ndcg10"].mean() < 1
     assert (told["query"] == plain["query"]).all()
+    assert set(told["dataset"]) == set(plain["dataset"]) == {"instructed"}
     assert not told["changed"].any()
     broken = found(oracle(True), part, change=lambda texts: ["nothing" if "topic" in t else t for t in texts])
     assert broken["changed"].equals(part_is_need(broken))
@@ -309,6 +312,9 @@ def test_found_with_and_without_instructions_and_perturbed() -> None:
     pd.testing.assert_frame_equal(same, told)
     with pytest.raises(ValueError, match="one text each is needed"):
         found(oracle(True), part, change=lambda texts: texts[:-1])
+    for nothing in ("", None):
+        with pytest.raises(ValueError, match="one text each is needed"):
+            found(oracle(True), part, change=lambda texts, last=nothing: [*texts[:-1], last])
 
 
 def part_is_need(rows: pd.DataFrame) -> pd.Series:
@@ -712,3 +718,17 @@ def test_intervals_are_drawn_as_they_are() -> None:
         interval_figure(table, "wording", names=["c"])
     with pytest.raises(ValueError, match="no column 'high'"):
         interval_figure(table.drop(columns="high"), "wording")
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+@pytest.mark.parametrize("conditions", [1, 3])
+def test_every_marker_lies_inside_the_axis_and_in_its_own_row(n: int, conditions: int) -> None:
+    rows = [(c, f"model {m}", 0.5, 0.4, 0.6) for c in range(conditions) for m in range(n)]
+    fig = interval_figure(pd.DataFrame(rows, columns=["wording", "model", "mean", "low", "high"]), "wording")
+    places = np.array([t.y for t in fig.data])  # (models, conditions)
+    bottom, top = fig.layout.yaxis.range
+    pixels = (fig.layout.height - 130) / conditions
+    assert (places.min() - bottom) * pixels > 8
+    assert (top - places.max()) * pixels > 8
+    assert (places[-1, :-1] - places[0, 1:] > 0.15).all()  # rows stay apart
+    assert n == 1 or (-np.diff(places, axis=0) * pixels > 7).all()

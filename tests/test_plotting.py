@@ -431,6 +431,28 @@ def test_latex_joins_intervals_escapes_and_speaks_greek(sizes):
     assert r"-- & $\infty$ \\" in text
 
 
+def test_notes_stand_below_a_latex_table_with_the_rows_they_are_about():
+    flags = "N is beyond the fitted range (80% more), so the law is extrapolated there."
+    rows = [
+        ("N", 2.5, flags, 1),
+        ("delta", 0.0, "ends at the bound 0", 1),
+        ("R2", 0.5, None, 2),
+        ("a_b", 1.0, flags, 2),
+    ]
+    text = export.latex(pd.DataFrame(rows, columns=["name", "value", "note", "n"]))
+    inside, _, below = text.partition("\\end{tabular}\n")
+    assert "note" not in inside
+    assert "bound" not in inside
+    assert "\\begin{tabular}{lrr}" in inside
+    said = r"$N$, a\_b: N is beyond the fitted range (80\% more), so the law is extrapolated there."
+    assert below == "\\par\\smallskip\n{\\footnotesize Notes: " + said + " $\\delta$: ends at the bound 0.\\par}\n"
+    twice = pd.DataFrame({"law": ["a", "a", "b"], "n": [1, 2, 2], "note": ["x", "x", "y"]})
+    assert "Notes: a / n 1, a / n 2: x. b / n 2: y." in export.latex(twice)
+    assert "Notes: row 1: x." in export.latex(pd.DataFrame({"law": ["a", "a"], "note": ["x", ""]}))
+    assert "Notes" not in export.latex(twice.assign(note=""))
+    assert r"note \\" in export.latex(twice[["note"]])  # a table of nothing else stays one
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.5, "0.500"), (34800.0, r"$3.48 \times 10^{4}$"), (24, "24"), (-0.25, "$-0.250$"), (999.96, "1000"), (0.0, "0")],

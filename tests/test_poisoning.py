@@ -582,6 +582,10 @@ def test_mistakes_are_named():
         rate_interval([])
     with pytest.raises(ValueError, match="hits: a list of zeros and ones"):
         rate_interval([0.5])
+    with pytest.raises(ValueError, match="hits: a list of zeros and ones"):
+        rate_interval(np.ones((2, 2)))
+    with pytest.raises(ValueError, match="level=3: must lie between 0 and 1"):
+        rate_interval([0, 1], level=3)
     with pytest.raises(ValueError, match="groups: 1 labels of 1 groups; one for each of 2 hits"):
         rate_interval([0, 1], groups=["a"])
     with pytest.raises(ValueError, match="groups: 2 labels of 1 groups"):

@@ -261,6 +261,25 @@ def test_a_seq2seq_model_writes_the_same_again(tmp_path):
     assert frame.attrs["note"].startswith(f"hub:{tmp_path}")
 
 
+def test_a_model_without_safetensors_is_refused_unless_asked_for(tmp_path, monkeypatch):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    from drscale.encoder import WEIGHTS, learn_vocabulary
+
+    tokenizer = learn_vocabulary([*SOME, "paraphrase: "], 300)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
+    model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **sizes))
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    tokenizer.save_pretrained(tmp_path)
+    monkeypatch.delenv(WEIGHTS, raising=False)
+    with pytest.raises(ValueError, match=rf"no file of safetensors; {WEIGHTS}=torch .*\); 'rules' needs none$") as said:
+        vary(SOME[:2], "paraphrase", method=f"hub:{tmp_path}")
+    assert "\n" not in str(said.value)
+    monkeypatch.setenv(WEIGHTS, "torch")
+    assert len(paraphrase.hub(str(tmp_path), tokens=6)(SOME[:2], 1)) == 2
+
+
 class Phrasebook:
     """A tokenizer and a model in one that know a dozen words of two languages, and which they speak."""
 

@@ -233,6 +233,59 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
         Collection.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("files", 5, "files is 5, expected an object of texts"),
+        ("files", None, "files is None, expected an object of texts"),
+        ("files", ["queries.arrow"], r"files is \['queries.arrow'\], expected an object of texts"),
+        ("files", {"queries.arrow": 5}, "files is {'queries.arrow': 5}, expected an object of texts"),
+        ("versions", "numpy", "versions is 'numpy', expected an object of texts"),
+        ("versions", [], r"versions is \[\], expected an object of texts"),
+        ("fingerprint", "abc", "fingerprint is 'abc', expected 64 hexadecimal digits"),
+        ("synthetic", "no", "synthetic is 'no', expected true or false"),
+        ("name", "", "name is '', expected a text that is not empty"),
+    ],
+)
+def test_an_odd_field_of_a_saved_collection_is_refused(tmp_path: Path, field: str, value: object, said: str) -> None:
+    file = make(30).save(tmp_path) / "meta.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+    with pytest.raises(ValueError, match=rf"meta.json: {said}$"):
+        Collection.load(tmp_path)
+
+
+@pytest.mark.parametrize("levels", [*range(900, 1000, 7), 5_000, 100_000])
+def test_a_head_that_is_nested_deeply_is_refused(tmp_path: Path, levels: int) -> None:
+    """Near the limit the JSON can be read and yet not be printed."""
+    head = {"format": "drscale-collection/1", "name": "x", "fingerprint": "", "files": {}}
+    (tmp_path / "meta.json").write_text(json.dumps(head).replace('""', "[" * levels + "]" * levels))
+    with pytest.raises(ValueError, match=r"meta.json: (the JSON is nested too deeply|fingerprint is \[\[)"):
+        Collection.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("parts", 5, "parts is 5, expected an object of texts"),
+        ("parts", {"train": None}, "parts is {'train': None}, expected an object of texts"),
+        ("parts", {"train": "part-00"}, "train, validation or test is missing"),
+        ("left_out", [], r"left_out is \[\], expected an object of counts"),
+        ("left_out", {"train": -1}, "left_out is {'train': -1}, expected an object of counts"),
+        ("left_out", {"train": 1.5}, "left_out is {'train': 1.5}, expected an object of counts"),
+    ],
+)
+def test_an_odd_field_of_a_saved_benchmark_is_refused(tmp_path: Path, field: str, value: object, said: str) -> None:
+    b = compose([spread(60, "a")], test_pairs=10, validation_pairs=5)
+    file = b.save(tmp_path) / "benchmark.json"
+    head = json.loads(file.read_text())
+    file.write_text(json.dumps(head | {field: value}))
+    with pytest.raises(ValueError, match=rf"benchmark.json: {said}$"):
+        Benchmark.load(tmp_path)
+    file.write_text(json.dumps(head | {"parts": head["parts"] | {"tests": "part-00"}}))
+    with pytest.raises(ValueError, match=r"benchmark.json: a part is called 'tests', allowed are train, validation"):
+        Benchmark.load(tmp_path)
+
+
 def test_joined_ids_are_told_apart() -> None:
     both = joined("both", [make(3, "a", domain="a"), make(2, "b", domain="b")])
     assert both.queries["id"].to_pylist() == ["a/i0", "a/i1", "a/i2", "b/i0", "b/i1"]

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from drscale.encoder import learn_vocabulary
 from drscale.texts import (
     CacheWarning,
     Source,
@@ -302,6 +303,15 @@ def test_pairs_of_jsonl_keep_every_pair(tmp_path_factory: pytest.TempPathFactory
     assert texts == list(dict.fromkeys(rows))
 
 
+def test_a_nul_character_stays_in_queries_as_in_passages_and_tokenisers_pass_over_it(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("query,passage\nhow to\0 open,use\0 open\n")
+    c = collection(f"pairs:{tmp_path / 'f.csv'}", progress=False)
+    assert (c.queries["text"][0].as_py(), c.passages["text"][0].as_py()) == ("how to\0 open", "use\0 open")
+    words = learn_vocabulary(["how to open", "use open"] * 2, 60)
+    for table, plain in ((c.queries, "how to open"), (c.passages, "use open")):
+        assert words(table["text"][0].as_py())["input_ids"] == words(plain)["input_ids"]
+
+
 PAIR_ERRORS = [
     ("f.csv", "ask,answer\na,b\n", r"f.csv:2: no column of the query \(.*\); there is ask, answer; name it: \?query="),
     ("f.csv", "query,passage\na,b\nc\n", r"f.csv:3: 1 fields, expected 2 \(query, passage\)"),
@@ -313,6 +323,11 @@ PAIR_ERRORS = [
     ("f.csv", b"query,passage\na,b\nc,\xff\n", r"f.csv:3: byte 2 of the line is no UTF-8"),
     ("f.jsonl", '{"query": "a"}\n', r"f.jsonl:1: no column of the passage \(.*\); there is query; name"),
     ("f.jsonl", '{"query": "a", "passage": null}\n', r"f.jsonl:1: passage is None, expected text"),
+    (
+        "f.jsonl",
+        '{"query": "a", "query_id": "\\ud800", "passage": {"docid": "1", "text": "b"}}\n',
+        r"f.jsonl:1: character 0 of the query_id is half a surrogate pair",
+    ),
     ("f.parquet", "no parquet", r"f.parquet: no Parquet file that can be read"),
     ("f.jsonl.gz", "no gzip", r"f.jsonl.gz:1: cannot be read"),
     ("f.xlsx", "x", r"f.xlsx: no reader for this ending, allowed are .jsonl, .csv, .tsv, .parquet"),
@@ -426,12 +441,47 @@ def test_a_damaged_cache_is_built_again(beir: Path) -> None:
     assert collection(f"folder:{beir}", progress=False).fingerprint == before
 
 
+@pytest.mark.parametrize("odd", ["[" * 100_000, "files", "versions"])
+def test_an_odd_head_in_the_cache_is_built_again(beir: Path, odd: str) -> None:
+    before = collection(f"folder:{beir}", progress=False).fingerprint
+    (file,) = cache_folder().glob("*/meta.json")
+    file.write_text(odd if odd.startswith("[") else json.dumps(json.loads(file.read_text()) | {odd: 5}))
+    with pytest.warns(CacheWarning, match=r"meta.json: .*(nested too deeply|is 5, expected an object of texts); the"):
+        assert collection(f"folder:{beir}", progress=False).fingerprint == before
+    assert collection(f"folder:{beir}", progress=False).fingerprint == before
+
+
 def test_processes_that_build_the_same_at_once_agree(beir: Path, own_cache: Path) -> None:
     code = f"from drscale.texts import collection; print(collection('folder:{beir}', progress=False).fingerprint)"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert len({process.communicate()[0] for process in running}) == 1
     assert [process.returncode for process in running] == [0] * 4
     assert len(list(own_cache.iterdir())) == 1  # and nobody's scratch is left
+
+
+def test_processes_that_sweep_and_mend_the_same_at_once_agree(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, pandas as pd\nfrom drscale.texts.cache import cached_table\n"
+        "for line in sys.stdin:\n    os.environ['DRSCALE_CACHE'] = line.strip()\n"
+        "    print(cached_table('t', 'k', lambda: pd.DataFrame({'a': [1, 2]}))['a'].tolist(), flush=True)\n"
+    )
+    start = [sys.executable, "-W", "ignore", "-c", code]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = [subprocess.Popen(start, text=True, **pipes) for _ in range(6)]
+    said = set()
+    for i in range(5):
+        place = tmp_path / str(i)
+        for left in range(100):
+            (place / f".building-{left}" / "work").mkdir(parents=True)
+            os.utime(place / f".building-{left}", (time.time() - 100_000,) * 2)
+        (place / "t-k").mkdir()
+        (place / "t-k" / "table.parquet").write_bytes(b"rubbish")
+        for process in running:
+            print(place, file=process.stdin, flush=True)
+        said |= {process.stdout.readline() for process in running}  # type: ignore[union-attr]
+        assert said == {"[1, 2]\n"}, [process.communicate()[1][-300:] for process in running]
+        assert [path.name for path in place.iterdir()] == ["t-k"]  # nothing stale and nobody's scratch is left
+    assert {process.communicate()[1] for process in running} == {""}
 
 
 def test_what_a_killed_build_left_is_swept_away(beir: Path, own_cache: Path) -> None:

@@ -68,6 +68,12 @@ def test_the_line_of_fixed_weights_is_drawn_whole_inside_and_dashed_beyond() -> 
     assert inside.line.dash is None
     assert before.line.dash == behind.line.dash == "4px,3px"
     assert (behind.x[-1], behind.y[-1]) == pytest.approx((2.0, 1.9))
-    names = {t.name: list(t.text) for t in fig.data if t.mode == "markers+text"}
-    assert names == {"fixed": list(FIXED), "steered": ["steered"]}
+    drawn = {t.name: list(t.text) for t in fig.data if t.mode == "markers"}
+    assert drawn == {"fixed": list(FIXED), "steered": ["steered"]}
+    (names,) = (t for t in fig.data if t.mode == "markers+text")
+    assert list(names.text) == [*FIXED, "steered"]
+    assert names.textfont.color[-1] != names.textfont.color[0]
+    low, high = fig.layout.xaxis.range
+    assert low < min(names.x) - 0.2
+    assert high > max(names.x) + 0.2
     assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == ("one", "other")

@@ -357,7 +357,8 @@ def _damage(rows: pd.DataFrame, collection: Collection, encoded: Encoded, temper
 def paired(rows: pd.DataFrame) -> pd.DataFrame:
     """Clean, attacked and their difference by query: one row for each metric, with the difference's 95% interval."""
     clean, attacked = (rows[rows["condition"] == c].set_index("query") for c in ("clean", "attacked"))
-    if set(clean.index) != set(attacked.index) or clean.index.has_duplicates:
+    twice = clean.index.has_duplicates or attacked.index.has_duplicates
+    if set(clean.index) != set(attacked.index) or twice:
         raise ValueError("rows: every query needs one clean and one attacked row")
     attacked = attacked.loc[clean.index]
     found = []

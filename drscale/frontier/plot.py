@@ -70,6 +70,9 @@ def joint_figure(
         look = style.series(i, dark)
         plane.point_trace(fig, part, str(name), (x, y), axes, look, hover, lines=True, bars=style.tint(look[0], 0.4))
     _dashed(fig, fitted, means, (x, y), axes, better, dark)
+    ends = pd.concat([_end(means[means[contour] == v], (x, y), axes).assign(level=text) for v, text in levels.items()])
+    faint, side = style.colours(dark)["faint"], "bottom right" if axes[0].higher == axes[1].higher else "bottom left"
+    plane.name_points(fig, ends, "level", (x, y), axes, dark, colour=faint, name="contours", first=side)
     plane.corner(fig, axes, "better", dark)
     fig.update_layout(traces.title(rows, held) | plane.layout(axes, dark))
     return fig
@@ -221,9 +224,9 @@ def _contour_traces(
     better: Better,
     dark: bool,
 ) -> None:
-    """A thin line for each contour, light for small, with its name away from its runs."""
+    """A thin line for each contour, light for small."""
     curves = contours.trace(fitted[contours.certain(fitted)], better=better)
-    rows, ends = contours.points(means, contour, *columns, better=better).sort_values("t"), []
+    rows = contours.points(means, contour, *columns, better=better).sort_values("t")
     for i, (level, text) in enumerate(levels.items()):
         part = curves[curves[contour] == level]
         known = not part.empty
@@ -237,33 +240,16 @@ def _contour_traces(
         hover = f"<b>{text}</b><br>{said}<extra></extra>"
         name = f"contour {text}"
         fig.add_scatter(x=px, y=py, mode="lines", line=line, name=name, showlegend=False, hovertemplate=hover)
-        ends.append(_corner(means[means[contour] == level], columns, axes))
     if len(known_levels := set(curves[contour])) < len(levels):
         line = {"width": 1.5, "dash": "dot", "color": style.colours(dark)["faint"]}
         name = f"{'some contours' if known_levels else 'contours'} not determined: dotted from run to run"
         fig.add_scatter(x=[None], y=[None], mode="lines", line=line, name=name, hoverinfo="skip", legendrank=2000)
-    fig.add_scatter(
-        x=[e[0] for e in ends],
-        y=[e[1] for e in ends],
-        mode="markers+text",
-        marker={"size": 8, "opacity": 0},
-        text=list(levels.values()),
-        textposition="bottom right" if axes[0].higher == axes[1].higher else "bottom left",  # off the strategies' lines
-        textfont={"size": 11, "color": style.colours(dark)["faint"]},
-        name="contours",
-        showlegend=False,
-        hoverinfo="skip",
-        cliponaxis=False,
-    )
 
 
-def _corner(part: pd.DataFrame, columns: tuple[str, str], axes: list[plane.Axis]) -> tuple[float, float]:
-    """The lower right corner of the area of points and intervals; lines from worse to better leave it free."""
-    x, y = (
-        [a.place(part[c + end]) for end in ("", "_low", "_high") if c + end in part]
-        for c, a in zip(columns, axes, strict=True)
-    )
-    return float(max(v.max() for v in x)), float(min(v.min() for v in y))
+def _end(part: pd.DataFrame, columns: tuple[str, str], axes: list[plane.Axis]) -> pd.DataFrame:
+    """The row of the lower end of a contour, which is farthest from the lines that run from worse to better."""
+    right, up = (pd.Series(a.place(part[c]), part.index).rank() for c, a in zip(columns, axes, strict=True))
+    return part.loc[[((right if axes[0].higher == axes[1].higher else -right) - up).idxmax()]]
 
 
 def _dashed(

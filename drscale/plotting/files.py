@@ -316,7 +316,8 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
     """A table as a LaTeX tabular with booktabs rules.
 
     Columns ``low`` and ``high`` join ``value`` as an interval, ``x_low`` and ``x_high`` join ``x``; text is escaped, a
-    missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter.
+    missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter. What a column ``note``
+    says stands below the tabular.
     """
     if not isinstance(digits, Integral) or not 1 <= digits <= 17:
         raise ValueError(f"digits={digits!r}: a whole number from 1 to 17")
@@ -337,11 +338,38 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
             return text
         return f"{text} [{number(ends[0], digits)}, {number(ends[1], digits)}]"
 
-    lines = [" & ".join(cell(row, c) for c in columns) + r" \\" for _, row in texts.iterrows()]
-    head = " & ".join(escape(c, symbols) for c in columns) + r" \\"
+    noted = len(columns) > 1 and "note" in columns and not numeric["note"]
+    columns = [c for c in columns if not (noted and c == "note")]
+    cells = [[cell(row, c) for c in columns] for _, row in texts.iterrows()]
+    lines = [" & ".join(row) + r" \\" for row in cells]
+    heads = [escape(c, symbols) for c in columns]
     shape = "".join("r" if numeric[c] else "l" for c in columns)
-    begin = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule", head, r"\midrule"]
-    return "\n".join([*begin, *lines, r"\bottomrule", r"\end{tabular}", ""])
+    begin = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
+    table = [*begin, " & ".join(heads) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
+    if noted:
+        keys = [i for i, c in enumerate(columns) if c not in joined]
+        told = [[f"{heads[i]} {row[i]}" if numeric[columns[i]] else row[i] for i in keys] for row in cells]
+        table += _notes(_row_names(told), texts["note"])
+    return "\n".join([*table, ""])
+
+
+def _row_names(rows: list[list[str]]) -> list[str]:
+    """What a row is called: its first cells, as few as tell the rows apart and three at most, or else its number."""
+    for n in (1, 2, 3):
+        names = [" / ".join(row[:n]) for row in rows]
+        if len(set(names)) == len(names):
+            return names
+    return [f"row {i}" for i in range(1, len(rows) + 1)]
+
+
+def _notes(names: list[str], notes: pd.Series) -> list[str]:
+    """The lines below a table: a sentence for each distinct note, which begins with the names of its rows."""
+    rows: dict[str, list[str]] = {}
+    for name, said in zip(names, notes, strict=True):
+        if not pd.isna(said) and str(said).strip():
+            rows.setdefault(str(said).strip(), []).append(name)
+    sentences = [f"{', '.join(found)}: {escape(said.removesuffix('.'))}." for said, found in rows.items()]
+    return [r"\par\smallskip", rf"{{\footnotesize Notes: {' '.join(sentences)}\par}}"] if sentences else []
 
 
 def _joined(columns: list[str]) -> dict[str, tuple[str, str]]:

@@ -264,7 +264,10 @@ def _title(text: str, x: float) -> dict[str, Any]:
     return place | {"text": f"<b>{text}</b>", "showarrow": False}
 
 
-def row_places(column: Iterable[Any], rows: Iterable[Any], i: int = 0, n: int = 1, step: float = 0.16) -> Array:
+STEP = 0.16  # of a row, from a series to the next
+
+
+def row_places(column: Iterable[Any], rows: Iterable[Any], i: int = 0, n: int = 1, step: float = STEP) -> Array:
     """The heights of rows, the first at 0, the next at -1; the i-th of n series a ``step`` below the one before."""
     heights = {str(row): -k for k, row in enumerate(rows)}
     return np.array([heights[str(v)] for v in column]) - step * (i - (n - 1) / 2)
@@ -333,10 +336,11 @@ def interval_figure(
     if at is not None:
         fig.add_vline(x=at, line={"color": style.colours(dark)["faint"], "width": 1, "dash": "dot"})
     hover = "%{customdata[0]}: %{x:.3f} (%{customdata[1]:.3f} to %{customdata[2]:.3f})"
+    step = min(STEP, 0.8 / len(chosen))  # the series of a row stay apart from those of the next
     for i, name in enumerate(chosen):
         rows = table[table[by] == name]
-        places = row_places(rows[of], lines, i, len(chosen))
+        places = row_places(rows[of], lines, i, len(chosen), step)
         interval_rows(fig, rows, "mean", rows[of].astype(str), places, str(name), style.series(i, dark), hover)
     fig.update_xaxes(title_text=label)
-    fig.update_yaxes(row_axis(lines, 0.4), showgrid=False)
-    return fig.update_layout(height=130 + 46 * len(lines), hovermode="closest")
+    fig.update_yaxes(row_axis(lines, max(0.4, step * (len(chosen) - 1) / 2 + 0.2)), showgrid=False)
+    return fig.update_layout(height=130 + round(46 * STEP / step) * len(lines), hovermode="closest")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from drscale.plotting import style
 from drscale.stats.tables import Array
 
 Inverse = Literal["none", "minmax", "reciprocal"]
+BESIDE = 4  # pixels that a label takes its marker for larger
 
 
 @dataclass(frozen=True)
@@ -165,39 +166,88 @@ def name_points(
     axes: list[Axis],
     dark: bool,
     size: int = 11,
+    colour: str | Sequence[str] = "",
+    name: str = "names",
+    first: str = "middle right",
 ) -> None:
-    """Write each row's label beside its point, where it covers least of the others; ``<br>`` breaks its line.
+    """Write each row's label beside its point, where it covers least of all that is drawn; ``<br>`` breaks its line.
 
-    The corner where both are better is kept free for :func:`corner`'s word.
+    The corner where both are better is kept free for :func:`corner`'s word. Labels stay in the ranges of the axes if
+    the figure has them already. ``colour`` is the labels', one for all or one each, ``name`` that of their trace, and
+    ``first`` the side to take if all are equally free.
     """
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
     texts = [str(t) for t in rows[label]]
-    marked = [t for t in fig.data if t.mode and "markers" in t.mode and t.x[0] is not None]
-    largest = max(12.0, *(float(np.max(t.marker.size)) for t in marked if t.marker.size is not None))
-    drawn = np.concatenate([np.column_stack([t.x, t.y]) for t in marked]).astype(float)
-    spread = np.maximum(np.ptp(drawn, axis=0), 1e-12) / (560, 340)  # of a pixel, about
-    points, centres, halves = drawn / spread, [], []
+    drawn = [t for t in fig.data if t.mode and t.x is not None and len(t.x) and t.x[0] is not None]
+    marked = [t for t in drawn if "markers" in t.mode]
+    largest = BESIDE + max(12.0, *(float(np.max(t.marker.size)) for t in marked if t.marker.size is not None))
+    places = np.concatenate([np.column_stack([t.x, t.y]) for t in marked]).astype(float)
+    pieces = _pieces(drawn)
+    spread, low, high = _frame(fig, places, pieces)
+    points, strokes = places / spread, _cells([piece / spread for piece in pieces])
+    sides = sorted(_PLACES, key=lambda side: side[0] != first)
+    off = 0.625 * largest + 1  # as plotly keeps text from the middle of a marker
+    centres, halves = [], []
     for (px, py), text in zip(at / spread, texts, strict=True):
         parts = text.split("<br>")
         half = np.array([0.3 * size * max(map(len, parts)), 0.65 * size * len(parts)])
-        centres.append([(px + dx * (half[0] + 10), py + dy * (half[1] + 8)) for _, dx, dy in _PLACES])
+        centres.append([(px + dx * (half[0] + off), py + dy * (half[1] + off - 2)) for _, dx, dy in sides])
         halves.append(half)
-    taken = _word(points, axes)
-    places = [_PLACES[i][0] for i in _clear(np.array(centres), np.array(halves), points, taken)]
-    font = {"size": size, "color": style.colours(dark)["ink"]}
+    hard = np.concatenate([points, _word(points, axes)])
+    chosen = _clear(np.array(centres), np.array(halves), hard, strokes, (low, high))
+    font = {"size": size, "color": (colour if isinstance(colour, str) else list(colour)) or style.colours(dark)["ink"]}
     fig.add_scatter(
         x=at[:, 0],
         y=at[:, 1],
         mode="markers+text",
         marker={"size": largest, "opacity": 0},  # keeps the text off the marker drawn there
         text=texts,
-        textposition=places,
+        textposition=[sides[i][0] for i in chosen],
         textfont=font,
         showlegend=False,
         hoverinfo="skip",
         cliponaxis=False,
-        name="names",
+        name=name,
     )
+
+
+def _frame(fig: go.Figure, points: Array, pieces: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """How wide and high a pixel is, about, and between which places, in pixels, there is room for words."""
+    every = np.concatenate([points, *pieces])
+    low, high, pixels = every.min(axis=0), every.max(axis=0), np.array([560.0, 340.0])
+    given = [axis.range for axis in (fig.layout.xaxis, fig.layout.yaxis)]
+    for i, ends in enumerate(given):
+        if ends:
+            low[i], high[i] = sorted(ends)
+            pixels[i] = 0.9 * fig.layout.width if i == 0 and fig.layout.width else 1.1 * pixels[i]
+    spread = np.maximum(high - low, 1e-12) / pixels
+    low, high, open_ended = low / spread, high / spread, [not ends for ends in given]
+    low = np.where(open_ended, np.minimum(low, points.min(axis=0) / spread - 25), low)
+    return spread, low, np.where(open_ended, np.maximum(high, points.max(axis=0) / spread + 25), high)
+
+
+def _pieces(drawn: Sequence[Any]) -> list[Array]:
+    """The straight pieces of lines and bars, each as two points (2, 2)."""
+    found = []
+    for trace in drawn:
+        at = np.column_stack([trace.x, trace.y]).astype(float)
+        if "lines" in trace.mode:
+            found.append(np.stack([at[:-1], at[1:]], axis=1))
+        for i, bars in enumerate((trace.error_x, trace.error_y)):
+            if bars.array is not None:
+                beyond = np.asarray(bars.array, dtype=float)
+                ends = np.stack([at, at], axis=1)
+                ends[:, 0, i] -= beyond if bars.arrayminus is None else np.asarray(bars.arrayminus, dtype=float)
+                ends[:, 1, i] += beyond
+                found.append(ends)
+    return [piece for part in found for piece in part if np.isfinite(piece).all()]
+
+
+def _cells(pieces: Sequence[Array]) -> Array:
+    """Points along the pieces, one in each square of 8 pixels that a piece crosses."""
+    steps = [np.linspace(0, 1, 2 + int(np.abs(b - a).max() / 8))[:, None] for a, b in pieces]
+    along = [a + t * (b - a) for (a, b), t in zip(pieces, steps, strict=True)]
+    return np.unique(np.round(np.concatenate([np.zeros((0, 2)), *along]) / 8), axis=0) * 8
 
 
 def _word(points: Array, axes: list[Axis]) -> Array:
@@ -207,16 +257,18 @@ def _word(points: Array, axes: list[Axis]) -> Array:
     return end - signs * np.array([(inward, 8) for inward in (4, 16, 28, 40)])
 
 
-def _clear(centres: Array, halves: Array, points: Array, taken: Array) -> list[int]:
+def _clear(centres: Array, halves: Array, points: Array, strokes: Array, frame: tuple[Array, Array]) -> list[int]:
     """Which place each label takes, of ``centres`` (labels, places, 2), so that least is covered of points and labels.
 
-    ``taken`` are points that no label should cover, either. Labels move one by one, then two by two, as long as that
-    helps; among equals the earlier place is taken.
+    ``strokes`` are places that are better free, too: twenty of them weigh as much as a point. ``frame`` are two corners
+    between which labels should stay. Labels move one by one, then two by two, as long as that helps; among equals the
+    earlier place is taken.
     """
-    low, high = points.min(axis=0) - 25, points.max(axis=0) + 25
+    low, high = frame
     half = halves[:, None, :]
-    points = np.concatenate([points, taken])
     covered = (np.abs(points - centres[:, :, None]) < half[:, :, None] + 7).all(axis=-1).sum(axis=-1)
+    crossed = (np.abs(strokes - centres[:, :, None]) < half[:, :, None] + 2).all(axis=-1).sum(axis=-1)
+    covered = covered + crossed / 20
     outside = np.clip([low - centres + half, centres + half - high], 0, None).sum(axis=(0, -1))
     alone = covered + outside / 10 + 0.01 * np.arange(centres.shape[1])  # (labels, places)
     apart = np.abs(centres[:, :, None, None] - centres)  # (labels, places, labels, places, 2)

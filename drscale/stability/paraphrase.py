@@ -7,6 +7,7 @@ keep every other word, so they change much less than a model that writes a new s
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Callable
@@ -244,12 +245,20 @@ def _translated(tokenizer: Any, model: Any, text: str, source: str, target: str,
 
 @lru_cache(maxsize=1)
 def _seq2seq(name: str) -> tuple[Any, Any]:
+    """A tokenizer and a model, from safetensors, or where ``$DRSCALE_WEIGHTS`` is ``torch`` from its .bin."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+    from drscale.encoder import WEIGHTS, first_line
+
+    only = None if os.environ.get(WEIGHTS) == "torch" else True
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False)
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            name, trust_remote_code=False, use_safetensors=only, weights_only=True
+        )
     except (ImportError, OSError, ValueError) as e:
-        said = str(e).splitlines()[0]
+        said = first_line(e)
+        if only and "safetensors" in said:
+            said = f"it has no file of safetensors; {WEIGHTS}=torch reads a pytorch_model.bin with weights_only=True"
         raise ValueError(f"method: no seq2seq model can be had at {name!r} ({said}); 'rules' needs none") from e
     return tokenizer, model.eval()

@@ -10,12 +10,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
-from drscale.files import naming
+from drscale.files import naming, one_writer
 
 VARIABLE = "DRSCALE_CACHE"
 BUILDING = ".building-"
@@ -63,13 +64,15 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
         work, ready = Path(scratch) / "work", Path(scratch) / "ready"
         work.mkdir()
         build(work).save(ready)
-        if final.is_dir() and not _loads(load, final):
-            final.rename(Path(scratch) / "damaged")
-        try:
-            ready.rename(final)
-        except OSError:
-            if not final.is_dir():  # otherwise another process was faster, and its folder is as good
-                raise
+        with one_writer(final.parent):  # or one process would put away what another has just mended
+            if final.is_dir() and not _loads(load, final):
+                with suppress(FileNotFoundError):  # where there are no locks, another process may do so first
+                    final.rename(Path(scratch) / "damaged")
+            try:
+                ready.rename(final)
+            except OSError:
+                if not final.is_dir():  # otherwise another process was faster, and its folder is as good
+                    raise
     return load(final)
 
 
@@ -110,10 +113,14 @@ def _loads(load: Callable[[Path], T], folder: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what builds that were killed left behind; nobody builds for a day."""
+    """Remove what builds that were killed left behind; nobody builds for a day.
+
+    Several processes may do so at once, and another user's folder may not be ours to remove: neither is an error.
+    """
     for left in folder.glob(f"{BUILDING}*"):
-        if time.time() - left.stat().st_mtime > DAY:
-            shutil.rmtree(left)
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > DAY:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,8 @@ import hashlib
 import html
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -323,6 +324,9 @@ class Benchmark(Result):
         parts = {name: Collection.load(path / where) for name, where in meta["parts"].items()}
         if {"train", "validation", "test"} - parts.keys():
             raise ValueError(f"{path / 'benchmark.json'}: train, validation or test is missing")
+        if odd := [n for n in parts if n not in ("train", "validation", "test") and not n.startswith("ood:")]:
+            allowed = "train, validation, test and ood:DOMAIN"
+            raise ValueError(f"{path / 'benchmark.json'}: a part is called {odd[0]!r}, allowed are {allowed}")
         ood = {name.removeprefix("ood:"): c for name, c in parts.items() if name.startswith("ood:")}
         left_out = meta.get("left_out", {})
         benchmark = cls(meta["name"], parts["train"], parts["validation"], parts["test"], ood, left_out)
@@ -385,18 +389,50 @@ def _seal(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(v) is int and v >= 0 for v in value.values())
+
+
+# What a field in the head of a saved folder has to be, in words, and whether a value is that.
+FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a text that is not empty", lambda v: isinstance(v, str) and v != ""),
+    "fingerprint": ("64 hexadecimal digits", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v))),
+    "language": ("a text", lambda v: isinstance(v, str)),
+    "domain": ("a text", lambda v: isinstance(v, str)),
+    "synthetic": ("true or false", lambda v: isinstance(v, bool)),
+    "versions": ("an object of texts", _texts),
+    "files": ("an object of texts", _texts),
+    "parts": ("an object of texts", _texts),
+    "left_out": ("an object of counts", _counts),
+}
+
+
 def read_meta(path: Path, form: str, needed: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON head of a saved folder; ValueError if it is missing, of another form or lacks what is needed."""
+    """The JSON head of a saved folder; ValueError if it is missing, of another form or lacks what is needed.
+
+    So it is if a field is not what :data:`FIELDS` says: whoever reads the head can rely on these.
+    """
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(meta, dict) or meta.get("format") != form:
+            raise ValueError(f"not of the format {form}")
+        if missing := [key for key in needed if key not in meta]:
+            raise ValueError(f"{', '.join(missing)} missing")
+        for key, (expected, holds) in FIELDS.items():
+            if key in meta and not holds(meta[key]):
+                raise ValueError(f"{key} is {meta[key]!r:.60}, expected {expected}")
     except OSError as e:
         raise ValueError(f"{path}: {e.strerror or e}") from None
-    except ValueError as e:
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise ValueError(f"{path}: no JSON ({e})") from None
-    if not isinstance(meta, dict) or meta.get("format") != form:
-        raise ValueError(f"{path}: not of the format {form}")
-    if missing := [key for key in needed if key not in meta]:
-        raise ValueError(f"{path}: {', '.join(missing)} missing")
+    except RecursionError:
+        raise ValueError(f"{path}: the JSON is nested too deeply") from None
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
     return meta
 
 

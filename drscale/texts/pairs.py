@@ -85,7 +85,8 @@ def pairs_collection(
     """Read pairs from a CSV, TSV, JSONL or Parquet file; :func:`shape_of` says which columns it looks for.
 
     Equal queries become one query with several passages, equal passages one passage; an equal pair counts once. What
-    a column of negatives holds is judged 0 for its query.
+    a column of negatives holds is judged 0 for its query. A NUL character stays in a query as in a passage, where
+    tokenisers pass over it.
     """
     file = Path(path).expanduser().resolve()
     if not file.is_file():
@@ -121,7 +122,7 @@ def paired(
             if shape.instruction and values[shape.instruction]:
                 text = f"{text} {_text(values[shape.instruction], shape.instruction, place)}"
             nested = shape.query_id and not isinstance(values[shape.passage], str)
-            row = asked.row(str(values[shape.query_id]) if nested else "", text)
+            row = asked.row(utf8(str(values[shape.query_id]), place, shape.query_id) if nested else "", text)
             for name, content, relevance in found:
                 for column, value in zip(judged, (row, told.row(name, content), relevance), strict=True):
                     column.append(value)

@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 from scipy import stats
 
 from drscale.ladder import parse_rung
-from drscale.plotting import live, style
+from drscale.plotting import live, plane, style
 from drscale.plotting import parts as lines
 from drscale.plotting.live import Explorer, LiveFigure, Settings, View
 from drscale.recipe import Recipe, first_variant
@@ -100,6 +100,7 @@ def line_figure(
         dashed = line | {"dash": lines.DASH}
         fig.add_trace(lines.scatter([xs[a], end], [ys[a], there], "", "lines", line=dashed, hoverinfo="skip"))
     others = [arm for arm in means.index if arm not in fixed]
+    colours = [c["ink"]] * len(ends) + [style.series(1, dark)[0]] * len(others)
     for kind, arms in (("fixed", list(ends.index)), ("steered", others)):
         colour, symbol = (c["ink"], "circle") if kind == "fixed" else style.series(1, dark)
         part = means.loc[arms]
@@ -108,13 +109,15 @@ def line_figure(
             for axis, name in (("x", x), ("y", y))
         }
         marker = {"color": colour, "symbol": symbol, "size": 9}
-        where = "top right" if kind == "fixed" else "bottom left"
-        look = {"marker": marker, "text": arms, "textposition": where, "textfont": {"color": colour}, **bars}
-        fig.add_trace(lines.scatter(part[x]["mean"], part[y]["mean"], kind, "markers+text", **look))
+        look = {"marker": marker, "text": arms, **bars}
+        fig.add_trace(lines.scatter(part[x]["mean"], part[y]["mean"], kind, "markers", **look))
     fig.update_layout(template=style.template(dark), height=440, width=760)
-    room = 0.2 * (centre.max() - centre.min())  # for the names beside the outer arms
-    fig.update_xaxes(title=words[0] or x, range=[centre.min() - 1.2 * room, centre.max() + room])
+    room = 0.3 * (centre.max() - centre.min())  # for the names beside the outer arms
+    fig.update_xaxes(title=words[0] or x, range=[centre.min() - room, centre.max() + room])
     fig.update_yaxes(title=words[1] or y)
+    named = pd.DataFrame({c: means[c]["mean"] for c in (x, y)}).loc[[*ends.index, *others]]
+    axes = [plane.axis(named[c].to_numpy(), c) for c in (x, y)]
+    plane.name_points(fig, named.assign(arm=named.index), "arm", (x, y), axes, dark, 12, colours)
     return fig
 
 

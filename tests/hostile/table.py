@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[str, int, Callable[[Path], list[Case]]]] = {
     "pairs": ("tables of pairs (CSV, TSV, JSONL, gzip, Parquet)", 80, texts.pairs_cases),
     "spellings": ("spellings of texts", 50, texts.spelling_cases),
     "beir": ("folders in BEIR's layout", 50, texts.beir_cases),
+    "cache": ("heads (JSON) of folders in the cache", 100, texts.cache_cases),
     "recipes": ("recipes, rungs, grids, spellings", 400, recipes.recipe_cases),
     "studies": ("studies (TOML and Python)", 60, studies.study_cases),
     "trec": ("TREC runs, qrels, measures, MTEB's results", 60, trec.trec_cases),

@@ -1,9 +1,10 @@
-"""Bad texts: tables of pairs, spellings, and BEIR's folders."""
+"""Bad texts: tables of pairs, spellings, BEIR's folders, and the heads of folders in the cache."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drscale.texts import benchmark, collection
+from drscale.texts import Benchmark, Collection, benchmark, cache, cache_folder, collection, compose
 from hostile.judge import Case
 
 HEAD = "query,passage\n"
@@ -84,6 +85,10 @@ def pairs_cases(place: Path) -> list[Case]:
         ("an instruction that is a number", json.dumps({**good, "instruction": 5})),
         ("half a surrogate pair", f'{{"query": "a {SURROGATE}", "passage": "b"}}'),
         ("half a surrogate pair in an id", f'{{"query": "a", "passage": {{"docid": "{SURROGATE}", "text": "b"}}}}'),
+        (
+            "half a surrogate pair in a query's id",
+            f'{{"query": "a", "query_id": "{SURROGATE}", "passage": [{{"docid": "1", "text": "b"}}]}}',
+        ),
         ("other names in the second line", json.dumps(good) + "\n" + json.dumps({"q": "a", "p": "b"})),
         ("nested 100,000 deep", '{"query": ' + "[" * 100_000),
         ("nested deep and closed", '{"query": "a", "passage": ' + "[" * 5000 + "]" * 5000 + "}"),
@@ -151,6 +156,7 @@ def pairs_cases(place: Path) -> list[Case]:
         "HTML": (".csv", (HEAD + "<script>x</script>,b\n").encode(), "texts may be about HTML; pages escape it"),
         "blank lines between": (".jsonl", (json.dumps(good) + "\n\n\n").encode(), "a blank line holds no row"),
         "a field of 200 KB": (".csv", (HEAD + "a," + "b " * 100_000 + "\n").encode(), "passages are cut when encoded"),
+        "NUL inside a query": (".csv", (HEAD + "how to\0open,use open\n").encode(), "tokenisers pass over it"),
         "NUL inside a passage": (".csv", (HEAD + "how to open,use\0open\n").encode(), "tokenisers pass over it"),
         "a name twice": (
             ".jsonl",
@@ -381,4 +387,94 @@ def beir_cases(place: Path) -> list[Case]:
     }
     for i, (what, (files, why)) in enumerate(well.items()):
         found.append(Case(what, partial(_read, f"folder:{folder(f'well{i}', files)}"), accept=why))
+    return found
+
+
+# Wrong values of the fields in the head of a kept collection (meta.json), of a benchmark (benchmark.json), and of both.
+BOTH: dict[str, list[object]] = {
+    "format": ["", "drscale-collection/2", None, 1, ["drscale-collection/1"]],
+    "name": ["", None, 5, ["toy"], {"name": "toy"}],
+    "fingerprint": ["", "abc", "F" * 64, None, 5, []],
+}
+HEADS: dict[str, dict[str, list[object]]] = {
+    "meta.json": {
+        "language": [None, 5, ["en"]],
+        "domain": [None, 5, {}],
+        "synthetic": ["no", 1, None, []],
+        "versions": [5, None, [], "numpy", True, {"numpy": 2}, {"numpy": None}, {"numpy": ["2"]}],
+        "files": [5, None, [], "queries.arrow", True, {}, {"queries.arrow": 5}, {"queries.arrow": "0" * 64}],
+    },
+    "benchmark.json": {
+        "parts": [
+            *(5, None, [], "part-00", True, {}, {"train": 5}, {"train": None}, {"train": ["part-00"]}),
+            {"train": "part-00", "validation": "part-01"},
+            {"train": "part-00", "validation": "part-01", "test": "part-01"},
+            {"train": "part-00", "validation": "part-01", "test": "part-02", "tests": "part-02"},
+            {"train": "none", "validation": "part-01", "test": "part-02"},
+            {"train": "", "validation": "part-01", "test": "part-02"},
+            {"train": "a\0b", "validation": "part-01", "test": "part-02"},
+            {"train": "a" * 500, "validation": "part-01", "test": "part-02"},
+        ],
+        "left_out": [
+            *(5, None, [], "none", {"train": -1}, {"train": 1.5}, {"train": "ten"}, {"train": True}),
+            *({"train": None}, {"train": math.nan}),
+        ],
+    },
+}
+
+
+def cache_cases(place: Path) -> list[Case]:
+    """Odd heads of folders in the cache: what was kept is built again, and comes out as it was."""
+    rows = ({"query": f"question number {i}", "passage": f"answer {i} of many"} for i in range(40))
+    (place / "texts.jsonl").write_text(_lines(rows))
+    texts = collection(f"pairs:{place / 'texts.jsonl'}", progress=False)
+    whole = compose(texts, test_pairs=8, validation_pairs=4, near=1)
+    kept: dict[str, Collection | Benchmark] = {"meta.json": texts, "benchmark.json": whole}
+
+    def met(head: str, raw: bytes) -> None:
+        folder = cache_folder() / f"{head}-kept"
+        (folder if folder.is_dir() else kept[head].save(folder)).joinpath(head).write_bytes(raw)
+        again: Collection | Benchmark
+        if head == "meta.json":
+            again = cache.cached(head, "kept", Collection.load, lambda _: texts)
+        else:
+            again = cache.cached(head, "kept", Benchmark.load, lambda _: whole)
+        assert again.fingerprint == kept[head].fingerprint
+
+    found = []
+    for head, fields in HEADS.items():
+        body = json.loads((kept[head].save(place / head) / head).read_text())
+        text = json.dumps(body)
+        raws = {
+            f"{field} = {value!r:.70}": json.dumps(body | {field: value}).encode()
+            for field, values in (BOTH | fields).items()
+            for value in values
+        }
+        needed = ("format", "name", "fingerprint", "files" if head == "meta.json" else "parts")
+        raws |= {
+            f"without {name}": json.dumps({k: v for k, v in body.items() if k != name}).encode() for name in needed
+        }
+        raws |= {
+            "an empty file": b"",
+            "blanks": b" \n ",
+            "cut in half": text[: len(text) // 2].encode(),
+            "two heads in one file": (text + text).encode(),
+            "in a list": f"[{text}]".encode(),
+            "null": b"null",
+            "a number": b"5",
+            "zeros": b"\0" * 64,
+            "random bytes": np.random.default_rng(5).bytes(200),
+            "UTF-16": text.encode("utf-16"),
+            "another alphabet's bytes": text.replace("name", "n\u00e4me").encode("latin-1"),
+            "nested 100,000 deep": b"[" * 100_000,
+            "nested deep inside": text.replace('"name"', f'"more": {"[" * 5000}{"]" * 5000}, "name"').encode(),
+            "a number of 5,000 digits": text.replace('"name"', f'"more": {"9" * 5000}, "name"').encode(),
+        }
+        names = ("meta.json", "benchmark.json")
+        found += [Case(f"{head}: {what}", partial(met, head, raw), names) for what, raw in raws.items()]
+        for what, made, why in (
+            ("fields in another order", dict(reversed(body.items())), "JSON has no order"),
+            ("a field more", body | {"colour": "red"}, "a later drscale may say more"),
+        ):
+            found.append(Case(f"{head}: {what}", partial(met, head, json.dumps(made).encode()), accept=why))
     return found
