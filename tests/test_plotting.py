@@ -164,6 +164,8 @@ def test_curve_figure_orders_rungs_and_joins_seeds(store):
     assert [t.name for t in fig.data if t.showlegend] == [f"L2H{w}" for w in WIDTHS]
     assert fig.data[0].line.color != fig.data[-1].line.color
     assert fig.data[0].line.color == fig.data[1].line.color
+    dashes = {t.name: t.line.dash for t in fig.data}
+    assert [d == "solid" for d in dashes.values()] == [len(WIDTHS) < 7 or i % 2 == 0 for i in range(len(WIDTHS))]
     with pytest.raises(ValueError, match="curves has no column 'speed'; it has key, step, loss, validation"):
         curve_figure(curves, "speed")
     assert any("550 pairs" in t.name for t in curve_figure(curves, "loss").data)

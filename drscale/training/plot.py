@@ -25,6 +25,7 @@ from drscale.stats.tables import require
 from drscale.training import weight as controller
 
 HEIGHT = 120  # pixels of a panel
+APART = "9px,3px"  # the dash of every other line, where neighbours look alike
 MOST = 200  # points that a stored curve keeps
 CALLED = (controller.STANDARD, controller.ALONE)  # what a weighing is when it weighs nothing
 SETUP = "from drscale.training.plot import weight_view"
@@ -348,7 +349,7 @@ def curve_figure(
     """Draw training curves, a line a run, light to dark from the smallest rung or fewest pairs to the largest.
 
     ``curves`` is ``RunStore.curves()``: key, step and what was noted. Runs with equal size and data share a colour and
-    a legend entry. A flat end says that a run has plateaued.
+    a legend entry; of more than six, every other line is dashed. A flat end says that a run has plateaued.
     """
     require(curves, "key", "step", value, what="curves")
     labels = _curve_labels(sorted(set(curves["key"])))
@@ -356,12 +357,14 @@ def curve_figure(
     fig, shown = go.Figure(), set[str]()
     for key, group in sorted(curves.dropna(subset=[value]).groupby("key"), key=lambda item: labels[str(item[0])]):
         size, text = labels[str(key)]
-        colour = style.ramp(order.index((size, text)) / max(len(order) - 1, 1), dark)
+        place = order.index((size, text))
+        colour = style.ramp(place / max(len(order) - 1, 1), dark)
+        dash = APART if len(order) > 6 and place % 2 else "solid"
         fig.add_scatter(
             x=group["step"],
             y=group[value],
             mode="lines",
-            line={"color": colour, "width": 2},
+            line={"color": colour, "width": 2, "dash": dash},
             name=text,
             legendgroup=text,
             showlegend=text not in shown,
