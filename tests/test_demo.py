@@ -49,7 +49,7 @@ def test_without_torch_that_is_what_it_says(
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     assert cli.main(["demo", str(tmp_path / "d")]) == 2
     said = capsys.readouterr().err
-    assert "torch is not installed; in drscale's clone this brings it: pip install" in said
+    assert "torch is not installed; this brings it: pip install" in said
     assert not (tmp_path / "d").exists()
 
 
