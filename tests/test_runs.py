@@ -355,8 +355,8 @@ def test_a_store_is_tidied_of_what_finished_runs_need_no_more(store: RunStore) -
         for folder, end in ((".checkpoints", ".safetensors"), (".claims", "")):
             (store.path / folder).mkdir(exist_ok=True)
             (left := store.path / folder / f"{run.recipe.file_stem}{end}").touch()
-            if run is not again:  # its model is made again: a checkpoint younger than the record
-                os.utime(left, (1.0, 1.0))
+            # A model that is made again has a checkpoint younger than its record.
+            os.utime(left, (2.0**32, 2.0**32) if run is again else (1.0, 1.0))
     stranger = store.path / ".checkpoints" / f"{done.recipe.but(seed=9).file_stem}.safetensors"
     stranger.touch()
     with store.claim(held.recipe):
