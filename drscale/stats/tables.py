@@ -66,7 +66,7 @@ def require(table: pd.DataFrame, *columns: str, what: str = "the table", hint: s
     for name in columns:
         if not isinstance(name, Hashable) or name not in table:
             known = [repr(c) if isinstance(c, str) and c != c.strip() else str(c) for c in table.columns]
-            mark = next((m for m in ";\t|" if len(known) == 1 and m in known[0]), "")
+            mark = next((m for m in ";\t|" if len(known) == 1 and m in str(table.columns[0])), "")
             hint = hint or (f"The fields seem to be divided by {mark!r}: read_csv(..., sep={mark!r})" if mark else "")
             near = difflib.get_close_matches(str(name), known, 3) if len(known) > MANY else known
             listed = ", ".join(near) if len(near) == len(known) else ", ".join([*near, f"... {len(known)} in all"])
