@@ -269,6 +269,32 @@ def test_a_sparse_and_a_cross_encoder_rank_by_name_and_as_objects(tiny_bert):
         assert (np.diff(scores, axis=1) <= 0).all()
 
 
+def test_a_multi_vector_encoder_ranks_as_sentence_transformers_scores(tmp_path):
+    """A real MultiVectorEncoder, small and random: by name, as an object and as a teacher."""
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from drscale.encoder import minilm_folder
+    from drscale.labels import ranked_lists
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(**shape, max_position_embeddings=64)).save_pretrained(tmp_path / "body")
+    AutoTokenizer.from_pretrained(str(minilm_folder())).save_pretrained(tmp_path / "body")
+    MultiVectorEncoder(str(tmp_path / "body")).save_pretrained(str(tmp_path / "late"))
+    model, test = MultiVectorEncoder(str(tmp_path / "late")), tiny().test
+    asked = test.queries["text"].to_pylist()[:6]
+    told = model.similarity(model.encode_query(asked), model.encode_document(test.passages["text"].to_pylist()))
+    best = -np.sort(-np.asarray(told), axis=1)[:, :4]
+    for one in (f"colbert:{tmp_path / 'late'}", model):
+        scores, rows = retriever(one).rank(asked, test, 4)
+        assert scores == pytest.approx(best, abs=1e-4)
+        assert np.take_along_axis(np.asarray(told), rows, 1) == pytest.approx(scores, abs=1e-4)
+    lists = ranked_lists(f"colbert:{tmp_path / 'late'}", test, 4)
+    assert lists.scores[:6] == pytest.approx(best, abs=1e-4)
+
+
 def test_token_vectors_rank_as_an_object():
     class ColBERT:  # PyLate's has one function for both sides
         def encode(self, texts, is_query, **options):

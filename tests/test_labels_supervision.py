@@ -14,6 +14,7 @@ from tiny import bag, tiny, tiny_collection
 
 from drscale import sweep
 from drscale.encoder import build
+from drscale.evaluate.lists import LabelWarning
 from drscale.labels import supervision
 from drscale.labels.supervision import Ranked, fuse, places, supervision_quality, with_labels
 from drscale.losses import contrastive_entropy, divergence
@@ -139,9 +140,15 @@ def test_short_lists_give_their_last_tenth_as_negatives():
     assert negatives.tolist() == [5, 5, 1, 1]
     assert places(rows[:1], 10, ranks=(21, 30))[1].tolist() == [20]
     few = tiny_collection("few", 30, 3)
-    batch = ready(THREE.but(batch=8), collection=few).draw(0)
-    assert len(batch.others) == 8
-    assert ready(THREE.but(batch=8), collection=few).cost["short_lists"] == 90
+    with pytest.warns(LabelWarning) as told:
+        made = ready(THREE.but(batch=8), collection=few)
+    assert [str(w.message) for w in told] == [
+        f"teachers: {name} lists fewer than 50 passages for 30 of 30 queries (the shortest list has 30); the "
+        "last tenth of such a list are its negatives, in place of ranks 46 to 50"
+        for name in ("words", "noise", "luck")
+    ]
+    assert len(made.draw(0).others) == 8
+    assert made.cost["short_lists"] == 90
 
 
 def test_a_list_of_one_passage_is_refused():

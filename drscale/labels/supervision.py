@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -60,6 +61,8 @@ def supervised(r: Ready) -> Strategy:
     names = teacher_names(r.recipe.teachers)
     lists = [ranked(name, r.collection, refresh=r.refresh) for name in names]
     one = r.recipe.variant in ("fused", "soft")
+    for name, each in zip(names, lists, strict=True):
+        _tell_short(name, each)
     used = [fuse(lists)] if one else lists
     digest = hashlib.sha256(b"".join(part.tobytes() for each in used for part in (each.rows, each.scores)))
     listed = np.stack([(each.rows >= 0).sum(1) for each in used])
@@ -81,6 +84,22 @@ def supervised(r: Ready) -> Strategy:
         natural=soft_loss(used[0], len(r.collection.passages)) if r.recipe.variant == "soft" else None,
         joins=True,
     )
+
+
+def _tell_short(teacher: str, lists: Ranked) -> None:
+    """Warn of a teacher whose lists end before the ranks of the negatives; a list of less than two is told apart."""
+    from drscale.evaluate.lists import LabelWarning
+
+    listed = (lists.rows >= 0).sum(1)
+    short = (listed >= 2) & (listed < NEGATIVES[1])
+    if short.any():
+        warnings.warn(
+            f"teachers: {teacher} lists fewer than {NEGATIVES[1]} passages for {short.sum():,} of {len(listed):,} "
+            f"queries (the shortest list has {listed[short].min()}); the last tenth of such a list are its negatives, in "
+            f"place of ranks {NEGATIVES[0]} to {NEGATIVES[1]}",
+            LabelWarning,
+            stacklevel=3,
+        )
 
 
 def check_teachers(recipe: Recipe) -> None:
@@ -260,8 +279,8 @@ def supervision_quality(collection: Collection, teachers: str | Sequence[str], t
 
     - ``accuracy``: RR@10, the mean reciprocal rank of the first relevant passage, 0 beyond rank 10;
     - ``first`` and ``found``: the share of queries with a relevant passage in front, and anywhere among the positives;
-    - ``diversity``: different positives a query, the paper's "Avg. # rel", and ``relevant`` how many of them are so by
-      the collection's labels.
+    - ``diversity``: different positives a query, the paper's "Avg. # rel", with its standard error over queries, and
+      ``relevant`` how many of them are so by the collection's labels.
 
     >>> import drscale as ds
     >>> from drscale.labels import supervision_quality
@@ -306,11 +325,13 @@ def _quality(collection: Collection, lists: Sequence[Ranked], top: int) -> dict[
     np.minimum.at(best, query[relevant], rank[relevant])
     own = best[judged]
     mine = np.isin(query, judged)
+    own_positives = np.bincount(query, minlength=len(best))[judged]
     return {
         "accuracy": float(np.where(own <= CUT, 1 / own, 0.0).mean()),
         "first": float((own == 1).mean()),
         "found": float(np.isfinite(own).mean()),
-        "diversity": float(mine.sum() / len(judged)),
+        "diversity": float(own_positives.mean()),
+        "diversity_error": float(own_positives.std(ddof=1) / np.sqrt(len(judged))) if len(judged) > 1 else np.nan,
         "relevant": float((relevant & mine).sum() / len(judged)),
         "queries": len(judged),
     }

@@ -41,7 +41,7 @@ TEXTS = (
     "note",
 )
 DRAWS = 1000
-DRAGON = tuple(range(2, 12))
+DRAGON = tuple(range(1, 12))
 
 
 def published_laws(folder: str | Path | None = None) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def half_unit(printed: str) -> float:
 
 
 def dragon(number: int, folder: str | Path | None = None) -> pd.DataFrame:
-    """A table of Lin et al., How to Train Your DRAGON, in long form; a row a printed number (or a row of Table 10)."""
+    """A table of Lin et al., How to Train Your DRAGON, in long form; a row a printed number (or of Tables 1 and 10)."""
     if number not in DRAGON:
         raise ValueError(f"number={number!r}: allowed are {', '.join(map(str, DRAGON))}")
     frame = pd.read_csv(path(f"dragon_{number}", folder), dtype={"column": str})
