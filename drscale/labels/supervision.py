@@ -95,8 +95,8 @@ def _tell_short(teacher: str, lists: Ranked) -> None:
     if short.any():
         warnings.warn(
             f"teachers: {teacher} lists fewer than {NEGATIVES[1]} passages for {short.sum():,} of {len(listed):,} "
-            f"queries (the shortest list has {listed[short].min()}); the last tenth of such a list are its negatives, in "
-            f"place of ranks {NEGATIVES[0]} to {NEGATIVES[1]}",
+            f"queries (the shortest list has {listed[short].min()}); the last tenth of such a list are its negatives, "
+            f"in place of ranks {NEGATIVES[0]} to {NEGATIVES[1]}",
             LabelWarning,
             stacklevel=3,
         )
