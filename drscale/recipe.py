@@ -52,7 +52,8 @@ class Recipe:
     ``annotation`` says where the training queries come from: people, or the training passages themselves
     (:mod:`drscale.labels.queries`). ``strategy`` is a name of :data:`STRATEGIES`, ``variant`` one of its kinds: those
     of "supervised" are progressive, uniform, fused and soft. ``teachers``, joined by "+", rank the passages for each
-    training query where the strategy takes its positives from them, the ``top`` first passages of each list.
+    training query where the strategy takes its positives from them, the ``top`` first passages of each list; its
+    negatives come from ranks 46 to 50 (:data:`drscale.labels.supervision.NEGATIVES`), which is no field.
     ``pooling="last"`` takes the last token's state, the usual of decoders; ``mask="bidirectional"`` lets a decoder's
     tokens see those behind them, too. ``instruction`` stands before each query, inside its ``query_tokens``. ``lora``
     is the rank of adapters that are trained in place of a checkpoint's weights; 0 trains the weights.

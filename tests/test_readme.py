@@ -53,6 +53,16 @@ def test_the_records_of_a_study_need_three_lines(monkeypatch: pytest.MonkeyPatch
         assert isinstance(eval(last, names), go.Figure)
 
 
+def test_queries_of_a_model_of_ones_own_are_texts_of_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("python", "write_dpr(")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["texts"].train.queries.num_rows > 400  # type: ignore[attr-defined]
+    made, lists = importlib.import_module("drscale.labels").read_dpr("train.jsonl")
+    assert len(lists) == made.queries.num_rows == 600
+
+
 def test_a_kept_model_goes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("python", "to_sentence_transformers")
     monkeypatch.chdir(tmp_path)
