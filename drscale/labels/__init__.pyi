@@ -3,7 +3,6 @@ from .formats import read_hard_negatives as read_hard_negatives
 from .formats import read_trec as read_trec
 from .formats import write_dpr as write_dpr
 from .formats import write_trec as write_trec
-from .generate import hub_generator as hub_generator
 from .queries import annotate as annotate
 from .queries import generate_queries as generate_queries
 from .supervision import supervision_quality as supervision_quality

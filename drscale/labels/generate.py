@@ -114,7 +114,8 @@ def hub_generator(name: str, **options: Any) -> ModelGenerator:
     Weights are read as safetensors alone, and code that comes with a model is never run, so a model that needs either
     has to be converted first (ChatGLM3's first release is one).
 
-    >>> from drscale.labels import generate_queries, hub_generator
+    >>> from drscale.labels import generate_queries
+    >>> from drscale.labels.generate import hub_generator
     >>> writer = hub_generator("doc2query/msmarco-t5-base-v1", batch=16)  # doctest: +SKIP
     >>> generate_queries(passages, writer, count=5)  # doctest: +SKIP
     """
