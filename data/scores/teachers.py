@@ -45,6 +45,18 @@ def overlap_with_exact(collection, lists, queries=60):
     }
 
 
+def with_exact(done, queries, collection):
+    """Add to the row of late interaction, where it is there without, what it has of exact MaxSim."""
+    row = (done["queries_from"] == queries) & (done["teacher"] == "maxsim")
+    lacks = row & (done["exact10"].isna() if "exact10" in done else True)
+    if lacks.any():
+        for name, share in overlap_with_exact(collection, ranked_lists("maxsim", collection, DEPTH)).items():
+            done.loc[lacks, name] = share
+        write_atomic(OUT, done.to_parquet(index=False))
+        print(done.loc[row, ["queries_from", "teacher", "exact10", "exact50"]].to_string(index=False), flush=True)
+    return done
+
+
 def row_of(teacher, collection, queries, exact):
     """Rank, measure against the pairs, and time."""
     cost = latency(teacher, collection.take(min(TIMED, len(collection))), depth=DEPTH)
@@ -77,6 +89,8 @@ def main():
     cross.TRAINING = cross.TRAINING.but(steps=1, warmup=0)
     done = pd.read_parquet(OUT) if OUT.is_file() else pd.DataFrame(columns=["queries_from", "teacher"])
     for queries, collection in collections(given.also):
+        if given.exact:
+            done = with_exact(done, queries, collection)
         for teacher in TEACHERS:
             if ((done["queries_from"] == queries) & (done["teacher"] == teacher)).any():
                 continue
