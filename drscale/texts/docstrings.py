@@ -239,7 +239,7 @@ def pairs_in(path: str, module: str, body: str) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    gc.disable()  # this process does nothing else; a tree has no cycles, and looking for some takes a quarter of the time
+    gc.disable()  # a tree has no cycles, and to look for some takes a quarter of the time; this process ends soon
     body, files = json.load(sys.stdin)
     for path, module in files:
         print(json.dumps(pairs_in(path, module, body)), flush=True)
