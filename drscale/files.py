@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -132,3 +133,18 @@ def rows_kept(path: str | Path, key: Mapping[str, str | int], make: Callable[[],
         table = pd.concat(plain, ignore_index=True).astype(dict.fromkeys(text, "category"))
         write_atomic(path, table.to_parquet(index=False, compression="zstd"))
     return rows.reset_index(drop=True)
+
+
+CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"  # what no id holds: files of lists and judgements would break at it
+
+
+def check_id(name: str, place: str, what: str = "id") -> None:
+    """Raise a ValueError if an id holds a control character; a tab is none of these.
+
+    >>> from drscale.files import check_id
+    >>> check_id("d\\x001", "corpus.jsonl:1")
+    Traceback (most recent call last):
+    ValueError: corpus.jsonl:1: the id 'd\\x001' holds a control character, U+0000
+    """
+    if not name.isprintable() and (odd := re.search(CONTROL, name)):
+        raise ValueError(f"{place}: the {what} {name!r:.60} holds a control character, U+{ord(odd[0]):04X}")

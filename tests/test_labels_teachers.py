@@ -343,6 +343,9 @@ def test_a_run_comes_back(texts: Collection, tmp_path: Path) -> None:
     blank = from_pairs("blank", [("a b", "ask", "tell")])
     with pytest.raises(ValueError, match="'a b' has blanks"):
         write_trec(Lists(np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)), blank, path)
+    loud = from_pairs("loud", [("a\0b", "ask", "tell")])
+    with pytest.raises(ValueError, match=r"'a\\x00b' holds a control character, U\+0000"):
+        write_trec(Lists(np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)), loud, path)
 
 
 def test_a_run_with_unknown_ids_is_used_as_far_as_it_goes(texts: Collection, tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_cut_that_ends_the_interpreter_is_refused(trec: tuple[Path, Path], nam
         ("q1 Q0 a 1 inf mine\n", ":1: score inf is not finite"),
         ("q1 Q0 a 1 3 mine\nq1 Q0 b 2 1e400 mine\n", ":2: score inf is not finite"),
         ("q1 Q0 a 1 3 mine\nq1 Q0 b 2 2 yours\n", "several tags, 'mine', 'yours'; one run a file"),
-        ("q1 Q0 a\0c 1 3 mine\n", ":1: doc_id holds a NUL byte"),
+        ("q1 Q0 a\0c 1 3 mine\n", r":1: the doc_id 'a\\x00c' holds a control character, U\+0000"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(trec: tuple[Path, Path], tmp_path: Path, text: str, said: str) -> None:

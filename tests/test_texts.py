@@ -156,7 +156,11 @@ def test_a_collection_is_saved_whole_and_mapped(tmp_path: Path) -> None:
 def test_a_beir_folder_and_the_data_sets_hold_the_same(tmp_path: Path) -> None:
     """Out and in again, with graded judgements, quotes, line ends and ids that are not ASCII."""
     queries = [{"id": "q1", "text": 'what is "this"?'}, {"id": "q\u00e9", "text": "line\nend"}]
-    passages = [{"id": "d1", "text": "\u4f60\u597d\ttab"}, {"id": "d 2", "text": "b"}, {"id": "d3", "text": "unjudged"}]
+    passages = [
+        {"id": "d1", "text": "\u4f60\u597d\ttab"},
+        {"id": "d 2", "text": "b"},
+        {"id": "d\t3", "text": "un\0judged"},
+    ]
     qrels = [("q1", "d1", 2), ("q1", "d 2", -1), ("q\u00e9", "d 2", 1)]
     judged = {n: [row[i] for row in qrels] for i, n in enumerate(("query", "passage", "relevance"))}
     made = Collection("mine", *(pa.Table.from_pylist(t) for t in (queries, passages)), pa.table(judged))
@@ -177,6 +181,9 @@ def test_a_beir_folder_and_the_data_sets_hold_the_same(tmp_path: Path) -> None:
     tabbed = from_pairs("odd", [("a\tb", "query", "passage")])
     with pytest.raises(ValueError, match=r"odd: the id 'a\\tb' has blanks"):
         tabbed.to_beir(tmp_path / "odd")
+    loud = from_pairs("loud", [("a\x07b", "query", "passage")])
+    with pytest.raises(ValueError, match=r"loud: the id 'a\\x07b' holds a control character, U\+0007"):
+        loud.to_beir(tmp_path / "loud")
 
 
 def test_a_large_collection_is_not_loaded(tmp_path: Path) -> None:

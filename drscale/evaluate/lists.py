@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from drscale.files import write_atomic
+from drscale.files import check_id, write_atomic
 from drscale.mixed.scores import trec_columns
 from drscale.stats.tables import require
 from drscale.texts import Collection
@@ -72,6 +72,7 @@ def write_trec(lists: Lists, collection: Collection, path: str | Path, tag: str 
     for name in (*asked, *told, tag):
         if len(name.split()) != 1 or name.split()[0] != name:
             raise ValueError(f"{path}: the id {name!r} has blanks, which a TREC run cannot hold")
+        check_id(name, str(path))
     text = io.StringIO()
     for query, rows, scores in zip(asked, lists.rows.tolist(), lists.scores.tolist(), strict=True):
         for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1):

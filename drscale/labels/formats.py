@@ -21,7 +21,7 @@ from drscale.evaluate.lists import read_trec as read_trec
 from drscale.evaluate.lists import write_trec as write_trec
 from drscale.files import write_atomic
 from drscale.texts import Collection
-from drscale.texts.readers import jsonl, lines, utf8
+from drscale.texts.readers import jsonl, lines, sound_id, utf8
 from drscale.texts.tables import QRELS, TEXTS
 
 NEGATIVES = slice(45, 50)  # ranks 46 to 50 (Lin et al. 2023)
@@ -93,7 +93,7 @@ def read_dpr(path: str | Path, corpus: str | Path | None = None) -> tuple[Collec
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"{place}: question is {question!r:.60}, expected text")
         utf8(question, place)
-        name = utf8(str(values["id"]), place, "id") if values.get("id") is not None else _free(f"q{number}", given)
+        name = sound_id(str(values["id"]), place) if values.get("id") is not None else _free(f"q{number}", given)
         positive, negative = ([_row_of(c, known, seen, place) for c in side] for side in sides)
         own = list(dict.fromkeys([*positive, *negative]))  # a passage of both sides stays positive
         queries["id"].append(name)
@@ -202,7 +202,8 @@ def _row_of(context: dict[str, Any], known: dict[str, list[str]], seen: dict[str
         raise ValueError(f"{place}: a context's text is {text!r:.60}, expected text or docidx")
     whole = f"{title} {text}" if title and text else title or text
     whole = utf8(whole, place)
-    name = utf8(str(context.get("id", context.get("passage_id", "")) or f"text:{whole}"), place, "id")
+    given = str(context.get("id", context.get("passage_id", "")))
+    name = sound_id(given, place) or f"text:{whole}"
     if name not in seen:
         seen[name] = len(known["id"])
         known["id"].append(name if not name.startswith("text:") else f"p{len(known['id'])}")

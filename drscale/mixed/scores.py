@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from drscale.files import CONTROL, check_id
 from drscale.recipe import Recipe
 from drscale.runs import RunStore
 from drscale.stats.tables import require
@@ -367,8 +368,9 @@ def trec_columns(path: Source, names: list[str], number: str, header: int = 0, s
     if len(wrong):
         raise ValueError(f"{path}:{wrong.index[0]}: {number} {wrong[number].iloc[0]!r} is no number")
     for column in (names[0], names[2] if len(names) > 3 else names[1]):
-        if (odd := rows[column].str.contains("\0", regex=False)).any():
-            raise ValueError(f"{path}:{rows.index[int(np.argmax(odd))]}: {column} holds a NUL byte")
+        if (odd := rows[column].str.contains(CONTROL)).any():
+            first = int(np.argmax(odd))
+            check_id(rows[column].iloc[first], f"{path}:{rows.index[first]}", column)
     if rows.empty:
         raise ValueError(f"{path}: the file is empty")
     return rows.assign(**{number: values})

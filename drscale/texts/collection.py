@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drscale.files import write_atomic
+from drscale.files import CONTROL, check_id, write_atomic
 from drscale.results import Result
 from drscale.texts.tables import (
     BATCH,
@@ -203,6 +203,9 @@ class Collection(Result):
         path = Path(folder)
         if not isinstance(split, str) or not split or Path(split).name != split:
             raise ValueError(f"split={split!r}: the name of a file is needed, as test")
+        for table in (self.queries, self.passages):
+            if pc.any(odd := pc.match_substring_regex(table["id"], CONTROL)).as_py():
+                check_id(table["id"].filter(odd)[0].as_py(), self.name)
         for column in ("query", "passage"):
             odd = pc.match_substring_regex(self.qrels[column], r"[\t\r\n]|^\s|\s$")
             if pc.any(odd).as_py():

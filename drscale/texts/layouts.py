@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
+from drscale.files import check_id
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
-from drscale.texts.readers import READER, Sink, blank, document, jsonl, lines, no_repeats, utf8
+from drscale.texts.readers import READER, Sink, blank, document, jsonl, lines, no_repeats, sound_id, utf8
 from drscale.texts.tables import DROPPED, QRELS, TEXTS, warn_dangling, without_dangling
 
 HEADER = ("query-id", "corpus-id", "score")
@@ -75,7 +76,7 @@ def _answers(file: Path) -> Judgements:
         if not {"qid", "answer_pids"} <= row.values.keys():
             raise ValueError(f"{row.place}: qid and answer_pids are expected, there is {', '.join(row.values)}")
         for passage in dict.fromkeys(row.values["answer_pids"]):
-            query, told = (utf8(str(n), row.place, "id") for n in (row.values["qid"], passage))
+            query, told = (sound_id(str(n), row.place) for n in (row.values["qid"], passage))
             yield number, query, told, "1"
 
 
@@ -298,6 +299,8 @@ def _judged(
     """Check every judgement and make a table of them; one that is said twice alike counts once."""
     seen: dict[tuple[str, str], tuple[int, int]] = {}
     for number, query, passage, score in judgements:
+        for name in (query, passage):
+            check_id(name, f"{file}:{number}")
         try:
             relevance = int(score) if score.lstrip("-").isdigit() else int(_whole(float(score)))
         except ValueError:

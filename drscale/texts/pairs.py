@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from drscale.texts.cache import cached, key_of
 from drscale.texts.collection import Collection
-from drscale.texts.readers import READER, Row, Sink, blank, reader_of, utf8
+from drscale.texts.readers import READER, Row, Sink, blank, reader_of, sound_id, utf8
 from drscale.texts.tables import QRELS, TEXTS, grouped, rows_at
 
 # Column names, the first that is there is taken: sentence-transformers, Tevatron, DPR, BGE, FollowIR, InF-IR.
@@ -86,7 +86,7 @@ def pairs_collection(
 
     Equal queries become one query with several passages, equal passages one passage; an equal pair counts once. What
     a column of negatives holds is judged 0 for its query. A NUL character stays in a query as in a passage, where
-    tokenisers pass over it.
+    tokenisers pass over it; an id with a control character is refused.
     """
     file = Path(path).expanduser().resolve()
     if not file.is_file():
@@ -122,7 +122,7 @@ def paired(
             if shape.instruction and values[shape.instruction]:
                 text = f"{text} {_text(values[shape.instruction], shape.instruction, place)}"
             nested = shape.query_id and not isinstance(values[shape.passage], str)
-            row = asked.row(utf8(str(values[shape.query_id]), place, shape.query_id) if nested else "", text)
+            row = asked.row(sound_id(str(values[shape.query_id]), place, shape.query_id) if nested else "", text)
             for name, content, relevance in found:
                 for column, value in zip(judged, (row, told.row(name, content), relevance), strict=True):
                     column.append(value)
@@ -187,7 +187,7 @@ def _contents(value: Any, column: str, place: str) -> Iterator[tuple[str, str]]:
             raise ValueError(f"{place}: the title in {column} is {title!r:.60}, expected text")
         name = next((value[key] for key in PASSAGE_IDS if value.get(key) is not None), "")
         yield (
-            utf8(str(name), place, "id"),
+            sound_id(str(name), place),
             _text(f"{title} {text}" if title and title != "-" and text else text, column, place),
         )
     else:

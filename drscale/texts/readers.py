@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from drscale.files import CONTROL, check_id
+
 ROWS = 20_000  # rows of a batch
 LONGEST_FIELD = 1 << 30
 
@@ -188,9 +190,12 @@ def document(values: dict[str, Any], place: str) -> tuple[str, str]:
 
 
 def no_repeats(table: pa.Table, where: str, ids: Iterator[tuple[str, str]]) -> None:
-    """Raise if an id occurs twice; ``ids``, (place, id) pairs, are gone through only then, to name the place."""
+    """Raise if an id occurs twice or holds a control character; ``ids``, (place, id) pairs, name the place then."""
     if not len(table):
         raise ValueError(f"{where}: the file has no row")
+    if pc.any(pc.match_substring_regex(table["id"], CONTROL)).as_py():
+        for place, name in ids:
+            check_id(name, place)
     if pc.count_distinct(table["id"]).as_py() != len(table):
         seen: dict[str, str] = {}
         for place, name in ids:
@@ -202,6 +207,12 @@ def no_repeats(table: pa.Table, where: str, ids: Iterator[tuple[str, str]]) -> N
 def blank(text: str) -> bool:
     """Whether a text shows nothing: blanks, control characters and marks without a width."""
     return not any(c.isprintable() and c != " " for c in text)
+
+
+def sound_id(name: str, place: str, what: str = "id") -> str:
+    """An id as it came, or a ValueError if it holds a control character or half a surrogate pair."""
+    check_id(name, place, what)
+    return utf8(name, place, what)
 
 
 def utf8(text: str, place: str, what: str = "text") -> str:

@@ -19,6 +19,7 @@ from hostile.judge import Case
 
 HEAD = "query,passage\n"
 ROW = "how to open a file,use open\n"
+CONTROLS = {"NUL": "\0", "a bell": "\x07", "a line break": "\n", "an escape": "\x1b", "delete": "\x7f"}
 SURROGATE = "\\ud800"
 
 
@@ -88,6 +89,17 @@ def pairs_cases(place: Path) -> list[Case]:
         (
             "half a surrogate pair in a query's id",
             f'{{"query": "a", "query_id": "{SURROGATE}", "passage": [{{"docid": "1", "text": "b"}}]}}',
+        ),
+        *(
+            (f"{name} in an id", json.dumps({"query": "a", "passage": {"docid": f"d{sign}1", "text": "b"}}))
+            for name, sign in CONTROLS.items()
+        ),
+        *(
+            (
+                f"{name} in a query's id",
+                json.dumps({"query": "a", "query_id": f"q{sign}1", "passage": [{"docid": "1", "text": "b"}]}),
+            )
+            for name, sign in CONTROLS.items()
         ),
         ("other names in the second line", json.dumps(good) + "\n" + json.dumps({"q": "a", "p": "b"})),
         ("nested 100,000 deep", '{"query": ' + "[" * 100_000),
@@ -309,6 +321,7 @@ def beir_cases(place: Path) -> list[Case]:
             ("a title of a number", json.dumps({**row, "title": 5})),
             ("half a surrogate pair", f'{{"_id": "d0", "text": "{SURROGATE}"}}'),
             ("half a surrogate pair in the id", f'{{"_id": "{SURROGATE}", "text": "a"}}'),
+            *((f"{name} in the id", json.dumps({**row, "_id": f"x{sign}y"})) for name, sign in CONTROLS.items()),
             ("nested 100,000 deep", '{"_id": "d0", "metadata": ' + "[" * 100_000),
             ("nested deep and closed", '{"_id": "d0", "text": "a", "metadata": ' + "[" * 5000 + "]" * 5000 + "}"),
         ):
@@ -341,6 +354,8 @@ def beir_cases(place: Path) -> list[Case]:
         ("unknown passages only", head + "q0\td8\t1\n"),
         ("an unknown query", head + "q0\td0\t1\nq8\td0\t1\n"),
         ("an unknown passage", head + "q0\td0\t1\nq1\td8\t1\n"),
+        *((f"{name} in a query's id", head + f"q0\td0\t1\nq{sign}1\td1\t1\n") for name, sign in CONTROLS.items()),
+        *((f"{name} in a passage's id", head + f"q0\td0\t1\nq1\td{sign}1\t1\n") for name, sign in CONTROLS.items()),
         ("random bytes", np.random.default_rng(3).bytes(200)),
     ):
         wrong(what, "qrels/test.tsv", body, "test.tsv", "qrels")
@@ -374,6 +389,14 @@ def beir_cases(place: Path) -> list[Case]:
         "an id that is a number": (
             {"corpus.jsonl": _lines([dict[str, object](CORPUS[0], _id=7), *CORPUS])},
             "ids of numbers are usual",
+        ),
+        "a tab in a passage's id": (
+            {"corpus.jsonl": _lines([*CORPUS, {"_id": "d\t9", "text": "more"}])},
+            "JSON spells it, and the id comes back as it was",
+        ),
+        "a bell in a passage": (
+            {"corpus.jsonl": _lines([*CORPUS, {"_id": "d9", "text": "mo\are"}])},
+            "a text comes back as it was, and tokenisers pass over it",
         ),
         "unasked queries": (
             {"queries.jsonl": _lines([*ASKED, {"_id": "q9", "text": "more"}])},

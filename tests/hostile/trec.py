@@ -17,6 +17,13 @@ from drscale.mixed.mteb import from_mteb
 from drscale.mixed.scores import with_factor
 from hostile.judge import Case
 
+CONTROLS = {
+    "a bell": "\x07",
+    "a vertical tab": "\x0b",
+    "a file separator": "\x1c",
+    "an escape": "\x1b",
+    "delete": "\x7f",
+}
 RUN = "q1 Q0 d1 1 9.5 mine\nq1 Q0 d2 2 8.5 mine\nq2 Q0 d1 1 7.5 mine\n"
 QRELS = "q1 0 d1 1\nq2 0 d2 2\n"
 
@@ -63,6 +70,8 @@ def _runs(place: Path) -> list[Case]:
         "a query that was not asked": RUN + "q9 Q0 d1 1 9.5 mine\n",
         "NUL in a document": "q1 Q0 d\x001 1 9.5 mine\n",
         "NUL in a query": "q\x001 Q0 d1 1 9.5 mine\n",
+        **{f"{name} in a document": f"q1 Q0 d{sign}1 1 9.5 mine\n" for name, sign in CONTROLS.items()},
+        **{f"{name} in a query": f"q{sign}1 Q0 d1 1 9.5 mine\n" for name, sign in CONTROLS.items()},
         "Latin-1": "q1 Q0 caf\u00e9 1 9.5 mine\n".encode("latin-1"),
         "UTF-16": RUN.encode("utf-16"),
         "random bytes": np.random.default_rng(0).bytes(300),
@@ -106,6 +115,8 @@ def _qrels(place: Path) -> list[Case]:
         "a grade of 1e12": "q1 0 d1 1000000000000\n",
         "a document twice": QRELS + "q1 0 d1 2\n",
         "NUL": "q1 0 d\x001 1\n",
+        **{f"{name} in a document": f"q1 0 d{sign}1 1\n" for name, sign in CONTROLS.items()},
+        **{f"{name} in a query": f"q{sign}1 0 d1 1\n" for name, sign in CONTROLS.items()},
         "Latin-1": "q1 0 caf\u00e9 1\n".encode("latin-1"),
         "a run in its place": RUN,
         "no positive grade": "q1 0 d1 0\nq2 0 d2 0\n",
