@@ -77,7 +77,7 @@ def load_model(recipe: Recipe | str, store: RunStore, texts: Benchmark | None = 
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
     except SafetensorError as e:
         raise ValueError(f"{path}: no trained model of drscale's ({e})") from None
-    if marks.get("recipe") != str(recipe):
+    if marks.get("recipe") not in (str(recipe), recipe.coded):
         raise ValueError(f"{path}: the model of another recipe, {marks.get('recipe')}")
     words = None
     if recipe.start == "scratch":

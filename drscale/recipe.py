@@ -162,8 +162,16 @@ class Recipe:
             raise ValueError(f"Recipe: texts={self.texts!r} and rung={self.rung!r} must not be empty")
 
     def __str__(self) -> str:
+        return self._printed(":/@+._- ?&=")
+
+    @property
+    def coded(self) -> str:
+        """The printed form with ``?``, ``&`` and ``=`` of a value as percent signs: what keys of old records are."""
+        return self._printed(":/@+._- ")
+
+    def _printed(self, plain: str) -> str:
         shown = [f for f in fields(self) if f.name in ("texts", "rung") or getattr(self, f.name) != f.default]
-        return ",".join(f"{f.name}={_quote(getattr(self, f.name))}" for f in shown)
+        return ",".join(f"{f.name}={_quote(getattr(self, f.name), plain)}" for f in shown)
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
@@ -190,10 +198,10 @@ class Recipe:
     @property
     def file_stem(self) -> str:
         """A file name that is safe everywhere; long recipes end in a hash."""
-        stem = str(self).replace("~", "~7E").replace("%", "~").replace("/", "~2F").replace(":", "~3A")
+        stem = self.coded.replace("~", "~7E").replace("%", "~").replace("/", "~2F").replace(":", "~3A")
         if len(stem) <= 180:
             return stem
-        return f"{stem[:160]}+{hashlib.sha256(str(self).encode()).hexdigest()[:16]}"
+        return f"{stem[:160]}+{hashlib.sha256(self.coded.encode()).hexdigest()[:16]}"
 
     def but(self, **changes: Any) -> Recipe:
         """Copy this recipe with some fields changed; another strategy begins with its own first variant."""
@@ -218,9 +226,9 @@ def _encodes(text: str) -> bool:
         return False
 
 
-def _quote(value: object) -> str:
+def _quote(value: object, plain: str) -> str:
     text = repr(value) if isinstance(value, float) else str(value)
-    return urllib.parse.quote(text, safe=":/@+._- ") if isinstance(value, str) else text
+    return urllib.parse.quote(text, safe=plain) if isinstance(value, str) else text
 
 
 def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:

@@ -169,7 +169,7 @@ class Run(Result):
         except (TypeError, AttributeError) as e:
             raise ValueError(str(e)) from None
         _check_values(body)
-        if key != str(body["recipe"]):
+        if key not in (str(body["recipe"]), body["recipe"].coded):
             raise ValueError(f"the key {key!r} is not its recipe, {body['recipe']}")
         return cls(**body)
 

@@ -78,6 +78,17 @@ def test_the_printed_form_names_what_differs_and_nothing_else() -> None:
     assert str(Recipe(rung="L2H64", rate=5e-4, seed=2)) == "texts=docs,rung=L2H64,rate=0.0005,seed=2"
 
 
+def test_a_key_reads_as_its_texts_were_spelled_and_old_keys_are_read() -> None:
+    recipe = Recipe(texts="pairs:faq.csv?query=question&passage=answer", rung="L2H64")
+    assert str(recipe) == "texts=pairs:faq.csv?query=question&passage=answer,rung=L2H64"
+    assert recipe.coded == "texts=pairs:faq.csv%3Fquery%3Dquestion%26passage%3Danswer,rung=L2H64"
+    assert Recipe.parse(recipe.coded) == Recipe.parse(str(recipe)) == recipe
+    assert recipe.file_stem == "texts=pairs~3Afaq.csv~3Fquery~3Dquestion~26passage~3Danswer,rung=L2H64"
+    comma = Recipe(texts="compose?train=planted%3Fpairs=700&ood=a,b")
+    assert str(comma) == "texts=compose?train=planted%253Fpairs=700&ood=a%2Cb,rung=L2H128"
+    assert Recipe.parse(str(comma)) == comma
+
+
 def test_a_strategy_names_its_variant_and_standard_training_names_nothing_new() -> None:
     assert str(Recipe(strategy="adversarial", balance="pareto", share=0.5)) == (
         "texts=docs,rung=L2H128,strategy=adversarial,variant=kl,share=0.5,balance=pareto"

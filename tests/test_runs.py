@@ -27,6 +27,7 @@ from drscale.files import write_atomic
 from drscale.recipe import Recipe
 from drscale.runs import Measure, Run, RunStore, StoreWarning
 from drscale.stats.tables import warn_if_mixed
+from drscale.study import plan_study
 
 # ------------------------------------------------------------------------------------------------------------ records
 
@@ -117,6 +118,16 @@ def test_a_folder_that_is_not_there_is_an_error_and_an_empty_one_is_empty(store:
         store.table()
     store.path.mkdir()
     assert store.table().empty
+
+
+def test_a_record_with_a_key_of_before_is_read(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run = Run(Recipe(texts="pairs:faq.csv?query=question&passage=answer"), "failed", reason="for the test")
+    path = store.save(run)
+    path.write_text(path.read_text().replace(f'"key": "{run.key}"', f'"key": "{run.recipe.coded}"'))
+    assert run.recipe.coded in path.read_text()
+    assert [found.key for found in store.runs()] == [run.key]
+    assert plan_study([run.recipe], store).rows["status"].tolist() == ["failed"]
 
 
 BROKEN = {
