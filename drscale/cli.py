@@ -13,13 +13,23 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drscale import __version__
-from drscale.commands.arguments import EPILOG, TRACKERS, Impossible, Parser, UserError, add_verbs, both_ways, parse
+from drscale.commands.arguments import (
+    EPILOG,
+    TRACKERS,
+    Impossible,
+    Parser,
+    UserError,
+    add_verbs,
+    as_json,
+    both_ways,
+    parse,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +114,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     p = verb("demo", "train a small ladder, fit two laws, attack a model: a page in three minutes", demo)
     p.add_argument("folder", type=Path, nargs="?", default=Path("drscale-demo"), help="where to write it")
     p.add_argument("--texts", default="docs:torch", help="texts to train on (default docs:torch)")
+    as_json(p)
     study = "a study: a .py file that defines 'recipes', a .toml file, or a pack"
     either = "a study (.py or .toml), or a folder of run records"
     p = verb("plan", "say what is done, to do and failed, with predicted FLOPs and time", plan)
@@ -121,11 +132,13 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     p.add_argument("--retry-failed", action="store_true", help="run again what failed")
     p.add_argument("--keep", action="store_true", help="keep the trained models beside their records")
     p.add_argument("--track", choices=TRACKERS, help="send finished runs to an experiment tracker as well")
+    as_json(p)
     p.add_argument("--quiet", action="store_true", help="print no line for each finished run, and no warnings")
     p = verb("pack", "write a study into one folder for a machine without a network", pack)
     p.add_argument("study", type=Path, help=study)
     p.add_argument("folder", type=Path, help="where to write the pack; must not be there yet")
     p.add_argument("--most-mb", type=float, default=60.0, metavar="MB", help="refuse a larger pack (default 60)")
+    as_json(p)
     p = verb("status", "count what is done, to do and failed, and say why runs failed", status)
     p.add_argument("source", type=Path, help=either)
     both_ways(p)
@@ -162,11 +175,23 @@ def _analyst(arguments: argparse.Namespace) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Make the first study and say where its page is."""
-    from drscale.demo import demo as first_study
+    from drscale.commands.tables import print_json
+    from drscale.demo import first_study
 
-    page = first_study(arguments.folder, texts=arguments.texts).resolve()
-    print(f"{page}: open it in a browser; the records are in {page.parent / 'runs'}")
+    with _told_aside(arguments):
+        made = first_study(arguments.folder, texts=arguments.texts)
+    page = made.page.resolve()
+    if arguments.json:
+        told = {"seconds": made.seconds, "runs": made.runs, "laws": made.laws, "choice": made.choice}
+        print_json("demo", page=page, store=page.parent / "runs", **told, doubts=made.doubts)
+    else:
+        print(f"{page}: open it in a browser; the records are in {page.parent / 'runs'}")
     return 0
+
+
+def _told_aside(arguments: argparse.Namespace) -> AbstractContextManager[object]:
+    """While something is made: what is printed goes to the standard error where a JSON document is asked for."""
+    return redirect_stdout(sys.stderr) if arguments.json else nullcontext()
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -211,7 +236,7 @@ def _made_on_other(run: Run, spelling: str, fingerprint: str) -> bool:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what a study has left; 1 if a run failed."""
-    from drscale.commands.tables import open_study
+    from drscale.commands.tables import open_study, print_json
     from drscale.study import plan_study
     from drscale.sweep import run_study
 
@@ -228,28 +253,33 @@ def sweep(arguments: argparse.Namespace) -> int:
     left = len(planned.todo(arguments.retry_failed))
     # Of the processes that share a run under `accelerate launch`, one speaks.
     first = os.environ.get("RANK", "0") == "0"
-    if first:
-        print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
-    if not left:
-        study.store.tidy()  # what a sweep left that was killed in its last moment
-        return 0
-    options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
-    options |= {"keep": keep, "pack": study.pack}
-    if arguments.track and first:
-        from drscale.commands.track import tracker
+    with _told_aside(arguments):
+        if first:
+            print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
+        options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
+        options |= {"keep": keep, "pack": study.pack}
+        if arguments.track and first and left:
+            from drscale.commands.track import tracker
 
-        options["note"] = tracker(arguments.track, study.name)
-    if how == "inline":
-        made = run_study(planned, **options)
-    else:
-        with _pool(workers) as executor:
-            made = run_study(planned, executor, **options)
-    failed = sum(run.status == "failed" for run in made)
-    others = left - len(made)
-    if first:
-        print(
-            f"{len(made) - failed} done, {failed} failed" + f", {others} in the hands of another sweep" * bool(others)
-        )
+            options["note"] = tracker(arguments.track, study.name)
+        if not left:
+            study.store.tidy()  # what a sweep left that was killed in its last moment
+            made = []
+        elif how == "inline":
+            made = run_study(planned, **options)
+        else:
+            with _pool(workers) as executor:
+                made = run_study(planned, executor, **options)
+        failed = sum(run.status == "failed" for run in made)
+        others = left - len(made)
+        if first and left:
+            elsewhere = f", {others} in the hands of another sweep" * bool(others)
+            print(f"{len(made) - failed} done, {failed} failed{elsewhere}")
+    if first and arguments.json:
+        counts = {"recipes": len(planned.recipes), "before": len(planned.recipes) - left}
+        counts |= {"done": len(made) - failed, "failed": failed, "left": others}
+        ended = [{"key": r.key, "status": r.status, "reason": r.reason, "seconds": r.cost.get("seconds")} for r in made]
+        print_json("sweep", study=study.name, store=study.store.path, **counts, runs=ended)
     return int(failed > 0)
 
 
@@ -283,11 +313,17 @@ def _begin_worker() -> None:
 
 def pack(arguments: argparse.Namespace) -> int:
     """Pack a study: token ids, start weights, recipes and code."""
-    from drscale.commands.tables import open_study
+    from drscale.commands.tables import open_study, print_json
     from drscale.pack import write_pack
 
     study = open_study(arguments.study)
-    made = write_pack(study.recipes, arguments.folder, study.name, arguments.most_mb)
+    with _told_aside(arguments):
+        made = write_pack(study.recipes, arguments.folder, study.name, arguments.most_mb)
+    if arguments.json:
+        files = [p for p in arguments.folder.rglob("*") if p.is_file()]
+        told = {"recipes": len(made.recipes), "bytes": sum(p.stat().st_size for p in files), "files": len(files)}
+        print_json("pack", study=study.name, folder=arguments.folder, **told)
+        return 0
     print(f"{arguments.folder}: {made}\nthere: drscale sweep {arguments.folder}, or without drscale: python FOLDER")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import shlex
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 from drscale.files import write_atomic
 from drscale.plotting import style
 from drscale.recipe import Recipe, grid
+from drscale.results import Result
 from drscale.runs import RunStore
 from drscale.study import plan_study
 from drscale.sweep import model_of, run_study
@@ -32,6 +34,25 @@ NEXT = (
 )
 
 
+@dataclass(frozen=True)
+class FirstStudy(Result):
+    """What a demo made: its page, the seconds it took, how many runs it rests on, and both laws with their doubts."""
+
+    page: Path
+    seconds: float
+    runs: int
+    laws: pd.DataFrame
+    choice: str
+    doubts: dict[str, list[str]]
+
+    def table(self) -> pd.DataFrame:
+        """Both laws, one row each."""
+        return self.laws
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.runs} runs, {self.seconds:.0f} s; {self.choice}"
+
+
 def demo(folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int = STEPS, progress: bool = True) -> Path:
     """Train, fit, compare, attack, and write ``folder/index.html``; gives its path. It goes on where it was stopped.
 
@@ -42,6 +63,17 @@ def demo(folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int 
     >>> from drscale.demo import demo
     >>> demo("my-first-study")  # doctest: +SKIP
     PosixPath('my-first-study/index.html')
+    """
+    return first_study(folder, texts=texts, steps=steps, progress=progress).page
+
+
+def first_study(
+    folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int = STEPS, progress: bool = True
+) -> FirstStudy:
+    """Do what :func:`demo` does, and give its laws and its time beside the page.
+
+    >>> from drscale.demo import first_study
+    >>> first_study("my-first-study").laws  # doctest: +SKIP
     """
     if find_spec("torch") is None:  # before texts are looked for, which come with it
         raise ModuleNotFoundError("the demo trains models and torch is not installed", name="torch")
@@ -59,32 +91,37 @@ def demo(folder: str | Path = "drscale-demo", *, texts: str = TEXTS, steps: int 
     if len(runs) < len(recipes):
         failed = next((run.reason for run in store.runs() if run.status == "failed"), "they were not made")
         raise ValueError(f"{folder / 'runs'}: {len(recipes) - len(runs)} of {len(recipes)} runs failed: {failed}")
-    parts = [*_laws(runs, amounts), *_attack(recipes[-1], store, source, progress)]
+    laws, choice, doubts, said = _laws(runs, amounts)
+    parts = [*said, *_attack(recipes[-1], store, source, progress)]
     seconds = time.perf_counter() - began
     page = folder / "index.html"
     write_atomic(page, _page(texts, source, runs, parts, seconds, folder))
-    return page
+    return FirstStudy(page, seconds, len(runs), laws, choice, doubts)
 
 
-def _laws(runs: pd.DataFrame, amounts: list[int]) -> list[str]:
-    """Both laws of size and data on the runs, which of them fits better, and what the runs say beside them."""
+def _laws(runs: pd.DataFrame, amounts: list[int]) -> tuple[pd.DataFrame, str, dict[str, list[str]], list[str]]:
+    """Both laws of size and data on the runs, which of them fits better, every doubt, and the page's words on it."""
     from drscale.laws import additive_law, choose_law, data_law, fit_law, joint_law, law_table
     from drscale.laws.plot import series_figure
 
     choice = choose_law(runs, Y, candidates=[additive_law, joint_law])
     fits = {law.__name__: fit_law(runs, law, y=Y, warn=False) for law in (additive_law, joint_law)}
-    doubts = {name: "; ".join(fit.doubts) or "none" for name, fit in fits.items()}
-    numbers = law_table(fits)[["name", "M", "mu", "B", "eta", "delta"]]
-    return [
+    doubts = {name: list(fit.doubts) for name, fit in fits.items()}
+    laws = law_table(fits)
+    page = [
         "<h2>How entropy falls with size and pairs</h2>",
         f"<p>{len(runs)} runs: three sizes, {len(amounts)} amounts of pairs, one seed each. Calibrated contrastive "
         "entropy on held-out queries, in nats; lower is better.</p>",
         _figure(series_figure(runs, data_law, Y, by="rung", warn=False)),
         "<h2>Two laws, compared</h2>",
         f"<p>{html.escape(str(choice))}</p>",
-        _table(pd.DataFrame(numbers)),
-        *(f"<p>Doubts about the {name.replace('_', ' ')}: {html.escape(said)}.</p>" for name, said in doubts.items()),
+        _table(laws[["name", "M", "mu", "B", "eta", "delta"]]),
+        *(
+            f"<p>Doubts about the {name.replace('_', ' ')}: {html.escape('; '.join(said) or 'none')}.</p>"
+            for name, said in doubts.items()
+        ),
     ]
+    return laws, str(choice), doubts, page
 
 
 def _attack(recipe: Recipe, store: RunStore, source: Benchmark, progress: bool) -> list[str]:

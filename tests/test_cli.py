@@ -106,6 +106,23 @@ def test_plan_sweep_and_the_same_sweep_again(study: Path, small: None, capsys: p
     assert undocumented(RunStore(study.parent / "runs")) == set()
 
 
+def test_a_sweep_is_told_as_json(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", str(study), "--json"]) == 0
+    seen = capsys.readouterr()
+    told = json.loads(seen.out)  # one document, nothing else
+    counts = {"command": "sweep", "study": "seeds", "recipes": 2, "before": 0, "done": 2, "failed": 0, "left": 0}
+    assert counts.items() <= told.items()
+    assert Path(told["store"]).resolve() == (study.parent / "runs").resolve()
+    keys = [run.key for run in RunStore(study.parent / "runs").runs()]
+    assert sorted(run["key"] for run in told["runs"]) == sorted(keys)
+    assert all(run["status"] == "done" and run["reason"] == "" and run["seconds"] > 0 for run in told["runs"])
+    for said in ("seeds: 2 of 2 runs to do", "[2/2] ", "2 done, 0 failed"):
+        assert said in seen.err
+    assert main(["sweep", str(study), "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {"before": 2, "done": 0, "left": 0, "runs": []}.items() <= again.items()
+
+
 def test_plan_opens_the_texts_and_says_how_they_are_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"ask": f"what is {i}", "answer": " ".join(f"w{i}x{k}" for k in range(8))} for i in range(400)]
     again = [{"ask": f"and what is {i}", "answer": rows[i]["answer"]} for i in range(60)]  # of a passage that is there
@@ -178,7 +195,11 @@ def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(
     assert "diverged" in capsys.readouterr().out
     assert main(["sweep", str(study)]) == 0
     assert "0 of 1 runs to do" in capsys.readouterr().out
-    assert main(["sweep", str(study), "--retry-failed"]) == 1
+    capsys.readouterr()
+    assert main(["sweep", str(study), "--retry-failed", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["done"], told["failed"]) == (0, 1)
+    assert "diverged" in told["runs"][0]["reason"]
     assert main(["status", str(study)]) == 0
     assert "failed: texts=planted,rung=L2H12" in capsys.readouterr().out
 

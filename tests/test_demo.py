@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,21 @@ def test_it_goes_on_where_it_was(page: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(demo, "RUNGS", ("L2H12", "L2H16", "L2H24"))
     monkeypatch.setattr(demo, "SHARES", (4, 2, 1))
     assert demo.demo(page.parent, texts="planted?pairs=700", steps=3, progress=False) == page
+
+
+def test_it_is_told_as_json(page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(demo, "RUNGS", ("L2H12", "L2H16", "L2H24"))
+    monkeypatch.setattr(demo, "SHARES", (4, 2, 1))
+    monkeypatch.setattr(demo.first_study, "__kwdefaults__", {**demo.first_study.__kwdefaults__, "steps": 3})
+    assert cli.main(["demo", str(page.parent), "--texts", "planted?pairs=700", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["command"], told["page"], told["runs"]) == ("demo", str(page.resolve()), 9)
+    assert told["store"] == str(page.resolve().parent / "runs")
+    assert told["seconds"] > 0
+    assert [law["name"] for law in told["laws"]] == ["additive_law", "joint_law"]
+    assert all(law["M_low"] is None or law["M"] > 0 for law in told["laws"])
+    assert told["choice"] in page.read_text().replace("&#x27;", "'")
+    assert set(told["doubts"]) == {"additive_law", "joint_law"}
 
 
 def test_without_torch_that_is_what_it_says(

@@ -174,6 +174,20 @@ def test_the_command_line_packs_and_sweeps(tmp_path: Path, capsys: pytest.Captur
     assert "0 of 1 runs to do" in capsys.readouterr().out
     assert main(["status", str(tmp_path / "p")]) == 0
     assert "1 done, 0 to do, 0 failed" in capsys.readouterr().out
+    assert main(["sweep", str(tmp_path / "p"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["before"] == 1
     records = RunStore(tmp_path / "p" / "runs")
     assert plan_study(load_study(study).recipes, records).todo() == []  # home knows them as its own
     assert run_study(plan_study(load_study(study).recipes, records)) == []
+
+
+def test_a_pack_is_told_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, folder = tmp_path / "study.toml", tmp_path / "p"
+    study.write_text('[base]\ntexts = "planted?pairs=300"\nstart = "scratch"\nsteps = 2\nbatch = 8\nrung = "L2H12"\n')
+    assert main(["pack", str(study), str(folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    assert {"command": "pack", "study": "study", "folder": str(folder), "recipes": 1}.items() <= told.items()
+    assert (told["files"], told["bytes"]) == (len(files), sum(p.stat().st_size for p in files))
+    assert main(["pack", str(study), str(folder), "--json"]) == 2  # it is there already
+    assert capsys.readouterr().out == ""

@@ -92,9 +92,14 @@ def _runs_first(words: list[str]) -> list[str]:
     return words[:at] + runs + [w for w in words[at:end] if w not in runs] + words[end:]
 
 
+def as_json(p: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    p.add_argument("--json", action="store_true", help="print one JSON document to the standard output, nothing else")
+
+
 def both_ways(p: argparse.ArgumentParser) -> None:
     """Add what every reading verb takes: --json and --quiet."""
-    p.add_argument("--json", action="store_true", help="print one JSON document to the standard output, nothing else")
+    as_json(p)
     p.add_argument("--quiet", action="store_true", help="print no warnings and no progress")
 
 
