@@ -1,7 +1,8 @@
-"""The wheel stands alone: built from a copy, unpacked elsewhere, it reads its own tables and does an analyst's work."""
+"""The wheel stands alone: built from a copy, unpacked or installed elsewhere, it does an analyst's work by itself."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,12 +12,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import venv
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
 
 NEEDED = ("drscale", "data/published", "notebooks/apps", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 ANALYST = """
@@ -29,11 +33,21 @@ fit = ds.fit_law(runs, ds.size_law, y="in_domain_entropy", warn=False)
 print(len(runs), len(papers.published_laws()), len(papers.dragon(4)), len(papers.verdicts()), fit.best_values["mu"] > 0)
 assert "torch" not in sys.modules
 """
+LIGHT = """
+import importlib.util
+assert [n for n in ("torch", "transformers", "datasets", "pytest", "voila") if importlib.util.find_spec(n)] == []
+figure = ds.plot.size(runs, y="in_domain_entropy", warn=False)
+ds.export(figure, "law.html")
+try:
+    ds.export(figure, "law.pdf")
+except RuntimeError as e:
+    print(type(e).__name__)
+"""
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's files in a folder of their own, far from the repository."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of what it is made of."""
     copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
     for name in NEEDED:
         source = ROOT / name
@@ -57,10 +71,80 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     made = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
-    (wheel,) = out.glob("*.whl")
+    (made_file,) = out.glob("*.whl")
+    return made_file
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path) -> Path:
+    """The wheel's files in a folder of their own, far from the repository."""
     with zipfile.ZipFile(wheel) as parts:
-        parts.extractall(out / "site")
-    return out / "site"
+        parts.extractall(wheel.parent / "site")
+    return wheel.parent / "site"
+
+
+def needed(name: str, found: dict[str, None]) -> dict[str, None]:
+    """A distribution and all that it requires here, extras left out."""
+    if name not in found:
+        found[name] = None
+        for text in distribution(name).requires or ():
+            asked = Requirement(text)
+            if asked.marker is None or asked.marker.evaluate({"extra": ""}):
+                needed(asked.name, found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, installed by pip, and what the light install brings: no torch, no browser.
+
+    What the wheel requires is linked from the tests' own environment; pip looks whether it is all there.
+    """
+    place = tmp_path_factory.mktemp("bare") / "venv"
+    venv.create(place, with_pip=False, symlinks=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    asked = zipfile.ZipFile(wheel).read(f"drscale-{wheel.name.split('-')[1]}.dist-info/METADATA").decode()
+    found: dict[str, None] = {}
+    for text in re.findall(r"^Requires-Dist: ([^;\n]+)$", asked, re.MULTILINE):
+        needed(Requirement(text).name, found)
+    for name in found:
+        ours = distribution(name)
+        for top in {file.parts[0] for file in ours.files or ()} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(ours.locate_file(top))).resolve())
+    python = place / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-index", str(wheel)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def in_bare(bare: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of the bare environment, with none of this one's variables but the way to the system's programs."""
+    room = {"PATH": f"{bare / 'bin'}:/usr/bin:/bin", "HOME": str(folder), "BROWSER_PATH": str(folder / "no-browser")}
+    command = [str(bare / "bin" / words[0]), *words[1:]]
+    return subprocess.run(command, cwd=folder, env=room, capture_output=True, text=True, timeout=300)
+
+
+def test_pip_installs_it_in_a_bare_environment_and_an_analyst_works_there(bare: Path, tmp_path: Path) -> None:
+    done = in_bare(bare, tmp_path, "python", "-W", "error", "-c", ANALYST + LIGHT, str(bare))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[4:] == ["True", "NoBrowser"]
+    assert "plotly" in (tmp_path / "law.html").read_text()
+
+
+def test_its_command_works_there_and_says_what_training_needs(bare: Path, tmp_path: Path) -> None:
+    (example,) = bare.glob("lib/python*/site-packages/drscale/example_runs.csv")
+    shutil.copy(example, tmp_path / "runs.csv")
+    words = ("runs.csv", "--where", "pairs == 0", "--x", "params_layers", "--y", "in_domain_entropy", "--json")
+    done = in_bare(bare, tmp_path, "drscale", "fit", *words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {"command": "fit", "law": "size_law"}.items() <= told.items()
+    done = in_bare(bare, tmp_path, "drscale", "demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(r"torch is not installed; this brings it: pip install '.*\[lab\]'\n$", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_wheels_description_asks_for_no_file_of_a_clone(unpacked: Path) -> None:
