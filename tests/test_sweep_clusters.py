@@ -1,6 +1,7 @@
 """Sweeps on Dask's and submitit's executors, a worker killed in the middle of a run: nothing lost, nothing twice."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,43 @@ def test_a_killed_submitit_job_costs_nothing(workers, undisturbed, monkeypatch):
     assert len(dead(workers)) == 1
     assert content(plan.store).differences(content(undisturbed, seeds=[0, 1])) == []
     assert killed.breakage().left_over(plan.store, workers.parent)[0] == []
+
+
+def script_of_the_page() -> str:
+    """The script of docs/clusters.md that starts a cluster of its own."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if "LocalCluster" in block)
+    return str(found)
+
+
+def started(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """A script in a folder with a study of two tiny runs."""
+    (folder / "study.toml").write_text(
+        '[base]\ntexts = "planted?pairs=300"\nstart = "scratch"\nsteps = 2\nbatch = 8\nrung = "L2H12"\n'
+        "[[grid]]\nseed = [0, 1]\n"
+    )
+    (folder / "script.py").write_text(text)
+    command = [sys.executable, "script.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
+
+
+@pytest.mark.slow
+def test_the_pages_script_with_a_local_cluster_makes_the_runs(workers):
+    done = started(workers.parent, script_of_the_page())
+    assert done.returncode == 0, done.stderr
+    assert [run.status for run in RunStore(workers.parent / "study").runs()] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_a_pool_in_a_script_without_the_guard_is_one_sentence(workers):
+    text = "from concurrent.futures import ProcessPoolExecutor as Pool\nimport multiprocessing, drscale as ds\n"
+    text += 'study = ds.load_study("study.toml")\nplan = ds.plan_study(study.recipes, study.store)\n'
+    text += 'ds.run_study(plan, Pool(2, multiprocessing.get_context("spawn")))\n'
+    done = started(workers.parent, text)
+    assert done.returncode == 1
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert last == "ValueError: workers: no worker process can start; is a script's work below `if __name__ ...`?"
+    assert not list((workers.parent / "study").glob("*.json"))
 
 
 # ------------------------------------------------------------------------------------------------------- stand-ins
