@@ -494,7 +494,7 @@ INDEX, MANY = ".index", 500  # smaller stores are read as quickly without one
 
 def _index_head(body: str) -> str:
     names = ",".join([*(f.name for f in fields(Recipe)), *TOLD])
-    return hashlib.sha256(f"{names}\n{body}".encode()).hexdigest()
+    return hashlib.sha256(f"keys as spelled {names}\n{body}".encode()).hexdigest()
 
 
 def _read_index(path: Path) -> dict[str, Any]:
