@@ -586,3 +586,31 @@ def test_the_budgets_optimum_agrees_with_the_verdicts(verdicts):
     assert claims._best(tuple(pair), 5e3)[0].value == pytest.approx(both.N, rel=2e-3)
     assert row["numbers"] == f"N = {plan.N / 1e9:.2f}B, D = {plan.D / 1e3:.2f}K"
     assert plan.flags
+
+
+# the factors of the public data sets
+
+
+def test_the_means_by_corpus_are_those_of_all_queries():
+    """Weighted by their queries, the five types of corpus give each retriever's printed mean over all."""
+    table = published.corpus_means()
+    parts, whole = table.query("corpus_type != 'all'"), table.query("corpus_type == 'all'").set_index("model")
+    assert set(parts["corpus_type"]) == set(published.data_sets()["corpus_type"])
+    for model, rows in parts.groupby("model"):
+        assert rows["queries"].sum() == whole.loc[model, "queries"] == 42524
+        assert np.average(rows["mean"], weights=rows["queries"]) == pytest.approx(whole.loc[model, "mean"], abs=2e-6)
+        square = (
+            rows["sd"] ** 2 * (rows["queries"] - 1) + rows["queries"] * (rows["mean"] - whole.loc[model, "mean"]) ** 2
+        )
+        assert (square.sum() / 42523) ** 0.5 == pytest.approx(whole.loc[model, "sd"], abs=2e-6)
+
+
+def test_the_factors_of_the_public_sets_enter_a_mixed_model():
+    from drscale import mixed
+
+    sets = published.data_sets().set_index("dataset")
+    assert (len(sets), sets["task_type"].nunique(), sets["corpus_type"].nunique()) == (27, 11, 5)
+    names = [name for name in sets.index for _ in range(2)]
+    rows = pd.DataFrame({"model": "a", "dataset": names, "query": [str(i) for i in range(54)], "ndcg10": 0.5})
+    told = mixed.with_factor(rows, "task", sets["task_type"].to_dict())
+    assert told.groupby("task")["dataset"].nunique()["Fact Checking"] == 3

@@ -121,6 +121,29 @@ def dragon(number: int, folder: str | Path | None = None) -> pd.DataFrame:
     return frame
 
 
+def data_sets(folder: str | Path | None = None) -> pd.DataFrame:
+    """The public data sets of Li et al., On the Robustness of LLM-Based Dense Retrievers, with their factors.
+
+    ``task_type`` and ``corpus_type`` are the authors' own, from their code; a column is what
+    :func:`drscale.mixed.with_factor` takes.
+
+    >>> from drscale.papers.published import data_sets
+    >>> data_sets().set_index("dataset").loc["scifact"].tolist()
+    ['Fact Checking', 'Scientific Paper']
+    """
+    return pd.read_csv(path("robust_sets", folder))
+
+
+def corpus_means(folder: str | Path | None = None) -> pd.DataFrame:
+    """Nine retrievers' nDCG@10 by the type of corpus, over the queries of :func:`data_sets`: mean, sd and queries.
+
+    >>> from drscale.papers.published import corpus_means
+    >>> corpus_means().query("model == 'bm25'").set_index("corpus_type")["mean"].idxmax()
+    'Online Community'
+    """
+    return pd.read_csv(path("robust_corpus", folder))
+
+
 def path(name: str, folder: str | Path | None = None) -> Path:
     """The CSV file of that name among the published tables."""
     base = FOLDER if folder is None else Path(folder)
