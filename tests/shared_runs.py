@@ -31,11 +31,11 @@ RECIPES = {
     },
     **{
         f"{balance}": SMALL.but(strategy="adversarial", variant="pool", share=0.6, balance=balance)
-        for balance in ("fixed", "pareto", "mgda")
+        for balance in ("fixed", "pareto", "mgda", "pcgrad")
     },
     **{
         f"supervised {variant}": SMALL.but(strategy="supervised", variant=variant, **LABELS)
-        for variant in ("uniform", "soft")
+        for variant in STRATEGIES["supervised"].variants
     },
     **{
         f"instructed {variant}": SMALL.but(strategy="instructed", variant=variant, texts="instructed", query_tokens=32)
