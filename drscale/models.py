@@ -6,7 +6,8 @@ import copy
 import importlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,8 +147,10 @@ def to_sentence_transformers(
     """Write an encoder as a sentence-transformers model, with a model card made from its run's record.
 
     ``SentenceTransformer(folder)`` gives the same vectors: a frozen table and its map become plain word embeddings.
-    Scores are inner products. With two towers ``role`` ("query" or "passage") says which one is written; texts are cut
-    where passages are, or with two towers where this role's are. The folder must not be there yet.
+    Adapters (``lora``) are added to a copy of the weights, and the encoder stays as it is. Scores are inner products.
+    With two towers ``role`` ("query" or "passage") says which one is written; texts are cut where passages are, or with
+    two towers where this role's are. The folder must not be there yet, and it is written only if what
+    sentence-transformers loads from it has the same weights and gives the same vectors.
 
     >>> import drscale as ds
     >>> from drscale.models import to_sentence_transformers
@@ -160,7 +163,6 @@ def to_sentence_transformers(
         raise ValueError(f"role={role!r}: allowed are 'query' and 'passage'")
     library, parts = _sentence_transformers()
     from torch import nn
-    from transformers.utils import logging as talk
 
     shared = encoder.query_tower is encoder.passage_tower
     tower = encoder.query_tower if role == "query" else encoder.passage_tower
@@ -172,12 +174,8 @@ def to_sentence_transformers(
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(scratch)
         cut = encoder.lengths[1 if shared or role == "passage" else 0]
-        loud = talk.get_verbosity()
-        talk.set_verbosity_error()  # else it reports a pooler that nobody uses as missing
-        try:
+        with _quiet():  # else it reports a pooler that nobody uses as missing
             modules = [parts.Transformer(scratch, max_seq_length=cut), parts.Pooling(width, pooling_mode=tower.pooling)]
-        finally:
-            talk.set_verbosity(loud)
         if isinstance(tower.projection, nn.Linear):
             size = tower.projection.out_features
             dense = parts.Dense(width, size, activation_function=nn.Identity())
@@ -186,12 +184,55 @@ def to_sentence_transformers(
         model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
         made = Path(scratch) / "made"
         model.save(str(made), create_model_card=False)
+        del model, modules
+        _check_export(library, made, body, encoder, role, path)
         (made / "README.md").write_text(
             model_card(run) + (_cut_said(encoder.lengths, cut) if shared else ""), encoding="utf-8"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, path)
     return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers says nothing but errors."""
+    from transformers.utils import logging as talk
+
+    loud = talk.get_verbosity()
+    talk.set_verbosity_error()
+    try:
+        yield
+    finally:
+        talk.set_verbosity(loud)
+
+
+EXACT = (
+    1e-3  # of the largest value: how far an export's vectors may lie from the encoder's, which rounding does not reach
+)
+PROBES = ["open a file", "Close it, and then read the 3 lines of what was written before."]
+
+
+def _check_export(library: Any, made: Path, body: Any, encoder: BiEncoder, role: str, path: Path) -> None:
+    """Load an export back: no weight is missing, unexpected or another, and texts have the encoder's vectors."""
+    with _quiet():
+        model = library.SentenceTransformer(str(made), device="cpu")
+    written, loaded = (
+        {name: value for name, value in part.state_dict().items() if "pooler" not in name}  # nobody uses it
+        for part in (body, model[0].auto_model)
+    )
+    missing, unexpected = sorted(loaded.keys() - written.keys()), sorted(written.keys() - loaded.keys())
+    other = [n for n in loaded if n in written and not loaded[n].equal(written[n].detach().cpu().to(loaded[n].dtype))]
+    for names, said in ((missing, "missing"), (unexpected, "unknown to it"), (other, "changed")):
+        if names:
+            raise ValueError(
+                f"{path}: not written, since transformers does not load the body's weights back as they are: "
+                f"{len(names)} of {len(written)} {said}, as {names[0]}"
+            )
+    ours = encoder.encode(PROBES, role)
+    apart = float(abs(model.encode(PROBES, show_progress_bar=False) - ours).max())
+    if not apart <= EXACT * float(abs(ours).max()):
+        raise ValueError(f"{path}: not written, since sentence-transformers gives other vectors (apart by {apart:.2g})")
 
 
 def _cut_said(lengths: tuple[int, int], cut: int) -> str:
@@ -276,9 +317,10 @@ def _sentence_transformers() -> tuple[Any, Any]:
 
 
 def _plain_body(body: Any) -> Any:
-    """The body with plain word embeddings in the place of a frozen table and its map."""
+    """The body with adapters added to its weights, and plain word embeddings in place of a frozen table and its map."""
     from drscale.encoder import TableEmbedding
 
+    body = _merged(body)
     words = body.get_input_embeddings()
     if not isinstance(words, TableEmbedding):
         return body
@@ -288,4 +330,20 @@ def _plain_body(body: Any) -> Any:
     vectors = (words.table @ words.map.weight.T).detach().cpu()
     plain.set_input_embeddings(nn.Embedding.from_pretrained(vectors, padding_idx=0))
     plain.config.vocab_size = len(vectors)
+    return plain
+
+
+def _merged(body: Any) -> Any:
+    """A copy of a body in which peft's adapters are added to the weights; the body itself where it has none."""
+    adapted = [name for name, layer in body.named_modules() if hasattr(layer, "get_base_layer")]
+    if not adapted:
+        return body
+    plain = copy.deepcopy(body)
+    for name in adapted:
+        layer = plain.get_submodule(name)
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(plain.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(plain, "peft_config"):
+        del plain.peft_config
     return plain

@@ -1,5 +1,7 @@
 """Trained models kept beside their records: the same vectors again, measured anew, added once."""
 
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
+from test_encoder_checkpoints import checkpoint
 from tiny import tiny
 
 from drscale import models as trained
 from drscale import sweep
-from drscale.encoder import build
+from drscale.encoder import BiEncoder, build
 from drscale.models import load_model, measure, model_path, push_to_hub, texts_of, to_sentence_transformers
 from drscale.recipe import Recipe
 from drscale.runs import Found, Measure, Run, RunStore
@@ -197,6 +201,85 @@ def test_sentence_transformers_gives_the_same_vectors(changes: dict[str, Any], r
     assert (cut in card) == (recipe.towers == "shared")  # a tower of its own cuts as in training
     with pytest.raises(ValueError, match="is there already"):
         to_sentence_transformers(encoder, folder)
+
+
+def adapted(folder: Path, monkeypatch: pytest.MonkeyPatch | None = None) -> BiEncoder:
+    """A tiny checkpoint with trained adapters: peft's, or where a monkeypatch is given those of a stand-in."""
+    checkpoint(folder, "qwen3")
+    if monkeypatch is not None:
+        stub = types.ModuleType("peft")
+        stub.LoraConfig = lambda **options: options  # type: ignore[attr-defined]
+        stub.inject_adapter_in_model = with_adapters  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "peft", stub)
+    encoder = build(Recipe(rung=str(folder), start="checkpoint", projection=24, lora=4, passage_tokens=24)).eval()
+    torch.manual_seed(1)
+    for name, weight in encoder.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    return encoder
+
+
+class Adapter(torch.nn.Module):
+    """What peft puts in the place of a linear map, under its names."""
+
+    def __init__(self, base: torch.nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base_layer = base.requires_grad_(False)
+        self.lora_A = torch.nn.Linear(base.in_features, rank, bias=False)
+        self.lora_B = torch.nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x) + 2 * self.lora_B(self.lora_A(x))
+
+    def get_base_layer(self) -> torch.nn.Linear:
+        return self.base_layer
+
+    def merge(self) -> None:
+        self.base_layer.weight.data += 2 * self.lora_B.weight.data @ self.lora_A.weight.data
+
+
+def with_adapters(config: dict[str, Any], body: Any) -> Any:
+    for name, layer in list(body.named_modules()):
+        if name.rpartition(".")[2] in config["target_modules"]:
+            parent, _, own = name.rpartition(".")
+            setattr(body.get_submodule(parent), own, Adapter(layer, config["r"]))
+    return body
+
+
+def check_adapters_go_out_merged(encoder: BiEncoder, folder: Path) -> None:
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    path = to_sentence_transformers(encoder, folder)
+    after = encoder.state_dict()
+    assert after.keys() == before.keys()
+    assert all(after[name].equal(value) for name, value in before.items())
+    vectors = SentenceTransformer(str(path), device="cpu").encode(TEXTS)
+    assert np.abs(vectors - encoder.encode(TEXTS)).max() < 1e-5
+    plain = [m for m in encoder.modules() if hasattr(m, "get_base_layer")]
+    assert len(plain) == 3 * 7
+    for layer in plain:
+        layer.forward = layer.get_base_layer().forward
+    assert np.abs(vectors - encoder.encode(TEXTS)).max() > 1e-2  # without adapters they are others
+
+
+def test_adapters_of_a_stand_in_are_merged_into_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_adapters_go_out_merged(adapted(tmp_path / "own", monkeypatch), tmp_path / "out")
+
+
+def test_adapters_of_peft_are_merged_into_a_copy(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    check_adapters_go_out_merged(adapted(tmp_path / "own"), tmp_path / "out")
+
+
+def test_an_export_that_does_not_load_as_it_was_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = adapted(tmp_path / "own", monkeypatch)
+    monkeypatch.setattr(trained, "_merged", lambda body: body)
+    with pytest.raises(ValueError, match=r"not written, .* 21 of 77 missing, as layers\.0\.mlp\.down_proj\.weight"):
+        to_sentence_transformers(encoder, tmp_path / "out")
+    encoder = build(Recipe(rung="L2H12")).eval()
+    monkeypatch.setattr(type(encoder), "encode", lambda self, texts, role="query": np.ones((len(texts), 768)))
+    with pytest.raises(ValueError, match=r"not written, since sentence-transformers gives other vectors \(apart by"):
+        to_sentence_transformers(encoder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:
