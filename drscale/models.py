@@ -141,6 +141,9 @@ def texts_of(spec: str) -> Benchmark:
 # ------------------------------------------------------------------------------------------------------------ out again
 
 
+POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}  # ours, and sentence-transformers' names
+
+
 def to_sentence_transformers(
     encoder: BiEncoder, folder: str | Path, *, run: Run | None = None, role: str = "query"
 ) -> Path:
@@ -175,7 +178,8 @@ def to_sentence_transformers(
         tokenizer.save_pretrained(scratch)
         cut = encoder.lengths[1 if shared or role == "passage" else 0]
         with _quiet():  # else it reports a pooler that nobody uses as missing
-            modules = [parts.Transformer(scratch, max_seq_length=cut), parts.Pooling(width, pooling_mode=tower.pooling)]
+            modules = [parts.Transformer(scratch, max_seq_length=cut)]
+        modules += [parts.Pooling(width, pooling_mode=POOLINGS[tower.pooling])]
         if isinstance(tower.projection, nn.Linear):
             size = tower.projection.out_features
             dense = parts.Dense(width, size, activation_function=nn.Identity())

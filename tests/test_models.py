@@ -203,6 +203,20 @@ def test_sentence_transformers_gives_the_same_vectors(changes: dict[str, Any], r
         to_sentence_transformers(encoder, folder)
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_a_decoders_last_token_goes_out_on_either_side_of_the_padding(kind: str, tmp_path: Path) -> None:
+    checkpoint(tmp_path / "own", kind)
+    recipe = Recipe(rung=str(tmp_path / "own"), start="checkpoint", pooling="last", projection=0)
+    encoder = build(recipe).eval()
+    model = SentenceTransformer(str(to_sentence_transformers(encoder, tmp_path / "out")), device="cpu")
+    texts = [*TEXTS, "x", "zo zo zo zo ba do ki lu me " * 20]
+    assert len(set(encoder.tokens(texts, "passage").lengths)) >= 4
+    for side in ("right", "left"):
+        model.tokenizer.padding_side = side
+        assert (np.asarray(model.tokenizer(texts, padding=True)["attention_mask"])[:, 0] == 0).any() == (side == "left")
+        assert np.abs(model.encode(texts) - encoder.encode_passages(texts)).max() < 1e-5
+
+
 def adapted(folder: Path, monkeypatch: pytest.MonkeyPatch | None = None) -> BiEncoder:
     """A tiny checkpoint with trained adapters: peft's, or where a monkeypatch is given those of a stand-in."""
     checkpoint(folder, "qwen3")
