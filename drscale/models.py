@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -151,9 +152,10 @@ def to_sentence_transformers(
 
     ``SentenceTransformer(folder)`` gives the same vectors: a frozen table and its map become plain word embeddings.
     Adapters (``lora``) are added to a copy of the weights, and the encoder stays as it is. Scores are inner products.
-    With two towers ``role`` ("query" or "passage") says which one is written; texts are cut where passages are, or with
-    two towers where this role's are. The folder must not be there yet, and it is written only if what
-    sentence-transformers loads from it has the same weights and gives the same vectors.
+    With two towers ``role`` ("query" or "passage") says which one is written, cut where this role's texts are. Else
+    ``encode_query`` and ``encode_document`` cut as the encoder does, and ``encode`` where passages are; before version
+    6 all three cut there. An instruction stands before the texts of ``encode_query``. The folder must not be there yet,
+    and it is written only if what sentence-transformers loads from it has the same weights and gives the same vectors.
 
     >>> import drscale as ds
     >>> from drscale.models import to_sentence_transformers
@@ -177,21 +179,23 @@ def to_sentence_transformers(
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(scratch)
         cut = encoder.lengths[1 if shared or role == "passage" else 0]
+        apart = {"query_length": encoder.lengths[0]} if shared and _cuts_apart(parts) else {}
+        asks = {"query": encoder.instruction} if encoder.instruction and (shared or role == "query") else None
         with _quiet():  # else it reports a pooler that nobody uses as missing
-            modules = [parts.Transformer(scratch, max_seq_length=cut)]
+            modules = [parts.Transformer(scratch, max_seq_length=cut, **apart)]
         modules += [parts.Pooling(width, pooling_mode=POOLINGS[tower.pooling])]
         if isinstance(tower.projection, nn.Linear):
             size = tower.projection.out_features
             dense = parts.Dense(width, size, activation_function=nn.Identity())
             dense.linear.load_state_dict(tower.projection.state_dict())
             modules.append(dense)
-        model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
+        model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot", prompts=asks)
         made = Path(scratch) / "made"
         model.save(str(made), create_model_card=False)
         del model, modules
         _check_export(library, made, body, encoder, role, path)
         (made / "README.md").write_text(
-            model_card(run) + (_cut_said(encoder.lengths, cut) if shared else ""), encoding="utf-8"
+            model_card(run) + (_cut_said(encoder.lengths, bool(apart)) if shared else ""), encoding="utf-8"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, path)
@@ -233,20 +237,34 @@ def _check_export(library: Any, made: Path, body: Any, encoder: BiEncoder, role:
                 f"{path}: not written, since transformers does not load the body's weights back as they are: "
                 f"{len(names)} of {len(written)} {said}, as {names[0]}"
             )
-    ours = encoder.encode(PROBES, role)
-    apart = float(abs(model.encode(PROBES, show_progress_bar=False) - ours).max())
-    if not apart <= EXACT * float(abs(ours).max()):
-        raise ValueError(f"{path}: not written, since sentence-transformers gives other vectors (apart by {apart:.2g})")
+    shared = encoder.query_tower is encoder.passage_tower
+    for side, encode in (("query", model.encode_query), ("passage", model.encode_document)):
+        if not shared and side != role:
+            continue
+        ours = encoder.encode(PROBES, side)
+        apart = float(abs(encode(PROBES, show_progress_bar=False) - ours).max())
+        if not apart <= EXACT * float(abs(ours).max()):
+            raise ValueError(
+                f"{path}: not written, since sentence-transformers gives other {side} vectors (apart by {apart:.2g})"
+            )
 
 
-def _cut_said(lengths: tuple[int, int], cut: int) -> str:
-    """What a card says of a model that cuts both kinds of text alike, where they were cut apart."""
+def _cuts_apart(parts: Any) -> bool:
+    """Whether sentence-transformers can cut queries elsewhere than passages, as it does since version 6."""
+    return "query_length" in inspect.signature(parts.Transformer.__init__).parameters
+
+
+def _cut_said(lengths: tuple[int, int], apart: bool) -> str:
+    """What a card says of a model of one tower whose queries and passages were cut at different lengths."""
     queries, passages = lengths
     if queries == passages:
         return ""
+    said = f"\nTraining and measuring cut queries at {queries} and passages at {passages} word pieces; "
+    if apart:
+        return said + f"so do `encode_query` and `encode_document`, and `encode` cuts at {passages}.\n"
     return (
-        f"\nTraining and measuring cut queries at {queries} and passages at {passages} word pieces; this model cuts "
-        f"both at {cut}. So longer queries have other vectors here, and what is measured with it may differ a little.\n"
+        said + f"this model cuts both at {passages}. So longer queries have other vectors here, and what is measured "
+        "with it may differ a little.\n"
     )
 
 
@@ -260,12 +278,15 @@ def model_card(run: Run | None = None) -> str:
     lines = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "tags:", "- drscale"]
     lines += ["- sentence-transformers", "---", "", "# A dense retriever trained with drscale", ""]
     lines += ["```python", "from sentence_transformers import SentenceTransformer", ""]
-    lines += ['model = SentenceTransformer("FOLDER OR HUB ID")', 'vectors = model.encode(["a query", "a passage"])']
+    lines += ['model = SentenceTransformer("FOLDER OR HUB ID")', 'queries = model.encode_query(["a query"])']
+    lines += ['passages = model.encode_document(["a passage"])', "print(queries @ passages.T)"]
     lines += ["```", "", "Scores are inner products, as in training.", ""]
     if run is None:
         return "\n".join(lines)
     recipe = run.recipe
     lines += ["## How it was made", "", f"Recipe: `{recipe}`", ""]
+    if recipe.instruction:
+        lines += [f"`encode_query` puts the instruction of training before each query: {recipe.instruction!r}.", ""]
     lines += [f"{run.train_pairs:,} training pairs of {recipe.texts} (fingerprint {run.fingerprint[:12]})."]
     lines += ["The texts are SYNTHETIC."] if run.synthetic else []
     counted = {k: run.parameters[k] for k in ("layers", "trainable", "total") if k in run.parameters}
