@@ -291,18 +291,62 @@ def model_card(run: Run | None = None) -> str:
     lines += ["The texts are SYNTHETIC."] if run.synthetic else []
     counted = {k: run.parameters[k] for k in ("layers", "trainable", "total") if k in run.parameters}
     lines += [f"Parameters: {', '.join(f'{n:,} ({name})' for name, n in counted.items())}.", ""]
-    lines += ["## What was measured", "", "Means with 95% intervals over queries; entropies in nats.", ""]
-    lines += ["| where | what | mean | low | high | queries |", "| --- | --- | --: | --: | --: | --: |"]
-    lines += [
-        f"| {scope} | {name} | {m.mean:.4f} | {m.low:.4f} | {m.high:.4f} | {m.n:,} |"
-        for scope, measures in run.measures.items()
-        if scope in ("in_domain", "ood", "adversarial")
-        for name, m in measures.items()
-    ]
+    lines += ["## What was measured", "", *_measured(run)]
     told = ", ".join(
         f"{name} {run.versions[name]}" for name in ("drscale", "torch", "transformers") if name in run.versions
     )
     return "\n".join([*lines, "", f"Made with {told or 'drscale'}.", ""])
+
+
+# What a card says of the scopes and measures of a record, in their order; a ranking under attack stands in it once.
+WHERE = {
+    "in_domain": "held-out queries of the texts that the model was trained on",
+    "ood": "queries of domains that it was not trained on, each domain with the same weight",
+    "adversarial:alone": (
+        "under attack: for each query, passages from lower in the model's own ranking (nine where there are enough) "
+        "are changed so that they climb, and the right passage stands against these alone. The entropy here is the "
+        "primary measure of robustness; with nine, a guess has ln 10 = 2.30"
+    ),
+    "adversarial:alone:clean": "the same queries and passages before the attack",
+    "adversarial": "under attack: the same passages, and others of the collection up to 256 negatives in all",
+    "adversarial:clean": "the same before the attack",
+}
+WHAT = {
+    "entropy": "-log of the right passage's share of exp(score) among itself and its negatives; lower is better",
+    "calibrated": "the same with scores divided by a temperature that was fitted to held-out pairs; lower is better",
+    "ndcg10": "nDCG@10 of ranking the whole collection, 0 to 1; higher is better",
+    "mrr10": "MRR@10 of the same ranking; higher is better",
+    "recall10": "recall@10 of the same ranking; higher is better",
+    "recall100": "recall@100 of the same ranking; higher is better",
+    "success": "share of the attacked passages that climbed",
+    "boosted": "ranks that they climbed on average",
+    "top10": "share of them among the first ten afterwards",
+    "top100": "share of them among the first hundred afterwards",
+    "changed": "share of them that the attack changed at all",
+    "words_changed": "words that it swapped in each",
+    "encodings": "texts that it asked the model about for each",
+    "cost100": "encodings for a climb of 100 ranks",
+}
+
+
+def _measured(run: Run) -> list[str]:
+    """A card's table of what was measured, and what its scopes and measures are."""
+    rows = [
+        (scope, name, m)
+        for scope in WHERE
+        for name, m in run.measures.get(scope, {}).items()
+        if ":alone" not in scope or name in ("entropy", "calibrated")  # the rankings are those of adversarial
+    ]
+    table = ["| where | what | mean | low | high | queries |", "| --- | --- | --: | --: | --: | --: |"]
+    table += [f"| {scope} | {name} | {m.mean:.4f} | {m.low:.4f} | {m.high:.4f} | {m.n:,} |" for scope, name, m in rows]
+    scopes, names = {scope for scope, _, _ in rows}, {name for _, name, _ in rows}
+    said = [
+        f"- `{word}`: {text}."
+        for words, known in ((WHERE, scopes), (WHAT, names))
+        for word, text in words.items()
+        if word in known
+    ]
+    return ["Means with 95% intervals over queries; entropies in nats.", "", *table, "", *said]
 
 
 def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) -> str:

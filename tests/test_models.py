@@ -17,7 +17,9 @@ from tiny import tiny
 
 from drscale import models as trained
 from drscale import sweep
+from drscale.attacks.entropy import TOLD
 from drscale.encoder import BiEncoder, build
+from drscale.evaluate.ranking import METRICS
 from drscale.models import load_model, measure, model_path, push_to_hub, texts_of, to_sentence_transformers
 from drscale.recipe import Recipe
 from drscale.runs import Found, Measure, Run, RunStore
@@ -206,6 +208,27 @@ def test_sentence_transformers_gives_the_same_vectors(changes: dict[str, Any], r
     assert (cut in card) == (recipe.towers == "shared")  # a tower of its own cuts as in training
     with pytest.raises(ValueError, match="is there already"):
         to_sentence_transformers(encoder, folder)
+
+
+def test_a_card_lists_the_primary_measure_under_attack_and_says_what_it_is() -> None:
+    ranking = {name: Measure(0.25, 0.2, 0.3, 100) for name in ("ndcg10", "recall100")}
+    entropy = {name: Measure(2.5, 2.4, 2.6, 100) for name in ("entropy", "calibrated")}
+    scopes = ("in_domain", "ood", "ood:numpy", "adversarial", "adversarial:clean", "adversarial:alone")
+    measures = dict.fromkeys((*scopes, "adversarial:alone:clean"), entropy | ranking)
+    measures["adversarial"] = measures["adversarial"] | {"success": Measure(0.9, 0.8, 1.0, 100)}
+    lines = trained.model_card(Run(BASE, "done", measures=measures, train_pairs=300)).splitlines()
+    rows = [line.split(" | ")[:2] for line in lines if line.startswith("| ")]
+    order = list(dict.fromkeys(scope.removeprefix("| ") for scope, _ in rows[2:]))
+    assert order == list(trained.WHERE)
+    alone = "adversarial:alone"
+    assert [what for scope, what in rows if scope == f"| {alone}"] == ["entropy", "calibrated"]
+    assert f"| {alone}:clean | entropy | 2.5000 | 2.4000 | 2.6000 | 100 |" in lines
+    said = [line.split("`")[1] for line in lines if line.startswith("- `")]
+    assert said == [*trained.WHERE, "entropy", "calibrated", "ndcg10", "recall100", "success"]
+    assert any(line.startswith(f"- `{alone}`: under attack:") and "the primary measure" in line for line in lines)
+    only = trained.model_card(Run(BASE, "done", measures={"in_domain": entropy}, train_pairs=300))
+    assert "adversarial" not in only
+    assert set(TOLD) | set(METRICS) | {"entropy", "calibrated"} == set(trained.WHAT)
 
 
 def test_an_instruction_goes_out_before_queries_and_inside_their_length(tmp_path: Path) -> None:
