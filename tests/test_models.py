@@ -1,5 +1,7 @@
 """Trained models kept beside their records: the same vectors again, measured anew, added once."""
 
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
+from test_encoder_checkpoints import checkpoint
 from tiny import tiny
 
 from drscale import models as trained
 from drscale import sweep
-from drscale.encoder import build
+from drscale.attacks.entropy import TOLD
+from drscale.encoder import BiEncoder, build
+from drscale.evaluate.ranking import METRICS
 from drscale.models import load_model, measure, model_path, push_to_hub, texts_of, to_sentence_transformers
 from drscale.recipe import Recipe
 from drscale.runs import Found, Measure, Run, RunStore
@@ -193,10 +199,156 @@ def test_sentence_transformers_gives_the_same_vectors(changes: dict[str, Any], r
     card = (folder / "README.md").read_text()
     assert f"`{recipe}`" in card
     assert "| in_domain | entropy | 1.5000 | 1.4000 | 1.6000 | 100 |" in card
+    long = [" ".join(TEXTS * 9)]
+    if recipe.towers == "shared":
+        assert np.abs(model.encode_query(long) - encoder.encode(long)).max() < 1e-5
+        assert np.abs(model.encode_document(long) - encoder.encode_passages(long)).max() < 1e-5
+        assert np.abs(model.encode_document(long) - encoder.encode(long)).max() > 1e-3  # the cut is seen
     cut = f"cut queries at {recipe.query_tokens} and passages at {recipe.passage_tokens} word pieces"
     assert (cut in card) == (recipe.towers == "shared")  # a tower of its own cuts as in training
     with pytest.raises(ValueError, match="is there already"):
         to_sentence_transformers(encoder, folder)
+
+
+def test_a_card_lists_the_primary_measure_under_attack_and_says_what_it_is() -> None:
+    ranking = {name: Measure(0.25, 0.2, 0.3, 100) for name in ("ndcg10", "recall100")}
+    entropy = {name: Measure(2.5, 2.4, 2.6, 100) for name in ("entropy", "calibrated")}
+    scopes = ("in_domain", "ood", "ood:numpy", "adversarial", "adversarial:clean", "adversarial:alone")
+    measures = dict.fromkeys((*scopes, "adversarial:alone:clean"), entropy | ranking)
+    measures["adversarial"] = measures["adversarial"] | {"success": Measure(0.9, 0.8, 1.0, 100)}
+    lines = trained.model_card(Run(BASE, "done", measures=measures, train_pairs=300)).splitlines()
+    rows = [line.split(" | ")[:2] for line in lines if line.startswith("| ")]
+    order = list(dict.fromkeys(scope.removeprefix("| ") for scope, _ in rows[2:]))
+    assert order == list(trained.WHERE)
+    alone = "adversarial:alone"
+    assert [what for scope, what in rows if scope == f"| {alone}"] == ["entropy", "calibrated"]
+    assert f"| {alone}:clean | entropy | 2.5000 | 2.4000 | 2.6000 | 100 |" in lines
+    said = [line.split("`")[1] for line in lines if line.startswith("- `")]
+    assert said == [*trained.WHERE, "entropy", "calibrated", "ndcg10", "recall100", "success"]
+    assert any(line.startswith(f"- `{alone}`: under attack:") and "the primary measure" in line for line in lines)
+    only = trained.model_card(Run(BASE, "done", measures={"in_domain": entropy}, train_pairs=300))
+    assert "adversarial" not in only
+    assert set(TOLD) | set(METRICS) | {"entropy", "calibrated"} == set(trained.WHAT)
+
+
+def test_an_instruction_goes_out_before_queries_and_inside_their_length(tmp_path: Path) -> None:
+    recipe = Recipe(rung="L2H12", instruction="find what answers: ", query_tokens=12)
+    encoder = build(recipe).eval()
+    folder = to_sentence_transformers(encoder, tmp_path / "out", run=Run(recipe, "done", train_pairs=300))
+    model = SentenceTransformer(str(folder), device="cpu")
+    texts = [*TEXTS, " ".join(TEXTS * 9)]
+    assert np.abs(model.encode_query(texts) - encoder.encode(texts)).max() < 1e-5
+    assert np.abs(model.encode_document(texts) - encoder.encode_passages(texts)).max() < 1e-5
+    assert np.abs(model.encode(texts) - encoder.encode(texts)).max() > 1e-3  # the instruction matters
+    assert "before each query: 'find what answers: '." in (folder / "README.md").read_text()
+    two = build(recipe.but(towers="two")).eval()
+    for role, prompt in (("query", recipe.instruction), ("passage", "")):
+        one = SentenceTransformer(str(to_sentence_transformers(two, tmp_path / role, role=role)), device="cpu")
+        assert one.prompts["query"] == prompt
+        encode = one.encode_query if role == "query" else one.encode_document
+        assert np.abs(encode(texts) - two.encode(texts, role)).max() < 1e-5
+
+
+def test_an_older_sentence_transformers_cuts_both_sides_at_passages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trained, "_cuts_apart", lambda parts: False)
+    folder = to_sentence_transformers(build(Recipe(rung="L2H12")).eval(), tmp_path / "out")
+    assert "this model cuts both at 64. So longer queries have other vectors" in (folder / "README.md").read_text()
+    assert "query_length" not in (folder / "sentence_bert_config.json").read_text().replace('"query_length": null', "")
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_a_decoders_last_token_goes_out_on_either_side_of_the_padding(kind: str, tmp_path: Path) -> None:
+    checkpoint(tmp_path / "own", kind)
+    recipe = Recipe(rung=str(tmp_path / "own"), start="checkpoint", pooling="last", projection=0)
+    encoder = build(recipe).eval()
+    model = SentenceTransformer(str(to_sentence_transformers(encoder, tmp_path / "out")), device="cpu")
+    texts = [*TEXTS, "x", "zo zo zo zo ba do ki lu me " * 20]
+    assert len(set(encoder.tokens(texts, "passage").lengths)) >= 4
+    for side in ("right", "left"):
+        model.tokenizer.padding_side = side
+        assert (np.asarray(model.tokenizer(texts, padding=True)["attention_mask"])[:, 0] == 0).any() == (side == "left")
+        assert np.abs(model.encode(texts) - encoder.encode_passages(texts)).max() < 1e-5
+
+
+def adapted(folder: Path, monkeypatch: pytest.MonkeyPatch | None = None) -> BiEncoder:
+    """A tiny checkpoint with trained adapters: peft's, or where a monkeypatch is given those of a stand-in."""
+    checkpoint(folder, "qwen3")
+    if monkeypatch is not None:
+        stub = types.ModuleType("peft")
+        stub.LoraConfig = lambda **options: options  # type: ignore[attr-defined]
+        stub.inject_adapter_in_model = with_adapters  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "peft", stub)
+    encoder = build(Recipe(rung=str(folder), start="checkpoint", projection=24, lora=4, passage_tokens=24)).eval()
+    torch.manual_seed(1)
+    for name, weight in encoder.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    return encoder
+
+
+class Adapter(torch.nn.Module):
+    """What peft puts in the place of a linear map, under its names."""
+
+    def __init__(self, base: torch.nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base_layer = base.requires_grad_(False)
+        self.lora_A = torch.nn.Linear(base.in_features, rank, bias=False)
+        self.lora_B = torch.nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x) + 2 * self.lora_B(self.lora_A(x))
+
+    def get_base_layer(self) -> torch.nn.Linear:
+        return self.base_layer
+
+    def merge(self) -> None:
+        self.base_layer.weight.data += 2 * self.lora_B.weight.data @ self.lora_A.weight.data
+
+
+def with_adapters(config: dict[str, Any], body: Any) -> Any:
+    for name, layer in list(body.named_modules()):
+        if name.rpartition(".")[2] in config["target_modules"]:
+            parent, _, own = name.rpartition(".")
+            setattr(body.get_submodule(parent), own, Adapter(layer, config["r"]))
+    return body
+
+
+def check_adapters_go_out_merged(encoder: BiEncoder, folder: Path) -> None:
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    path = to_sentence_transformers(encoder, folder)
+    after = encoder.state_dict()
+    assert after.keys() == before.keys()
+    assert all(after[name].equal(value) for name, value in before.items())
+    vectors = SentenceTransformer(str(path), device="cpu").encode(TEXTS)
+    assert np.abs(vectors - encoder.encode(TEXTS)).max() < 1e-5
+    plain = [m for m in encoder.modules() if hasattr(m, "get_base_layer")]
+    assert len(plain) == 3 * 7
+    for layer in plain:
+        layer.forward = layer.get_base_layer().forward
+    assert np.abs(vectors - encoder.encode(TEXTS)).max() > 1e-2  # without adapters they are others
+
+
+def test_adapters_of_a_stand_in_are_merged_into_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_adapters_go_out_merged(adapted(tmp_path / "own", monkeypatch), tmp_path / "out")
+
+
+def test_adapters_of_peft_are_merged_into_a_copy(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    check_adapters_go_out_merged(adapted(tmp_path / "own"), tmp_path / "out")
+
+
+def test_an_export_that_does_not_load_as_it_was_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = adapted(tmp_path / "own", monkeypatch)
+    monkeypatch.setattr(trained, "_merged", lambda body: body)
+    with pytest.raises(ValueError, match=r"not written, .* 21 of 77 missing, as layers\.0\.mlp\.down_proj\.weight"):
+        to_sentence_transformers(encoder, tmp_path / "out")
+    encoder = build(Recipe(rung="L2H12")).eval()
+    monkeypatch.setattr(type(encoder), "encode", lambda self, texts, role="query": np.ones((len(texts), 768)))
+    with pytest.raises(ValueError, match=r"not written, since .* gives other query vectors \(apart by"):
+        to_sentence_transformers(encoder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:

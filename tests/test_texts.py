@@ -186,6 +186,19 @@ def test_a_beir_folder_and_the_data_sets_hold_the_same(tmp_path: Path) -> None:
         loud.to_beir(tmp_path / "loud")
 
 
+def test_a_beir_folder_that_has_files_is_left_as_it_is_unless_told_otherwise(tmp_path: Path) -> None:
+    first, second = make(30), from_pairs("other", [("a", "query", "passage")])
+    (tmp_path / "out").mkdir()  # an empty one will do
+    corpus = first.to_beir(tmp_path / "out") / "corpus.jsonl"
+    before = corpus.read_bytes()
+    with pytest.raises(ValueError, match=r"out: has corpus\.jsonl in it; give an empty folder, or overwrite=True"):
+        second.to_beir(tmp_path / "out")
+    assert corpus.read_bytes() == before
+    assert collection(f"folder:{second.to_beir(tmp_path / 'out', overwrite=True)}").fingerprint == second.fingerprint
+    with pytest.raises(ValueError, match=r"corpus\.jsonl: is a file; give a folder"):
+        second.to_beir(corpus, overwrite=True)
+
+
 def test_a_large_collection_is_not_loaded(tmp_path: Path) -> None:
     from_pairs("large", [(str(i), f"query {i}", f"passage {i} " * 40) for i in range(50_000)]).save(tmp_path)
     before = pa.total_allocated_bytes()

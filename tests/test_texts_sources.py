@@ -93,8 +93,10 @@ def test_usual_spellings_stay_as_they_are(spec: str) -> None:
     [
         ("dcos:numpy", "allowed are docs:PACKAGE, docs, api-docs, chinese-docs, folder:PATH, pairs:FILE, hub:ID"),
         ("", "allowed are docs:PACKAGE"),
-        ("folder", "allowed are docs:PACKAGE"),
-        ("planted:3", "allowed are docs:PACKAGE"),
+        ("folder", r"texts 'folder': nothing stands behind it; allowed is folder:PATH, its options behind a '\?'$"),
+        ("hub:", r"texts 'hub': nothing stands behind it; allowed is hub:ID, its"),
+        ("hub:?split=test", r"texts 'hub\?split=test': nothing stands behind it; allowed is hub:ID, its"),
+        ("planted:3", r"texts 'planted:3': '3' stands behind it; allowed is planted, its options behind a '\?'$"),
         ("docs:numpy?boddy=prose", "option 'boddy', allowed for docs are body"),
         ("docs:numpy?body", "'body' is no option=value"),
         ("docs:numpy?body=", "option body has no value"),

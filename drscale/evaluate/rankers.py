@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from drscale.encoder import Tokens, first_line, minilm
+from drscale.encoder import Tokens, first_line, minilm, why_not_loaded
 from drscale.evaluate.entropy import unit_rows
 from drscale.evaluate.ranking import bm25_index, bm25_rank, search
 
@@ -281,7 +282,21 @@ def loaded(kind: str, spelling: str, name: str) -> Any:
     try:
         return make(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
     except Exception as e:  # sentence-transformers and what it loads raise whatever they like
-        raise ValueError(f"{spelling}: {first_line(e)}") from e
+        raise ValueError(f"{spelling}: {why_not_loaded(e)}") from e
+
+
+@contextmanager
+def one_sentence(name: str) -> Iterator[None]:
+    """Raise what a model of another library raises as a ValueError of one line; a memory error stays what it is."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:  # the libraries raise whatever they like
+        said = first_line(e)
+        if isinstance(e, ValueError) and said == str(e) and name in said:
+            raise
+        raise ValueError(f"{name}: {said}") from e
 
 
 def looks_at_all(queries: int, passages: int) -> bool:
@@ -304,8 +319,10 @@ def _pylate(name: str) -> Any:
         models = importlib.import_module("pylate.models")
     except ModuleNotFoundError:
         raise ValueError(f"colbert:{name}: pip install 'sentence-transformers>=6', or pylate") from None
-
-    return _Both(models.ColBERT(name, trust_remote_code=False, model_kwargs={"use_safetensors": True}))
+    try:
+        return _Both(models.ColBERT(name, trust_remote_code=False, model_kwargs={"use_safetensors": True}))
+    except Exception as e:  # PyLate and what it loads raise whatever they like
+        raise ValueError(f"colbert:{name}: {why_not_loaded(e)}") from e
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from drscale.encoder import BiEncoder, build, first_line, minilm
+from drscale.encoder import BiEncoder, build, minilm, why_not_loaded
 from drscale.evaluate import rankers
 from drscale.evaluate.entropy import Encode, checked, encoded, normalised, sample_queries
 from drscale.evaluate.indexes import bm25_of
@@ -45,6 +45,7 @@ OBJECTS: dict[str, Callable[[Any, bool], Steps]] = {
     "MultiVectorEncoder": rankers.late_steps,
     "ColBERT": rankers.late_steps,
 }
+LIBRARIES = ("sentence_transformers", "pylate")
 TOKENS = 512  # of a text, at most, where a folder is a bare checkpoint
 
 
@@ -99,7 +100,8 @@ def retriever(model: Any, name: str = "", *, encode_passages: Encode | None = No
         if kind.__name__ in OBJECTS:
             return _stepped(name or _title(model), partial(OBJECTS[kind.__name__], model))
     if hasattr(model, "encode"):
-        return _dense(name or _title(model), *_sides(model), model)
+        own = name or _title(model)
+        return _dense(own, *_sides(model, own), model)
     if not callable(model):
         raise ValueError(
             f"model={type(model).__name__}: allowed are a BiEncoder, a function from texts to vectors, an object with "
@@ -174,7 +176,7 @@ def _named(spec: str, name: str) -> Retriever:
         return _dense(name, normalised(minilm().encode), normalised(minilm().encode_passages), minilm())
     if kind == "hub" and argument:
         model = _hub(argument)
-        return _dense(name, *_sides(model), model)
+        return _dense(name, *_sides(model, name), model)
     if kind == "trec" and argument:
         return _of_run(name, argument)
     if kind in STEPS and bool(argument) == (kind not in ("wordllama", "maxsim")):
@@ -182,9 +184,10 @@ def _named(spec: str, name: str) -> Retriever:
     if spec and Path(spec).is_dir():
         if (Path(spec) / "modules.json").is_file():
             model = _hub(spec)
-            return _dense(name, *_sides(model), model)
+            return _dense(name, *_sides(model, name), model)
         encoder = _bare(spec)
-        return _dense(name, normalised(encoder.encode), normalised(encoder.encode_passages), encoder)
+        both = (_in_one_sentence(e, f"{name}: encode") for e in (encoder.encode, encoder.encode_passages))
+        return _dense(name, *map(normalised, both), encoder)
     raise ValueError(f"model={spec!r}: allowed are {', '.join(NAMED)}")
 
 
@@ -222,14 +225,12 @@ def _stepped(name: str, make: Callable[[bool], Steps]) -> Retriever:
     make = lru_cache(maxsize=None)(make)  # the model is loaded once, for all collections
 
     def rank(queries: list[str], collection: Collection, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        try:
+        with rankers.one_sentence(name):
             if collection not in known:
                 steps = make(rankers.looks_at_all(len(collection.queries), len(collection.passages)))
                 known[collection] = steps, steps.index(collection.passages["text"].to_pylist())
             steps, index = known[collection]
             rows, scores = steps.search(steps.encode(queries), index, min(depth, len(collection.passages)))
-        except (RuntimeError, IndexError, TypeError) as e:  # what a model of another library raises on its texts
-            raise ValueError(f"{name}: {first_line(e)}") from e
         return scores, rows
 
     return Retriever(name, rank)
@@ -266,13 +267,26 @@ def _check_twins(name: str, collection: Collection, lists: Lists, asked: set[int
             raise ValueError(f"{name}: {ids[0]!r} and {ids[1]!r} are one text with two answers in the run")
 
 
-def _sides(model: Any) -> tuple[Encode, Encode]:
-    """How an object encodes queries and passages, by cosine where it says that it is meant so."""
+def _sides(model: Any, name: str) -> tuple[Encode, Encode]:
+    """How an object encodes queries and passages, by cosine where it says that it is meant so.
+
+    What sentence-transformers' and PyLate's objects raise is said in one sentence; a user's object keeps its errors.
+    """
     query = getattr(model, "encode_query", None) or model.encode
     passage = getattr(model, "encode_passages", None) or getattr(model, "encode_document", None) or model.encode
+    if any(kind.__module__.partition(".")[0] in LIBRARIES for kind in type(model).__mro__):
+        query, passage = (_in_one_sentence(encode, f"{name}: encode") for encode in (query, passage))
     if getattr(model, "similarity_fn_name", None) == "cosine":
         return normalised(query), normalised(passage)
     return query, passage
+
+
+def _in_one_sentence(encode: Encode, name: str) -> Encode:
+    def spoken(texts: list[str]) -> Any:
+        with rankers.one_sentence(name):
+            return encode(texts)
+
+    return spoken
 
 
 def _hub(name: str) -> Any:
@@ -283,7 +297,7 @@ def _hub(name: str) -> Any:
     try:
         return SentenceTransformer(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
     except Exception as e:  # sentence-transformers and what it loads raise whatever they like
-        raise ValueError(f"model='hub:{name}': {first_line(e)}") from e
+        raise ValueError(f"model='hub:{name}': {why_not_loaded(e)}") from e
 
 
 def _bare(path: str) -> BiEncoder:

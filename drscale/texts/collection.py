@@ -187,10 +187,11 @@ class Collection(Result):
         write_atomic(path / "meta.json", json.dumps(meta, indent=1) + "\n")
         return path
 
-    def to_beir(self, folder: str | Path, split: str = "test") -> Path:
+    def to_beir(self, folder: str | Path, split: str = "test", *, overwrite: bool = False) -> Path:
         """Write a folder in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv, the qrels last.
 
-        ``folder:PATH`` reads it back, as BEIR, MTEB and Tevatron do. Titles are empty: a passage is one text here.
+        ``folder:PATH`` reads it back, as BEIR, MTEB and Tevatron do. Titles are empty: a passage is one text here. A
+        folder that has files in it is refused, or with ``overwrite`` these three are replaced and others stay.
 
         >>> import drscale as ds
         >>> texts = ds.collection("planted?pairs=40")
@@ -206,6 +207,12 @@ class Collection(Result):
         for table in (self.queries, self.passages):
             if pc.any(odd := pc.match_substring_regex(table["id"], CONTROL)).as_py():
                 check_id(table["id"].filter(odd)[0].as_py(), self.name)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path}: is a file; give a folder")
+        if not overwrite and path.is_dir() and (there := sorted(path.iterdir())):
+            raise ValueError(
+                f"{path}: has {there[0].name} in it; give an empty folder, or overwrite=True to replace what it writes"
+            )
         for column in ("query", "passage"):
             odd = pc.match_substring_regex(self.qrels[column], r"[\t\r\n]|^\s|\s$")
             if pc.any(odd).as_py():

@@ -44,6 +44,10 @@ class Source:
         object.__setattr__(self, "options", tuple(sorted(((str(k), str(v)) for k, v in self.options), key=_name)))
         kind = KINDS.get((self.kind, bool(self.argument)))
         if kind is None:
+            if (self.kind, not self.argument) in KINDS:
+                usual = spelling((self.kind, not self.argument))
+                wrong = f"{self.argument!r} stands behind it" if self.argument else "nothing stands behind it"
+                raise ValueError(f"texts {str(self)!r}: {wrong}; allowed is {usual}, its options behind a '?'")
             near = did_you_mean(self.kind, (known for known, _ in KINDS))
             raise ValueError(f"texts {str(self)!r}: allowed are {', '.join(map(spelling, KINDS))}{near}")
         names = [name for name, _ in self.options]
