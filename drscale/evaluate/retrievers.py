@@ -186,8 +186,9 @@ def _named(spec: str, name: str) -> Retriever:
             model = _hub(spec)
             return _dense(name, *_sides(model, name), model)
         encoder = _bare(spec)
-        both = (_in_one_sentence(e, f"{name}: encode") for e in (encoder.encode, encoder.encode_passages))
-        return _dense(name, *map(normalised, both), encoder)
+        told = (_in_one_sentence(e, f"{name}: encode") for e in (encoder.encode, encoder.encode_passages))
+        queries, passages = map(normalised, told)
+        return _dense(name, queries, passages, encoder)
     raise ValueError(f"model={spec!r}: allowed are {', '.join(NAMED)}")
 
 
