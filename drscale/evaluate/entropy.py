@@ -279,7 +279,7 @@ class Scored(Result):
         flat = [
             f"{scope.replace('_', ' ')} {self.measures[scope]['calibrated'].mean:.3f}"
             for scope, value in losses
-            if value > 0.8 * chance and self.measures[scope]["calibrated"].mean < 0.8 * value
+            if 0.8 * chance < value < 1.2 * chance and self.measures[scope]["calibrated"].mean < 0.8 * value
         ]
         why = (
             f"; raw entropy is near chance, {chance:.2f}, as these scores lie close together (cosines do), "
