@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -301,7 +302,17 @@ class RunStore:
         if rows is not None:
             write_atomic(path.with_suffix(".parquet"), rows.to_parquet(index=False, compression="zstd"))
         write_atomic(path, run.to_json())
+        with suppress(OSError, ValueError):  # without an index the next table is slower, and as right
+            self._note(path)
         return path
+
+    def _note(self, path: Path) -> None:
+        """Tell the index of a large store of a new record, so that the next table need not read it."""
+        news = self.path / NEWS
+        if news.exists() or sum(1 for _ in islice(self.path.glob("*.json"), MANY)) == MANY:
+            line = json.dumps({path.name: _row(_read(path), _mark(path), SCOPES)})
+            with news.open("a", encoding="utf-8") as f:
+                f.write(f"{_index_head(line)} {line}\n")
 
     def check_writable(self) -> None:
         """Raise ValueError if no run can be kept here, and sweep what killed writers left."""
@@ -421,11 +432,11 @@ class RunStore:
         """
         index = self.path / (INDEX if scopes is None else f"{INDEX}-{'-'.join(scopes)}")
         kept, found = _read_index(index), {}
+        news = _read_news(self.path / NEWS) if scopes is not None else {}
         for file in sorted(self.path.glob("*.json")):
             try:
-                about = file.stat()
-                mark = f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
-                old = kept.get(file.name)
+                mark = _mark(file)
+                old = news.get(file.name) or kept.get(file.name)
                 found[file.name] = old if old is not None and old["mark"] == mark else _row(_read(file), mark, scopes)
             except (ValueError, OSError) as e:
                 warnings.warn(f"skipped {e}", StoreWarning, stacklevel=3)
@@ -433,6 +444,8 @@ class RunStore:
             body = json.dumps(found)
             with suppress(OSError):  # a store that can only be read has no index
                 write_atomic(index, f"{_index_head(body)}\n{body}")
+                if news:  # a line that comes in between is lost, and its record read
+                    (self.path / NEWS).unlink(missing_ok=True)
         return sorted(found.values(), key=lambda row: str(row["head"]["key"]))
 
     def domains(self) -> pd.DataFrame:
@@ -490,11 +503,19 @@ def _row(run: Run, mark: str, scopes: Sequence[str] | None) -> dict[str, Any]:
 
 
 INDEX, MANY = ".index", 500  # smaller stores are read as quickly without one
+NEWS = ".index-news"  # what was kept since the index was written: a line a record, behind its own checksum
+
+
+def _mark(path: Path) -> str:
+    about = path.stat()
+    return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+
+
+_COLUMNS = ",".join([*(f.name for f in fields(Recipe)), *TOLD])
 
 
 def _index_head(body: str) -> str:
-    names = ",".join([*(f.name for f in fields(Recipe)), *TOLD])
-    return hashlib.sha256(f"keys as spelled {names}\n{body}".encode()).hexdigest()
+    return hashlib.sha256(f"keys as spelled {_COLUMNS}\n{body}".encode()).hexdigest()
 
 
 def _read_index(path: Path) -> dict[str, Any]:
@@ -504,6 +525,17 @@ def _read_index(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(body) if head == _index_head(body) else {}
     except (OSError, ValueError):
         return {}
+    return found
+
+
+def _read_news(path: Path) -> dict[str, Any]:
+    """The rows of what was kept since the index was written, by file name; a damaged line is none."""
+    found: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            head, _, body = line.partition(" ")
+            if head == _index_head(body):
+                found |= json.loads(body)
     return found
 
 
