@@ -22,7 +22,9 @@ from drscale.training.batches import tokenised
 from drscale.training.packed import engine_of
 from drscale.training.strategies import Strategy
 
-LAUNCH = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+# As README has it; without its flag for several GPUs accelerate would start one process on a machine that has none.
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
 @pytest.fixture(scope="module")
