@@ -39,7 +39,7 @@ from drscale.training.batches import hard_negatives
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "data" / "scores" / "size.csv"
-SIZES, QUERIES, HNSW_MOST = (100_000, 300_000, 1_000_000), 1000, 300_000
+SIZES, QUERIES, HNSW_MOST = (100_000, 300_000, 1_000_000), 1000, 1_000_000
 PROBES = 64  # cells that a second search looks into, beside the 16 that are the default
 MS_MARCO = 8_841_823
 STEPS = {
