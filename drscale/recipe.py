@@ -112,21 +112,20 @@ class Recipe:
     lora: int = 0
 
     def __post_init__(self) -> None:
-        hints = _hints()
-        for f in fields(self):
-            value, kind = getattr(self, f.name), hints[f.name]
-            allowed = get_args(kind)
+        for f, kind, allowed in _fields():
+            value = getattr(self, f.name)
             if f.name == "variant" and self.strategy in STRATEGIES:  # another process may know more strategies
                 allowed = tuple(dict.fromkeys(v for row in STRATEGIES.values() for v in ("", *row.variants)))
             if allowed and value not in allowed:
                 raise ValueError(f"Recipe.{f.name}={value!r}: allowed are {_listed(value, allowed)}")
             # A row of a table brings numpy's numbers, which would print as 'np.float64(0.001)'.
-            number = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
-            if not allowed and (not isinstance(value, number) or isinstance(value, bool)):
-                raise ValueError(f"Recipe.{f.name}={value!r}: expected {kind.__name__}")
+            if not allowed and type(value) is not kind:
+                number = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
+                if not isinstance(value, number) or isinstance(value, bool):
+                    raise ValueError(f"Recipe.{f.name}={value!r}: expected {kind.__name__}")
             if kind is str and not _encodes(value):
                 raise ValueError(f"Recipe.{f.name}={value!r}: holds half a surrogate pair, which no file can keep")
-            if kind in (int, float):
+            if kind in (int, float) and type(value) is not kind:
                 try:
                     object.__setattr__(self, f.name, kind(value))
                 except OverflowError:
@@ -170,7 +169,7 @@ class Recipe:
         return self._printed(":/@+._- ")
 
     def _printed(self, plain: str) -> str:
-        shown = [f for f in fields(self) if f.name in ("texts", "rung") or getattr(self, f.name) != f.default]
+        shown = [f for f, *_ in _fields() if f.name in ("texts", "rung") or getattr(self, f.name) != f.default]
         return ",".join(f"{f.name}={_quote(getattr(self, f.name), plain)}" for f in shown)
 
     @classmethod
@@ -219,6 +218,12 @@ def _hints() -> dict[str, Any]:
     return get_type_hints(Recipe)
 
 
+@lru_cache(maxsize=4)
+def _fields() -> list[tuple[Any, Any, tuple[Any, ...]]]:
+    """A recipe's fields with their types and the values that are allowed, none where any of the type is."""
+    return [(f, kind, get_args(kind)) for f in fields(Recipe) for kind in [_hints()[f.name]]]
+
+
 def _encodes(text: str) -> bool:
     try:
         return text.isascii() or bool(text.encode())
@@ -227,8 +232,12 @@ def _encodes(text: str) -> bool:
 
 
 def _quote(value: object, plain: str) -> str:
-    text = repr(value) if isinstance(value, float) else str(value)
-    return urllib.parse.quote(text, safe=plain) if isinstance(value, str) else text
+    return _quoted(value, plain) if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(text: str, plain: str) -> str:
+    return urllib.parse.quote(text, safe=plain)
 
 
 def grid(base: Recipe, **lists: Iterable[Any]) -> list[Recipe]:

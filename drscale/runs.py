@@ -170,7 +170,7 @@ class Run(Result):
         except (TypeError, AttributeError) as e:
             raise ValueError(str(e)) from None
         _check_values(body)
-        if key not in (str(body["recipe"]), body["recipe"].coded):
+        if key != str(body["recipe"]) and key != body["recipe"].coded:
             raise ValueError(f"the key {key!r} is not its recipe, {body['recipe']}")
         return cls(**body)
 
@@ -227,15 +227,18 @@ def _check_values(body: dict[str, Any]) -> None:
         raise ValueError("versions must be texts by name")
     for scope, metrics in body["measures"].items():
         for metric, m in metrics.items():
-            of = f"the measure {metric} of {scope}"
-            if not _numbers(vars(m)):
-                raise ValueError(f"{of} must be finite numbers")
-            if m.low > m.high:
-                raise ValueError(f"{of} has low={m.low} above high={m.high}")
-            if not isinstance(m.n, int) or m.n < 0:
-                raise ValueError(f"{of} has n={m.n}, which is no count")
-            if metric in ("entropy", "calibrated") and m.mean < 0:
-                raise ValueError(f"{of} is {m.mean}; an entropy is never below 0")
+            mean, low, high, n = m.mean, m.low, m.high, m.n
+            if not (_number(mean) and _number(low) and _number(high) and _number(n)):
+                fault = "must be finite numbers"
+            elif low > high:
+                fault = f"has {low=} above {high=}"
+            elif not isinstance(n, int) or n < 0:
+                fault = f"has {n=}, which is no count"
+            elif mean < 0 and metric in ("entropy", "calibrated"):
+                fault = f"is {mean}; an entropy is never below 0"
+            else:
+                continue
+            raise ValueError(f"the measure {metric} of {scope} {fault}")
 
 
 def _check_rows(run: Run, rows: pd.DataFrame) -> None:
@@ -503,6 +506,7 @@ def _row(run: Run, mark: str, scopes: Sequence[str] | None) -> dict[str, Any]:
 
 
 INDEX, MANY = ".index", 500  # smaller stores are read as quickly without one
+COLUMNS = ",".join([*(f.name for f in fields(Recipe)), *TOLD])  # an index of others is not believed
 NEWS = ".index-news"  # what was kept since the index was written: a line a record, behind its own checksum
 
 
@@ -511,11 +515,8 @@ def _mark(path: Path) -> str:
     return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
 
 
-_COLUMNS = ",".join([*(f.name for f in fields(Recipe)), *TOLD])
-
-
 def _index_head(body: str) -> str:
-    return hashlib.sha256(f"keys as spelled {_COLUMNS}\n{body}".encode()).hexdigest()
+    return hashlib.sha256(f"keys as spelled {COLUMNS}\n{body}".encode()).hexdigest()
 
 
 def _read_index(path: Path) -> dict[str, Any]:
