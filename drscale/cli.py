@@ -236,7 +236,11 @@ def _made_on_other(run: Run, spelling: str, fingerprint: str) -> bool:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what a study has left; 1 if a run failed."""
+    import pandas as pd
+
     from drscale.commands.tables import open_study, print_json
+    from drscale.runs import StoreWarning, as_columns
+    from drscale.stats.tables import guess_doubt
     from drscale.study import plan_study
     from drscale.sweep import run_study
 
@@ -257,7 +261,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         if first:
             print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
         options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
-        options |= {"keep": keep, "pack": study.pack}
+        options |= {"keep": keep, "pack": study.pack, "study": study.file}
         if arguments.track and first and left:
             from drscale.commands.track import tracker
 
@@ -275,11 +279,14 @@ def sweep(arguments: argparse.Namespace) -> int:
         if first and left:
             elsewhere = f", {others} in the hands of another sweep" * bool(others)
             print(f"{len(made) - failed} done, {failed} failed{elsewhere}")
+    doubt = guess_doubt(pd.DataFrame([as_columns(run.measures) for run in made if run.status == "done"]))
+    if first and doubt:
+        warnings.warn(doubt, StoreWarning, stacklevel=2)
     if first and arguments.json:
         counts = {"recipes": len(planned.recipes), "before": len(planned.recipes) - left}
         counts |= {"done": len(made) - failed, "failed": failed, "left": others}
         ended = [{"key": r.key, "status": r.status, "reason": r.reason, "seconds": r.cost.get("seconds")} for r in made]
-        print_json("sweep", study=study.name, store=study.store.path, **counts, runs=ended)
+        print_json("sweep", study=study.name, store=study.store.path, **counts, runs=ended, doubts=_listed(doubt))
     return int(failed > 0)
 
 
@@ -356,17 +363,25 @@ def table(arguments: argparse.Namespace) -> int:
     """Print or write the measurements of a study or a folder."""
     from drscale.commands.tables import print_json, stored_runs
     from drscale.files import write_atomic
+    from drscale.runs import StoreWarning
+    from drscale.stats.tables import guess_doubt
 
     frame = stored_runs(arguments.source)
+    if doubt := guess_doubt(frame):
+        warnings.warn(doubt, StoreWarning, stacklevel=2)
     if arguments.csv is not None:
         write_atomic(arguments.csv, frame.to_csv(index=False))
     if arguments.json:
-        print_json("table", source=arguments.source, written=arguments.csv, runs=frame)
+        print_json("table", source=arguments.source, written=arguments.csv, runs=frame, doubts=_listed(doubt))
     elif arguments.csv is None:
         print(_brief(frame).to_string(index=False))
     else:
         print(f"wrote {arguments.csv}: {len(frame)} runs, {frame.shape[1]} columns (data/README.md explains them)")
     return 0
+
+
+def _listed(doubt: str) -> list[str]:
+    return [doubt] if doubt else []
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import runpy
+import sys
 import tomllib
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ COSTS = {"scoring": "score_seconds", "seconds": "seconds"}  # a plan's columns o
 class Study:
     """A name, the recipes to run, the store that keeps them, and whether trained models are kept beside the records.
 
-    ``pack`` is the folder of the pack that it came in, "" for none.
+    ``pack`` is the folder of the pack that it came in, ``file`` the Python file, "" for none.
     """
 
     name: str
@@ -37,13 +39,15 @@ class Study:
     recipes: list[Recipe]
     keep: bool = False
     pack: str = ""
+    file: str = ""
 
 
 def load_study(path: str | Path) -> Study:
     """Read a study: Python that defines ``recipes`` (and ``store``, a path), or TOML with [base] and [[grid]] tables.
 
-    A Python study is a program and runs as one. The store defaults to a folder beside the file, named like it;
-    ``keep = true`` keeps the trained models, too. A pack's folder is read as well; its records go to ``runs`` in it.
+    A Python study is a program and runs as one: it may import what lies beside it. The store defaults to a folder
+    beside the file, named like it; ``keep = true`` keeps the trained models, too. A pack's folder is read as well; its
+    records go to ``runs`` in it.
 
     >>> import drscale as ds
     >>> lines = ["[base]", 'texts = "planted"', "[[grid]]", 'rung = ["L2H12", "L2H16"]']
@@ -83,11 +87,16 @@ def load_study(path: str | Path) -> Study:
     place = store if isinstance(store, RunStore) else RunStore(path.parent / store)
     if place.path.exists() and not place.path.is_dir():
         raise ValueError(f"{path}: store={str(store)!r}: it is a file, and the path of a folder is needed")
-    return Study(path.stem, place, recipes, keep)
+    return Study(path.stem, place, recipes, keep, file=str(path.resolve()) if path.suffix == ".py" else "")
 
 
 def _from_python(path: Path) -> dict[str, Any]:
-    """What a Python study defines; an error inside it names its line."""
+    """What a Python study defines; an error inside it names its line.
+
+    Its folder stays on ``sys.path``, as that of any program does: what it registers may import from there later on.
+    """
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)
     try:
         return runpy.run_path(str(path))
     except SystemExit as e:
@@ -98,6 +107,12 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
+
+
+@cache
+def execute(file: str) -> None:
+    """Execute a Python study, once in a process, for what it registers: a worker's first step."""
+    _from_python(Path(file))
 
 
 @dataclass(frozen=True)
@@ -178,7 +193,7 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
         raise ValueError(f"recipes: {strangers[0]!r} is no Recipe")
     recipes = list(dict.fromkeys(recipes))
     for recipe in recipes:
-        _check(recipe)
+        check_names(recipe)
     found = {run.key: run for run in store.runs()} if store.path.is_dir() else {}
     rows = []
     for recipe in recipes:
@@ -206,7 +221,8 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
     return Plan(recipes, store, table)
 
 
-def _check(recipe: Recipe) -> None:
+def check_names(recipe: Recipe) -> None:
+    """Refuse a recipe that names a strategy, texts, synonyms, an attack or a teacher which nobody knows here."""
     from drscale.attacks.registry import check_attack
     from drscale.attacks.substitutes import SynonymSource
     from drscale.labels.supervision import check_teachers

@@ -25,8 +25,8 @@ from drscale.models import keep_model, load_model, model_path, texts_of, trained
 from drscale.pack import Pack, opened
 from drscale.recipe import BUILT_IN, Recipe, check
 from drscale.recipe import grid as grid
-from drscale.runs import CHECKPOINTS, Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
-from drscale.study import Plan, about, plan_study
+from drscale.runs import CHANCE, CHECKPOINTS, Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
+from drscale.study import Plan, about, check_names, execute, plan_study
 from drscale.texts import Benchmark
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def run_study(
     note: Callable[[Run], None] | None = None,
     keep: bool = False,
     pack: str | Path = "",
+    study: str | Path = "",
 ) -> list[Run]:
     """Run what a plan has left, in this process or on any ``concurrent.futures.Executor``; hand back the new records.
 
@@ -52,7 +53,8 @@ def run_study(
     finished and repeat nothing; a run cut short goes on from its checkpoint. Workers need to see the store's folder.
     ``keep`` keeps the trained models beside their records, for :func:`drscale.models.load_model`; make the plan with
     it, too, to have the models of runs that were finished without. ``pack`` is the folder of a pack
-    (:mod:`drscale.pack`) to take texts and start weights from.
+    (:mod:`drscale.pack`) to take texts and start weights from. ``study`` is the Python study whose strategies, attacks,
+    texts and teachers the recipes name (``load_study(path).file``): each worker executes it before its first run.
 
     >>> import drscale as ds
     >>> recipes = ds.grid(ds.Recipe(texts="planted", steps=100), rung=["L2H12", "L2H16"])
@@ -61,17 +63,25 @@ def run_study(
     ['done', 'done']
     """
     todo, made, began = plan.todo(retry_failed), [], time.perf_counter()
-    for done in _each(todo, plan.store, executor, _Job(keep, str(pack))):
+    for done in _each(todo, plan.store, executor, _Job(keep, str(pack), _program(study))):
         made.append(done)
         if note is not None:
             note(done)
         if progress:
-            seconds = f"{done.cost.get('seconds', float('nan')):.0f} s"
-            means = [f"{w} {done.measures[s]['entropy'].mean:.3f}" for s, w in SAID.items() if s in done.measures]
-            said = done.reason or f"{', '.join(means)} nats"
+            seconds = f", {done.cost['seconds']:.0f} s" if "seconds" in done.cost else ""
+            means = {w: done.measures[s]["entropy"].mean for s, w in SAID.items() if s in done.measures}
+            guess = f" (a guess has {CHANCE:.2f})" * (means.get("in-domain", 0.0) >= CHANCE)
+            said = done.reason or f"{', '.join(f'{w} {mean:.3f}' for w, mean in means.items())} nats{guess}"
             seconds += _left(plan, todo, made, time.perf_counter() - began, executor)
-            print(f"[{len(made)}/{len(todo)}] {done.key}: {done.status}, {said}, {seconds}", flush=True)
+            print(f"[{len(made)}/{len(todo)}] {done.key}: {done.status}, {said}{seconds}", flush=True)
     return made
+
+
+def _program(study: str | Path) -> str:
+    """The Python file that workers execute; a study in TOML registers nothing."""
+    if study and not Path(study).is_file():
+        raise ValueError(f"study={str(study)!r}: no such file; a study's .py file is needed")
+    return str(Path(study).resolve()) if study and Path(study).suffix == ".py" else ""
 
 
 def _left(plan: Plan, todo: list[Recipe], made: list[Run], seconds: float, executor: Executor | None) -> str:
@@ -103,13 +113,15 @@ def model_of(recipe: Recipe, store: RunStore, texts: Benchmark | None = None) ->
 
 @dataclass(frozen=True)
 class _Job:
-    """What holds for all runs of a sweep: whether models are kept, and the pack that texts come from."""
+    """What holds for all runs of a sweep: whether models are kept, a pack to take texts from, a study to execute."""
 
     keep: bool = False
     pack: str = ""
+    study: str = ""
 
     def submitted(self, recipe: Recipe, pool: Executor, store: RunStore) -> Any:
-        return pool.submit(work, str(recipe), str(store.path.resolve()), pools.threads(pool), self.keep, self.pack)
+        place, threads = str(store.path.resolve()), pools.threads(pool)
+        return pool.submit(work, str(recipe), place, threads, self.keep, self.pack, self.study)
 
 
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, job: _Job) -> Iterable[Run]:
@@ -208,7 +220,9 @@ def _known(recipe: Recipe, store: RunStore) -> Run | None:
         return None
 
 
-def work(recipe: str, store: str, threads: int | None = None, keep: bool = False, pack: str = "") -> str:
+def work(
+    recipe: str, store: str, threads: int | None = None, keep: bool = False, pack: str = "", study: str = ""
+) -> str:
     """Make one run in a worker; plain strings in and out, so that any executor can carry them.
 
     The answer is "" where another sweep on the same store is making the run.
@@ -220,10 +234,22 @@ def work(recipe: str, store: str, threads: int | None = None, keep: bool = False
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         try:
-            made = _claimed(Recipe.parse(recipe), RunStore(store), _Job(keep, pack))
+            if study:
+                execute(study)
+            _check_known(asked := Recipe.parse(recipe))
+            made = _claimed(asked, RunStore(store), _Job(keep, pack))
             return made.to_json() if made is not None else ""
         finally:
             torch.set_num_threads(before)
+
+
+def _check_known(recipe: Recipe) -> None:
+    """Refuse in a worker what its sweep's process knew: that the worker does not is no failure of the run."""
+    try:
+        check_names(recipe)
+    except ValueError as e:
+        ways = "run_study(..., study='study.py'), or an executor whose initializer imports it"
+        raise ValueError(f"{e}; this is in a worker process, which has to register it, too: {ways}") from None
 
 
 def run_one(

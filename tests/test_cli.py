@@ -185,6 +185,32 @@ def test_an_own_strategy_that_breaks_costs_its_run_and_no_other(
     assert "1 done, 1 failed" in said
 
 
+def test_runs_no_better_than_a_guess_are_told_with_what_to_do(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(recipe: Recipe, store: RunStore, **options: Any) -> Run:
+        raw, calibrated = (13.09, 4.29) if recipe.seed else (5.56, 5.55)
+        metrics = {"entropy": Measure(raw, raw, raw, 300), "calibrated": Measure(calibrated, 4.1, calibrated, 300)}
+        store.save(made := Run(recipe, "done", measures={"in_domain": metrics}))
+        return made
+
+    monkeypatch.setattr(sweep, "run_one", measured)
+    doubt = "2 of 2 runs are no better than a guess (ln 257 = 5.55 nats): 1 of them rank well below it once calibrated"
+    assert main(["sweep", str(study), "--json"]) == 0
+    seen = capsys.readouterr()
+    assert "in-domain 13.090 nats (a guess has 5.55)" in seen.err
+    assert f"warning: {doubt}" in seen.err
+    (told,) = json.loads(seen.out)["doubts"]
+    assert 'select = "validation"' in told
+    assert "; the others: train more steps" in told
+    assert main(["table", str(study)]) == 0
+    seen = capsys.readouterr()
+    assert f"warning: {doubt}" in seen.err
+    assert "warning" not in seen.out
+    assert main(["table", str(study), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_failed_run_shows_in_the_exit_code_and_is_tried_again_when_asked(
     study: Path, small: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

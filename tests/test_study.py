@@ -1,6 +1,10 @@
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from drscale import sweep
 from drscale.recipe import Recipe
@@ -123,6 +127,19 @@ def test_a_study_that_exits_is_told(tmp_path):
     (tmp_path / "study.py").write_text("import sys\nsys.exit(0)\n")
     with pytest.raises(ValueError, match=r"study.py: left with sys.exit\(0\)"):
         load_study(tmp_path / "study.py")
+
+
+def test_a_study_imports_its_neighbour_whichever_way_the_command_is_called(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "near_by.py").write_text("SEEDS = range(3)\n")
+    text = "from near_by import SEEDS\nfrom drscale.recipe import Recipe, grid\n"
+    (tmp_path / "runs" / "study.py").write_text(text + "recipes = grid(Recipe(texts='planted'), seed=SEEDS)\n")
+    for folder, path in ((tmp_path, "runs/study.py"), (tmp_path / "runs", "study.py")):
+        for options in ([], ["-P"]):  # -P: without the current folder on sys.path, as the script `drscale` is started
+            command = [sys.executable, *options, "-m", "drscale", "plan", path, "--quick"]
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            assert "3 to do" in done.stdout, done.stderr
 
 
 def test_a_text_is_no_list_of_values():

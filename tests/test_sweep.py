@@ -17,7 +17,7 @@ from tiny import WORDS, tiny
 from drscale import sweep
 from drscale.attacks import entropy as measure
 from drscale.evaluate.entropy import NotFiniteError
-from drscale.recipe import Recipe
+from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import Run, RunStore, StoreWarning
 from drscale.study import Plan, plan_study
 from drscale.training import loop
@@ -87,6 +87,66 @@ def test_processes_and_threads_give_what_this_process_gives(tmp_path):
     a, b = (s.table().set_index("key") for s in stores)
     assert list(a.index) == list(b.index)
     assert abs(a["ood_entropy"] - b["ood_entropy"]).max() < 1e-4
+
+
+OWN = """
+import drscale as ds
+from near_by import SHARE
+
+
+def own_loss(recipe, collection, pairs, encoder):
+    from drscale.training.strategies import Strategy
+    from later import margin  # found when the run is made, long after the study was read
+
+    def natural(views, batch):
+        right = views.scores.gather(1, views.targets[:, None])
+        return (margin() + views.scores - right).clamp(min=0).mean(1)
+
+    return Strategy(recipe, pairs, natural=natural)
+
+
+ds.register_strategy("own_loss", own_loss)
+ds.register_source("own_texts", benchmark=lambda source, progress: ds.benchmark("planted?pairs=260"))
+ds.register_attack("own_attack", lambda model, queries, passages, substitutes: [p + " more" for p in passages])
+base = ds.Recipe(texts="own_texts", rung="L2H12", steps=2, batch=8, start="scratch", strategy="own_loss", share=SHARE)
+recipes = ds.grid(base.but(attacked=3, attack="own_attack"), seed=[0, 1])
+"""
+
+
+@pytest.mark.slow
+def test_workers_know_what_a_study_registers(tmp_path):
+    (tmp_path / "study.py").write_text(OWN)
+    (tmp_path / "near_by.py").write_text("SHARE = 1.0\n")
+    (tmp_path / "later.py").write_text("def margin():\n    return 1.0\n")
+    command = [sys.executable, "-P", "-m", "drscale", "sweep", str(tmp_path / "study.py"), "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(sweep.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 done, 0 failed" in done.stdout
+    runs = RunStore(tmp_path / "study").runs()
+    assert [(run.recipe.strategy, run.status) for run in runs] == [("own_loss", "done")] * 2
+
+
+@pytest.mark.slow
+def test_what_only_the_sweeps_process_knows_is_one_sentence_and_no_failed_run(tmp_path):
+    STRATEGIES["only_here"] = STRATEGIES["standard"]
+    try:
+        plan = plan_study([Recipe(texts=FEW.texts, rung="L2H12", steps=2, strategy="only_here")], RunStore(tmp_path))
+        spawn = get_context("spawn")
+        said = "strategy='only_here': allowed are .*this is in a worker process.*run_study.*study='study.py'"
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool, pytest.raises(ValueError, match=said):
+            sweep.run_study(plan, pool, progress=False)
+        with pytest.raises(ValueError, match=r"study='nowhere.py': no such file"):
+            sweep.run_study(plan, study="nowhere.py")
+    finally:
+        del STRATEGIES["only_here"]
+    assert RunStore(tmp_path).runs() == []
+
+
+def test_a_failed_run_that_never_trained_tells_no_seconds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "run_one", lambda recipe, store, **options: Run(recipe, "failed", "out of luck"))
+    sweep.run_study(plan_study([BASE], RunStore(tmp_path)))
+    assert capsys.readouterr().out.strip() == f"[1/1] {BASE}: failed, out of luck"
 
 
 class Job:

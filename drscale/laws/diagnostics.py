@@ -13,8 +13,7 @@ from drscale.laws import fit as laws
 from drscale.laws import levels
 from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
-from drscale.runs import CHANCE
-from drscale.stats.tables import Array, TooFewLevels, require
+from drscale.stats.tables import Array, TooFewLevels, no_better_than_a_guess, require
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
 FEW = 8  # levels below which the 95% interval of a bootstrap covers far less, .76 with five
@@ -114,9 +113,8 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
         )
     said += coverage(result, f)
     # Out of domain a model that has learnt may be so overconfident that its raw entropy lies above a guess's.
-    guesses = int((np.asarray(f.y) >= CHANCE).sum()) if f.y_name == "in_domain_entropy" else 0
-    if guesses:
-        said.append(f"{guesses} of {len(f.y)} runs are no better than a guess (ln 257 = {CHANCE:.2f} nats)")
+    guesses = no_better_than_a_guess(np.asarray(f.y)) if f.y_name == "in_domain_entropy" else ""
+    said += [guesses] if guesses else []
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < MISFIT:
         said.append(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import fields
 from numbers import Real
 from typing import Literal
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from drscale.recipe import STRATEGIES, Recipe
-from drscale.runs import StoreWarning
+from drscale.runs import CHANCE, StoreWarning
 from drscale.stats.columns import pairs_of, size_of
 
 Array = npt.NDArray[np.float64]
@@ -186,6 +187,43 @@ def _other_axis(table: pd.DataFrame, x: str) -> str | None:
     if other is None or min(len(x), len(other)) == 1 or not pd.api.types.is_numeric_dtype(table[other]):
         return None
     return other
+
+
+def no_better_than_a_guess(entropies: Iterable[float]) -> str:
+    """Say how many of some runs' entropies in-domain, in nats, are at or above a guess's; "" if none is.
+
+    >>> from drscale.stats.tables import no_better_than_a_guess
+    >>> no_better_than_a_guess([13.1, 2.4])
+    '1 of 2 runs are no better than a guess (ln 257 = 5.55 nats)'
+    """
+    known = [value for value in entropies if not math.isnan(value)]
+    guesses = sum(value >= CHANCE for value in known)
+    return f"{guesses} of {len(known)} runs are no better than a guess (ln 257 = {CHANCE:.2f} nats)" if guesses else ""
+
+
+def guess_doubt(table: pd.DataFrame) -> str:
+    """Say in a sentence which runs of a table are no better in-domain than a guess, and what to do; "" if none is.
+
+    A run whose calibrated entropy lies below a guess's, its interval too, has learnt to rank: it is only overconfident.
+
+    >>> import pandas as pd
+    >>> from drscale.stats.tables import guess_doubt
+    >>> guess_doubt(pd.DataFrame({"in_domain_entropy": [2.4]}))
+    ''
+    """
+    name = "in_domain_entropy"
+    said = no_better_than_a_guess(table[name]) if name in table else ""
+    if not said:
+        return ""
+    least = table.get("in_domain_calibrated_high", pd.Series(math.nan, table.index))[table[name] >= CHANCE]
+    confident = int((least < CHANCE).sum())
+    which = "they rank" if confident == len(least) else f"{confident} of them rank"
+    ways = [
+        f"{which} well below it once calibrated, so they are overconfident: train fewer steps, on more pairs, or with"
+        ' select = "validation", and fit in_domain_calibrated'
+    ] * bool(confident)
+    ways += ["train more steps, on more pairs, or with another rate"] * (confident < len(least))
+    return f"{said}: {'; the others: '.join(ways)}"
 
 
 def count_text(value: float) -> str:
