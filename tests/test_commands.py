@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from conftest import NO_TORCH, ROOT
 
+from drscale.budget.plan import allocate
 from drscale.budget.prices import paper_prices
 from drscale.cli import _parsers, main
 from drscale.commands import tables
@@ -31,7 +32,7 @@ from drscale.laws import fit as laws
 from drscale.mixed.mteb import from_mteb
 from drscale.plotting import files
 from drscale.runs import example_runs
-from drscale.stats.columns import loss_of, pairs_of, size_of
+from drscale.stats.columns import loss_of, pairs_of, size_of, unit_of
 
 OWN = ROOT / "data" / "examples" / "runs.csv"
 TREC = ROOT / "data" / "examples" / "trec"
@@ -271,6 +272,46 @@ def test_a_bad_table_is_one_sentence(text: str | bytes, sentence: str, capsys: p
 def test_one_row_is_a_fit_that_is_impossible(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, "fit", written("one.csv", "parameters,loss\n1000,2\n"), status=1)
     assert "column 'parameters' has only one value: 3 parameters need at least 4" in error
+
+
+def test_columns_that_count_in_thousands_by_their_names_are_priced_as_single_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    single = two_axes("parameters", "pairs")
+    single.to_csv("single.csv", index=False)
+    names = {"parameters": "Params (M)", "pairs": "Training Pairs (k)"}
+    many = single.assign(parameters=single["parameters"] / 1e6, pairs=single["pairs"] / 1e3).rename(columns=names)
+    many.to_csv("many.csv", index=False)
+    options = ("--law", "additive_law", "--budget", "5000", "--prices", "paper", "--draws", "0")
+    plans = [
+        json.loads(said(capsys, "allocate", f"{name}.csv", *options, "--json"))["plans"][0]
+        for name in ("single", "many")
+    ]
+    assert plans[1]["N"] == pytest.approx(plans[0]["N"], rel=1e-4)
+    assert plans[1]["D"] == pytest.approx(plans[0]["D"], rel=1e-4)
+    text = said(capsys, "allocate", "many.csv", *options)
+    assert "column 'Training Pairs (k)' counts in units of 1,000: 2 is read as 2,000" in text
+    assert "column 'Params (M)' counts in units of 1,000,000: 0.05 is read as 50,000" in text
+    assert "D is 'Training Pairs'" in text
+    single.rename(columns={"parameters": "params_m"}).to_csv("perhaps.csv", index=False)
+    doubt = "column 'params_m' is read as it stands; if it counts in units of 1,000,000, call it 'params (M)'"
+    assert doubt in said(capsys, "allocate", "perhaps.csv", *options)
+    fit = laws.fit_law(many, laws.additive_law, x=tuple(names.values()), y="loss", warn=False)
+    doubt = "column 'Training Pairs (k)' counts in units of 1,000 by its name, and a plan takes them for single ones"
+    assert doubt in fit.doubts
+    assert doubt in allocate(fit.curve(), 5000, paper_prices()).flags
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        *(("Params (M)", 1e6), ("pairs [thousands]", 1e3), ("parameters in billions", 1e9), ("pairs_thousand", 1e3)),
+        *(("Pairs (in k)", 1e3), ("pairs (10^3)", 1e3), ("Params (1e6)", 1e6), ("Pairs (train)", 1), ("pairs", 1)),
+        *(("Params (non-embedding)", 1), ("(k)", 1), ("million", 1), ("model b", 1)),
+    ],
+)
+def test_a_columns_unit_is_read_from_its_name(name: str, unit: float) -> None:
+    assert unit_of(name)[1] == unit
 
 
 @pytest.mark.parametrize(

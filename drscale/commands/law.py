@@ -26,7 +26,7 @@ from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
 from drscale.plotting.files import TABLE_FORMATS
-from drscale.stats.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
+from drscale.stats.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of, unit_doubt, unit_of
 from drscale.stats.tables import check_level, done, status_column, values, warn_if_mixed
 
 Law = Callable[..., Any]
@@ -102,7 +102,28 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
         raise UserError(f"--x {','.join(columns.values())}: two columns are needed, the size and the pairs")
     finished, unfinished = _finished(frame, source)
     rows, said = _usable(finished, [*columns.values(), y], set(columns.values()), source)
-    return Series(rows, columns, y, [*unfinished, *said])
+    rows, columns, units = _single(rows, columns, frame)
+    return Series(rows, columns, y, [*unfinished, *said, *units])
+
+
+def _single(
+    rows: pd.DataFrame, columns: dict[str, str], frame: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
+    """Columns that count in thousands or millions by their names, as "pairs (k)", as single ones, and what to say.
+
+    A cell that is written as 20k has been read by itself.
+    """
+    said, columns = [], dict(columns)
+    for letter, name in columns.items():
+        bare, unit = unit_of(name)
+        if unit == 1 or not pd.api.types.is_numeric_dtype(frame[name]):
+            said += [unit_doubt(name)] if unit == 1 and unit_doubt(name) else []
+            continue
+        first, bare = rows[name].iloc[0], name if bare in rows else bare
+        rows = rows.assign(**{name: rows[name] * unit}).rename(columns={name: bare})
+        columns[letter] = bare
+        said.append(f"column {name!r} counts in units of {unit:,.0f}: {first:g} is read as {first * unit:,.0f}")
+    return rows, columns, said
 
 
 def _finished(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:

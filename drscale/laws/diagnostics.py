@@ -13,6 +13,7 @@ from drscale.laws import fit as laws
 from drscale.laws import levels
 from drscale.laws.result import Fitted, fitted, lack_of_fit, name_of
 from drscale.recipe import Recipe
+from drscale.stats.columns import unit_doubt
 from drscale.stats.tables import Array, TooFewLevels, no_better_than_a_guess, require
 
 MISFIT = 0.01  # probability of a lack of fit, below which a law is rejected
@@ -115,6 +116,7 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     # Out of domain a model that has learnt may be so overconfident that its raw entropy lies above a guess's.
     guesses = no_better_than_a_guess(np.asarray(f.y)) if f.y_name == "in_domain_entropy" else ""
     said += [guesses] if guesses else []
+    said += list(filter(None, map(unit_doubt, f.columns.values())))
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < MISFIT:
         said.append(

@@ -65,6 +65,45 @@ OTHER_WORDS = {
     "eval",
 }
 
+# What a name says that its column counts in, as in "Params (M)", "pairs [thousands]" and "parameters in millions".
+LETTERS = {"k": 1e3, "m": 1e6, "mn": 1e6, "mio": 1e6, "b": 1e9, "bn": 1e9, "g": 1e9, "t": 1e12}
+WORDS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_WORD = rf"(?:{'|'.join(WORDS)})s?"
+_INSIDE = rf"(?:in\s+)?({'|'.join(LETTERS)}|{_WORD}|1e\d+|10\^\d+|1,?000|1,?000,?000)"
+UNIT = re.compile(rf"\s*[(\[]\s*{_INSIDE}\s*[)\]]\s*$|[\s_]+(?:in[\s_]+)?({_WORD})\s*$", flags=re.IGNORECASE)
+PERHAPS = re.compile(r"(?<=[a-z])_([kmb])$", flags=re.IGNORECASE)  # params_m: millions, or the parameters of model m
+
+
+def unit_of(name: str) -> tuple[str, float]:
+    """The name of a column without the unit that it counts in, and that unit; 1 where the name says none.
+
+    >>> from drscale.stats.columns import unit_of
+    >>> unit_of("Training Pairs (k)"), unit_of("params in millions"), unit_of("pairs")
+    (('Training Pairs', 1000.0), ('params', 1000000.0), ('pairs', 1.0))
+    """
+    found = UNIT.search(name)
+    if found is None or not name[: found.start()].strip():
+        return name, 1.0
+    word = (found[1] or found[2]).lower().replace(",", "")
+    power = re.fullmatch(r"10\^(\d+)", word)
+    unit = 10.0 ** int(power[1]) if power else LETTERS.get(word) or WORDS.get(word.removesuffix("s")) or float(word)
+    return name[: found.start()].strip(), unit
+
+
+def unit_doubt(name: str) -> str:
+    """A sentence on a column whose numbers are no single things by its name, or may be none; "" for any other."""
+    _, unit = unit_of(name)
+    if unit != 1:
+        return f"column {name!r} counts in units of {unit:,.0f} by its name, and a plan takes them for single ones"
+    perhaps = PERHAPS.search(name)
+    if perhaps is None:
+        return ""
+    better = f"{name[: perhaps.start()]} ({perhaps[1].upper()})"
+    return (
+        f"column {name!r} is read as it stands; if it counts in units of {LETTERS[perhaps[1].lower()]:,.0f}, "
+        f"call it {better!r}"
+    )
+
 
 def _usual(frame: pd.DataFrame, names: Sequence[str], words: Collection[str] = ()) -> str | None:
     """The first column that has one of the usual names, or the only one in whose name one of the words stands."""
