@@ -10,8 +10,23 @@ only by a name that needs it. A table of runs becomes a law, a law a plan, and e
 0.45
 """
 
+from typing import Any
+
 import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_attached, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the door; where a library that it needs is not installed, say what brings it."""
+    try:
+        return _attached(name)
+    except ModuleNotFoundError as e:
+        if (e.name or "drscale").partition(".")[0] == "drscale":
+            raise
+        from drscale.doctor import extra
+
+        said = f"ds.{name} needs {e.name}, which is not installed; this brings it: {extra('lab')}"
+        raise ModuleNotFoundError(said, name=e.name) from None

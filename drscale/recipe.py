@@ -359,7 +359,7 @@ def register_strategy(
     *,
     variants: Sequence[str] = ("",),
     losses: Sequence[str] = (),
-    extra_texts: int | Mapping[str, int] = 1,
+    extra_texts: int | Mapping[str, int] = 0,
     options: Sequence[str] = ("share",),
 ) -> Callable[..., Any]:
     """Add a training strategy of your own: recipes name it, plans know its FLOPs, runs are trained and recorded by it.
@@ -368,7 +368,8 @@ def register_strategy(
     to a drawn batch (a :class:`drscale.training.batches.Batch`) what the strategy brings along, or a whole
     :class:`drscale.training.strategies.Strategy`, whose ``robust`` may be a loss of your own. Import torch inside it.
     ``losses`` are the variants that have such a loss; "pairwise" and "pool" mean as a variant what they mean elsewhere.
-    ``extra_texts`` is the number of texts that are encoded for each touched pair, beside the pair's own, for the FLOPs.
+    ``extra_texts`` is the number of texts that are encoded for each touched pair, beside the pair's own, for the FLOPs
+    of a plan: 0 for a loss of the pairs' own vectors, 1 where ``touch`` adds one of ``others`` or ``changed``.
     ``options`` are "share" (of the pairs that are touched), "synonyms", or both. A worker process has to register it,
     too. Registering a name again replaces it; ``del STRATEGIES[name]`` takes it out.
 

@@ -140,13 +140,20 @@ def _seconds(path: Path) -> float:
     return time.perf_counter() - started
 
 
+def at(name: Path) -> Path:
+    """The notebook that a path names, or a bare name of one that is here."""
+    own = HERE / name.with_suffix(".ipynb")
+    return own if not name.is_file() and name.parent == Path() and own.is_file() else name.resolve()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the notebooks, and store them or leave them alone.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, says in (("store", "execute in place"), ("run", "execute and leave as they are")):
-        verbs.add_parser(verb, help=says).add_argument("names", nargs="*", type=Path)
+        named = "paths, or names as 03_size_law; without any: all"
+        verbs.add_parser(verb, help=says).add_argument("names", nargs="*", type=Path, metavar="NOTEBOOK", help=named)
     arguments = parser.parse_args()
-    paths = [p.resolve() for p in arguments.names] or sorted(HERE.glob("*.ipynb"))  # digits before letters
+    paths = [at(name) for name in arguments.names] or sorted(HERE.glob("*.ipynb"))  # digits before letters
     missing = [p for p in paths if not p.is_file()]
     if missing or not paths:
         print(f"no such notebook: {missing[0] if missing else HERE / '*.ipynb'}", file=sys.stderr)

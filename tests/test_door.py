@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from conftest import ROOT
+from conftest import NO_TORCH, ROOT
 
 import drscale as ds
 from drscale.laws import LawWarning
@@ -48,6 +48,15 @@ def test_figures_have_short_names(space: object) -> None:
         assert callable(getattr(space, name))
     with pytest.raises(AttributeError, match="has no 'lawn'; it has "):
         space.lawn  # noqa: B018
+
+
+def test_a_name_that_needs_torch_says_what_brings_it() -> None:
+    code = f"import sys\n{NO_TORCH}\nimport drscale as ds\nds.fit_law, ds.benchmark\nds.score_benchmark(None, None)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    said = "ds.score_benchmark needs torch, which is not installed; this brings it: pip install -c constraints.txt "
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}'.[lab]'"
+    with pytest.raises(AttributeError, match=r"drscale.*score_benchmrk"):
+        ds.score_benchmrk  # noqa: B018
 
 
 def test_the_import_is_light() -> None:

@@ -423,6 +423,22 @@ def test_a_failing_cell_fails_the_build(
     assert build.main() == 2
 
 
+def test_a_notebook_is_found_by_its_bare_name(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[Path]] = []
+    monkeypatch.setattr(build, "run", asked.append)
+    monkeypatch.chdir(tmp_path)
+    own = ROOT / "notebooks" / "03_size_law.ipynb"
+    for name in ("03_size_law", "03_size_law.ipynb", str(own)):
+        monkeypatch.setattr("sys.argv", ["build.py", "run", name])
+        assert build.main() == 0
+    assert asked == [[own]] * 3
+    monkeypatch.setattr("sys.argv", ["build.py", "run", "03_size_lawn"])
+    assert build.main() == 2
+    assert "no such notebook" in capsys.readouterr().err
+
+
 def run_on(path: Path, file: Path, monkeypatch: Any, change: tuple[str, str] = ("", "")) -> dict[str, Any]:
     """Run the code of bring_your_own on another file, from the notebooks' folder, and hand back its names."""
     monkeypatch.chdir(ROOT / "notebooks")

@@ -338,7 +338,7 @@ def far_ones(recipe, collection, pairs, encoder):
 
 @pytest.fixture
 def far() -> Iterator[str]:
-    ds.register_strategy("far", far_ones, variants=["soft", "plain"], losses=["soft"])
+    ds.register_strategy("far", far_ones, variants=["soft", "plain"], losses=["soft"], extra_texts=1)
     yield "far"
     STRATEGIES.pop("far", None)
 
@@ -365,6 +365,16 @@ def test_an_own_strategy_is_planned_trained_recorded_and_drawn(far, own_cache, t
     assert np.isnan(predicted_flops(base))
     with pytest.raises(ValueError, match="strategy='far': allowed are 'standard', 'hard_negative'"):
         ds.plan_study(recipes, store)
+
+
+def test_a_loss_that_encodes_no_other_text_is_planned_at_what_it_costs(tmp_path):
+    ds.register_strategy("hinge", far_ones)
+    try:
+        plan = ds.plan_study([BASE, BASE.but(strategy="hinge")], RunStore(tmp_path))
+        standard, hinge = plan.rows["flops"]
+        assert hinge == standard
+    finally:
+        del STRATEGIES["hinge"]
 
 
 def test_what_is_no_strategy_is_said_in_a_sentence(far, own_cache):

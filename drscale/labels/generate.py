@@ -121,6 +121,8 @@ def hub_generator(name: str, **options: Any) -> ModelGenerator:
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+    from drscale.encoder import why_not_loaded
+
     own = {f for f in ModelGenerator.__dataclass_fields__ if f not in ("name", "model", "tokenizer", "causal")}
     if unknown := sorted(options.keys() - own):
         raise ValueError(
@@ -133,7 +135,10 @@ def hub_generator(name: str, **options: Any) -> ModelGenerator:
         model = kind.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
         tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as e:
-        raise ValueError(f"generator {name!r}: cannot be loaded ({(str(e).splitlines() or [''])[0]})") from None
+        why = why_not_loaded(e)
+        raise ValueError(
+            f"generator {name!r}: {why if 'cannot be loaded' in why else f'cannot be loaded ({why})'}"
+        ) from e
     if causal:
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:

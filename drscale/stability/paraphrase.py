@@ -248,7 +248,7 @@ def _seq2seq(name: str) -> tuple[Any, Any]:
     """A tokenizer and a model, from safetensors, or where ``$DRSCALE_WEIGHTS`` is ``torch`` from its .bin."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from drscale.encoder import WEIGHTS, first_line
+    from drscale.encoder import WEIGHTS, why_not_loaded
 
     only = None if os.environ.get(WEIGHTS) == "torch" else True
     try:
@@ -257,8 +257,8 @@ def _seq2seq(name: str) -> tuple[Any, Any]:
             name, trust_remote_code=False, use_safetensors=only, weights_only=True
         )
     except (ImportError, OSError, ValueError) as e:
-        said = first_line(e)
+        said = why_not_loaded(e)
         if only and "safetensors" in said:
             said = f"it has no file of safetensors; {WEIGHTS}=torch reads a pytorch_model.bin with weights_only=True"
-        raise ValueError(f"method: no seq2seq model can be had at {name!r} ({said}); 'rules' needs none") from e
+        raise ValueError(f"method: no seq2seq model can be had at {name!r}: {said}; 'rules' needs none") from e
     return tokenizer, model.eval()
