@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -451,6 +452,33 @@ def test_plateau_tells_flat_from_falling_and_rising():
 def test_wrong_arguments_are_named(change, said):
     with pytest.raises(ValueError, match=said):
         laws.fit_law(size_table(), size_law, **change)
+
+
+@pytest.mark.parametrize(
+    ("law", "options", "said"),
+    [
+        (
+            size_law,
+            {},
+            "no column 'params_layers'; it has Params, Pairs, loss. Name your columns: x='Params', y='loss'",
+        ),
+        (
+            size_law,
+            {"x": "Params"},
+            "no column 'in_domain_entropy'; it has Params, Pairs, loss. Name your columns: y='loss'",
+        ),
+        (laws.additive_law, {"y": "loss"}, "Name your columns: x=('Params', 'Pairs')"),
+        (
+            None,
+            {},
+            "params_layers or train_pairs; it has Params, Pairs, loss. Name your columns: x='Params', y='loss'",
+        ),
+    ],
+)
+def test_a_table_of_other_names_is_told_how_to_name_them(law, options, said):
+    table = pd.DataFrame({"Params": [1e4, 1e5], "Pairs": [100, 100], "loss": [3.0, 2.0]})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        laws.fit_law(table, law, **options) if law else laws.laws_for(table)
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,44 @@ def test_whatever_the_clients_raise_becomes_a_sentence(tmp_path: Path, monkeypat
     assert "\n" not in str(caught.value)
     assert "without a network, load it once elsewhere" in _sentence("a/b", "", ConnectionError("Couldn't reach 'a/b'"))
     assert _sentence("a/b", "v1", OSError()).endswith("(OSError); see https://huggingface.co/datasets/a/b at v1")
+
+
+ENGLISH = """
+import json
+from drscale.texts import benchmark
+b = benchmark("english?ood=scifact&validation_pairs=30", progress=False)
+ids = {name: sorted(part.queries["id"].to_pylist()) for name, part in b.parts().items()}
+print(json.dumps(ids))
+"""
+
+
+def msmarco(root: Path, dev: str) -> None:
+    """MS MARCO as the hub has it, small: judgements to train, to develop and of TREC's track, texts for all of them."""
+    ranges = {"train": range(330), dev: range(330, 630), "test": range(630, 640)}
+    texts = [{"_id": str(i), "title": "", "text": " ".join(f"w{i}x{k}" for k in range(6))} for i in range(640)]
+    asks = [{"_id": str(i), "text": f"what is w{i}x1"} for i in range(640)]
+    rows = {
+        split: [{"query-id": str(i), "corpus-id": str(i), "score": 1} for i in own] for split, own in ranges.items()
+    }
+    parts = {"default": rows, "corpus": {"corpus": texts}, "queries": {"queries": asks}}
+    repository(root / "mteb" / "msmarco", parts)
+
+
+@pytest.mark.parametrize("dev", ["dev", "validation"])
+def test_english_measures_on_msmarcos_dev_whatever_it_is_called_and_validates_on_training_pairs(
+    tmp_path: Path, dev: str
+) -> None:
+    root = made(tmp_path / "hub")
+    msmarco(root, dev)
+    usual = {**os.environ, "HF_HOME": str(tmp_path), "DRSCALE_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    usual |= {"HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with hub_at(root) as address:
+        usual |= {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-c", ENGLISH]
+        done = subprocess.run(command, env=usual, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    ids = {name: {int(i) for i in own if i.isdigit()} for name, own in json.loads(done.stdout).items()}
+    assert ids["test"] == set(range(330, 630))
+    assert len(ids["validation"]) == 30
+    assert ids["train"] | ids["validation"] == set(range(330))
+    assert not ids["train"] & ids["validation"]

@@ -100,6 +100,11 @@ def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[s
     return found
 
 
+def of_units(f: Fitted) -> list[str]:
+    """Say which columns count in thousands or millions by their names, or may do so: a plan prices single ones."""
+    return [said for column in f.columns.values() if (said := unit_doubt(column))]
+
+
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     """List in plain sentences why a fit needs caution; empty if there is no reason."""
     f, said = fitted(result), []
@@ -116,7 +121,7 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     # Out of domain a model that has learnt may be so overconfident that its raw entropy lies above a guess's.
     guesses = no_better_than_a_guess(np.asarray(f.y)) if f.y_name == "in_domain_entropy" else ""
     said += [guesses] if guesses else []
-    said += list(filter(None, map(unit_doubt, f.columns.values())))
+    said += of_units(f)
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < MISFIT:
         said.append(

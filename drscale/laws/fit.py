@@ -31,7 +31,7 @@ from drscale.laws.result import (
     name_of,
     outside,
 )
-from drscale.stats.tables import Array, TooFewLevels, done, numbers, values, warn_if_mixed
+from drscale.stats.tables import Array, TooFewLevels, by_name, done, numbers, values, warn_if_mixed
 
 __all__ = [
     "LAWS",
@@ -397,7 +397,8 @@ def laws_for(table: pd.DataFrame) -> list[Callable[..., Any]]:
     levels = {law: rows[default_x(law)].nunique() for law in (size_law, data_law) if default_x(law) in rows}
     if not levels:
         wanted = f"{default_x(size_law)} or {default_x(data_law)}"
-        raise ValueError(f"the table has no column {wanted}; it has {', '.join(map(str, rows.columns))}")
+        told = by_name(rows, default_x(size_law), "in_domain_entropy")
+        raise ValueError(f"the table has no column {wanted}; it has {', '.join(map(str, rows.columns))}. {told}")
     both = len(levels) == 2 and min(levels.values()) > 2
     return [joint_law, additive_law] if both else [max(levels, key=levels.__getitem__)]
 

@@ -83,14 +83,16 @@ def law_curve(
     """The fitted law with its numbers and the box it was fitted in, in the form that planners and figures use.
 
     ``draws`` is the number of bootstrap draws to add, or a table of draws already made, for example by
-    :func:`bootstrap_queries`. If intervals from these draws are known to be too narrow, the curve's ``doubts`` say so.
+    :func:`bootstrap_queries`. If intervals from these draws are known to be too narrow, the curve's ``doubts`` say so,
+    and also where a column counts in thousands by its name.
     """
     f = fitted(result)
     box = {argument: (float(v.min()), float(v.max())) for argument, v in f.points.items()}
     sample = draws if isinstance(draws, pd.DataFrame) else bootstrap_runs(result, draws, unit, seed) if draws else None
     values = {n: float(v) for n, v in result.best_values.items()}
-    said = () if sample is None else tuple(doubts.of_draws(result, sample, sample.attrs.get("unit", unit)))
-    return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs", said)
+    said = doubts.of_units(f)
+    said += [] if sample is None else doubts.of_draws(result, sample, sample.attrs.get("unit", unit))
+    return Curve(f.law, values, box, sample, name or f.y_name, f"fitted to {len(f.y)} runs", tuple(said))
 
 
 def _drawn(result: lmfit.model.ModelResult, f: Fitted, counts: Array, y: Array | None, unit: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import CHANCE, StoreWarning
-from drscale.stats.columns import pairs_of, size_of
+from drscale.stats.columns import LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
@@ -92,7 +92,7 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
         said = f" (column {status!r} says {words})" if len(table) else ""
         raise ValueError(f"the table has {len(table)} runs and none is done{said}: nothing to fit")
     for name in columns:
-        require(table, name)
+        require(table, name, hint=by_name(table, *columns))
         if not pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_complex_dtype(rows[name]):
             raise ValueError(_text_in(name, rows[name]))
         got = rows[name].to_numpy(dtype=float, na_value=np.nan)
@@ -110,6 +110,24 @@ def values(table: pd.DataFrame, *columns: str) -> list[Array]:
             )
         found.append(got)
     return found
+
+
+def by_name(table: pd.DataFrame, *columns: str) -> str:
+    """The arguments that say what a table calls its size, pairs and loss, where it lacks our own names; "" otherwise.
+
+    >>> import pandas as pd
+    >>> from drscale.stats.tables import by_name
+    >>> by_name(pd.DataFrame({"parameters": [1e6], "loss": [2.5]}), "params_layers", "in_domain_entropy")
+    "Name your columns: x='parameters', y='loss'"
+    """
+    usual = {SIZES[0]: size_of, PAIRS[0]: pairs_of, LOSSES[0]: loss_of}
+    if all(name in table or name not in usual for name in columns):
+        return ""
+    known = {n: n if n in table or n not in usual else usual[n](table) or "..." for n in map(str, columns)}
+    x = [known[name] for name in known if name in (SIZES[0], PAIRS[0])]
+    y = [known[name] for name in known if name == LOSSES[0] and name not in table]
+    words = [f"x={x[0]!r}" if len(x) == 1 else f"x={tuple(x)!r}"] * bool(x) + [f"y={name!r}" for name in y]
+    return f"Name your columns: {', '.join(words)}"
 
 
 class TooFewLevels(ValueError):
