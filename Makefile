@@ -41,6 +41,7 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@rm -f $(VENV)/.failed
 	@{ $(INSTALL) --no-compile -e '.[lab,test]' || touch $(VENV)/.failed; } $(SHOWN)
 	@[ ! -e $(VENV)/.failed ]
+	@echo "  compiling what was installed: half a minute or more"
 	@$(COMPILE)
 	@touch $@ $(APP_READY)
 
@@ -56,6 +57,7 @@ $(DOCS_READY): pyproject.toml constraints.txt | $(READY)
 	@touch $@
 
 lab: $(READY) ## open the notebooks in JupyterLab (DIR=... those of make student)
+	@echo "Starting JupyterLab: it takes some seconds, then opens a browser or prints an address. Ctrl+C ends it."
 	$(BIN)/python -m jupyterlab "$(if $(DIR),$(COURSE)/)notebooks" $(LAB_FLAGS)
 
 # A copy keeps what is in it; its notebooks find ../data by a link and write to a ../build of their own.

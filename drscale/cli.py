@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
 import logging
 import multiprocessing
@@ -176,9 +176,12 @@ def _analyst(arguments: argparse.Namespace) -> int:
 def demo(arguments: argparse.Namespace) -> int:
     """Make the first study and say where its page is."""
     from drscale.commands.tables import print_json
-    from drscale.demo import first_study
 
     with _told_aside(arguments):
+        if importlib.util.find_spec("torch") is not None:
+            print(f"loading torch and reading {arguments.texts}: some seconds, then a line for each run", flush=True)
+        from drscale.demo import first_study
+
         made = first_study(arguments.folder, texts=arguments.texts)
     page = made.page.resolve()
     if arguments.json:

@@ -82,7 +82,7 @@ def divisors(scopes: Iterable[str]) -> dict[str, int]:
     return {scope: len(sizes) * sizes[name] for scope, name in sets.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(Result):
     """A recipe plus what was measured; a failed run is a record too, with its reason.
 
@@ -128,6 +128,9 @@ class Run(Result):
     def table(self) -> pd.DataFrame:
         """What was measured, a row a scope and metric: mean, low, high (95% over queries) and the number of queries."""
         return measure_table(self.measures)
+
+    def __repr__(self) -> str:  # a list of runs, as run_study hands back, is a line a run
+        return f"<Run {self}>"
 
     def __str__(self) -> str:
         text = f"{self.key}: {self.status}"

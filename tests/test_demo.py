@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from drscale import cli, demo
 from drscale.runs import RunStore
@@ -49,7 +50,9 @@ def test_it_is_told_as_json(page: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(demo, "SHARES", (4, 2, 1))
     monkeypatch.setattr(demo.first_study, "__kwdefaults__", {**demo.first_study.__kwdefaults__, "steps": 3})
     assert cli.main(["demo", str(page.parent), "--texts", "planted?pairs=700", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    seen = capsys.readouterr()
+    assert "loading torch and reading planted?pairs=700" in seen.err.splitlines()[0]
+    told = json.loads(seen.out)
     assert (told["command"], told["page"], told["runs"]) == ("demo", str(page.resolve()), 9)
     assert told["store"] == str(page.resolve().parent / "runs")
     assert told["seconds"] > 0
@@ -67,6 +70,11 @@ def test_without_torch_that_is_what_it_says(
     said = capsys.readouterr().err
     assert "torch is not installed; this brings it: pip install" in said
     assert not (tmp_path / "d").exists()
+
+
+def test_git_ignores_its_folder_in_a_clone() -> None:
+    assert "drscale-demo/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert cli._parsers()[0].parse_args(["demo"]).folder == Path("drscale-demo")
 
 
 def test_too_few_pairs_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

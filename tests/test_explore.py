@@ -184,7 +184,8 @@ def test_the_law_explorer_agrees_with_the_pure_function(sizes):
     same(box, law_view(sizes, laws.size_law, "entropy", "in_domain", levels[4]))
     measure.value = "calibrated"
     same(box, law_view(sizes, laws.size_law, "calibrated", "in_domain", levels[4]))
-    box.controls["loss"].value = "robust"
+    assert box.controls["residuals"].description == "residuals"  # no loss of a retriever
+    box.controls["residuals"].value = "robust"
     dropped = tuple(sizes.index[:2])
     box.controls["without"].value = dropped
     view = law_view(sizes, laws.size_law, "calibrated", "in_domain", levels[4], without=dropped, robust=True)

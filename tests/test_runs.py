@@ -471,3 +471,10 @@ def test_what_a_large_store_keeps_is_in_the_next_table_without_being_read(
 def test_a_small_store_has_no_index(tmp_path: Path) -> None:
     assert len(filled(tmp_path, 3).table()) == 3
     assert not list(tmp_path.glob(f"{runs.INDEX}*"))
+
+
+def test_a_list_of_runs_is_a_line_a_run_at_a_prompt():
+    measures = {"in_domain": {"entropy": Measure(2.0, 1.9, 2.1, 50)}}
+    run = Run(Recipe(texts="planted"), "done", measures=measures, curve=[{"step": 1.0, "loss": 3.0}] * 100)
+    assert repr([run, run]) == f"[<Run {run}>, <Run {run}>]"
+    assert len(repr(run)) < 100

@@ -1,4 +1,4 @@
-"""The law explorer: move the hold-out cut, drop runs, switch law and loss, watch the fit. Never imports torch."""
+"""The law explorer: move the hold-out cut, drop runs, switch law and residuals, watch the fit. Never imports torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LAWS: dict[str, Law] = {
     "joint law": laws.joint_law,
     "additive law": laws.additive_law,
 }
-LOSSES: dict[str, dict[str, Any]] = {  # options of fit_law
+RESIDUALS: dict[str, dict[str, Any]] = {  # how a fit weighs what it misses, as options of fit_law
     "relative": {},
     "absolute": {"space": "linear"},
     "logarithms": {"space": "log"},
@@ -102,13 +102,14 @@ def law_explorer(
     dark: bool = False,
     setup: str = TABLE,
 ) -> Explorer:
-    """Controls for the hold-out cut, the runs to use, law, count, loss, scope and measure; each change updates the fit.
+    """Controls for the hold-out cut, the runs, law, count, residuals, scope and measure; each change updates the fit.
 
-    The count says which weights N counts, of those in :data:`drscale.laws.compare.COUNTS` that the table has. ``among``
-    are laws to choose from, by name; by default those of :data:`LAWS` and those that you registered, if the table has
-    enough levels for them. If sizes and data sizes are crossed, ``at`` is the level of the one that a law holds fixed.
-    Cuts that leave too few levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings
-    as code.
+    ``residuals`` says what the fit makes small: shares of the measured entropy (relative), nats (absolute), logarithms,
+    or shares with a soft L1 loss, so that single outlying runs pull less (robust). The count says which weights N
+    counts, of those in :data:`drscale.laws.compare.COUNTS` that the table has. ``among`` are laws to choose from, by
+    name; by default those of :data:`LAWS` and those that you registered, if the table has enough levels for them. If
+    sizes and data sizes are crossed, ``at`` is the level of the one that a law holds fixed. Cuts that leave too few
+    levels to fit are not offered. ``setup`` is the code that makes ``table``, for the settings as code.
     """
     kinds = [m for m in measures if any(f"{s}_{m}" in table for s in style.SCOPES)]
     whole = {c for c in laws.done(table) if laws.done(table)[c].notna().all()}  # some runs were not attacked
@@ -140,7 +141,7 @@ def law_explorer(
         "law": ipywidgets.Dropdown(options=offered, value=law, description="law", layout=narrow, **wide),
         "count": ipywidgets.Dropdown(options=counts or [("", None)], description="count", layout=narrow, **wide),
         "at": ipywidgets.Dropdown(description="at", layout=narrow, **wide),
-        "loss": ipywidgets.Dropdown(options=list(LOSSES), description="loss", layout=narrow, **wide),
+        "residuals": ipywidgets.Dropdown(options=list(RESIDUALS), description="residuals", layout=narrow, **wide),
         "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=first_shown),
         "measure": ipywidgets.ToggleButtons(options=kinds),
         "above": ipywidgets.SelectionSlider(
@@ -171,7 +172,7 @@ def law_explorer(
             without.value = left_out
 
     def settings(chosen: Settings) -> dict[str, Any]:
-        said = {n: v for n, v in chosen.items() if n not in ("loss", "count")} | LOSSES[chosen["loss"]]
+        said = {n: v for n, v in chosen.items() if n not in ("residuals", "count")} | RESIDUALS[chosen["residuals"]]
         column = given(chosen["law"], chosen["count"])
         return said | ({"x": column} if column else {}) | ({"dark": True} if dark else {})
 
@@ -183,7 +184,7 @@ def law_explorer(
         lambda chosen: law_view(runs, **settings(chosen)),
         controls,
         code,
-        [[[["law", "count", "loss", "at"], ["scope", "measure"], ["above"]], "without"]],
+        [[[["law", "count", "residuals", "at"], ["scope", "measure"], ["above"]], "without"]],
         offer=offer,
         name="law",
     )
