@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.drscale-ready
+LAB_READY = $(VENV)/.drscale-lab-ready
 APP_READY = $(VENV)/.drscale-app-ready
 DOCS_READY = $(VENV)/.drscale-docs-ready
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
@@ -30,20 +31,33 @@ all: test
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s%s\n", $$1, $$2 }'
 
-setup: $(READY) ## install everything into .venv, as lab and test do first
+setup: $(READY) ## install everything into .venv, as test does first (lab: without what only tests need)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "drscale needs Python 3.11 or newer and found: $$($(PYTHON) --version 2>&1); name another one, as in: make lab PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(READY): pyproject.toml constraints.txt | $(BIN)/python
+# Install an extra or two into the environment, with the names of what arrives.
+define set_up
 	@echo "Installing into $(VENV); the first time takes about five minutes (longer on a busy machine or a slow net). You may stop it and run it again."
 	@rm -f $(VENV)/.failed
-	@{ $(INSTALL) --no-compile -e '.[lab,test]' || touch $(VENV)/.failed; } $(SHOWN)
+	@{ $(INSTALL) --no-compile -e '.[$(EXTRAS)]' || touch $(VENV)/.failed; } $(SHOWN)
 	@[ ! -e $(VENV)/.failed ]
 	@echo "  compiling what was installed: half a minute or more"
 	@$(COMPILE)
-	@touch $@ $(APP_READY)
+	@touch $@
+endef
+
+# The lab needs no Sphinx, no mypy and no browser's driver, which the tests do.
+$(LAB_READY): EXTRAS = lab
+$(LAB_READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(set_up)
+	@touch $(APP_READY)
+
+$(READY): EXTRAS = lab,test
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(set_up)
+	@touch $(LAB_READY) $(APP_READY)
 
 # The apps need no torch; where the lab is set up already, they take that.
 $(APP_READY): pyproject.toml constraints.txt | $(BIN)/python
@@ -56,7 +70,7 @@ $(DOCS_READY): pyproject.toml constraints.txt | $(READY)
 	@$(INSTALL) --quiet -e '.[docs]'
 	@touch $@
 
-lab: $(READY) ## open the notebooks in JupyterLab (DIR=... those of make student)
+lab: $(LAB_READY) ## open the notebooks in JupyterLab (DIR=... those of make student)
 	@echo "Starting JupyterLab: it takes some seconds, then opens a browser or prints an address. Ctrl+C ends it."
 	$(BIN)/python -m jupyterlab "$(if $(DIR),$(COURSE)/)notebooks" $(LAB_FLAGS)
 

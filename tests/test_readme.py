@@ -18,9 +18,12 @@ import pytest
 from conftest import NO_TORCH, ROOT
 from scripts import script
 
+import drscale as ds
 from drscale.laws.result import LawWarning
+from drscale.runs import CHANCE
 from drscale.study import load_study, plan_study
-from drscale.texts import benchmark
+from drscale.sweep import run_study
+from drscale.texts import benchmark, collection
 
 README = (ROOT / "README.md").read_text()
 
@@ -40,6 +43,17 @@ def test_six_lines_lead_from_a_table_to_latex(tmp_path: Path) -> None:
     assert "tabular" in (tmp_path / "law.tex").read_text()
     assert "tabular" in (tmp_path / "plan.tex").read_text()
     assert "plotly" in (tmp_path / "plan.html").read_text()
+
+
+def test_the_readmes_plan_is_what_it_says() -> None:
+    fit = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False)
+    plan = ds.allocate(fit.curve(), budget=5000, prices=ds.paper_prices())
+    (size, share, parameter) = re.findall(
+        r"plan names ([\d.]+K) parameters.*?\$(\d,\d+) of.*?\$(0\.\d+) a parameter", README, re.DOTALL
+    )[0]
+    assert f"buys {size} parameters" in str(plan)
+    assert f"${share} for encoding" in str(plan)
+    assert float(parameter) == round(ds.paper_prices().per_parameter, 2)
 
 
 def test_the_records_of_a_study_need_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +138,21 @@ def bag_of_letters(texts: list[str]) -> np.ndarray:
     return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], dtype=float)
 
 
+@pytest.mark.slow
+def test_the_study_of_seven_hundred_pairs_beats_a_guess_and_gains_with_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    collection("docs:numpy").table().sample(700, random_state=0).to_csv("faq.csv", index=False)
+    (tmp_path / "study.toml").write_text(blocks("toml")[0])
+    study = load_study(tmp_path / "study.toml")
+    few = [recipe for recipe in study.recipes if recipe.seed == 0 and recipe.rung in ("L2H16", "L2H64")]
+    runs = run_study(plan_study(few, study.store), progress=False)
+    small, large = (run.measures["in_domain"]["entropy"] for run in runs)
+    assert large.high < small.mean
+    assert small.high < CHANCE
+
+
 def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(blocks("toml")[0])
     study = load_study(tmp_path / "study.toml")
@@ -142,6 +171,13 @@ def test_what_is_imported_exists(code: str) -> None:
             for alias in node.names:
                 if not hasattr(module, alias.name):
                     importlib.import_module(f"{node.module}.{alias.name}")
+
+
+@pytest.mark.parametrize(("target", "extras"), [("lab", "lab"), ("test", "lab,test")])
+def test_the_lab_installs_nothing_that_only_tests_need(tmp_path: Path, target: str, extras: str) -> None:
+    command = ["make", "-n", target, f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.findall(r"install .*-e '\.\[([\w,]+)\]'", done.stdout) == [extras]
 
 
 def test_targets_and_files_exist() -> None:
