@@ -10,6 +10,7 @@ only by a name that needs it. A table of runs becomes a law, a law a plan, and e
 0.45
 """
 
+import importlib
 from typing import Any
 
 import lazy_loader
@@ -26,7 +27,6 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if (e.name or "drscale").partition(".")[0] == "drscale":
             raise
-        from drscale.doctor import extra
-
-        said = f"ds.{name} needs {e.name}, which is not installed; this brings it: {extra('lab')}"
+        way = importlib.import_module("drscale.doctor").extra("lab")
+        said = f"ds.{name} needs {e.name}, which is not installed; this brings it: {way}"
         raise ModuleNotFoundError(said, name=e.name) from None

@@ -49,7 +49,7 @@ def test_the_readmes_plan_is_what_it_says() -> None:
     fit = ds.fit_law(ds.example_runs(), ds.additive_law, warn=False)
     plan = ds.allocate(fit.curve(), budget=5000, prices=ds.paper_prices())
     (size, share, parameter) = re.findall(
-        r"plan names ([\d.]+K) parameters.*?\$(\d,\d+) of.*?\$(0\.\d+) a parameter", README, re.DOTALL
+        r"plan names ([\d.]+K) parameters.*?\$(\d,\d+) of.*?\$(0\.\d+) a\s+parameter", README, re.DOTALL
     )[0]
     assert f"buys {size} parameters" in str(plan)
     assert f"${share} for encoding" in str(plan)
@@ -156,8 +156,8 @@ def test_the_study_of_seven_hundred_pairs_beats_a_guess_and_gains_with_size(
 def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(blocks("toml")[0])
     study = load_study(tmp_path / "study.toml")
-    assert len(study.recipes) == 8
-    assert "8 to do" in str(plan_study(study.recipes, study.store))
+    assert len(study.recipes) == 12
+    assert "12 to do" in str(plan_study(study.recipes, study.store))
     (tmp_path / "labels.toml").write_text(blocks("toml")[1])
     labels = load_study(tmp_path / "labels.toml")
     assert "3 to do" in str(plan_study(labels.recipes, labels.store))
