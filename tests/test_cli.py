@@ -195,7 +195,7 @@ def test_runs_no_better_than_a_guess_are_told_with_what_to_do(
         return made
 
     monkeypatch.setattr(sweep, "run_one", measured)
-    doubt = "2 of 2 runs are no better than a guess (ln 257 = 5.55 nats): 1 of them rank well below it once calibrated"
+    doubt = "2 of 2 runs are no better than a guess (ln 257 = 5.55 nats): once calibrated, 1 of 2 beat it"
     assert main(["sweep", str(study), "--json"]) == 0
     seen = capsys.readouterr()
     assert "in-domain 13.090 nats (a guess has 5.55)" in seen.err

@@ -235,11 +235,9 @@ def guess_doubt(table: pd.DataFrame) -> str:
         return ""
     least = table.get("in_domain_calibrated_high", pd.Series(math.nan, table.index))[table[name] >= CHANCE]
     confident = int((least < CHANCE).sum())
-    which = "they rank" if confident == len(least) else f"{confident} of them rank"
-    ways = [
-        f"{which} well below it once calibrated, so they are overconfident: train fewer steps, on more pairs, or with"
-        ' select = "validation", and fit in_domain_calibrated'
-    ] * bool(confident)
+    beat = f"once calibrated, {confident} of {len(least)} beat it, so these are overconfident"
+    ways = [f'{beat}: train fewer steps, on more pairs, or with select = "validation", and fit in_domain_calibrated']
+    ways = ways * bool(confident)
     ways += ["train more steps, on more pairs, or with another rate"] * (confident < len(least))
     return f"{said}: {'; the others: '.join(ways)}"
 
