@@ -30,7 +30,8 @@ class Result:
     """Whatever a verb of drscale hands back: ``str(result)`` is a sentence, ``result.table()`` a DataFrame.
 
     ``ds.export(result, "result.tex")`` writes the table. A subclass defines ``table``, and ``__str__`` where the
-    default, the class's name and the number of rows, says too little.
+    default, the class's name and the number of rows, says too little. A dataclass that holds much is one with
+    ``repr=False``, so that a list of them is a sentence each.
     """
 
     def table(self) -> pd.DataFrame:
@@ -39,6 +40,9 @@ class Result:
 
     def __str__(self) -> str:
         return f"{type(self).__name__}: {len(self.table())} rows"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
 
     def _repr_html_(self) -> str:
         rows = self.table()

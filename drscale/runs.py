@@ -129,9 +129,6 @@ class Run(Result):
         """What was measured, a row a scope and metric: mean, low, high (95% over queries) and the number of queries."""
         return measure_table(self.measures)
 
-    def __repr__(self) -> str:  # a list of runs, as run_study hands back, is a line a run
-        return f"<Run {self}>"
-
     def __str__(self) -> str:
         text = f"{self.key}: {self.status}"
         if self.status == "failed":
