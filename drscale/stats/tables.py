@@ -121,9 +121,10 @@ def by_name(table: pd.DataFrame, *columns: str) -> str:
     "Name your columns: x='parameters', y='loss'"
     """
     usual = {SIZES[0]: size_of, PAIRS[0]: pairs_of, LOSSES[0]: loss_of}
+    columns = tuple(name for name in columns if isinstance(name, str))  # what is no name is told by another sentence
     if len(table.columns) == 1 or all(name in table or name not in usual for name in columns):
         return ""  # one column is a table whose fields were not told apart
-    known = {n: n if n in table or n not in usual else usual[n](table) or "..." for n in map(str, columns)}
+    known = {n: n if n in table or n not in usual else usual[n](table) or "..." for n in columns}
     x = [known[name] for name in known if name in (SIZES[0], PAIRS[0])]
     y = [known[name] for name in known if name == LOSSES[0] and name not in table]
     words = [f"x={x[0]!r}" if len(x) == 1 else f"x={tuple(x)!r}"] * bool(x) + [f"y={name!r}" for name in y]
