@@ -179,7 +179,7 @@ def test_everything_outside_the_box_is_shaded(pareto):
     fig = plans.isocost_figure(pareto, 5e4, FREE, span={"N": (1e5, 1e9), "D": (1e4, 1e6)})
     assert shaded(fig) == [(1e5, 5e5), (8.2e7, 1e9), (5e5, 8.2e7), (5e5, 8.2e7)]
     assert shaded(fig, "y")[2:] == [(1e4, 3e4), (4.8e5, 1e6)]
-    assert "fitted box; shaded: extrapolated" in [a.text for a in fig.layout.annotations]
+    assert "fitted box<br>(shaded: extrapolated)" in [a.text for a in fig.layout.annotations]
     free = plans.isocost_figure(replace(pareto, box={}), 5e4, FREE)
     assert shaded(free)[1] == pytest.approx(tuple(10**v for v in free.layout.xaxis.range))
     assert [a.text for a in free.layout.annotations] == ["the fitted range is not known: all is extrapolated"]

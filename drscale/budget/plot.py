@@ -74,7 +74,10 @@ def budget_figure(
             fig.add_shape(shape | {"xref": f"x{place}", "yref": f"y{place} domain"})
         if nowhere:
             words = f"{' and '.join(nowhere)}:<br>outside the fitted box"
-            fig.add_annotation(lines.note(words, c, 0.03, 0.03, f"x{place} domain", f"y{place} domain"))
+            note = lines.note(words, c, 0.5, 0.97, f"x{place} domain", f"y{place} domain")
+            fig.add_annotation(
+                note | {"xanchor": "center", "yanchor": "top", "align": "center"}
+            )  # no curve passes there
     for i, name in enumerate(names):
         fig.add_trace(lines.scatter([None], [None], name, "lines+markers", showlegend=True, **lines.look(i, dark, 2.5)))
     for amount in money:
@@ -311,7 +314,7 @@ def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], bought:
     """A label inside a left corner of the fitted box, the one further from the D that a budget buys there."""
     x, (y0, y1) = max(box["N"][0], n[0]), (max(box["D"][0], d[0]), min(box["D"][1], d[1]))
     low = bought > math.sqrt(y0 * y1)
-    note = lines.note("fitted box; shaded: extrapolated", c, math.log10(x), math.log10(y0 if low else y1), "x", "y")
+    note = lines.note("fitted box<br>(shaded: extrapolated)", c, math.log10(x), math.log10(y0 if low else y1), "x", "y")
     return note | {"yanchor": "bottom" if low else "top"}
 
 

@@ -117,7 +117,7 @@ def correlation_figure(
     for cell in relations.to_dict("records"):
         at = xs.index(cell["x"]), ys.index(cell["y"])
         sure[at] = max(cell[low], 0.0) + min(cell[high], 0.0)
-        texts[at] = f"{cell['r']:+.2f}<br>[{cell[low]:+.2f}, {cell[high]:+.2f}]"
+        texts[at] = f"{cell['r']:+.2f}<br>[{cell[low]:+.2f},<br>{cell[high]:+.2f}]"
         pair = f"{said[cell['x']]} and {said[cell['y']]}"
         hovers[at] = f"{pair}<br>r {cell['r']:+.3f}, adjusted p {cell['p_adjusted']:.3g}"
     c = style.colours(dark)
@@ -140,7 +140,7 @@ def correlation_figure(
         )
     )
     plain = {"showgrid": False, "showline": False, "ticks": ""}
-    fig.update_layout(template=style.template(dark), height=110 + 52 * len(xs), margin={"t": 16})
+    fig.update_layout(template=style.template(dark), height=110 + 58 * len(xs), margin={"t": 16})
     fig.update_layout(xaxis={**plain, "side": "top"}, yaxis={**plain, "autorange": "reversed"})
     return fig
 

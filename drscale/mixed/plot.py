@@ -270,7 +270,9 @@ def _title(text: str) -> dict[str, Any]:
 
 def _rows_layout(fig: go.Figure, rows: Sequence[str], series: int, words: str, title: str, dark: bool) -> go.Figure:
     """Names of rows on the left, the first one on top, and room for each."""
-    height = 110 + ROW * len(rows) * (1 + 0.5 * (series - 1)) + 40 * bool(title)
+    high = max(ROW, 34) if any("<br>" in traces.broken(row) for row in rows) else ROW  # two lines of a name
+    height = 110 + high * len(rows) * (1 + 0.5 * (series - 1)) + 40 * bool(title)
     look = {"template": style.template(dark), "height": max(height, 220), "hovermode": "closest"}
-    fig.update_layout(**look, **_title(title), yaxis=traces.row_axis(rows), xaxis={"title": {"text": words}})
+    fig.update_layout(**look, **_title(title), yaxis=traces.row_axis(rows))
+    fig.update_xaxes(title_text=traces.beside_rows(words, rows))
     return fig

@@ -21,7 +21,7 @@ from drscale.stats.tables import Array, count_text, require
 
 TITLES = {"N": "Parameters N", "D": "Training pairs D"}
 # Okabe and Ito's blue, grey and vermilion, which differ in lightness, too.
-SENTENCE = 50  # characters in a line of a claim
+SENTENCE = 58  # characters in a line of a claim: they fit a column of a paper
 VERDICTS = {HOLDS: "#0072B2", OPEN: "#A8A8A8", FAILS: "#D55E00"}
 
 
@@ -76,7 +76,7 @@ def _line_traces(curve: Curve, argument: str, x: Array, name: str, look: Mapping
 
 
 def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
-    """Draw a line for each claim: its sentence and place, a mark for each case, the overall verdict as words.
+    """Draw each claim: its sentence, and below it a mark for each case, the overall verdict as words, and its place.
 
     ``verdicts`` is the table of :func:`drscale.papers.claims.verdicts` or rows of it; the hover has the numbers.
     """
@@ -97,17 +97,19 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
     claims = by_claim(verdicts)
     for row in claims.itertuples():
         sentence = "<br>".join(textwrap.wrap(str(row.says), SENTENCE))
-        place = f"<span style='color:{c['faint']};font-size:11px'>{row.where}</span>"
-        for x, text in ((0, f"{sentence}<br>{place}"), (0.8, row.verdict)):
-            at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y", "yanchor": "middle"}
+        verdict = f"{row.verdict} <span style='color:{c['faint']}'>· {row.where}</span>"
+        above, beside = {"yanchor": "bottom", "yshift": 9}, {"yanchor": "middle"}
+        for x, text, place in ((0, sentence, above), (0.34, verdict, beside)):
+            at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y"} | place
             fig.add_annotation(at | {"text": text, "showarrow": False, "align": "left", "font": {"size": 12}})
-    most = max(float(table["place"].max()), 8.0)
+    most, n = max(float(table["place"].max()), 8.0), len(claims)
+    order_down = {"categoryorder": "array", "categoryarray": list(claims["says"])[::-1]}
     fig.update_layout(
         template=style.template(dark),
-        height=60 + 50 * len(claims),
+        height=60 + 58 * n,
         margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        xaxis={"visible": False, "range": [0.4, most + 0.6], "domain": [0.48, 0.77]},
-        yaxis={"categoryorder": "array", "categoryarray": list(claims["says"])[::-1], "visible": False},
+        xaxis={"visible": False, "range": [0.4, most + 0.6], "domain": [0, 0.31]},
+        yaxis={"visible": False, "range": [-0.25, n - 0.2], **order_down},
         legend={"y": 1.0, "x": 0.0, "xanchor": "left"},
     )
     return fig

@@ -7,6 +7,7 @@ import atexit
 import base64
 import concurrent.futures
 import os
+import textwrap
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from numbers import Integral, Real
@@ -18,6 +19,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from drscale.files import write_atomic
+from drscale.plotting import plane
 
 MIME = {".csv": "text/csv", ".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}
 BARS = {"error_x": "x", "error_y": "y"}
@@ -84,6 +86,8 @@ COLUMN, PAGE = 3.33, 7.0  # inches: a column and the text width of a two-column 
 PIXELS = 96  # to the inch; a browser's PDF has 0.75 pt to the pixel
 LEAST_FONT = 9.5  # pixels: 7.1 pt
 FONT = 10.0
+LETTER = 0.55  # of a font's size, about: how wide a letter is
+NARROW = 5  # inches: a figure that is not as wide has less room for its legend
 DOTS = 300  # to the inch in a PNG
 PATIENCE = 90  # seconds for one figure, the browser's start included
 FIGURE_FORMATS, TABLE_FORMATS = (".pdf", ".svg", ".png", ".html"), (".tex", ".csv")
@@ -209,32 +213,63 @@ class _Browser:
 def at_size(fig: go.Figure, width: Width = "column", height: float | None = None) -> go.Figure:
     """A copy of a figure for print: its size in inches, its fonts and lines scaled to fit."""
     inches = _inches(width, height)
-    copy = go.Figure(fig)
+    copy = go.Figure(_unpacked(go.Figure(fig).to_plotly_json()))
     base = copy.layout.font.size or (copy.layout.template.layout.font.size if copy.layout.template else None) or 12
-    shrink = FONT / base
+    shrink, usual = FONT / base, inches * (0.72 if inches < NARROW else 0.5)
     if height is None:
         wide, high = copy.layout.width, copy.layout.height
-        if high:
-            height = inches * high / wide if wide else high * shrink / PIXELS
+        if high and wide:  # what stands around the plot does not shrink, so a narrow figure is not flatter than usual
+            height = max(inches * high / wide, usual if inches < NARROW else 0.0)
         else:
-            height = inches * (0.72 if inches < 5 else 0.5)
+            height = high * shrink / PIXELS if high else usual
     layout = _shrunk(copy.layout.to_plotly_json(), shrink)
     layout.setdefault("font", {})["size"] = FONT
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
     below = copy.layout.legend.yref == "container"  # the legend; else it stands between title and plot
     top = (18 if below else 44) if copy.layout.title.text else 4
+    headed = any(
+        a.yref == "paper" and a.y is not None and a.y >= 1 and a.yanchor == "bottom" for a in copy.layout.annotations
+    )
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
-        margin={"l": 4, "r": 8, "t": top, "b": 4},
+        margin={"l": 4, "r": 8, "t": top + (14 if headed else 0), "b": 4},
         title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
-        legend={"font": {"size": LEAST_FONT}, "tracegroupgap": 0, "indentation": -12 if inches < 5 else 0},
+        legend={"font": {"size": LEAST_FONT}, "title": {"font": {"size": LEAST_FONT}}, "tracegroupgap": 0},
     )
+    copy.update_layout(legend={"indentation": -5 if inches < NARROW else 0})  # less, and entries touch
     for axis in [key for key in copy.layout if key.startswith(("xaxis", "yaxis"))]:
         copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})
         copy.update_layout({axis: {"tickfont": {"size": LEAST_FONT}}})
     copy.update_annotations(font_size=LEAST_FONT)
+    _break_titles(copy)
+    plane.place_again(copy, LEAST_FONT)
     return copy
+
+
+def _break_titles(fig: go.Figure) -> None:
+    """Break the title of an axis that is longer than there is room for: plotly cuts it at the edge of the figure."""
+    width, height = fig.layout.width, fig.layout.height
+    rows = [t for y in fig.select_yaxes() for t in y.ticktext or ()]
+    rows += [t for trace in fig.data if trace.y is not None for t in trace.y if isinstance(t, str)]
+    left = 30 + LETTER * LEAST_FONT * max((len(part) for t in rows for part in str(t).split("<br>")), default=0)
+    for axis in [*fig.select_xaxes(), *fig.select_yaxes()]:
+        start, end = axis.domain or (0.0, 1.0)
+        if axis.plotly_name.startswith("x"):
+            middle = left + (start + end) / 2 * (width - left)
+            room = 2 * min(middle, width - middle) if end - start > 0.9 else 1.1 * (end - start) * (width - left)
+        else:
+            room = max(0.9 * (end - start), 0.6 if end - start > 0.9 else 0.0) * (height - 40)
+        text, letters = axis.title.text or "", int(room / (LETTER * FONT))
+        if len(text) > letters and "<" not in text:
+            axis.title.text = "<br>".join(textwrap.wrap(text, max(letters, 12)))
+
+
+def _unpacked(value: Any) -> Any:
+    """A figure's JSON with arrays where plotly packed them as base64."""
+    if isinstance(value, Mapping):
+        return _array(value) if "bdata" in value else {key: _unpacked(v) for key, v in value.items()}
+    return [_unpacked(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _inches(width: Width, height: float | None) -> float:
@@ -265,11 +300,12 @@ def _shrunk(value: Any, shrink: float) -> Any:
 
 
 def _thinner(trace: dict[str, Any], shrink: float) -> dict[str, Any]:
-    """Markers, lines and bars of a trace made smaller."""
+    """Markers, lines, bars and words of a trace made smaller."""
     made = dict(trace)
     for part, sizes in (
         ("marker", ("size",)),
         ("line", ("width",)),
+        ("textfont", ("size",)),
         ("error_x", ("thickness", "width")),
         ("error_y", ("thickness", "width")),
     ):
@@ -277,7 +313,8 @@ def _thinner(trace: dict[str, Any], shrink: float) -> dict[str, Any]:
             made[part] = dict(made[part])
             for size in sizes:
                 if size in made[part]:
-                    made[part][size] = np.multiply(made[part][size], 0.85 * shrink).tolist()
+                    smaller = np.multiply(made[part][size], shrink if part == "textfont" else 0.85 * shrink)
+                    made[part][size] = (np.maximum(smaller, LEAST_FONT) if part == "textfont" else smaller).tolist()
             if part == "marker" and "width" in made[part].get("line", {}):
                 line = made[part]["line"]
                 made[part]["line"] = line | {"width": np.multiply(line["width"], shrink).tolist()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -273,9 +274,24 @@ def row_places(column: Iterable[Any], rows: Iterable[Any], i: int = 0, n: int = 
     return np.array([heights[str(v)] for v in column]) - step * (i - (n - 1) / 2)
 
 
+PHONE = 390  # pixels
+NAME, WIDE = 26, 8.3  # letters in a line of a row's name; pixels to a letter of an axis' title
+
+
+def broken(name: Any, most: int = NAME) -> str:
+    """A name in lines of at most so many letters; one that has breaks of its own keeps them."""
+    return str(name) if "<br>" in str(name) else "<br>".join(textwrap.wrap(str(name), most)) or str(name)
+
+
+def beside_rows(title: str, rows: Iterable[Any]) -> str:
+    """The title of an axis below rows, in lines that fit a phone: it stands below the plot, right of the rows' names."""
+    left = 8 * max((len(part) for row in rows for part in broken(row).split("<br>")), default=0) + 20
+    return broken(title, max(12, int((PHONE - left) / WIDE)))
+
+
 def row_axis(rows: Iterable[Any], low: float = 0.6, high: float = 0.6) -> dict[str, Any]:
     """The axis of :func:`row_places` with a name for each row, and room below the last and above the first."""
-    names = list(map(str, rows))
+    names = [broken(row) for row in rows]
     places = [-k for k in range(len(names))]
     return {"tickvals": places, "ticktext": names, "range": [1 - low - len(names), high]}
 
@@ -341,6 +357,6 @@ def interval_figure(
         rows = table[table[by] == name]
         places = row_places(rows[of], lines, i, len(chosen), step)
         interval_rows(fig, rows, "mean", rows[of].astype(str), places, str(name), style.series(i, dark), hover)
-    fig.update_xaxes(title_text=label)
+    fig.update_xaxes(title_text=beside_rows(label, lines))
     fig.update_yaxes(row_axis(lines, max(0.4, step * (len(chosen) - 1) / 2 + 0.2)), showgrid=False)
     return fig.update_layout(height=130 + round(46 * STEP / step) * len(lines), hovermode="closest")

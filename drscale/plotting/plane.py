@@ -16,6 +16,7 @@ from drscale.stats.tables import Array
 
 Inverse = Literal["none", "minmax", "reciprocal"]
 BESIDE = 4  # pixels that a label takes its marker for larger
+SCREEN = (560.0, 340.0)  # pixels between the axes of a figure on a screen, about
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,62 @@ def name_points(
     ``first`` the side to take if all are equally free.
     """
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
-    texts = [str(t) for t in rows[label]]
-    drawn = [t for t in fig.data if t.mode and t.x is not None and len(t.x) and t.x[0] is not None]
+    texts, signs = [str(t) for t in rows[label]], np.array([1 if a.higher else -1 for a in axes])
+    sizes = [t.marker.size for t in _drawn(fig) if "markers" in t.mode]
+    largest = BESIDE + max(12.0, *(float(np.max(found)) for found in sizes if found is not None))
+    font = {"size": size, "color": (colour if isinstance(colour, str) else list(colour)) or style.colours(dark)["ink"]}
+    fig.add_scatter(
+        x=at[:, 0],
+        y=at[:, 1],
+        mode="markers+text",
+        marker={"size": largest, "opacity": 0},  # keeps the text off the marker drawn there
+        text=texts,
+        textposition=_sides(_drawn(fig), fig.layout, at, texts, signs, largest, size, first, SCREEN),
+        textfont=font,
+        showlegend=False,
+        hoverinfo="skip",
+        cliponaxis=False,
+        name=name,
+    )
+
+
+def place_again(fig: go.Figure, size: float) -> None:
+    """Choose the sides of :func:`name_points`' labels anew for a figure's own width and height, letters of ``size``."""
+    named = [t for t in _drawn(fig) if t.mode == "markers+text" and t.marker.opacity == 0]
+    bar = any(t.marker.showscale for t in fig.data if t.type == "scatter")
+    pixels = (0.8 * fig.layout.width - 60 * bar, 0.65 * fig.layout.height)
+    word = next((a for a in fig.layout.annotations if a.text and a.text.strip("↗↘↖↙ ") == "better"), None)
+    signs = np.array([1 if word is None or end > 0 else -1 for end in ((word.x, word.y) if word else (1, 1))])
+    for trace in named:
+        others, at = [t for t in _drawn(fig) if t is not trace], np.column_stack([trace.x, trace.y]).astype(float)
+        texts, largest = [str(t) for t in trace.text], float(np.max(trace.marker.size))
+        first = max(_PLACES, key=lambda side: list(trace.textposition).count(side[0]))[0]
+        trace.textposition = _sides(others, fig.layout, at, texts, signs, largest, size, first, pixels)
+
+
+def _drawn(fig: go.Figure) -> list[Any]:
+    """The traces that draw something."""
+    return [
+        t for t in fig.data if t.type == "scatter" and t.mode and t.x is not None and len(t.x) and t.x[0] is not None
+    ]
+
+
+def _sides(
+    drawn: list[Any],
+    layout: Any,
+    at: Array,
+    texts: Sequence[str],
+    signs: Array,
+    largest: float,
+    size: float,
+    first: str,
+    pixels: tuple[float, float],
+) -> list[str]:
+    """On which side of its point each label covers least of what is ``drawn`` on so many ``pixels``."""
     marked = [t for t in drawn if "markers" in t.mode]
-    largest = BESIDE + max(12.0, *(float(np.max(t.marker.size)) for t in marked if t.marker.size is not None))
     places = np.concatenate([np.column_stack([t.x, t.y]) for t in marked]).astype(float)
     pieces = _pieces(drawn)
-    spread, low, high = _frame(fig, places, pieces)
+    spread, low, high = _frame(layout, places, pieces, pixels)
     points, strokes = places / spread, _cells([piece / spread for piece in pieces])
     sides = sorted(_PLACES, key=lambda side: side[0] != first)
     off = 0.625 * largest + 1  # as plotly keeps text from the middle of a marker
@@ -193,33 +243,21 @@ def name_points(
         half = np.array([0.3 * size * max(map(len, parts)), 0.65 * size * len(parts)])
         centres.append([(px + dx * (half[0] + off), py + dy * (half[1] + off - 2)) for _, dx, dy in sides])
         halves.append(half)
-    hard = np.concatenate([points, _word(points, axes)])
-    chosen = _clear(np.array(centres), np.array(halves), hard, strokes, (low, high))
-    font = {"size": size, "color": (colour if isinstance(colour, str) else list(colour)) or style.colours(dark)["ink"]}
-    fig.add_scatter(
-        x=at[:, 0],
-        y=at[:, 1],
-        mode="markers+text",
-        marker={"size": largest, "opacity": 0},  # keeps the text off the marker drawn there
-        text=texts,
-        textposition=[sides[i][0] for i in chosen],
-        textfont=font,
-        showlegend=False,
-        hoverinfo="skip",
-        cliponaxis=False,
-        name=name,
-    )
+    hard = np.concatenate([points, _word(points, signs)])
+    return [sides[i][0] for i in _clear(np.array(centres), np.array(halves), hard, strokes, (low, high))]
 
 
-def _frame(fig: go.Figure, points: Array, pieces: Sequence[Array]) -> tuple[Array, Array, Array]:
+def _frame(
+    layout: Any, points: Array, pieces: Sequence[Array], size: tuple[float, float]
+) -> tuple[Array, Array, Array]:
     """How wide and high a pixel is, about, and between which places, in pixels, there is room for words."""
-    every = np.concatenate([points, *pieces])
-    low, high, pixels = every.min(axis=0), every.max(axis=0), np.array([560.0, 340.0])
-    given = [axis.range for axis in (fig.layout.xaxis, fig.layout.yaxis)]
+    every, pixels = np.concatenate([points, *pieces]), np.array(size)
+    low, high = every.min(axis=0), every.max(axis=0)
+    given = [axis.range for axis in (layout.xaxis, layout.yaxis)]
     for i, ends in enumerate(given):
         if ends:
             low[i], high[i] = sorted(ends)
-            pixels[i] = 0.9 * fig.layout.width if i == 0 and fig.layout.width else 1.1 * pixels[i]
+            pixels[i] = 0.9 * layout.width if i == 0 and layout.width else 1.1 * pixels[i]
     spread = np.maximum(high - low, 1e-12) / pixels
     low, high, open_ended = low / spread, high / spread, [not ends for ends in given]
     low = np.where(open_ended, np.minimum(low, points.min(axis=0) / spread - 25), low)
@@ -250,9 +288,8 @@ def _cells(pieces: Sequence[Array]) -> Array:
     return np.unique(np.round(np.concatenate([np.zeros((0, 2)), *along]) / 8), axis=0) * 8
 
 
-def _word(points: Array, axes: list[Axis]) -> Array:
+def _word(points: Array, signs: Array) -> Array:
     """Points, in pixels, along the word "better" in its corner; plotly draws axes about so far beyond the points."""
-    signs = np.array([1 if a.higher else -1 for a in axes])
     end = np.where(signs > 0, points.max(axis=0), points.min(axis=0)) + signs * (40, 28)
     return end - signs * np.array([(inward, 8) for inward in (4, 16, 28, 40)])
 

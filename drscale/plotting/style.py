@@ -42,9 +42,9 @@ CHANCE_TEXT = f"chance, ln {round(math.exp(CHANCE))}"
 
 AXES = {
     "projection": "Numbers in a vector (dimension)",
-    "params_layers": "Non-embedding parameters N (transformer layers)",
-    "params_drscale": "Non-embedding parameters N (with pooler and projection)",
-    "params_fang": "Parameters N (all but the word table)",
+    "params_layers": "Non-embedding parameters N<br>(transformer layers)",
+    "params_drscale": "Non-embedding parameters N<br>(with pooler and projection)",
+    "params_fang": "Parameters N<br>(all but the word table)",
     "params_trainable": "Trainable parameters N",
     "params_total": "Parameters N (all)",
     "train_pairs": "Training pairs D",
