@@ -316,13 +316,6 @@ _READY = "drscale.training.prepare:"
 # The registry of training strategies. The first variant of each is the one that is meant where none is named.
 STRATEGIES: dict[str, StrategyRow] = {
     "standard": StrategyRow(f"{_READY}standard", texts=0, options=()),
-    "hard_negative": StrategyRow(f"{_READY}hard_negative", ("pool", "pairwise"), ("pairwise",), draws=True),
-    "denoising": StrategyRow(
-        f"{_READY}denoising",
-        ("dynamic", "static", "pairwise"),
-        ("dynamic", "static", "pairwise"),
-        options=("share", "synonyms"),
-    ),
     "adversarial": StrategyRow(
         f"{_READY}adversarial",
         ("kl", "pool", "pairwise"),
@@ -331,6 +324,13 @@ STRATEGIES: dict[str, StrategyRow] = {
         ("share", "synonyms"),
         draws=True,
     ),
+    "denoising": StrategyRow(
+        f"{_READY}denoising",
+        ("dynamic", "static", "pairwise"),
+        ("dynamic", "static", "pairwise"),
+        options=("share", "synonyms"),
+    ),
+    "hard_negative": StrategyRow(f"{_READY}hard_negative", ("pool", "pairwise"), ("pairwise",), draws=True),
     "instructed": StrategyRow(
         "drscale.instructions.train:instructed",
         ("passages_only", "joint_softmax", "sum_of_terms", "uninstructed"),

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 ROWS = 20  # of a table that a notebook shows
 
 
+def paragraph(words: object) -> str:
+    """A sentence as HTML; JupyterLab would take what stands between two dollar signs for a formula.
+
+    >>> from drscale.results import paragraph
+    >>> paragraph("$5 buys 2")
+    '<p><span>$</span>5 buys 2</p>'
+    """
+    return f"<p>{html.escape(str(words)).replace('$', '<span>$</span>')}</p>"
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A hint at the known word that is nearest to a wrong one; empty if none is near.
 
@@ -48,4 +58,4 @@ class Result:
         rows = self.table()
         more = f"<p>... {len(rows) - ROWS:,} more rows</p>" if len(rows) > ROWS else ""
         shown = rows.head(ROWS).to_html(index=False, float_format="{:.4g}".format, na_rep="")
-        return f"<p>{html.escape(str(self))}</p>{shown}{more}"
+        return f"{paragraph(self)}{shown}{more}"

@@ -136,7 +136,7 @@ def test_numbers_from_a_table_are_plain_numbers() -> None:
         ({"smooth": 1}, r"smooth=1.0 in \[0, 1\)"),
         (
             {"variant": "hinge"},
-            r"Recipe.variant='hinge': allowed are '', 'pool', 'pairwise', 'dynamic', 'static', 'kl'",
+            r"Recipe.variant='hinge': allowed are '', 'kl', 'pool', 'pairwise', 'dynamic', 'static'",
         ),
         ({"balance": "even"}, r"Recipe.balance='even': allowed are 'none', 'fixed', 'pareto', 'mgda', 'pcgrad'"),
         ({"texts": ""}, r"texts='' and rung='L2H128' must not be empty"),

@@ -8,7 +8,6 @@ once. For any other law of N and D the optimum is searched along the line (:mod:
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -22,7 +21,7 @@ from drscale.budget.anywhere import Numerical, best_anywhere, cheapest_anywhere,
 from drscale.budget.prices import Prices
 from drscale.laws import fit as laws
 from drscale.laws.curve import Curve
-from drscale.results import Result
+from drscale.results import Result, paragraph
 from drscale.stats.tables import Array, check_level, count_text
 
 
@@ -529,7 +528,7 @@ class Allocation(Result):
         return frame
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() if self.feasible else f"<p>{html.escape(str(self))}</p>"
+        return super()._repr_html_() if self.feasible else paragraph(self)
 
     def __str__(self) -> str:
         if not self.feasible:

@@ -48,7 +48,8 @@ def budget_figure(
         raise ValueError(f"panels={list(panels)!r}, budgets={money!r}: at least a panel with a law, and a budget")
     c, names = style.colours(dark), list(dict.fromkeys(n for laws in panels.values() for n in laws))
     widths = dict(zip(money, np.linspace(1.5, 3.2, len(money)) if len(money) > 1 else [2.5], strict=True))
-    fig = make_subplots(cols=len(panels), subplot_titles=list(panels), horizontal_spacing=0.1)
+    titles = [lines.broken(title, 16 if len(panels) > 1 else 40) for title in panels]
+    fig = make_subplots(cols=len(panels), subplot_titles=titles, horizontal_spacing=0.1)
     for place, laws in zip(lines.places(len(panels)), panels.values(), strict=True):
         on, ends, nowhere = {"xaxis": f"x{place}", "yaxis": f"y{place}"}, list[float](), []
         low = min([money[0] / prices.per_parameter / 100, *(v.box["N"][0] for v in laws.values() if "N" in v.box)])
@@ -85,7 +86,12 @@ def budget_figure(
         fig.add_trace(lines.scatter([None], [None], prices.money(amount), "lines", line=line, showlegend=True))
     line = {"color": c["faint"], "width": 2, "dash": lines.DASH}
     fig.add_trace(lines.scatter([None], [None], "extrapolated", "lines", line=line, showlegend=True))
-    fig.update_layout(template=style.template(dark), height=430, hovermode="closest", legend={"y": 1.1})
+    fig.update_layout(
+        template=style.template(dark),
+        height=430,
+        hovermode="closest",
+        legend={"y": 1.16 if "<br>" in "".join(titles) else 1.1},
+    )
     return fig
 
 

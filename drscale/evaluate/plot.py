@@ -76,7 +76,7 @@ def bytes_figure(
     require(means, "bytes", y, by, *([panels] if panels else []))
     ways, drawn = list(dict.fromkeys(means[by])), {}
     low, high = 0.8 * float(means["bytes"].min()), 1.3 * float(means["bytes"].max())
-    axis = traces.log_axis(low, high, "Bytes a passage", traces.short)
+    axis = traces.log_axis(low, high, traces.broken("Bytes a passage", 10 if panels else 26), traces.short)
     for value, part in means.groupby(panels, sort=False) if panels else [("", means)]:
         fig = go.Figure(layout={"template": style.template(dark)})
         for i, way in enumerate(ways):

@@ -55,6 +55,7 @@ def joint_figure(
     require(table, *columns, contour)
     rows, held = _held(frontier.checked(table, x, y), contour, at)
     means = pooled(rows, (x, y), [*columns, contour])
+    means = means.sort_values(columns, key=lambda c: c.map(style.in_order(c).index), kind="stable", ignore_index=True)
     means = means.assign(series=[_label(v, columns) for v in means[columns].itertuples(index=False)])
     levels = _levels(means, contour)
     sides = signs(better)

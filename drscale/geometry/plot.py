@@ -65,7 +65,7 @@ def relation_figure(
         warnings.warn(told, stacklevel=2)
     said = {c: (names or {}).get(c, words(c)) for c in (x, y)}
     axes = [plane.axis(rows[c].to_numpy(dtype=float), said[c]) for c in (x, y)]
-    groups, shapes = _ordered(rows, by), list(dict.fromkeys(rows[symbol])) if symbol else [None]
+    groups, shapes = _ordered(rows, by), style.in_order(rows[symbol]) if symbol else [None]
     ladder, fig = [g for g in groups if parse_rung(str(g))], go.Figure()
     for i, group in enumerate(groups):
         colour, marker = style.series(i, dark)

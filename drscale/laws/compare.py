@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import html
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from drscale.laws.fit import Columns
 from drscale.laws.intervals import Unit, check_unit
 from drscale.laws.levels import by_level
 from drscale.laws.result import fitted, name_of
-from drscale.results import Result
+from drscale.results import Result, paragraph
 from drscale.stats.tables import done, require
 
 LawFunction = Callable[..., Any]
@@ -113,7 +112,7 @@ def compare_laws(
     return frame[[c for c in frame if c != "note"] + ["note"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(Result):
     """The law that a table supports best: the better ``law``, whether this is ``decided``, and why, in words.
 
@@ -132,13 +131,16 @@ class Choice(Result):
         said = f"{name}, decided" if self.decided else f"undecided, {name} has the lower AICc"
         return " ".join([f"{said}.", *map(_sentence, self.reasons)])
 
+    def __repr__(self) -> str:
+        return f"{self}\n{self.compared}"
+
     def table(self) -> pd.DataFrame:
         """The laws that were compared, one row each."""
         return self.compared
 
     def _repr_html_(self) -> str:
         shown = self.compared.drop(columns=[c for c in self.compared if self.compared[c].isna().all()])
-        return f"<p>{html.escape(str(self))}</p>{shown.to_html(index=False, float_format='{:.4g}'.format)}"
+        return paragraph(self) + str(shown.to_html(index=False, float_format="{:.4g}".format))
 
 
 def _sentence(reason: str) -> str:

@@ -195,7 +195,7 @@ def series_figure(
 
     ``by="texts"`` is Figure 3 (annotations side by side), ``by="strategy"`` Figure 4. ``y`` is a column, or several
     with words for the legend: ``{"in_domain_entropy": "effectiveness", "ood_entropy": "robustness"}``. ``names`` gives
-    words for the values of ``by``, each of which has a colour, and each series a marker. A series in which
+    words for the values of ``by`` and their order; each has a colour, and each series a marker. A series in which
     :func:`unfit` finds no law is a thin line from mean to mean, and the legend says why. ``options`` go to
     :func:`drscale.laws.fit.fit_law`.
     """
@@ -207,7 +207,7 @@ def series_figure(
     done, fig = laws.done(table), go.Figure()
     everything = np.concatenate([laws.numbers(table, name, c)[0] for c in columns])
     reach = (everything.min(), everything.max() * 1.6)
-    values = list(dict.fromkeys(done[by]))
+    values = style.in_order(done[by], names or ())
     for i, (value, column) in enumerate(itertools.product(values, columns)):
         part = done[done[by] == value]
         result, why = _fitted(part, law, name, column, least, warn, options)

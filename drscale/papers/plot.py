@@ -37,7 +37,8 @@ def curves_figure(
     if not panels or not all(panels.values()):
         raise ValueError(f"panels={list(panels)!r}: at least a panel, and a law in each")
     names = list(dict.fromkeys(n for laws in panels.values() for n in laws))
-    fig = make_subplots(cols=len(panels), subplot_titles=list(panels), horizontal_spacing=0.1)
+    titles = [lines.broken(title, 16 if len(panels) > 1 else 40) for title in panels]
+    fig = make_subplots(cols=len(panels), subplot_titles=titles, horizontal_spacing=0.1)
     for k, (title, laws) in enumerate(panels.items(), start=1):
         arguments = {c.arguments for c in laws.values()}
         if len(arguments) != 1 or len(next(iter(arguments))) != 1:
@@ -62,7 +63,12 @@ def curves_figure(
     for i, name in enumerate(names):
         line = lines.look(i, dark, 2.5)["line"]
         fig.add_trace(lines.scatter([None], [None], name, "lines", line=line, showlegend=True))
-    fig.update_layout(template=style.template(dark), height=420, hovermode="closest", legend={"y": 1.1})
+    fig.update_layout(
+        template=style.template(dark),
+        height=420,
+        hovermode="closest",
+        legend={"y": 1.16 if "<br>" in "".join(titles) else 1.1},
+    )
     return fig
 
 

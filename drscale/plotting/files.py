@@ -227,17 +227,16 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
     below = copy.layout.legend.yref == "container"  # the legend; else it stands between title and plot
     top = (18 if below else 44) if copy.layout.title.text else 4
-    headed = any(
-        a.yref == "paper" and a.y is not None and a.y >= 1 and a.yanchor == "bottom" for a in copy.layout.annotations
-    )
+    heads = [a for a in copy.layout.annotations if a.yref == "paper" and (a.y or 0) >= 1 and a.yanchor == "bottom"]
+    top += 13 * max((a.text.count("<br>") + 1 for a in heads), default=0)  # titles of panels
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
-        margin={"l": 4, "r": 8, "t": top + (14 if headed else 0), "b": 4},
+        margin={"l": 4, "r": 8, "t": top, "b": 4},
         title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
         legend={"font": {"size": LEAST_FONT}, "title": {"font": {"size": LEAST_FONT}}, "tracegroupgap": 0},
     )
-    copy.update_layout(legend={"indentation": -5 if inches < NARROW else 0})  # less, and entries touch
+    copy.update_layout(legend={"indentation": -7 if inches < NARROW else 0})  # less, and entries touch
     for axis in [key for key in copy.layout if key.startswith(("xaxis", "yaxis"))]:
         copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})
         copy.update_layout({axis: {"tickfont": {"size": LEAST_FONT}}})

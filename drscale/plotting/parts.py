@@ -284,7 +284,7 @@ def broken(name: Any, most: int = NAME) -> str:
 
 
 def beside_rows(title: str, rows: Iterable[Any]) -> str:
-    """The title of an axis below rows, in lines that fit a phone: it stands below the plot, right of the rows' names."""
+    """The title of an axis below rows, in lines that fit a phone's width right of the rows' names."""
     left = 8 * max((len(part) for row in rows for part in broken(row).split("<br>")), default=0) + 20
     return broken(title, max(12, int((PHONE - left) / WIDE)))
 

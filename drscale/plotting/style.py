@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import plotly.graph_objects as go
 
+from drscale.recipe import STRATEGIES
 from drscale.runs import CHANCE as CHANCE
 from drscale.stats.tables import count_text
 
@@ -79,6 +81,15 @@ def series(i: int, dark: bool = False) -> tuple[str, str]:
     colour = SERIES[i % 7]
     ink = _DARK["ink"] if dark and colour == "#000000" else colour
     return ink, SERIES_MARKERS[i % 7] + ("-open" if i % 14 >= 7 else "")
+
+
+def in_order(values: Iterable[Any], first: Iterable[Any] = ()) -> list[Any]:
+    """Each value once: those of ``first`` in its order, strategies in their registry's, then the others as they come.
+
+    So one of them has the same colour and marker in every figure.
+    """
+    known = [*first, *STRATEGIES]
+    return sorted(dict.fromkeys(values), key=lambda value: known.index(value) if value in known else len(known))
 
 
 def tint(colour: str, share: float) -> str:

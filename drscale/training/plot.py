@@ -25,6 +25,7 @@ from drscale.stats.tables import require
 from drscale.training import weight as controller
 
 HEIGHT = 120  # pixels of a panel
+TITLE = 50  # letters in a line of its title
 APART = "9px,3px"  # the dash of every other line, where neighbours look alike
 MOST = 200  # points that a stored curve keeps
 CALLED = (controller.STANDARD, controller.ALONE)  # what a weighing is when it weighs nothing
@@ -54,9 +55,10 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     for name, omega in courses.items():
         b, t = controller.behaviour(omega), controller.trajectory(omega)
         is_it = "" if t.called not in CALLED else f", which is {t.called}"
-        titles.append(f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound{is_it}")
-    rows = len(courses)
-    gap = min(0.36 / rows, 0.3 / max(rows - 1, 1))
+        words = f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound{is_it}"
+        titles.append(lines.broken(words, TITLE))
+    rows, high = len(courses), HEIGHT + 16 * max(title.count("<br>") for title in titles)
+    gap = min((high - 76) / (rows * high), 0.4 / max(rows - 1, 1))
     fig = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=gap, subplot_titles=titles)
     for i, (name, omega) in enumerate(courses.items()):
         steps, values = thinned(np.asarray(omega, dtype=float))
@@ -64,7 +66,7 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
         hover = f"{name}<br>step %{{x}}: weight %{{y:.3f}}<extra></extra>"
         line = lines.scatter(steps, values, name, "lines", line={"color": colour, "width": 1.2}, hovertemplate=hover)
         fig.add_trace(line, row=i + 1, col=1)
-    fig.update_layout(template=style.template(dark), height=HEIGHT * rows + 100, showlegend=False)
+    fig.update_layout(template=style.template(dark), height=high * rows + 100, showlegend=False)
     fig.update_yaxes(range=[-0.05, 1.05], tickvals=[0, 0.5, 1])
     fig.update_xaxes(title=style.AXES["step"], row=rows, col=1)
     fig.update_annotations(x=0, xanchor="left", font_size=13)
