@@ -17,6 +17,7 @@ from drscale.laws.curve import Curve
 from drscale.papers import published
 from drscale.plotting import parts as lines
 from drscale.plotting import style
+from drscale.runs import example_runs
 
 FREE = prices.paper_prices(documents=0)
 READINGS = ("M=3.47e4", "M=3.47e5", "M=5.47e5")
@@ -265,3 +266,10 @@ def test_wrong_figures_are_refused(pareto):
         plans.path_figure({}, FREE)
     with pytest.raises(ValueError, match="its law is size_law"):
         plans.isocost_figure(Curve(laws.size_law, {"M": 1.0, "mu": 1.0, "delta": 0.0}), 1e3, FREE)
+
+
+def test_a_plan_in_jupyterlab_is_no_formula():
+    fit = laws.fit_law(example_runs(), laws.additive_law, warn=False)
+    shown = budget.allocate(fit.curve(), 5000, prices.paper_prices())._repr_html_()
+    assert "<span>$</span>5,000 buys" in shown
+    assert not re.search(r"\$[^<]", shown), "a dollar sign stands alone, so that two enclose no formula"

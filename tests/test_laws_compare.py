@@ -109,6 +109,8 @@ def test_the_law_that_made_a_table_is_chosen(law):
     assert str(chosen).startswith(f"{law.__name__}, decided. Lack of fit rejects {other} (p=")
     assert "Extrapolation agrees: " in str(chosen)
     assert chosen._repr_html_().count("<tr") == 3
+    assert repr(chosen).startswith(str(chosen))
+    assert " at 0x" not in repr(chosen), "an address in memory tells nobody anything"
 
 
 @pytest.mark.parametrize("x", [("# Params", "Train pairs"), {"D": "Train pairs", "N": "# Params"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import struct
@@ -22,7 +23,7 @@ from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
 from drscale.plotting import files as export
-from drscale.plotting import style
+from drscale.plotting import parts, plane, style
 from drscale.runs import RunStore, example_runs
 from drscale.training.plot import curve_figure
 
@@ -472,3 +473,62 @@ def test_more_series_than_markers_have_markers_of_their_own() -> None:
     held = [t.marker.symbol for t in fig.data if t.visible is False]
     assert len(held) == len(marks)
     assert {"circle-open", "circle-open-dot"} <= set(held)
+
+
+def test_a_long_title_of_an_axis_breaks_where_there_is_no_room():
+    title, rows = "nDCG@10 out of domain minus that of people's queries", ["a rather long name", "b"]
+    fig = go.Figure(go.Scatter(x=[1, 2], y=rows)).update_xaxes(title_text=title)
+    narrow, wide = (export.at_size(fig, width).layout.xaxis.title.text for width in ("column", "page"))
+    assert narrow.replace("<br>", " ") == title
+    assert narrow != title
+    assert wide == title
+    assert export.at_size(fig.update_xaxes(title_text="short")).layout.xaxis.title.text == "short"
+
+
+def test_a_wide_flat_figure_is_no_flatter_than_usual_in_a_column():
+    fig = go.Figure(layout={"width": 1200, "height": 300})
+    assert export.at_size(fig, "column").layout.height == 230
+    assert export.at_size(fig, "page").layout.height == 168, "on a page it keeps its form"
+
+
+def test_a_stored_figure_can_be_exported():
+    fig = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], mode="markers", marker={"size": np.array([8.0, 12.0])}))
+    stored = json.loads(fig.to_json())
+    assert "bdata" in stored["data"][0]["marker"]["size"], "packed"
+    again = export.at_size(go.Figure(stored))
+    assert np.allclose(again.data[0].marker.size, export.at_size(fig).data[0].marker.size)
+
+
+def test_titles_of_panels_have_room_in_print():
+    fig = parts.beside({"left": go.Figure(), "right": go.Figure()}).update_layout(showlegend=False)
+    bare = export.at_size(go.Figure()).layout.margin.t
+    assert export.at_size(fig).layout.margin.t >= bare + 12
+
+
+def test_labels_are_placed_anew_for_a_narrow_figure():
+    rows = pd.DataFrame({"x": [0.0, 0.35, 1.0], "y": [0.0, 0.0, 1.0], "label": ["the first of them", "second", "c"]})
+    axes = [plane.axis(rows[c].to_numpy(), c) for c in "xy"]
+    fig = go.Figure(layout={"height": 460})
+    fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 9})
+    plane.name_points(fig, rows, "label", ("x", "y"), axes, dark=False)
+    screen = fig.data[1].textposition
+    assert screen[0] == "middle right", "there is room on a screen"
+    printed = export.at_size(fig, 2).data[1]
+    assert printed.textposition[0] != "middle right", "in print the label would cover the second point"
+    assert fig.data[1].textposition == screen
+    assert printed.textfont.size == export.LEAST_FONT
+
+
+def test_one_strategy_has_one_place_in_every_figure():
+    assert style.in_order(["denoising", "mine", "adversarial", "standard", "mine"])[-1] == "mine"
+    assert style.in_order(["denoising", "standard"])[0] == "standard"
+    assert style.in_order(["a", "b", "c"], ["c"]) == ["c", "a", "b"]
+
+
+def test_names_of_rows_and_the_title_below_them_fit_a_phone():
+    name = "progressive: bm25 > minilm > maxsim, top 1"
+    assert max(map(len, parts.broken(name).split("<br>"))) <= parts.NAME
+    assert parts.broken("two<br>lines that somebody broke by hand") == "two<br>lines that somebody broke by hand"
+    title = "nDCG@10 minus that of people's labels"
+    assert len(parts.beside_rows(title, [name]).split("<br>")) > 1
+    assert parts.beside_rows("nDCG@10", [name]) == "nDCG@10"

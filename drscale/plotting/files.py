@@ -232,11 +232,11 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
-        margin={"l": 4, "r": 8, "t": top, "b": 4},
+        margin={"l": 30 if any(y.title.text for y in copy.select_yaxes()) else 4, "r": 8, "t": top, "b": 4},
         title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
         legend={"font": {"size": LEAST_FONT}, "title": {"font": {"size": LEAST_FONT}}, "tracegroupgap": 0},
     )
-    copy.update_layout(legend={"indentation": -7 if inches < NARROW else 0})  # less, and entries touch
+    copy.update_layout(legend={"indentation": -8 if inches < NARROW else 0})  # less, and entries touch
     for axis in [key for key in copy.layout if key.startswith(("xaxis", "yaxis"))]:
         copy.update_layout({axis: {"ticklen": 3, "title": {"standoff": 4, "font": {"size": FONT}}}})
         copy.update_layout({axis: {"tickfont": {"size": LEAST_FONT}}})
