@@ -57,7 +57,8 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
         is_it = "" if t.called not in CALLED else f", which is {t.called}"
         words = f"{name}: {b.kind}, mean {b.mean:.2f}, {b.at_bounds:.0%} of steps at a bound{is_it}"
         titles.append(lines.broken(words, TITLE))
-    rows, high = len(courses), HEIGHT + 16 * max(title.count("<br>") for title in titles)
+    more = 16 * max(title.count("<br>") for title in titles)  # pixels for the further lines of a title
+    rows, high = len(courses), HEIGHT + more
     gap = min((high - 76) / (rows * high), 0.4 / max(rows - 1, 1))
     fig = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=gap, subplot_titles=titles)
     for i, (name, omega) in enumerate(courses.items()):
@@ -69,8 +70,8 @@ def weight_figure(courses: Mapping[str, Sequence[float]], *, dark: bool = False)
     fig.update_layout(template=style.template(dark), height=high * rows + 100, showlegend=False)
     fig.update_yaxes(range=[-0.05, 1.05], tickvals=[0, 0.5, 1])
     fig.update_xaxes(title=style.AXES["step"], row=rows, col=1)
-    fig.update_annotations(x=0, xanchor="left", font_size=13)
-    fig.update_layout(title="Weight of the robustness loss", margin={"t": 64})
+    fig.update_annotations(x=0, xanchor="left", align="left", font_size=13)
+    fig.update_layout(title="Weight of the robustness loss", margin={"t": 64 + more})
     return fig
 
 
