@@ -86,7 +86,8 @@ def relation_figure(
     if symbol and len(shapes) > 1:
         for j, shape in enumerate(shapes):
             plane.legend_entry(fig, str(shape), style.colours(dark)["faint"], style.SERIES_MARKERS[j % 7])
-    fig.update_layout(template=style.template(dark), hovermode="closest", height=460)
+    entries = len(groups) + (len(shapes) if len(shapes) > 1 else 0)
+    fig.update_layout(template=style.template(dark), hovermode="closest", height=max(460, 160 + 27 * entries))
     fig.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"}, margin={"t": 24})
     fig.update_layout({f"{letter}axis": {"title": {"text": a.title}} for letter, a in zip("xy", axes, strict=True)})
     if log_x:

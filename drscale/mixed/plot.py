@@ -270,7 +270,7 @@ def _title(text: str) -> dict[str, Any]:
 
 def _rows_layout(fig: go.Figure, rows: Sequence[str], series: int, words: str, title: str, dark: bool) -> go.Figure:
     """Names of rows on the left, the first one on top, and room for each."""
-    high = max(ROW, 34) if any("<br>" in traces.broken(row) for row in rows) else ROW  # two lines of a name
+    high = max(ROW, 44) if any("<br>" in traces.broken(row) for row in rows) else ROW  # two lines of a name
     height = 110 + high * len(rows) * (1 + 0.5 * (series - 1)) + 40 * bool(title)
     look = {"template": style.template(dark), "height": max(height, 220), "hovermode": "closest"}
     fig.update_layout(**look, **_title(title), yaxis=traces.row_axis(rows))

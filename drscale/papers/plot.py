@@ -104,10 +104,10 @@ def verdict_figure(verdicts: pd.DataFrame, *, dark: bool = False) -> go.Figure:
     for row in claims.itertuples():
         sentence = "<br>".join(textwrap.wrap(str(row.says), SENTENCE))
         verdict = f"{row.verdict} <span style='color:{c['faint']}'>· {row.where}</span>"
-        above, beside = {"yanchor": "bottom", "yshift": 9}, {"yanchor": "middle"}
-        for x, text, place in ((0, sentence, above), (0.34, verdict, beside)):
-            at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y"} | place
-            fig.add_annotation(at | {"text": text, "showarrow": False, "align": "left", "font": {"size": 12}})
+        for x, text, anchor, up in ((0, sentence, "bottom", 9), (0.34, verdict, "middle", 0)):
+            at = {"x": x, "xref": "paper", "xanchor": "left", "y": row.says, "yref": "y", "yanchor": anchor}
+            look = {"text": text, "showarrow": False, "align": "left", "font": {"size": 12}, "yshift": up}
+            fig.add_annotation(at | look)
     most, n = max(float(table["place"].max()), 8.0), len(claims)
     order_down = {"categoryorder": "array", "categoryarray": list(claims["says"])[::-1]}
     fig.update_layout(
