@@ -2,12 +2,12 @@
 
 Each size is measured in an interpreter of its own, on one thread: texts written and mapped, passages encoded by a model
 of data/runs/docs-models, 1,000 queries searched exactly, measured, ranked by BM25, hard negatives mined, and searched
-approximately (IVF; HNSW up to 300,000, as building its graph takes longest). Seconds are CPU seconds, so that a
+approximately (IVF and HNSW). Seconds are CPU seconds, so that a
 busy machine tells the same; memory is the most that the process held (VmHWM), mapped files with it. The passages are
 those of the documentation benchmark and, beyond them, two of their sentences put together at random: text for its cost,
 not for its meaning. So only what a search loses is told of quality: the share of the exact first ten that it finds.
 
-    python benchmarks/size.py [SIZE ...]     # writes data/scores/size.csv; about forty minutes of one core
+    python benchmarks/size.py [SIZE ...]     # writes data/scores/size.csv; about an hour of one core
     python benchmarks/size.py --table        # the table of docs/size.md, from what is there
 """
 
@@ -39,7 +39,7 @@ from drscale.training.batches import hard_negatives
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "data" / "scores" / "size.csv"
-SIZES, QUERIES, HNSW_MOST = (100_000, 300_000, 1_000_000), 1000, 1_000_000
+SIZES, QUERIES = (100_000, 300_000, 1_000_000), 1000
 PROBES = 64  # cells that a second search looks into, beside the 16 that are the default
 MS_MARCO = 8_841_823
 STEPS = {
@@ -123,7 +123,7 @@ def measure(size: int) -> dict[str, float]:
         scores, exact = search(vectors, passages, 100)
     with step("measure"):
         told["ndcg10"] = float(ranking_metrics(texts, asked, scores, exact)["ndcg10"].mean())
-    for kind in ("ivf", "hnsw") if size <= HNSW_MOST else ("ivf",):
+    for kind in ("ivf", "hnsw"):
         with step(f"{kind}_index"):
             index = approximate(passages, kind)
         with step(f"{kind}_search"):
