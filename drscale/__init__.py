@@ -27,6 +27,11 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if (e.name or "drscale").partition(".")[0] == "drscale":
             raise
-        way = importlib.import_module("drscale.doctor").extra("lab")
-        said = f"ds.{name} needs {e.name}, which is not installed; this brings it: {way}"
+        doctor = importlib.import_module("drscale.doctor")
+        module = (e.name or "").partition(".")[0].replace("_", "-")
+        known = {extra: [d.replace("_", "-") for d in doctor.requirements(extra)] for extra in ("", "lab")}
+        brings = next((extra for extra, names in known.items() if {module, f"{module}-cpu"} & set(names)), None)
+        if brings is None:
+            raise
+        said = f"ds.{name} needs {e.name}, which is not installed; this brings it: {doctor.extra(brings)}"
         raise ModuleNotFoundError(said, name=e.name) from None

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
 OLDEST = (3, 11)
@@ -111,13 +111,27 @@ def origin() -> Path | str:
         text = importlib.metadata.distribution("drscale").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
         return wheel
-    told = json.loads(text or "{}")
-    address = str(told.get("url", ""))
-    if address and not address.startswith("file:"):
-        return f"{told['vcs_info']['vcs']}+{address}" if "vcs_info" in told else address
-    place = Path(url2pathname(urlsplit(address).path))
+    try:
+        told = json.loads(text or "{}")
+        address = urlsplit(told["url"])
+        if address.scheme != "file":
+            return _at_address(told, address)
+    except (ValueError, TypeError, KeyError, AttributeError):  # nothing there, or nothing that pip writes
+        return wheel
+    place = Path(url2pathname(address.path))
     there = (place / "pyproject.toml").is_file() or place.suffix == ".whl"
-    return place if address and there and place.exists() else wheel
+    return place if there and place.exists() else wheel
+
+
+def _at_address(told: dict[str, Any], address: SplitResult) -> str:
+    """What pip is told to install the same state from an address again; who was logged in there is not repeated."""
+    bare = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    inside = f"#subdirectory={told['subdirectory']}" if "subdirectory" in told else ""
+    if "vcs_info" not in told:
+        return f"{bare}{inside}"
+    about = told["vcs_info"]
+    state = about.get("requested_revision") or about.get("commit_id")
+    return f"{about['vcs']}+{bare}{f'@{state}' if state else ''}{inside}"
 
 
 def pip() -> str:
@@ -138,7 +152,7 @@ def extra(name: str) -> str:
     """
     place, options = origin(), f"[{name}]" if name else ""
     if isinstance(place, str) and "://" in place:
-        return f"{pip()} 'drscale{options} @ {place}'"
+        return f"{pip()} {shlex.quote(f'drscale{options} @ {place}')}"
     asked = f"{'.' if place == Path.cwd() else place}{options}"
     return f"{pip()} {shlex.quote(asked)}"
 

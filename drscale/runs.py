@@ -313,7 +313,8 @@ class RunStore:
         """Tell the index of a large store of a new record, so that the next table need not read it."""
         news = self.path / NEWS
         if news.exists() or sum(1 for _ in islice(self.path.glob("*.json"), MANY)) == MANY:
-            line = json.dumps({path.name: _row(_read(path), _mark(path), SCOPES)})
+            mark = _mark(path)  # before it is read: a record that is replaced meanwhile has another
+            line = json.dumps({path.name: _row(_read(path), mark, SCOPES)})
             with news.open("a", encoding="utf-8") as f:
                 f.write(f"{_index_head(line)} {line}\n")
 

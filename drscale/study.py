@@ -221,8 +221,11 @@ def plan_study(recipes: Sequence[Recipe], store: RunStore, *, keep: bool = False
     return Plan(recipes, store, table)
 
 
-def check_names(recipe: Recipe) -> None:
-    """Refuse a recipe that names a strategy, texts, synonyms, an attack or a teacher which nobody knows here."""
+def check_names(recipe: Recipe, files: bool = True) -> None:
+    """Refuse a recipe that names a strategy, texts, synonyms, an attack or a teacher which nobody knows here.
+
+    ``files`` says whether the files and wheels of its teachers have to be there, too.
+    """
     from drscale.attacks.registry import check_attack
     from drscale.attacks.substitutes import SynonymSource
     from drscale.labels.supervision import check_teachers
@@ -233,7 +236,7 @@ def check_names(recipe: Recipe) -> None:
         Source.parse(recipe.texts).checked()
         SynonymSource.parse(recipe.synonyms)
         if "teachers" in STRATEGIES[recipe.strategy].options:
-            check_teachers(recipe)
+            check_teachers(recipe, files)
     except ValueError as e:
         raise ValueError(f"{recipe}: {e}") from None
 

@@ -246,7 +246,7 @@ def work(
 def _check_known(recipe: Recipe) -> None:
     """Refuse in a worker what its sweep's process knew: that the worker does not is no failure of the run."""
     try:
-        check_names(recipe)
+        check_names(recipe, files=False)  # a file that is gone costs its run and no other
     except ValueError as e:
         ways = "run_study(..., study='study.py'), or an executor whose initializer imports it"
         raise ValueError(f"{e}; this is in a worker process, which has to register it, too: {ways}") from None

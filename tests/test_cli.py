@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -507,9 +508,23 @@ def test_the_doctor_names_the_place_that_drscale_came_from(tmp_path: Path, monke
     told["url"] = wheel.as_uri()
     assert doctor.extra("lab") == f"pip install '{wheel}[lab]'"
     told |= {"url": "https://example.org/drscale.git", "vcs_info": {"vcs": "git", "commit_id": "0"}}
-    assert doctor.extra("lab") == "pip install 'drscale[lab] @ git+https://example.org/drscale.git'"
+    assert doctor.extra("lab") == "pip install 'drscale[lab] @ git+https://example.org/drscale.git@0'"
+    told |= {"url": "https://me:secret@example.org/a%27b.git", "subdirectory": "py"}
+    told["vcs_info"]["requested_revision"] = "v1"
+    assert doctor.extra("") == "pip install 'drscale @ git+https://example.org/a%27b.git@v1#subdirectory=py'"
+    del told["vcs_info"], told["subdirectory"]
     told["url"] = (tmp_path / "gone").as_uri()
     assert "gone" not in doctor.extra("lab")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "{}", '{"url": null}', '{"url": "git:x", "vcs_info": {}}'])
+def test_an_odd_note_of_pip_leaves_the_name_of_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(doctor, "CLONE", tmp_path / "pyproject.toml")
+    found = SimpleNamespace(read_text=lambda name: text, version="9")
+    monkeypatch.setattr(doctor.importlib.metadata, "distribution", lambda name: found)
+    assert doctor.extra("lab").startswith("pip install 'drscale-")
 
 
 def test_what_one_command_brings_is_one_line() -> None:

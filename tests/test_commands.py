@@ -32,7 +32,7 @@ from drscale.laws import fit as laws
 from drscale.mixed.mteb import from_mteb
 from drscale.plotting import files
 from drscale.runs import example_runs
-from drscale.stats.columns import loss_of, pairs_of, size_of, unit_of
+from drscale.stats.columns import loss_of, pairs_of, size_of, unit_doubt, unit_of
 
 OWN = ROOT / "data" / "examples" / "runs.csv"
 TREC = ROOT / "data" / "examples" / "trec"
@@ -307,11 +307,37 @@ def test_columns_that_count_in_thousands_by_their_names_are_priced_as_single_one
     [
         *(("Params (M)", 1e6), ("pairs [thousands]", 1e3), ("parameters in billions", 1e9), ("pairs_thousand", 1e3)),
         *(("Pairs (in k)", 1e3), ("pairs (10^3)", 1e3), ("Params (1e6)", 1e6), ("Pairs (train)", 1), ("pairs", 1)),
-        *(("Params (non-embedding)", 1), ("(k)", 1), ("million", 1), ("model b", 1)),
+        *(("Params (non-embedding)", 1), ("(k)", 1), ("million", 1), ("model b", 1), ("time (m)", 1), ("Loss (M)", 1)),
+        *(("Recall@10 (k)", 1), ("per thousand", 1), ("pairs (10^400)", 1), ("params (1e999)", 1), ("N (M)", 1e6)),
     ],
 )
 def test_a_columns_unit_is_read_from_its_name(name: str, unit: float) -> None:
     assert unit_of(name)[1] == unit
+
+
+@pytest.mark.parametrize(
+    ("name", "doubted"),
+    [("Size (M)", True), ("pairs_k", True), ("time (m)", False), ("recall_at_k", False), ("rate_b", False)],
+)
+def test_a_name_that_may_hold_a_unit_is_doubted(name: str, doubted: bool) -> None:
+    assert ("is read as it stands; if it counts in units of" in unit_doubt(name)) == doubted
+
+
+def test_a_column_with_a_unit_beside_its_twin_or_with_units_in_its_cells_is_counted_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    single = two_axes("parameters", "pairs")
+    options = ("--law", "additive_law", "--json")
+    single.to_csv("single.csv", index=False)
+    plain = json.loads(said(capsys, "fit", "single.csv", "--x", "N=parameters,D=pairs", *options))
+    single.assign(**{"pairs (k)": single["pairs"] / 1e3}).to_csv("twins.csv", index=False)
+    single.assign(**{"pairs (k)": (single["pairs"] / 1e3).map("{:g}k".format)}).to_csv("cells.csv", index=False)
+    for name in ("twins", "cells"):
+        found = json.loads(said(capsys, "fit", f"{name}.csv", "--x", "N=parameters,D=pairs (k)", *options))
+        assert not [doubt for doubt in found["doubts"] if "units of" in doubt and "is read as" not in doubt]
+        assert [p["value"] for p in found["parameters"]] == pytest.approx(
+            [p["value"] for p in plain["parameters"]], rel=1e-3
+        )
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_a_name_that_needs_torch_says_what_brings_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     said = "ds.score_benchmark needs torch, which is not installed; this brings it: pip install -c constraints.txt "
     assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}'.[lab]'"
+    without = NO_TORCH.replace("gone = {", 'gone = {"plotly", ')
+    code = f"{without}\nimport drscale as ds\nds.fit_law"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stderr.splitlines()[-1].endswith("this brings it: pip install -c constraints.txt .")
     with pytest.raises(AttributeError, match=r"drscale.*score_benchmrk"):
         ds.score_benchmrk  # noqa: B018
 

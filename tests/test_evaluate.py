@@ -12,6 +12,7 @@ from tiny import bag, tiny
 
 from drscale.evaluate import entropy as e
 from drscale.evaluate.entropy import compare, most_negatives, score, score_benchmark, temperature_of
+from drscale.evaluate.ranking import without_own
 from drscale.runs import CHANCE, Measure
 from drscale.texts import Collection
 
@@ -210,3 +211,10 @@ def test_a_result_says_why_a_cosine_models_raw_entropy_is_near_chance():
     assert "compare `calibrated`: in domain 1.200" in of(5.1, 1.2)
     assert "chance" not in of(5.5, 5.4)  # a model that knows nothing
     assert "chance" not in of(2.0, 1.2)
+
+
+def test_the_querys_own_passage_leaves_its_list_and_no_other():
+    rows, scores = np.array([[4, 2, 7], [4, 2, 7], [4, 2, 7]]), np.array([[3.0, 2.0, 1.0]] * 3)
+    left, found = without_own(np.array([2, -1, 9]), scores, rows)
+    assert found.tolist() == [[4, 7, -1], [4, 2, 7], [4, 2, 7]]
+    assert left.tolist() == [[3, 1, 2], [3, 2, 1], [3, 2, 1]]

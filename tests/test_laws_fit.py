@@ -579,3 +579,10 @@ def test_draws_of_hopeless_tables_are_finite(y):
 def test_the_parameters_of_a_law_are_its_arguments_after_x() -> None:
     assert laws.parameter_names(laws.joint_law) == ["M", "mu", "B", "eta", "delta"]
     assert laws.parameter_names(lambda N, k, c: k * N + c) == ["k", "c"]
+
+
+@pytest.mark.parametrize("free", [1, 5, 9])
+def test_a_robust_sigma_is_the_median_residual_over_the_degrees_of_freedom(free):
+    r = np.random.default_rng(0).standard_normal(9)
+    sigma, _ = laws.spread(r, free, 1.0)
+    assert sigma == pytest.approx(1.4826 * np.median(np.abs(r)) * (9 / free) ** 0.5)

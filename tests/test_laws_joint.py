@@ -507,3 +507,10 @@ def test_other_wrong_values_are_named():
     ):
         with pytest.raises(ValueError, match=said):
             call()
+
+
+def test_a_law_of_both_needs_three_values_of_each():
+    for sizes, amounts, column in ((2, 5, "params_layers"), (6, 2, "train_pairs")):
+        said = f"column '{column}' has 2 different values: a law of two needs at least 3 of each"
+        with pytest.raises(ValueError, match=said):
+            laws.fit_law(planted(table=grid(sizes, amounts)), joint_law)

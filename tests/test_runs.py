@@ -468,6 +468,23 @@ def test_what_a_large_store_keeps_is_in_the_next_table_without_being_read(
     assert all(index[name] == row for line in fresh for name, row in line.items())  # noted as it is read
 
 
+def test_a_record_that_is_replaced_while_it_is_noted_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MANY", 3)
+    store, whole = filled(tmp_path, 4), runs._read
+
+    def replacing(path: Path) -> Run:
+        old = whole(path)
+        monkeypatch.setattr(runs, "_read", whole)
+        path.write_text(replace(old, status="failed", reason="by another").to_json())
+        return old
+
+    monkeypatch.setattr(runs, "_read", replacing)
+    store.save(Run(Recipe(texts="planted", seed=9), "done"))
+    assert store.table().set_index("seed").loc[9, "status"] == "failed"
+
+
 def test_a_small_store_has_no_index(tmp_path: Path) -> None:
     assert len(filled(tmp_path, 3).table()) == 3
     assert not list(tmp_path.glob(f"{runs.INDEX}*"))

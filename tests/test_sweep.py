@@ -143,6 +143,13 @@ def test_what_only_the_sweeps_process_knows_is_one_sentence_and_no_failed_run(tm
     assert RunStore(tmp_path).runs() == []
 
 
+def test_a_teachers_file_that_is_gone_costs_its_run_and_no_other(tmp_path):
+    gone = Recipe(texts=FEW.texts, rung="L2H12", steps=2, strategy="supervised", teachers="trec:gone.run")
+    made = Run.from_json(sweep.work(str(gone), str(tmp_path)))
+    assert made.status == "failed"
+    assert "no such file gone.run" in made.reason
+
+
 def test_a_failed_run_that_never_trained_tells_no_seconds(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "run_one", lambda recipe, store, **options: Run(recipe, "failed", "out of luck"))
     sweep.run_study(plan_study([BASE], RunStore(tmp_path)))

@@ -111,18 +111,21 @@ def _single(
 ) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
     """Columns that count in thousands or millions by their names, as "pairs (k)", as single ones, and what to say.
 
-    A cell that is written as 20k has been read by itself.
+    A cell that is written as 20k has its own unit.
     """
     said, columns = [], dict(columns)
     for letter, name in columns.items():
         bare, unit = unit_of(name)
-        if unit == 1 or not pd.api.types.is_numeric_dtype(frame[name]):
-            said += [unit_doubt(name)] if unit == 1 and unit_doubt(name) else []
+        if unit == 1:
+            said += [unit_doubt(name)] if unit_doubt(name) else []
             continue
-        first, bare = rows[name].iloc[0], name if bare in rows else bare
-        rows = rows.assign(**{name: rows[name] * unit}).rename(columns={name: bare})
+        bare = bare if bare not in rows else f"{bare}, single"
+        plain = ~frame.loc[rows.index, name].astype(str).str.contains(r"[A-Za-z]\s*$")
+        rows = rows.assign(**{name: rows[name].where(~plain, rows[name] * unit)}).rename(columns={name: bare})
         columns[letter] = bare
-        said.append(f"column {name!r} counts in units of {unit:,.0f}: {first:g} is read as {first * unit:,.0f}")
+        if plain.any():
+            first = rows.loc[plain.idxmax(), bare]
+            said.append(f"column {name!r} counts in units of {unit:,.0f}: {first / unit:g} is read as {first:,.0f}")
     return rows, columns, said
 
 

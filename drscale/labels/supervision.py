@@ -102,17 +102,17 @@ def _tell_short(teacher: str, lists: Ranked) -> None:
         )
 
 
-def check_teachers(recipe: Recipe) -> None:
-    """Refuse a recipe whose teachers are unknown, or too few or too many for its supervision."""
+def check_teachers(recipe: Recipe, files: bool = True) -> None:
+    """Refuse a recipe whose teachers are unknown, too few or too many for its supervision, or lack their files."""
     names = teacher_names(recipe.teachers)
     if not names:
         raise ValueError("teachers='': this strategy takes its labels from teachers, as in teachers='bm25+minilm'")
     for name in names:
         row = _teachers().teacher_row(name)  # an unknown name is a ValueError that names the known ones
-        if row is not None and row.wheel and find_spec(row.wheel) is None:
+        if files and row is not None and row.wheel and find_spec(row.wheel) is None:
             raise ValueError(f"teachers={recipe.teachers!r}: {name} needs a wheel: pip install {row.wheel}")
         kind, _, path = name.partition(":")
-        if kind == "trec" and not Path(path).is_file():
+        if files and kind == "trec" and not Path(path).is_file():
             raise ValueError(f"teachers={recipe.teachers!r}: no such file {path}")
     if len(set(names)) < len(names):
         raise ValueError(f"teachers={recipe.teachers!r}: each teacher once")

@@ -66,23 +66,31 @@ OTHER_WORDS = {
 }
 
 # What a name says that its column counts in, as in "Params (M)", "pairs [thousands]" and "parameters in millions".
-LETTERS = {"k": 1e3, "m": 1e6, "mn": 1e6, "mio": 1e6, "b": 1e9, "bn": 1e9, "g": 1e9, "t": 1e12}
+LETTERS = {"k": 1e3, "m": 1e6, "mn": 1e6, "mio": 1e6, "b": 1e9, "bn": 1e9, "t": 1e12}
 WORDS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _WORD = rf"(?:{'|'.join(WORDS)})s?"
-_INSIDE = rf"(?:in\s+)?({'|'.join(LETTERS)}|{_WORD}|1e\d+|10\^\d+|1,?000|1,?000,?000)"
+_POWER = r"1[0-5]|\d"  # no table of runs counts in units beyond 10^15
+_INSIDE = rf"(?:in\s+)?({'|'.join(LETTERS)}|{_WORD}|1e(?:{_POWER})|10\^(?:{_POWER})|1,?000|1,?000,?000)"
 UNIT = re.compile(rf"\s*[(\[]\s*{_INSIDE}\s*[)\]]\s*$|[\s_]+(?:in[\s_]+)?({_WORD})\s*$", flags=re.IGNORECASE)
 PERHAPS = re.compile(r"(?<=[a-z])_([kmb])$", flags=re.IGNORECASE)  # params_m: millions, or the parameters of model m
 
 
 def unit_of(name: str) -> tuple[str, float]:
-    """The name of a column without the unit that it counts in, and that unit; 1 where the name says none.
+    """The name of a column of sizes or pairs without the unit that it counts in, and that unit.
+
+    The unit is 1 where the name says none, or is no size's and no pairs': "time (m)" may be minutes.
 
     >>> from drscale.stats.columns import unit_of
     >>> unit_of("Training Pairs (k)"), unit_of("params in millions"), unit_of("pairs")
     (('Training Pairs', 1000.0), ('params', 1000000.0), ('pairs', 1.0))
     """
+    bare, unit = _named(name)
+    return (bare, unit) if _counts(bare) else (name, 1.0)
+
+
+def _named(name: str) -> tuple[str, float]:
     found = UNIT.search(name)
-    if found is None or not name[: found.start()].strip():
+    if found is None:
         return name, 1.0
     word = (found[1] or found[2]).lower().replace(",", "")
     power = re.fullmatch(r"10\^(\d+)", word)
@@ -95,14 +103,24 @@ def unit_doubt(name: str) -> str:
     _, unit = unit_of(name)
     if unit != 1:
         return f"column {name!r} counts in units of {unit:,.0f} by its name, and a plan takes them for single ones"
+    bare, unit = _named(name)
+    if unit != 1 and bare and not OTHER_WORDS & set(re.split(r"[\W_]+", bare.lower())):
+        there = f"params{name[len(bare) :]}"
+        return f"column {name!r} is read as it stands; if it counts in units of {unit:,.0f}, call it {there!r}"
     perhaps = PERHAPS.search(name)
-    if perhaps is None:
+    if perhaps is None or not _counts(name[: perhaps.start()]):
         return ""
     better = f"{name[: perhaps.start()]} ({perhaps[1].upper()})"
     return (
         f"column {name!r} is read as it stands; if it counts in units of {LETTERS[perhaps[1].lower()]:,.0f}, "
         f"call it {better!r}"
     )
+
+
+def _counts(name: str) -> bool:
+    """Whether a column of this name holds sizes or pairs."""
+    empty = pd.DataFrame(columns=[name])
+    return size_of(empty) is not None or pairs_of(empty) is not None
 
 
 def _usual(frame: pd.DataFrame, names: Sequence[str], words: Collection[str] = ()) -> str | None:

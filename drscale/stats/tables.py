@@ -215,8 +215,8 @@ def no_better_than_a_guess(entropies: Iterable[float]) -> str:
     >>> no_better_than_a_guess([13.1, 2.4])
     '1 of 2 runs are no better than a guess (ln 257 = 5.55 nats)'
     """
-    known = [value for value in entropies if not math.isnan(value)]
-    guesses = sum(value >= CHANCE for value in known)
+    known = pd.to_numeric(pd.Series(list(entropies), dtype=object), errors="coerce").dropna()
+    guesses = int((known >= CHANCE).sum())
     return f"{guesses} of {len(known)} runs are no better than a guess (ln 257 = {CHANCE:.2f} nats)" if guesses else ""
 
 
@@ -234,7 +234,8 @@ def guess_doubt(table: pd.DataFrame) -> str:
     said = no_better_than_a_guess(table[name]) if name in table else ""
     if not said:
         return ""
-    least = table.get("in_domain_calibrated_high", pd.Series(math.nan, table.index))[table[name] >= CHANCE]
+    least = table.get("in_domain_calibrated_high", pd.Series(math.nan, table.index))
+    least = least[pd.to_numeric(table[name], errors="coerce") >= CHANCE]
     confident = int((least < CHANCE).sum())
     beat = f"once calibrated, {confident} of {len(least)} beat it, so these are overconfident"
     ways = [f'{beat}: train fewer steps, on more pairs, or with select = "validation", and fit in_domain_calibrated']
