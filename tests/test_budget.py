@@ -146,7 +146,15 @@ def test_the_arithmetic_is_shown():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1000, "$1,000"), (1e7, "$10M"), (18_000, "$18,000"), (37.1e6, "$37.1M"), (0.43, "$0.43"), (999.4, "$999"), (3.22e-8, "$3.22e-08")],
+    [
+        (1000, "$1,000"),
+        (1e7, "$10M"),
+        (18_000, "$18,000"),
+        (37.1e6, "$37.1M"),
+        (0.43, "$0.43"),
+        (999.4, "$999"),
+        (3.22e-8, "$3.22e-08"),
+    ],
 )
 def test_money_in_words(value, text):
     assert paper_prices().money(value) == text

@@ -298,6 +298,9 @@ def test_columns_that_count_in_thousands_by_their_names_are_priced_as_single_one
     assert doubt in said(capsys, "allocate", "perhaps.csv", *options)
     fit = laws.fit_law(many, laws.additive_law, x=tuple(names.values()), y="loss", warn=False)
     doubt = "column 'Training Pairs (k)' counts in units of 1,000 by its name, and a plan takes them for single ones"
+    doubt += ": multiply it first, table['Training Pairs (k)'] *= 1e+03, and rename it"
+    bare = said(capsys, "fit", "many.csv", "--x", "N=Params,D=Training Pairs", "--law", "additive_law")
+    assert "D is 'Training Pairs'" in bare  # a column answers to the name that the output gives it
     assert doubt in fit.doubts
     assert doubt in allocate(fit.curve(), 5000, paper_prices()).flags
 
@@ -358,7 +361,7 @@ def test_a_column_with_a_unit_beside_its_twin_or_with_units_in_its_cells_is_coun
         (("fit", "runs.xlsx"), "runs.xlsx: no such file or folder"),
         (("allocate", OWN, "--prices", "paper"), "one of the arguments --budget --target is required"),
         (("allocate", OWN, "--budget", "-1", "--prices", "paper"), "--budget -1: a finite number above zero"),
-        (("allocate", OWN, "--budget", "9"), "prices are missing: --pair-price, --gpu-hour"),
+        (("allocate", OWN, "--budget", "9"), "prices are missing: give --prices paper, or --pair-price"),
         (("allocate", OWN, "--budget", "9", "--prices", "paper", "--law", "size_law"), "a law of size and pairs"),
         (("export", OWN), "--to FILE is needed"),
         (("export", OWN, "--to", "a.xlsx"), "--to a.xlsx: allowed are .csv, .tsv, .parquet, .jsonl, .tex"),

@@ -314,7 +314,14 @@ def test_a_nul_character_stays_in_queries_as_in_passages_and_tokenisers_pass_ove
         assert words(table["text"][0].as_py())["input_ids"] == words(plain)["input_ids"]
 
 
+def test_usual_names_of_columns_are_found_in_capitals_too(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("Question, Passage\nhow to open,use open\n")
+    c = collection(f"pairs:{tmp_path / 'f.csv'}", progress=False)
+    assert (c.queries["text"][0].as_py(), c.passages["text"][0].as_py()) == ("how to open", "use open")
+
+
 PAIR_ERRORS = [
+    ("f.csv", "query;passage\na;b\n", r"f.csv:1: no comma, but ';', stands between the columns: write it with commas"),
     ("f.csv", "ask,answer\na,b\n", r"f.csv:2: no column of the query \(.*\); there is ask, answer; name it: \?query="),
     ("f.csv", "query,passage\na,b\nc\n", r"f.csv:3: 1 fields, expected 2 \(query, passage\)"),
     ("f.csv", 'query,passage\na,b\n"c,d\n', r"f.csv:3: unexpected end of data"),

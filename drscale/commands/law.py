@@ -458,7 +458,7 @@ def prices_of(arguments: argparse.Namespace) -> Prices:
     if needed:
         words = ", ".join(f"--{option.replace('_', '-')}" for option in needed)
         raise UserError(
-            f"prices are missing: {words}; give these, or --pair-price with --parameter-price, or --prices paper"
+            f"prices are missing: give --prices paper, or --pair-price with --parameter-price, or all of {words}"
         )
     return Prices(**given)
 

@@ -28,6 +28,7 @@ from drscale.commands.cells import Signs, check_signs, signs_of, tidied
 from drscale.files import write_atomic
 from drscale.results import did_you_mean
 from drscale.runs import RunStore
+from drscale.stats.columns import unit_of
 
 if TYPE_CHECKING:
     from drscale.study import Study
@@ -241,6 +242,8 @@ def column(frame: pd.DataFrame, name: str, option: str, source: str) -> str:
     if name in frame:
         return name
     known = list(map(str, frame.columns))
+    if len(bare := [c for c in known if unit_of(c)[0] == name]) == 1:
+        return bare[0]  # as the output calls it
     listed = ", ".join(known)
     if len(known) > FEW:
         near = difflib.get_close_matches(name, known, 5, 0.4)

@@ -102,7 +102,8 @@ def unit_doubt(name: str) -> str:
     """A sentence on a column whose numbers are no single things by its name, or may be none; "" for any other."""
     _, unit = unit_of(name)
     if unit != 1:
-        return f"column {name!r} counts in units of {unit:,.0f} by its name, and a plan takes them for single ones"
+        said = f"column {name!r} counts in units of {unit:,.0f} by its name, and a plan takes them for single ones"
+        return f"{said}: multiply it first, table[{name!r}] *= {unit:.0e}, and rename it"
     bare, unit = _named(name)
     if unit != 1 and bare and not OTHER_WORDS & set(re.split(r"[\W_]+", bare.lower())):
         there = f"params{name[len(bare) :]}"

@@ -58,7 +58,9 @@ def shape_of(names: Sequence[str], where: str, query: str = "", passage: str = "
     """
     sides = {}
     for side, given, usual in (("query", query, QUERIES), ("passage", passage, PASSAGES)):
-        sides[side] = next((name for name in ((given,) if given else usual) if name in names), "")
+        as_written = {str(name).strip().lower(): name for name in reversed(names)}
+        known = [name if name in names else as_written.get(name, "") for name in usual]
+        sides[side] = given * (given in names) if given else next(filter(None, known), "")
         if not sides[side]:
             there = ", ".join(map(str, names)) or "nothing"
             if given:

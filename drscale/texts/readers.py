@@ -90,6 +90,10 @@ def separated(path: Path) -> Iterator[Row]:
                 continue
             if not names:
                 names = values
+                other = next((sign for sign in (";", "\t") if len(names) == 1 and sign in names[0]), "")
+                if other:
+                    way = "rename it to .tsv" if other == "\t" else "write it with commas"
+                    raise ValueError(f"{path}:{begins}: no comma, but {other!r}, stands between the columns: {way}")
                 if len(set(names)) < len(names):
                     raise ValueError(f"{path}:{begins}: a column is named twice in {', '.join(names)}")
                 continue
