@@ -55,7 +55,7 @@ def joint_figure(
     require(table, *columns, contour)
     rows, held = _held(frontier.checked(table, x, y), contour, at)
     means = pooled(rows, (x, y), [*columns, contour])
-    means = means.sort_values(columns, key=lambda c: c.map(style.in_order(c).index), kind="stable", ignore_index=True)
+    means = means.sort_values(columns, key=_ranks, kind="stable", ignore_index=True)
     means = means.assign(series=[_label(v, columns) for v in means[columns].itertuples(index=False)])
     levels = _levels(means, contour)
     sides = signs(better)
@@ -65,10 +65,11 @@ def joint_figure(
     ]
     fig, fitted = go.Figure(), contours.contours(means, contour, x, y, better=better)
     _contour_traces(fig, means, fitted, contour, levels, (x, y), axes, better, dark)
-    for i, (name, part) in enumerate(means.groupby("series", sort=False)):
+    rank = style.ranks(means["series"])
+    for name, part in means.groupby("series", sort=False):
         part = part.assign(order=part[contour].map(list(levels).index)).sort_values("order")
         hover = [f"{levels[v]}, mean of {n} runs" for v, n in zip(part[contour], part["runs"], strict=True)]
-        look = style.series(i, dark)
+        look = style.series(rank[name], dark)
         plane.point_trace(fig, part, str(name), (x, y), axes, look, hover, lines=True, bars=style.tint(look[0], 0.4))
     _dashed(fig, fitted, means, (x, y), axes, better, dark)
     ends = pd.concat([_end(means[means[contour] == v], (x, y), axes).assign(level=text) for v, text in levels.items()])
@@ -128,8 +129,9 @@ def frontier_figure(
     groups = [("runs", points)] if by is None else [(str(n), g) for n, g in points.groupby(by, sort=False)]
     small, faded = (7, 0.4) if names == "front" else (9, 0.8)  # draw labelled runs more opaque
     shown = points if intervals else points.drop(columns=[c for c in _ends(x, y) if c in points])
-    for i, (name, part) in enumerate(groups):
-        colour, symbol = style.series(i, dark)
+    rank = style.ranks(name for name, _ in groups)
+    for name, part in groups:
+        colour, symbol = style.series(rank[name], dark)
         p = part["probability"].to_numpy(dtype=float)
         hover = [f"{t}, on the front in {q:.0%} of draws" for t, q in zip(part["label"], p, strict=True)]
         marker: dict[str, Any] = {"size": small + 8 * p, "opacity": faded + (1 - faded) * p, "line": {"width": 0}}
@@ -158,6 +160,12 @@ def frontier_figure(
     plane.corner(fig, axes, "better", dark)
     fig.update_layout(traces.title(points) | plane.layout(axes, dark))
     return fig
+
+
+def _ranks(column: pd.Series) -> pd.Series:
+    """The key that sorts a column as the series of a figure."""
+    rank = style.ranks(column)
+    return pd.Series([rank[value] for value in column], column.index)
 
 
 def _ends(*columns: str) -> list[str]:

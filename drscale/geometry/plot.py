@@ -66,26 +66,27 @@ def relation_figure(
     said = {c: (names or {}).get(c, words(c)) for c in (x, y)}
     axes = [plane.axis(rows[c].to_numpy(dtype=float), said[c]) for c in (x, y)]
     groups, shapes = _ordered(rows, by), style.in_order(rows[symbol]) if symbol else [None]
+    rank, form_rank = style.ranks(groups), style.ranks(shapes)
     ladder, fig = [g for g in groups if parse_rung(str(g))], go.Figure()
     for i, group in enumerate(groups):
-        colour, marker = style.series(i, dark)
+        colour, marker = style.series(rank[group], dark)
         if by == "rung" and parse_rung(str(group)):
             colour, marker = style.ramp(i / max(len(ladder) - 1, 1), dark), "circle"
         elif by == "rung":  # no size of the ladder, so no colour of its ramp
             colour = style.series(1 + i - len(ladder), dark)[0]
-        for j, shape in enumerate(shapes):
+        for shape in shapes:
             part = rows[(rows[by] == group) & ((rows[symbol] == shape) if symbol else True)]
             if part.empty:
                 continue
-            form = style.SERIES_MARKERS[j % 7] if symbol else marker
+            form = style.series(form_rank[shape])[1] if symbol else marker
             seen = any(t.legendgroup == str(group) for t in fig.data)
             pale = style.tint(colour, 0.4)  # many bars cross each other
             more: dict[str, Any] = {"legendgroup": str(group), "showlegend": not seen, "bars": pale}
             hover = [", ".join(str(v) for v in _told(row, by, symbol)) for _, row in part.iterrows()]
             plane.point_trace(fig, part, str(group), (x, y), axes, (colour, form), hover, **more)
     if symbol and len(shapes) > 1:
-        for j, shape in enumerate(shapes):
-            plane.legend_entry(fig, str(shape), style.colours(dark)["faint"], style.SERIES_MARKERS[j % 7])
+        for shape in shapes:
+            plane.legend_entry(fig, str(shape), style.colours(dark)["faint"], style.series(form_rank[shape])[1])
     entries = len(groups) + (len(shapes) if len(shapes) > 1 else 0)
     fig.update_layout(template=style.template(dark), hovermode="closest", height=max(460, 160 + 27 * entries))
     fig.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"}, margin={"t": 24})

@@ -208,11 +208,12 @@ def series_figure(
     everything = np.concatenate([laws.numbers(table, name, c)[0] for c in columns])
     reach = (everything.min(), everything.max() * 1.6)
     values = style.in_order(done[by], names or ())
-    for i, (value, column) in enumerate(itertools.product(values, columns)):
+    rank = style.ranks(values, names or ())
+    for value, (k, column) in itertools.product(values, enumerate(columns)):
         part = done[done[by] == value]
         result, why = _fitted(part, law, name, column, least, warn, options)
         words = ", ".join(w for w in ((names or {}).get(value, str(value)), columns[column]) if w)
-        colour, symbol = style.series(values.index(value), dark)[0], style.series(i, dark)[1]
+        colour, symbol = style.series(rank[value], dark)[0], style.series(rank[value] * len(columns) + k)[1]
         label = f"{words} (no law: {why})" if why else words
         drawn = traces.Series(column, f"{value} {column}", label, colour, symbol)
         if result is None:

@@ -250,7 +250,8 @@ def _break_titles(fig: go.Figure) -> None:
     """Break the title of an axis that is longer than there is room for: plotly cuts it at the edge of the figure."""
     width, height = fig.layout.width, fig.layout.height
     rows = [t for y in fig.select_yaxes() for t in y.ticktext or ()]
-    rows += [t for trace in fig.data if trace.y is not None for t in trace.y if isinstance(t, str)]
+    columns = [getattr(trace, "y", None) for trace in fig.data]  # a pie or a table has no y
+    rows += [t for column in columns if column is not None for t in column if isinstance(t, str)]
     left = 30 + LETTER * LEAST_FONT * max((len(part) for t in rows for part in str(t).split("<br>")), default=0)
     for axis in [*fig.select_xaxes(), *fig.select_yaxes()]:
         start, end = axis.domain or (0.0, 1.0)

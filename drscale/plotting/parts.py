@@ -279,8 +279,11 @@ NAME, WIDE = 26, 8.3  # letters in a line of a row's name; pixels to a letter of
 
 
 def broken(name: Any, most: int = NAME) -> str:
-    """A name in lines of at most so many letters; one that has breaks of its own keeps them."""
-    return str(name) if "<br>" in str(name) else "<br>".join(textwrap.wrap(str(name), most)) or str(name)
+    """A name in lines of so many letters, longer words whole; one with tags (breaks too) or entities stays as it is."""
+    text = str(name)
+    return (
+        text if "<" in text or "&" in text else "<br>".join(textwrap.wrap(text, most, break_long_words=False)) or text
+    )
 
 
 def beside_rows(title: str, rows: Iterable[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from drscale.stats.tables import Array
 Inverse = Literal["none", "minmax", "reciprocal"]
 BESIDE = 4  # pixels that a label takes its marker for larger
 SCREEN = (560.0, 340.0)  # pixels between the axes of a figure on a screen, about
+NAMES = "drscale: names of points"  # the meta of a trace by which its labels are found again
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ def name_points(
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
     texts, signs = [str(t) for t in rows[label]], np.array([1 if a.higher else -1 for a in axes])
     sizes = [t.marker.size for t in _drawn(fig) if "markers" in t.mode]
-    largest = BESIDE + max(12.0, *(float(np.max(found)) for found in sizes if found is not None))
+    largest = BESIDE + max([12.0, *(float(np.max(found)) for found in sizes if found is not None)])
+    view = _view(fig, "x", "y")
     font = {"size": size, "color": (colour if isinstance(colour, str) else list(colour)) or style.colours(dark)["ink"]}
     fig.add_scatter(
         x=at[:, 0],
@@ -188,39 +191,86 @@ def name_points(
         mode="markers+text",
         marker={"size": largest, "opacity": 0},  # keeps the text off the marker drawn there
         text=texts,
-        textposition=_sides(_drawn(fig), fig.layout, at, texts, signs, largest, size, first, SCREEN),
+        textposition=_sides(_drawn(fig), view, at, texts, signs, largest, size, first, SCREEN),
         textfont=font,
         showlegend=False,
         hoverinfo="skip",
         cliponaxis=False,
         name=name,
+        meta=NAMES,
     )
 
 
 def place_again(fig: go.Figure, size: float) -> None:
-    """Choose the sides of :func:`name_points`' labels anew for a figure's own width and height, letters of ``size``."""
-    named = [t for t in _drawn(fig) if t.mode == "markers+text" and t.marker.opacity == 0]
+    """Choose the sides of :func:`name_points`' labels anew for a figure's own width and height, letters of ``size``.
+
+    Labels that a user changed keep their sides: on other axes than linear ones, or without a side or a place for each.
+    """
     bar = any(t.marker.showscale for t in fig.data if t.type == "scatter")
     pixels = (0.8 * fig.layout.width - 60 * bar, 0.65 * fig.layout.height)
     word = next((a for a in fig.layout.annotations if a.text and a.text.strip("↗↘↖↙ ") == "better"), None)
-    signs = np.array([1 if word is None or end > 0 else -1 for end in ((word.x, word.y) if word else (1, 1))])
-    for trace in named:
-        others, at = [t for t in _drawn(fig) if t is not trace], np.column_stack([trace.x, trace.y]).astype(float)
-        texts, largest = [str(t) for t in trace.text], float(np.max(trace.marker.size))
-        first = max(_PLACES, key=lambda side: list(trace.textposition).count(side[0]))[0]
-        trace.textposition = _sides(others, fig.layout, at, texts, signs, largest, size, first, pixels)
+    ends = (word.x, word.y) if word and isinstance(word.x, Real) and isinstance(word.y, Real) else (1, 1)
+    signs = np.array([1 if end > 0 else -1 for end in ends])
+    for trace in (t for t in _drawn(fig) if t.meta == NAMES):
+        on = _axes(trace)
+        others = [t for t in _drawn(fig) if t is not trace and _axes(t) == on]
+        view, at, texts = _view(fig, *on), _numbers(trace), trace.text
+        told = [part for part in (texts, trace.textposition) if not isinstance(part, str) and part is not None]
+        each = len(told) == 2 and len(told[0]) == len(told[1]) == len(at)
+        marked = any("markers" in t.mode and np.isfinite(_numbers(t)).all(axis=1).any() for t in others)
+        if not (view.linear and each and marked and np.isfinite(at).all() and trace.marker.size is not None):
+            continue
+        sides = list(trace.textposition)
+        first = max(_PLACES, key=lambda side: sides.count(side[0]))[0]
+        largest, area = float(np.max(trace.marker.size)), (pixels[0] * view.shares[0], pixels[1] * view.shares[1])
+        trace.textposition = _sides(others, view, at, [str(t) for t in texts], signs, largest, size, first, area)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A pair of axes: their ranges, if set, the shares of the figure that they take, and whether both are linear."""
+
+    ranges: tuple[Any, Any]
+    shares: tuple[float, float]
+    width: float | None
+    linear: bool
+
+
+def _axes(trace: Any) -> tuple[str, str]:
+    return str(trace.xaxis or "x"), str(trace.yaxis or "y")
+
+
+def _view(fig: go.Figure, *names: str) -> _View:
+    """The axes of these names, as x2 and y2."""
+    keys = [f"{name[0]}axis{name[1:]}" for name in names]
+    x, y = (fig.layout[key] if key in fig.layout else go.layout.XAxis() for key in keys)
+    shares = [1.0 if a.domain is None else float(a.domain[1] - a.domain[0]) for a in (x, y)]
+    linear = all(
+        a.type in (None, "-", "linear") and all(isinstance(end, Real) for end in a.range or ()) for a in (x, y)
+    )
+    width = fig.layout.width and fig.layout.width * shares[0]
+    return _View((x.range, y.range), (shares[0], shares[1]), width, linear)
 
 
 def _drawn(fig: go.Figure) -> list[Any]:
-    """The traces that draw something."""
-    return [
-        t for t in fig.data if t.type == "scatter" and t.mode and t.x is not None and len(t.x) and t.x[0] is not None
-    ]
+    """The traces that draw something at places that are numbers."""
+    return [t for t in fig.data if t.type == "scatter" and t.mode and np.isfinite(_numbers(t)).all(axis=1).any()]
+
+
+def _numbers(trace: Any) -> Array:
+    """The places of a trace (n, 2), NaN for what is no number; none at all without an x for each y."""
+    if trace.x is None or trace.y is None or len(trace.x) != len(trace.y):
+        return np.zeros((0, 2))
+    return np.column_stack([_floats(trace.x), _floats(trace.y)])
+
+
+def _floats(values: Any) -> Array:
+    return np.array([float(v) if isinstance(v, Real) and not isinstance(v, bool) else np.nan for v in values])
 
 
 def _sides(
     drawn: list[Any],
-    layout: Any,
+    view: _View,
     at: Array,
     texts: Sequence[str],
     signs: Array,
@@ -230,10 +280,9 @@ def _sides(
     pixels: tuple[float, float],
 ) -> list[str]:
     """On which side of its point each label covers least of what is ``drawn`` on so many ``pixels``."""
-    marked = [t for t in drawn if "markers" in t.mode]
-    places = np.concatenate([np.column_stack([t.x, t.y]) for t in marked]).astype(float)
-    pieces = _pieces(drawn)
-    spread, low, high = _frame(layout, places, pieces, pixels)
+    places = np.concatenate([_numbers(t) for t in drawn if "markers" in t.mode])
+    places, pieces = places[np.isfinite(places).all(axis=1)], _pieces(drawn)
+    spread, low, high = _frame(view, places, pieces, pixels)
     points, strokes = places / spread, _cells([piece / spread for piece in pieces])
     sides = sorted(_PLACES, key=lambda side: side[0] != first)
     off = 0.625 * largest + 1  # as plotly keeps text from the middle of a marker
@@ -248,18 +297,17 @@ def _sides(
 
 
 def _frame(
-    layout: Any, points: Array, pieces: Sequence[Array], size: tuple[float, float]
+    view: _View, points: Array, pieces: Sequence[Array], size: tuple[float, float]
 ) -> tuple[Array, Array, Array]:
     """How wide and high a pixel is, about, and between which places, in pixels, there is room for words."""
     every, pixels = np.concatenate([points, *pieces]), np.array(size)
     low, high = every.min(axis=0), every.max(axis=0)
-    given = [axis.range for axis in (layout.xaxis, layout.yaxis)]
-    for i, ends in enumerate(given):
+    for i, ends in enumerate(view.ranges):
         if ends:
             low[i], high[i] = sorted(ends)
-            pixels[i] = 0.9 * layout.width if i == 0 and layout.width else 1.1 * pixels[i]
+            pixels[i] = 0.9 * view.width if i == 0 and view.width else 1.1 * pixels[i]
     spread = np.maximum(high - low, 1e-12) / pixels
-    low, high, open_ended = low / spread, high / spread, [not ends for ends in given]
+    low, high, open_ended = low / spread, high / spread, [not ends for ends in view.ranges]
     low = np.where(open_ended, np.minimum(low, points.min(axis=0) / spread - 25), low)
     return spread, low, np.where(open_ended, np.maximum(high, points.max(axis=0) / spread + 25), high)
 
@@ -268,14 +316,15 @@ def _pieces(drawn: Sequence[Any]) -> list[Array]:
     """The straight pieces of lines and bars, each as two points (2, 2)."""
     found = []
     for trace in drawn:
-        at = np.column_stack([trace.x, trace.y]).astype(float)
+        at = _numbers(trace)
         if "lines" in trace.mode:
             found.append(np.stack([at[:-1], at[1:]], axis=1))
         for i, bars in enumerate((trace.error_x, trace.error_y)):
-            if bars.array is not None:
-                beyond = np.asarray(bars.array, dtype=float)
+            beyond = () if bars.array is None else _floats(bars.array)
+            below = beyond if bars.arrayminus is None else _floats(bars.arrayminus)
+            if len(beyond) == len(below) == len(at):
                 ends = np.stack([at, at], axis=1)
-                ends[:, 0, i] -= beyond if bars.arrayminus is None else np.asarray(bars.arrayminus, dtype=float)
+                ends[:, 0, i] -= below
                 ends[:, 1, i] += beyond
                 found.append(ends)
     return [piece for part in found for piece in part if np.isfinite(piece).all()]

@@ -84,12 +84,20 @@ def series(i: int, dark: bool = False) -> tuple[str, str]:
 
 
 def in_order(values: Iterable[Any], first: Iterable[Any] = ()) -> list[Any]:
-    """Each value once: those of ``first`` in its order, strategies in their registry's, then the others as they come.
+    """Each value once: those of ``first`` in its order, strategies in their registry's, then the rest as they come."""
+    known = {value: i for i, value in enumerate(dict.fromkeys([*first, *STRATEGIES]))}
+    return sorted(dict.fromkeys(values), key=lambda value: known.get(value, len(known)))
 
-    So one of them has the same colour and marker in every figure.
+
+def ranks(values: Iterable[Any], first: Iterable[Any] = ()) -> dict[Any, int]:
+    """Which series each value is, for :func:`series`: a strategy has the same colour and marker in every figure.
+
+    If one of ``values`` or ``first`` is a strategy, all of the registry come first, those that are not there included;
+    then come all of ``first``, then the others as they come.
     """
-    known = [*first, *STRATEGIES]
-    return sorted(dict.fromkeys(values), key=lambda value: known.index(value) if value in known else len(known))
+    every = [*first, *in_order(values)]
+    known = STRATEGIES if any(value in STRATEGIES for value in every) else ()
+    return {value: i for i, value in enumerate(dict.fromkeys([*known, *every]))}
 
 
 def tint(colour: str, share: float) -> str:
