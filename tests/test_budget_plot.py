@@ -180,18 +180,24 @@ def test_everything_outside_the_box_is_shaded(pareto):
     fig = plans.isocost_figure(pareto, 5e4, FREE, span={"N": (1e5, 1e9), "D": (1e4, 1e6)})
     assert shaded(fig) == [(1e5, 5e5), (8.2e7, 1e9), (5e5, 8.2e7), (5e5, 8.2e7)]
     assert shaded(fig, "y")[2:] == [(1e4, 3e4), (4.8e5, 1e6)]
-    assert "fitted box<br>(shaded: extrapolated)" in [a.text for a in fig.layout.annotations]
+    assert "fitted box<br>(shaded: beyond)" in [a.text for a in fig.layout.annotations]
     free = plans.isocost_figure(replace(pareto, box={}), 5e4, FREE)
     assert shaded(free)[1] == pytest.approx(tuple(10**v for v in free.layout.xaxis.range))
     assert [a.text for a in free.layout.annotations] == ["the fitted range is not known: all is extrapolated"]
 
 
-def test_the_boxs_label_keeps_away_from_the_budgets_line(pareto):
-    """The line enters the box at budget / price of a pair: at 454K of 480K pairs, then at 33K of 30K."""
-    for money, anchor, corner in ((273_000, "bottom", 3e4), (20_000, "top", 4.8e5)):
+def test_the_boxs_label_keeps_away_from_the_budgets_line_and_its_path(pareto):
+    for money in (5_000, 20_000, 50_000, 273_000, 1_000_000):
         fig = plans.isocost_figure(pareto, money, FREE)
         (label,) = (a for a in fig.layout.annotations if a.text.startswith("fitted box"))
-        assert (label.yanchor, 10**label.y) == (anchor, pytest.approx(corner))
+        assert label.align == label.xanchor
+        (n0, n1), (d0, d1) = fig.layout.xaxis.range, fig.layout.yaxis.range
+        wide, high = 0.28 * (n1 - n0), 0.09 * (d1 - d0)
+        left, low = label.x - wide * (label.xanchor == "right"), label.y - high * (label.yanchor == "top")
+        for line in (t for t in fig.data if t.mode == "lines" and t.name != "loss contours"):
+            ends = np.column_stack([np.log10(line.x), np.log10(line.y)])
+            at = (ends[:-1] + np.linspace(0, 1, 50)[:, None, None] * np.diff(ends, axis=0)).reshape(-1, 2)
+            assert not ((at > (left, low)) & (at < (left + wide, low + high))).all(axis=1).any(), (money, line.name)
 
 
 def test_a_plan_in_the_box_or_none(pareto):

@@ -11,6 +11,7 @@ import pytest
 from drscale.papers import plot as printed
 from drscale.papers import published
 from drscale.papers._rounded import FAILS, HOLDS, OPEN
+from drscale.plotting import files as export
 from drscale.plotting import parts as lines
 from drscale.plotting import style
 
@@ -98,3 +99,15 @@ def test_a_mark_for_each_case():
     assert max(len(line) for line in words[2].split("<br>")) <= printed.SENTENCE
     with pytest.raises(ValueError, match="verdicts has no column 'numbers'; it has claim, says"):
         printed.verdict_figure(table.drop(columns="numbers"))
+
+
+def test_marks_stand_nearer_to_their_own_sentence_than_to_the_next():
+    says = [f"Claim {i} is a sentence that is longer than the line which it has to stand on." for i in range(15)]
+    table = pd.DataFrame({"claim": says, "says": says, "case": "x", "verdict": HOLDS, "numbers": "1"})
+    fig = export.at_size(printed.verdict_figure(table.assign(kind="claim", where="Section 3")), "column")
+    low, high = fig.layout.yaxis.range
+    row = (fig.layout.height - fig.layout.margin.t - fig.layout.margin.b) / (high - low)
+    sentence = fig.layout.annotations[0]
+    lines = 1.3 * sentence.font.size * (1 + sentence.text.count("<br>"))
+    assert sentence.text.count("<br>") == 1
+    assert row - sentence.yshift - lines > 1.5 * sentence.yshift > 0

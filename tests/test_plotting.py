@@ -19,11 +19,14 @@ import pytest
 from synthetic import WIDTHS, size_table, study
 
 from drscale.evaluate.plot import domain_figure
+from drscale.frontier.plot import frontier_figure, joint_figure
+from drscale.geometry.plot import relation_figure
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
 from drscale.plotting import files as export
 from drscale.plotting import parts, plane, style
+from drscale.recipe import STRATEGIES
 from drscale.runs import RunStore, example_runs
 from drscale.training.plot import curve_figure
 
@@ -523,6 +526,150 @@ def test_one_strategy_has_one_place_in_every_figure():
     assert style.in_order(["denoising", "mine", "adversarial", "standard", "mine"])[-1] == "mine"
     assert style.in_order(["denoising", "standard"])[0] == "standard"
     assert style.in_order(["a", "b", "c"], ["c"]) == ["c", "a", "b"]
+    assert style.in_order([pd.NA, "standard"]) == ["standard", pd.NA]
+    assert style.ranks(["denoising", "mine"])["denoising"] == style.ranks(["standard", "denoising"])["denoising"]
+    assert style.ranks(["denoising", "mine"])["mine"] == len(STRATEGIES)
+    assert style.ranks(["mine", "denoising"], ["denoising", "mine"]) == style.ranks(["denoising", "mine"])
+    assert style.ranks(["large", "small"]) == {"large": 0, "small": 1}, "values that are no strategies begin at 0"
+    assert style.ranks(["b"], ["a", "b"]) == {"a": 0, "b": 1}, "named values keep theirs"
+
+
+@pytest.fixture(scope="module")
+def strategies() -> pd.DataFrame:
+    """Two sizes of three strategies at two levels of pairs, the mean of each apart from the others."""
+    runs = example_runs()
+    if "seed" in runs:
+        runs = runs[runs["seed"] == runs["seed"].iloc[0]]
+    made = []
+    for i, strategy in enumerate(("standard", "adversarial", "denoising")):
+        worse = {c: runs[c] * (1 + 0.1 * i) for c in ("in_domain_entropy", "ood_entropy")}
+        made.append(runs.assign(strategy=strategy, share=1.0, **worse))
+    return pd.concat(made, ignore_index=True)
+
+
+def looks(fig: go.Figure) -> dict[str, set[tuple[str, str]]]:
+    """The colours and symbols of the traces that are called after a strategy."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for trace in fig.data:
+        name = str(trace.name).split(" ")[0].split(",")[0]
+        if name in STRATEGIES and trace.mode and "markers" in trace.mode and isinstance(trace.marker.color, str):
+            colour = trace.marker.color
+            found.setdefault(name, set()).add((colour, str(trace.marker.symbol).removesuffix("-open")))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["series", "joint", "front", "relation", "shapes"])
+def test_a_strategy_has_one_look_in_figures_of_other_strategies_too(strategies, kind):
+    x, y = "in_domain_entropy", "ood_entropy"
+    draw = {
+        "series": lambda runs: figures.series_figure(runs, laws.size_law, y, warn=False),
+        "joint": lambda runs: joint_figure(runs, by="strategy", x=x, y=y),
+        "front": lambda runs: frontier_figure(runs, x, y, by="strategy", n_boot=20, warn=False),
+        "relation": lambda runs: relation_figure(runs, x, y, "strategy"),
+        "shapes": lambda runs: relation_figure(runs, x, y, "rung", symbol="strategy"),
+    }[kind]
+    every, few = draw(strategies), draw(strategies[strategies["strategy"].isin(["standard", "denoising"])])
+    alone = draw(strategies[strategies["strategy"] == "denoising"])
+    if kind == "shapes":
+        shapes = [{t.name: t.marker.symbol for t in fig.data if t.name in STRATEGIES} for fig in (every, few)]
+        assert shapes[1] == {name: shapes[0][name] for name in ("standard", "denoising")}
+        return
+    told = looks(every)
+    assert len({tuple(v) for v in told.values()}) == 3, "three strategies, three looks"
+    assert looks(few) == {name: told[name] for name in ("standard", "denoising")}
+    assert looks(alone) == {"denoising": told["denoising"]}
+
+
+TRACES = {
+    "pie": go.Pie(values=[1, 2]),
+    "table": go.Table(cells={"values": [[1, 2]]}),
+    "polar": go.Scatterpolar(r=[1, 2], theta=[0, 90]),
+    "indicator": go.Indicator(value=1),
+    "sankey": go.Sankey(node={"label": ["a", "b"]}, link={"source": [0], "target": [1], "value": [1]}),
+    "parcoords": go.Parcoords(dimensions=[{"values": [1, 2]}]),
+}
+
+
+@pytest.mark.parametrize("kind", TRACES)
+def test_traces_without_a_y_are_sized_too(kind):
+    assert export.at_size(go.Figure(TRACES[kind])).layout.width == 320
+
+
+def labelled() -> go.Figure:
+    rows = pd.DataFrame({"x": [0.0, 0.35, 1.0], "y": [0.0, 0.0, 1.0], "label": ["the first of them", "second", "c"]})
+    axes = [plane.axis(rows[c].to_numpy(), c) for c in "xy"]
+    fig = go.Figure(layout={"height": 460})
+    fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 9})
+    plane.name_points(fig, rows, "label", ("x", "y"), axes, dark=False)
+    return fig
+
+
+OWN = {
+    "a gap": {"x": [0.2, None, 0.3], "y": [0.9, None, 0.8], "mode": "lines"},
+    "a gap between markers": {"x": [0.2, None, 0.3], "y": [0.9, 0.9, 0.8], "mode": "markers"},
+    "no y": {"x": [0.2, 0.3], "mode": "lines+markers"},
+    "no x": {"y": [0.2, 0.3], "mode": "lines"},
+    "unequal lengths": {"x": [0.2, 0.3, 0.4], "y": [0.9, 0.8], "mode": "lines"},
+    "categories in another panel": {"x": ["a", "b"], "y": [1, 2], "mode": "markers", "xaxis": "x2", "yaxis": "y2"},
+    "words with an opacity each": {
+        "x": [0.2, 0.3],
+        "y": [0.9, 0.8],
+        "mode": "markers+text",
+        "text": ["a", "b"],
+        "marker": {"opacity": np.array([0.5, 0.0])},
+    },
+    "no opacity and no size": {
+        "x": [0.2, 0.3],
+        "y": [0.9, 0.8],
+        "mode": "markers+text",
+        "text": ["a", "b"],
+        "marker": {"opacity": 0},
+    },
+    "too few bars": {"x": [0.2, 0.3], "y": [0.9, 0.8], "mode": "markers", "error_y": {"array": [0.1]}},
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_labels_find_their_sides_beside_a_users_own_trace(case):
+    expected = export.at_size(labelled(), 2).data[1].textposition
+    fig = labelled().add_scatter(**OWN[case])
+    printed = export.at_size(fig, 2)
+    assert printed.data[1].textposition == expected, "the trace covers none of the sides"
+    assert printed.data[2].textposition == fig.data[2].textposition, "a user's words stay where they are"
+
+
+def test_another_panel_does_not_move_labels():
+    fig = labelled().add_scatter(x=[0.2, 0.25, 900], y=[0, 0, 1], mode="markers", xaxis="x2", yaxis="y2")
+    assert export.at_size(fig, 2).data[1].textposition == export.at_size(labelled(), 2).data[1].textposition
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"textposition": "top center"},
+        {"text": "all the same"},
+        {"x": [0.0, None, 1.0]},
+        {"x": ["a", "b", "c"]},
+        {"marker": {"size": None}},
+    ],
+    ids=str,
+)
+def test_labels_that_a_user_changed_keep_their_sides(change):
+    fig = labelled().update_traces(change, selector=1)
+    assert export.at_size(fig, 2).data[1].textposition == fig.data[1].textposition
+
+
+def test_labels_on_an_axis_that_is_not_linear_keep_their_sides():
+    fig = labelled().update_xaxes(type="log")
+    assert export.at_size(fig, 2).data[1].textposition == fig.data[1].textposition
+    half_open = labelled().update_xaxes(range=[None, 2])
+    assert export.at_size(half_open, 2).data[1].textposition == half_open.data[1].textposition
+
+
+def test_a_name_with_a_tag_or_an_entity_stays_whole():
+    assert parts.broken("a&amp;b and c", 3) == "a&amp;b and c"
+    assert parts.broken('<span style="color:red">a</span> b', 10) == '<span style="color:red">a</span> b'
+    assert parts.broken("a_word_without_any_space and b", 10) == "a_word_without_any_space<br>and b"
 
 
 def test_names_of_rows_and_the_title_below_them_fit_a_phone():

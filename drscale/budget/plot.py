@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from drscale.stats.tables import Array, count_text
 LOSS, SIZE, PAIRS = "Predicted entropy (nats)", "Parameters N", "Annotated pairs D"
 CLOUD = 150  # draws shown around a plan
 CONTOURS = 8
+LABEL = 0.28, 0.09  # of a window's width and height, about: what the box's label takes
 Box = Mapping[str, tuple[float, float]]
 
 
@@ -165,12 +166,13 @@ def isocost_parts(
     for trace, shown in zip(traces[2:], (True, True, len(cloud) > 0, plan.feasible), strict=True):
         trace["showlegend"] = shown
     known = {"N", "D"} <= set(curve.box)
+    paths = [contours, (others["N"], others["D"]), (N, D)]
     layout = {
         "template": style.template(dark),
         "height": 480,
         "hovermode": "closest",
         "shapes": _veil(curve.box if known else {"N": (n[0], n[0])}, n, d, c),
-        "annotations": [_box_label(curve.box, n, d, budget / prices.pair, c) if known else _boxless(n, d, c)],
+        "annotations": [_box_label(curve.box, n, d, paths, c) if known else _boxless(n, d, c)],
         "xaxis": lines.log_axis(*n, SIZE, count_text),
         "yaxis": lines.log_axis(*d, PAIRS, count_text),
     }
@@ -316,12 +318,24 @@ def _chance(fig: go.Figure, place: str, c: Mapping[str, str]) -> None:
     fig.add_annotation(words)
 
 
-def _box_label(box: Box, n: tuple[float, float], d: tuple[float, float], bought: float, c: Mapping[str, str]) -> Trace:
-    """A label inside a left corner of the fitted box, the one further from the D that a budget buys there."""
-    x, (y0, y1) = max(box["N"][0], n[0]), (max(box["D"][0], d[0]), min(box["D"][1], d[1]))
-    low = bought > math.sqrt(y0 * y1)
-    note = lines.note("fitted box<br>(shaded: extrapolated)", c, math.log10(x), math.log10(y0 if low else y1), "x", "y")
-    return note | {"yanchor": "bottom" if low else "top"}
+def _box_label(
+    box: Box, n: tuple[float, float], d: tuple[float, float], lines_there: Sequence[Any], c: Mapping[str, str]
+) -> Trace:
+    """A label inside the corner of the fitted box that fewest lines cross (pairs of x and y), a right one if equal."""
+    (x0, x1), (y0, y1) = (np.log10(np.clip(box[k], *w)).tolist() for k, w in (("N", n), ("D", d)))
+    wide, high = (share * math.log10(w[1] / w[0]) for share, w in zip(LABEL, (n, d), strict=True))
+    along = [np.log10(np.array(line, dtype=float)).T for line in lines_there]
+    steps = np.linspace(0, 1, 9)[:, None, None]
+    points = np.concatenate([(at[:-1] + steps * (at[1:] - at[:-1])).reshape(-1, 2) for at in along])
+
+    def crossed(corner: tuple[bool, bool]) -> int:
+        left, low = x1 - wide if corner[0] else x0, y1 - high if corner[1] else y0
+        return int(((points >= (left, low)) & (points <= (left + wide, low + high))).all(axis=1).sum())
+
+    right, up = min(((True, True), (True, False), (False, True), (False, False)), key=crossed)
+    note = lines.note("fitted box<br>(shaded: beyond)", c, x1 if right else x0, y1 if up else y0, "x", "y")
+    side = "right" if right else "left"
+    return note | {"xanchor": side, "align": side, "yanchor": "top" if up else "bottom"}
 
 
 def _boxless(n: tuple[float, float], d: tuple[float, float], c: Mapping[str, str]) -> Trace:
