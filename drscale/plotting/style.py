@@ -93,11 +93,19 @@ def ranks(values: Iterable[Any], first: Iterable[Any] = ()) -> dict[Any, int]:
     """Which series each value is, for :func:`series`: a strategy has the same colour and marker in every figure.
 
     If one of ``values`` or ``first`` is a strategy, all of the registry come first, those that are not there included;
-    then come all of ``first``, then the others as they come.
+    then come all of ``first``, then the others as they come, in colours that are free as long as there are any.
     """
     every = [*first, *in_order(values)]
     known = STRATEGIES if any(value in STRATEGIES for value in every) else ()
-    return {value: i for i, value in enumerate(dict.fromkeys([*known, *every]))}
+    rank = {value: i for i, value in enumerate(dict.fromkeys([*known, *first]))}
+    taken, following = {rank[value] % 7 for value in every if value in rank}, len(rank)
+    for value in (value for value in dict.fromkeys(every) if value not in rank):
+        while following % 7 in taken and len(taken) < 7:
+            following += 1
+        rank[value] = following
+        taken.add(following % 7)
+        following += 1
+    return rank
 
 
 def tint(colour: str, share: float) -> str:
