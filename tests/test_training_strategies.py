@@ -651,7 +651,7 @@ def test_the_surrogate_is_the_same_for_all_rungs_and_kept(tmp_path) -> None:
     [
         (
             {"strategy": "magic"},
-            "strategy='magic': allowed are 'standard', 'hard_negative', 'denoising', 'adversarial'",
+            "strategy='magic': allowed are 'standard', 'adversarial', 'denoising', 'hard_negative'",
         ),
         ({"variant": "kl"}, "variant='kl' of strategy='standard': it has no variants"),
         ({"strategy": "denoising", "variant": "kl"}, "allowed are 'dynamic', 'static', 'pairwise'"),
@@ -700,7 +700,7 @@ def test_a_sweep_records_what_the_examples_are(monkeypatch, tmp_path) -> None:
     store = RunStore(tmp_path)
     made = sweep.run_study(plan_study(recipes, store), progress=False)
     assert [r.status for r in made] == ["done"] * 5
-    standard, hard, denoising, adversarial, balanced = made
+    standard, adversarial, denoising, hard, balanced = made
     assert "bm25s" in hard.versions
     assert denoising.versions["synonyms"] == "encoder"
     assert "first word in front" in adversarial.versions["examples"]
