@@ -363,7 +363,7 @@ def test_an_own_strategy_is_planned_trained_recorded_and_drawn(far, own_cache, t
     del STRATEGIES[far]  # another process reads the records, and only cannot train by them
     assert store.load(base) == soft
     assert np.isnan(predicted_flops(base))
-    with pytest.raises(ValueError, match="strategy='far': allowed are 'standard', 'hard_negative'"):
+    with pytest.raises(ValueError, match="strategy='far': allowed are 'standard', 'adversarial'"):
         ds.plan_study(recipes, store)
 
 

@@ -209,7 +209,7 @@ def place_again(fig: go.Figure, size: float) -> None:
     bar = any(t.marker.showscale for t in fig.data if t.type == "scatter")
     pixels = (0.8 * fig.layout.width - 60 * bar, 0.65 * fig.layout.height)
     word = next((a for a in fig.layout.annotations if a.text and a.text.strip("↗↘↖↙ ") == "better"), None)
-    ends = (word.x, word.y) if word and isinstance(word.x, Real) and isinstance(word.y, Real) else (1, 1)
+    ends = (word.x, word.y) if word and isinstance(word.x, int | float) and isinstance(word.y, int | float) else (1, 1)
     signs = np.array([1 if end > 0 else -1 for end in ends])
     for trace in (t for t in _drawn(fig) if t.meta == NAMES):
         on = _axes(trace)
