@@ -273,7 +273,7 @@ def test_a_model_without_safetensors_is_refused_unless_asked_for(tmp_path, monke
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     tokenizer.save_pretrained(tmp_path)
     monkeypatch.delenv(WEIGHTS, raising=False)
-    with pytest.raises(ValueError, match=rf"no file of safetensors; {WEIGHTS}=torch .*\); 'rules' needs none$") as said:
+    with pytest.raises(ValueError, match=rf"no file of safetensors; {WEIGHTS}=torch .*; 'rules' needs none$") as said:
         vary(SOME[:2], "paraphrase", method=f"hub:{tmp_path}")
     assert "\n" not in str(said.value)
     monkeypatch.setenv(WEIGHTS, "torch")
