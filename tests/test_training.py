@@ -10,7 +10,7 @@ from tiny import tiny, tiny_collection
 from drscale.encoder import build
 from drscale.recipe import Recipe
 from drscale.runs import StoreWarning
-from drscale.training import loop
+from drscale.training import batches, loop
 from drscale.training.batches import draw, tokenised, touched_pairs
 
 SMALL = Recipe(texts="tiny", rung="L2H12", steps=8, batch=16, negatives=32, projection=24, rate=3e-3)
@@ -62,6 +62,11 @@ def test_looks_are_evenly_spaced_with_early_ones_before():
     assert sorted(loop.looks_at(800, 10)) == [20, 40, 80, 160, 240, 320, 400, 480, 560, 640, 720, 800]
     assert sorted(loop.looks_at(60, 4)) == [15, 30, 45, 60]
     assert sorted(loop.looks_at(7, 10)) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_pairs_come_in_the_order_in_which_stored_runs_had_them():
+    assert batches._epoch(8, seed=3, epoch=2).tolist() == [5, 6, 3, 4, 7, 0, 2, 1]
+    assert batches.CANDIDATES == 1000  # the depth of the lists that stored runs were attacked and scored with
 
 
 def test_the_table_stays_frozen():
