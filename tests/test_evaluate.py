@@ -211,6 +211,9 @@ def test_a_result_says_why_a_cosine_models_raw_entropy_is_near_chance():
     assert "compare `calibrated`: in domain 1.200" in of(5.1, 1.2)
     assert "chance" not in of(5.5, 5.4)  # a model that knows nothing
     assert "chance" not in of(2.0, 1.2)
+    loud = of(136.3, 4.9)
+    assert "raw entropy is above a guess's 5.55, as these scores lie far apart" in loud
+    assert loud.endswith("compare `calibrated`: in domain 4.900")
 
 
 def test_the_querys_own_passage_leaves_its_list_and_no_other():

@@ -276,16 +276,15 @@ class Scored(Result):
         losses = [(s, ms["entropy"].mean) for s, ms in self.measures.items() if "entropy" in ms and ":" not in s]
         said = ", ".join(f"{scope.replace('_', ' ')} {value:.3f} nats" for scope, value in losses)
         chance = math.log(1 + NEGATIVES)
-        flat = [
-            f"{scope.replace('_', ' ')} {self.measures[scope]['calibrated'].mean:.3f}"
-            for scope, value in losses
-            if 0.8 * chance < value < 1.2 * chance and self.measures[scope]["calibrated"].mean < 0.8 * value
-        ]
-        why = (
-            f"; raw entropy is near chance, {chance:.2f}, as these scores lie close together (cosines do), "
-            f"so compare `calibrated`: {', '.join(flat)}"
-        )
-        return f"{said} (temperature {self.temperature:.3g}){why if flat else ''}"
+        better = {s: value for s, value in losses if self.measures[s]["calibrated"].mean < 0.8 * value}
+        flat = [scope for scope, value in better.items() if 0.8 * chance < value < 1.2 * chance]
+        loud = [scope for scope, value in better.items() if value >= 1.2 * chance]
+        why = f"near chance, {chance:.2f}, as these scores lie close together (cosines do)" if flat else ""
+        if loud:
+            why = f"above a guess's {chance:.2f}, as these scores lie far apart and the wrong ones cost much"
+        told = [f"{scope.replace('_', ' ')} {self.measures[scope]['calibrated'].mean:.3f}" for scope in loud or flat]
+        hint = f"; raw entropy is {why}, so compare `calibrated`: {', '.join(told)}" if why else ""
+        return f"{said} (temperature {self.temperature:.3g}){hint}"
 
 
 @dataclass(frozen=True)
