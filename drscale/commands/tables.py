@@ -237,6 +237,9 @@ def _written_wrong(where: str, names: Sequence[str]) -> str:
     return "; write == to compare" if re.search(r"(?<![=!<>])=(?!=)", bare) else ""
 
 
+MEASURED = re.compile(r"(entropy|calibrated|loss|ndcg\d*|mrr\d*|recall\d*)$")  # a name that --y may mean
+
+
 def column(frame: pd.DataFrame, name: str, option: str, source: str) -> str:
     """A column that the table has; otherwise a UserError with the nearest name and those that there are."""
     if name in frame:
@@ -246,7 +249,8 @@ def column(frame: pd.DataFrame, name: str, option: str, source: str) -> str:
         return bare[0]  # as the output calls it
     listed = ", ".join(known)
     if len(known) > FEW:
-        near = difflib.get_close_matches(name, known, 5, 0.4)
+        measured = [c for c in known if option == "--y" and MEASURED.search(c.lower())]
+        near = difflib.get_close_matches(name, measured or known, 5, 0.4) or measured[:5]
         listed = f"{len(known)} columns" + (
             f", among them {', '.join(near)}" if near else f", as {', '.join(known[:5])}"
         )
