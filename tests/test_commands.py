@@ -361,7 +361,10 @@ def test_a_column_with_a_unit_beside_its_twin_or_with_units_in_its_cells_is_coun
         (("fit", "runs.xlsx"), "runs.xlsx: no such file or folder"),
         (("allocate", OWN, "--prices", "paper"), "one of the arguments --budget --target is required"),
         (("allocate", OWN, "--budget", "-1", "--prices", "paper"), "--budget -1: a finite number above zero"),
-        (("fit", OWN, "--y", "nosuch"), "among them in_domain_entropy, in_domain_calibrated, in_domain_ndcg10"),
+        (
+            ("fit", ROOT / "data/runs/docs-standard", "--y", "nosuch"),
+            "among them in_domain_entropy, in_domain_calibrated, in_domain_ndcg10",
+        ),
         (("allocate", OWN, "--budget", "9"), "prices are missing: give --prices paper, or --pair-price"),
         (("allocate", OWN, "--budget", "9", "--prices", "paper", "--law", "size_law"), "a law of size and pairs"),
         (("export", OWN), "--to FILE is needed"),
