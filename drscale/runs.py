@@ -312,11 +312,14 @@ class RunStore:
     def _note(self, path: Path) -> None:
         """Tell the index of a large store of a new record, so that the next table need not read it."""
         news = self.path / NEWS
-        if news.exists() or sum(1 for _ in islice(self.path.glob("*.json"), MANY)) == MANY:
-            mark = _mark(path)  # before it is read: a record that is replaced meanwhile has another
-            line = json.dumps({path.name: _row(_read(path), mark, SCOPES)})
-            with news.open("a", encoding="utf-8") as f:
-                f.write(f"{_index_head(line)} {line}\n")
+        if not news.exists():
+            if sum(1 for _ in islice(self.path.glob("*.json"), MANY)) < MANY:
+                return
+            self._rows(SCOPES)  # the index of those before
+        mark = _mark(path)  # before it is read: a record that is replaced meanwhile has another
+        line = json.dumps({path.name: _row(_read(path), mark, SCOPES)})
+        with news.open("a", encoding="utf-8") as f:
+            f.write(f"{_index_head(line)} {line}\n")
 
     def check_writable(self) -> None:
         """Raise ValueError if no run can be kept here, and sweep what killed writers left."""
@@ -435,20 +438,20 @@ class RunStore:
         of all scopes is several times as large and a file of its own.
         """
         index = self.path / (INDEX if scopes is None else f"{INDEX}-{'-'.join(scopes)}")
-        kept, found = _read_index(index), {}
-        news = _read_news(self.path / NEWS) if scopes is not None else {}
+        known, found = _read_index(index), {}
+        known |= _read_news(self.path / NEWS) if scopes is not None else {}
         for file in sorted(self.path.glob("*.json")):
             try:
                 mark = _mark(file)
-                old = news.get(file.name) or kept.get(file.name)
+                old = known.get(file.name)
                 found[file.name] = old if old is not None and old["mark"] == mark else _row(_read(file), mark, scopes)
             except (ValueError, OSError) as e:
                 warnings.warn(f"skipped {e}", StoreWarning, stacklevel=3)
-        if len(found) >= MANY and found != kept:
+        if len(found) >= MANY and found != known:
             body = json.dumps(found)
             with suppress(OSError):  # a store that can only be read has no index
                 write_atomic(index, f"{_index_head(body)}\n{body}")
-                if news:  # a line that comes in between is lost, and its record read
+                if scopes is not None:  # a line that comes in between is lost, and its record read
                     (self.path / NEWS).unlink(missing_ok=True)
         return sorted(found.values(), key=lambda row: str(row["head"]["key"]))
 
@@ -532,13 +535,10 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 def _read_news(path: Path) -> dict[str, Any]:
     """The rows of what was kept since the index was written, by file name; a damaged line is none."""
-    found: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            head, _, body = line.partition(" ")
-            if head == _index_head(body):
-                found |= json.loads(body)
-    return found
+        lines = [line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines()]
+        return dict(row for head, _, body in lines if head == _index_head(body) for row in json.loads(body).items())
+    return {}
 
 
 def example_runs() -> pd.DataFrame:
