@@ -41,7 +41,7 @@ from unittest import mock
 
 import pandas as pd
 
-from drscale import cli
+from drscale import cli, pools
 from drscale.files import TEMPORARY, write_atomic
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore, StoreWarning
@@ -68,7 +68,7 @@ COSTS = ("flops", "tokens", "steps_done")
 FAULTS = ("lost", "twice", "half-written", "orphans", "left over", "unequal", "no sentence")
 ORPHAN_SECONDS = 30.0  # a worker notices within this time that its parent is gone
 DISK_MB = 24
-BEGIN_WORKER = cli._begin_worker
+BEGIN_WORKER = pools.begin
 
 
 def make_small() -> None:
@@ -110,9 +110,9 @@ def load_modules(at: Path) -> None:
             importlib.import_module(name)
 
 
-def begin_worker() -> None:
-    """Set up a worker that starts in a new interpreter."""
-    BEGIN_WORKER()
+def begin_worker(environment: dict[str, str]) -> None:
+    """Set up a worker that is no fork of this process."""
+    BEGIN_WORKER(environment)
     make_small()
 
 
@@ -121,9 +121,9 @@ def run_sweep(study: Path, fresh: bool) -> int:
     make_small()
     words = ["sweep", str(study), "--workers", "2"]
     if fresh:
-        with mock.patch.object(cli, "_begin_worker", begin_worker):
+        with mock.patch.object(pools, "begin", begin_worker):
             return cli.main(words)
-    with mock.patch.object(multiprocessing, "get_context", return_value=multiprocessing.get_context("fork")):
+    with mock.patch.object(pools, "context", return_value=multiprocessing.get_context("fork")):
         return cli.main(words)
 
 

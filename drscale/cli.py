@@ -299,9 +299,11 @@ def _pool(workers: int) -> Iterator[Executor]:
 
     A polite kill, as a scheduler sends it, counts as an interrupt: by itself it would leave the workers running.
     """
-    spawn = multiprocessing.get_context("spawn")
+    from drscale import pools
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker) as executor:
+    how, given = pools.context(), (dict(os.environ),)
+    with ProcessPoolExecutor(workers, mp_context=how, initializer=pools.begin, initargs=given) as executor:
         try:
             yield executor
         except BaseException:
@@ -310,15 +312,6 @@ def _pool(workers: int) -> Iterator[Executor]:
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _begin_worker() -> None:
-    """Let a worker die with an interrupt, a kill, and its sweep, even one that ends before the worker has a run."""
-    from drscale.pools import end_with_parent
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    end_with_parent()
 
 
 def pack(arguments: argparse.Namespace) -> int:

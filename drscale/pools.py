@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,10 +13,59 @@ from concurrent import futures
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
+from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# What a worker has read when it begins a run, if it is a copy: by name, as whoever only reads tables has no torch.
+READ_AHEAD = ["drscale.sweep", "drscale.evaluate.entropy"]
+READ_AHEAD += [f"drscale.training.{name}" for name in ("loop", "packed", "prepare")]
+READ_AHEAD += ["transformers.models.bert.modeling_bert", "transformers.convert_slow_tokenizer", "pyarrow.dataset"]
+GPUS = ("/dev/nvidiactl", "/dev/kfd")
+SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def context() -> BaseContext:
+    """How this machine starts workers: as copies of a process that has read the libraries once, or each by itself.
+
+    To read them takes a worker ten seconds of a core, to copy one who has read them a hundredth of a second. A library
+    for a GPU may have looked at it while it was read, and such a process must not be copied: there, and on systems
+    other than Linux, each worker begins afresh.
+
+    >>> from concurrent.futures import ProcessPoolExecutor
+    >>> with ProcessPoolExecutor(2, mp_context=context()) as pool:
+    ...     pool.submit(abs, -2).result()
+    2
+    """
+    if sys.platform != "linux" or any(Path(at).exists() for at in GPUS):
+        return multiprocessing.get_context("spawn")
+    copying = multiprocessing.get_context("forkserver")
+    copying.set_forkserver_preload(READ_AHEAD)
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"  # else it would take a library's name for a file in the folder where it is started
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
+    return copying
+
+
+def begin(environment: dict[str, str]) -> None:
+    """Let a worker begin with the environment of its sweep, and end with it, even before it has a run.
+
+    A copy has the environment of the moment when the process it is a copy of began.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent()
 
 
 def like(broken: Executor) -> Callable[..., ProcessPoolExecutor]:

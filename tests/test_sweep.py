@@ -1,3 +1,5 @@
+import calendar
+import importlib
 import json
 import os
 import signal
@@ -6,15 +8,15 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
+import copies
 import numpy as np
 import pytest
 import torch
 from tiny import WORDS, tiny
 
-from drscale import sweep
+from drscale import pools, sweep
 from drscale.attacks import entropy as measure
 from drscale.evaluate.entropy import NotFiniteError
 from drscale.recipe import STRATEGIES, Recipe
@@ -82,7 +84,7 @@ def test_processes_and_threads_give_what_this_process_gives(tmp_path):
     recipes = sweep.grid(FEW, seed=[0, 1])
     stores = [RunStore(tmp_path / n) for n in ("inline", "processes")]
     sweep.run_study(plan_study(recipes, stores[0]), progress=False)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=pools.context()) as pool:
         sweep.run_study(plan_study(recipes, stores[1]), pool, progress=False)
     a, b = (s.table().set_index("key") for s in stores)
     assert list(a.index) == list(b.index)
@@ -132,9 +134,8 @@ def test_what_only_the_sweeps_process_knows_is_one_sentence_and_no_failed_run(tm
     STRATEGIES["only_here"] = STRATEGIES["standard"]
     try:
         plan = plan_study([Recipe(texts=FEW.texts, rung="L2H12", steps=2, strategy="only_here")], RunStore(tmp_path))
-        spawn = get_context("spawn")
         said = "strategy='only_here': allowed are .*this is in a worker process.*run_study.*study='study.py'"
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool, pytest.raises(ValueError, match=said):
+        with ProcessPoolExecutor(1, mp_context=pools.context()) as pool, pytest.raises(ValueError, match=said):
             sweep.run_study(plan, pool, progress=False)
         with pytest.raises(ValueError, match=r"study='nowhere.py': no such file"):
             sweep.run_study(plan, study="nowhere.py")
@@ -217,23 +218,21 @@ def test_kill_nine_and_restart_lose_nothing_and_repeat_nothing(tmp_path):
     base = FEW.but(steps=100)
     script = tmp_path / "study.py"
     script.write_text(KILLED.format(base=str(base)))
-    words = [sys.executable, str(script), str(tmp_path / "store")]
     first, second = (tmp_path / "store" / f"{base.but(seed=s).file_stem}.json" for s in (0, 1))
     checkpoint = tmp_path / "store" / ".checkpoints" / f"{base.but(seed=1).file_stem}.safetensors"
 
-    child = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+    child = copies.Copy(script, tmp_path / "store")
     deadline = time.monotonic() + 300  # a busy machine imports torch for minutes
     while not (first.exists() and checkpoint.exists()) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
     assert first.exists()
     assert checkpoint.exists()
     assert not second.exists()
     written = first.stat().st_mtime_ns
 
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
-    assert "[2/2]" in done.stdout  # only the two that were not finished
+    assert "[2/2]" in copies.run(script, tmp_path / "store")  # only the two that were not finished
     assert first.stat().st_mtime_ns == written
     assert len(RunStore(tmp_path / "store").runs()) == 3
     assert not list((tmp_path / "store" / ".checkpoints").iterdir())
@@ -386,8 +385,7 @@ def test_what_another_sweep_made_since_the_plan_is_not_made_twice(small, tmp_pat
 DYING = """
 import os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
-import multiprocessing
-from drscale import sweep
+from drscale import pools, sweep
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore, StoreWarning
 from drscale.study import plan_study
@@ -414,8 +412,7 @@ def set_up():
 if __name__ == "__main__":
     store = RunStore(sys.argv[1])
     plan = plan_study([Recipe(texts="planted", seed=s) for s in range(4)], store)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=set_up) as pool:
+    with ProcessPoolExecutor(2, mp_context=pools.context(), initializer=set_up) as pool:
         made = sweep.run_study(plan, pool, progress=False)
     print(sorted((run.recipe.seed, run.status) for run in made))
 """
@@ -501,21 +498,19 @@ def test_a_worker_ends_when_its_sweep_was_killed(tmp_path):
 
 
 IDLE = """
-import multiprocessing, sys, time
+import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from drscale import cli
+from drscale import pools
 
 
 def begin(folder):
-    import os
     Path(folder, f"{os.getpid()}.pid").touch()
-    cli._begin_worker()
+    pools.begin(dict(os.environ))
 
 
 if __name__ == "__main__":
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn, initializer=begin, initargs=(sys.argv[1],)) as pool:
+    with ProcessPoolExecutor(2, mp_context=pools.context(), initializer=begin, initargs=(sys.argv[1],)) as pool:
         for _ in range(2):
             pool.submit(time.sleep, 60)
 """
@@ -547,6 +542,60 @@ def alive(pid):
         return False
     state = Path(f"/proc/{pid}/stat")
     return not (state.is_file() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+SHADOWED = """
+import sys
+
+
+def looked():
+    import calendar
+    return calendar.__file__, "fractions" in sys.modules
+
+
+if __name__ == "__main__":
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+    from drscale import pools
+    pools.READ_AHEAD[:] = ["calendar", "fractions"]
+    with ProcessPoolExecutor(1, mp_context=pools.context()) as pool:
+        print(*pool.submit(looked).result(), os.environ.get("PYTHONSAFEPATH"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+def test_a_copy_takes_no_library_from_the_folder_where_it_is_started(tmp_path):
+    (tmp_path / "calendar.py").write_text("a file of the user's, and no Python")
+    script = tmp_path / "scripts" / "shadowed.py"
+    script.parent.mkdir()
+    script.write_text(SHADOWED)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [calendar.__file__, "True", "None"]
+    assert not done.stderr
+
+
+def looked():
+    return "torch" in sys.modules, os.environ.get("SAID"), Path.cwd()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+def test_a_worker_has_read_torch_and_has_the_environment_of_its_sweep(tmp_path, monkeypatch):
+    how = pools.context()  # begun before what follows
+    monkeypatch.setenv("SAID", "later")
+    monkeypatch.chdir(tmp_path)
+    with ProcessPoolExecutor(1, mp_context=how, initializer=pools.begin, initargs=(dict(os.environ),)) as pool:
+        assert pool.submit(looked).result() == (True, "later", tmp_path)
+
+
+def test_what_is_read_ahead_is_there():
+    for name in pools.READ_AHEAD:  # a server of copies passes over in silence what it cannot import
+        importlib.import_module(name)
+
+
+def test_a_machine_with_a_gpu_copies_no_process(tmp_path, monkeypatch):
+    assert pools.context().get_start_method() == ("forkserver" if sys.platform == "linux" else "spawn")
+    monkeypatch.setattr(pools, "GPUS", (str(tmp_path),))
+    assert pools.context().get_start_method() == "spawn"
 
 
 def test_threads_are_in_the_record(small, tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import copies
 import killed
 import pytest
 from conftest import ROOT
@@ -18,7 +19,7 @@ from drscale.runs import Run, RunStore
 def undisturbed(tmp_path_factory):
     """What a sweep of three runs leaves where nobody is killed."""
     path = tmp_path_factory.mktemp("undisturbed") / "runs"
-    subprocess.run([sys.executable, killed.__file__, str(path)], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    copies.run(Path(killed.__file__), path, environment=os.environ | {"PYTHONPATH": str(ROOT)})
     return RunStore(path)
 
 
@@ -50,7 +51,11 @@ def dead(path):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_dask_worker_costs_nothing(workers, undisturbed):
-    from distributed import Client, LocalCluster
+    import dask
+
+    how = pools.context().get_start_method()  # workers as Dask starts them by itself: the page's script, below
+    dask.config.set({"distributed.worker.multiprocessing-method": how})
+    from distributed import Client, LocalCluster  # which looks at that once
 
     plan = killed.plan(workers)
     two = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import copies
 import numpy as np
 import pytest
 import shared_runs
@@ -30,20 +31,18 @@ LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """What one process and what two leave; each begins with an empty cache."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "ACCELERATE_USE_CPU": "true"}
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    found = []
-    for words in ([], LAUNCH):
-        folder = tmp_path_factory.mktemp("two" if words else "one")
-        done = subprocess.run(
-            [sys.executable, *words, shared_runs.__file__, str(folder)],
-            env=env | {"DRSCALE_CACHE": str(folder / "cache")},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found.append(folder)
+    given = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "ACCELERATE_USE_CPU": "true"}
+    given["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    one, two = found = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    copies.run(Path(shared_runs.__file__), one, environment=given | {"DRSCALE_CACHE": str(one / "cache")})
+    done = subprocess.run(
+        [sys.executable, *LAUNCH, shared_runs.__file__, str(two)],
+        env=given | {"DRSCALE_CACHE": str(two / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     return found
 
 
