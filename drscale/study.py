@@ -93,10 +93,11 @@ def load_study(path: str | Path) -> Study:
 def _from_python(path: Path) -> dict[str, Any]:
     """What a Python study defines; an error inside it names its line.
 
-    Its folder stays on ``sys.path``, as that of any program does: what it registers may import from there later on.
+    Its folder stays on ``sys.path``, so that what it registers may import from there later on; at its end, so that no
+    file beside a study stands before a library of the same name.
     """
     if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)
     try:
         return runpy.run_path(str(path))
     except SystemExit as e:

@@ -97,8 +97,8 @@ def compare_laws(
     weight = np.exp(-0.5 * frame["delta_aicc"])
     frame["weight"] = weight / weight.sum()
     for kind, count, said in (
-        ("leave_one_out", "folds", "predicted from the rest"),
-        ("rolling", "cuts", "extrapolated"),
+        ("leave_one_out", "folds", "left out"),
+        ("rolling", "cuts", "above a cut"),
         ("holdout", "", "held out"),
     ):
         if kind == "leave_one_out" and not leave_out:
@@ -364,13 +364,19 @@ def _errors(parts: Sequence[pd.DataFrame | None], said: str) -> tuple[list[float
         if part is None or not mine:
             values.append(np.nan)
             counts.append(0)
-            notes.append("" if part is None else f"never {said}: in what is left to fit, {part['note'].iloc[0]}")
+            notes.append("" if part is None else f"no level {said} can be predicted: in the other runs {_last(part)}")
             continue
         kept = part[part["fold"].isin(common)]
         values.append(float(np.sqrt((kept["error"] ** 2).mean())) if len(kept) else np.nan)
         counts.append(len(common))
-        notes.append("" if common else f"never {said} where the other laws can be, too")
+        notes.append("" if common else f"no level {said} can be predicted by all laws: add levels to compare them so")
     return values, counts, notes
+
+
+def _last(part: pd.DataFrame) -> str:
+    """Why the most runs that could be left to fit are too few, and what helps."""
+    note = str(part["note"].iloc[-1])
+    return f"{note}; runs at more levels allow it" if "needs at least" in note else note
 
 
 def _folds(part: pd.DataFrame) -> set[Any]:
