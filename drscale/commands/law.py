@@ -26,7 +26,18 @@ from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
 from drscale.plotting.files import TABLE_FORMATS
-from drscale.stats.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of, unit_doubt, unit_of
+from drscale.stats.columns import (
+    DATA,
+    LOSSES,
+    PAIRS,
+    SIZES,
+    in_single_units,
+    loss_of,
+    pairs_of,
+    size_of,
+    unit_doubt,
+    unit_of,
+)
 from drscale.stats.tables import check_level, done, status_column, values, warn_if_mixed
 
 Law = Callable[..., Any]
@@ -113,20 +124,10 @@ def _single(
 
     A cell that is written as 20k has its own unit.
     """
-    said, columns = [], dict(columns)
-    for letter, name in columns.items():
-        bare, unit = unit_of(name)
-        if unit == 1:
-            said += [unit_doubt(name)] if unit_doubt(name) else []
-            continue
-        bare = bare if bare not in rows else f"{bare}, single"
-        plain = ~frame.loc[rows.index, name].astype(str).str.contains(r"[A-Za-z]\s*$")
-        rows = rows.assign(**{name: rows[name].where(~plain, rows[name] * unit)}).rename(columns={name: bare})
-        columns[letter] = bare
-        if plain.any():
-            first = rows.loc[plain.idxmax(), bare]
-            said.append(f"column {name!r} counts in units of {unit:,.0f}: {first / unit:g} is read as {first:,.0f}")
-    return rows, columns, said
+    doubts = [unit_doubt(name) for name in columns.values() if unit_of(name)[1] == 1]
+    cells = frame.loc[rows.index, list(columns.values())].astype(str)
+    rows, columns, said = in_single_units(rows, columns, cells.apply(lambda c: c.str.contains(r"[A-Za-z]\s*$")))
+    return rows, columns, [doubt for doubt in doubts if doubt] + said
 
 
 def _finished(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
