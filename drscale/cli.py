@@ -363,7 +363,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def table(arguments: argparse.Namespace) -> int:
     """Print or write the measurements of a study or a folder."""
-    from drscale.commands.tables import print_json, stored_runs
+    from drscale.commands.tables import print_json, stored_runs, written_to
     from drscale.files import write_atomic
     from drscale.runs import StoreWarning
     from drscale.stats.tables import guess_doubt
@@ -371,6 +371,7 @@ def table(arguments: argparse.Namespace) -> int:
     frame = stored_runs(arguments.source)
     if doubt := guess_doubt(frame):
         warnings.warn(doubt, StoreWarning, stacklevel=2)
+    told = written_to(arguments.csv) if arguments.csv is not None else ""
     if arguments.csv is not None:
         write_atomic(arguments.csv, frame.to_csv(index=False))
     if arguments.json:
@@ -378,7 +379,7 @@ def table(arguments: argparse.Namespace) -> int:
     elif arguments.csv is None:
         print(_brief(frame).to_string(index=False))
     else:
-        print(f"wrote {arguments.csv}: {len(frame)} runs, {frame.shape[1]} columns (data/README.md explains them)")
+        print(f"wrote {told}: {len(frame)} runs, {frame.shape[1]} columns (data/README.md explains them)")
     return 0
 
 
