@@ -451,6 +451,14 @@ def test_the_frontier_explorer_agrees_with_the_pure_function(table):
     same(box, reproduced(box, sample=sample))
 
 
+def test_the_frontier_explorer_opens_on_the_calibrated_entropies_where_they_are(table):
+    ends = [f"{scope}_entropy{end}" for scope in ("in_domain", "ood") for end in ("", "_low", "_high")]
+    both = table.assign(**{name.replace("entropy", "calibrated"): 0.9 * table[name] for name in ends})
+    for runs, x, y in ((table, "in_domain_entropy", "ood_entropy"), (both, "in_domain_calibrated", "ood_calibrated")):
+        box = frontier_explorer(draw(runs, pool="seed", n_boot=20))
+        assert (box.controls["x"].value, box.controls["y"].value) == (x, y)
+
+
 def test_a_frontier_that_is_none_is_said(table):
     box = frontier_explorer(table)
     shown = described(box.figure)

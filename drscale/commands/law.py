@@ -125,11 +125,11 @@ def _check_size(frame: pd.DataFrame, columns: Mapping[str, str], source: str) ->
     ((letter, known),) = columns.items()
     other = "N" if letter == "D" else "D"
     for name in map(str, frame):
-        if unit_of(name)[0].strip().lower() in ("size", "sizes") and name != known and frame[name].nunique() > 1:
+        if unit_of(name)[0].strip().lower() in ("size", "sizes") and name != known and len(set(frame[name])) > 1:
             both = ",".join(f"{a}={({letter: known, other: name})[a]}" for a in "ND")
             raise UserError(
-                f'--x is needed: {source} has {known!r} and {name!r}; say --x "{both}" for a law of size N and pairs D, '
-                f'or --x "{letter}={known}" for one of {known!r} alone'
+                f'--x is needed: {source} has {known!r} and {name!r}; say --x "{both}" for a law of size N and '
+                f'pairs D, or --x "{letter}={known}" for one of {known!r} alone'
             )
 
 

@@ -511,8 +511,8 @@ def _check_levels(columns: dict[str, str], points: dict[str, Array], family: Fam
         listed = ", ".join(map(repr, columns.values()))
         where = f"columns {listed} have" if several else f"column {listed} has"
         what = _many(levels, "pair of values", "pairs of values") if several else _many(levels)
-        numbers = f"{len(unknown)} numbers ({', '.join(unknown)})" if len(unknown) > 1 else f"a number ({unknown[0]})"
-        raise TooFewLevels(f"{where} {what}: a law with {numbers} to find needs at least {len(unknown) + 1}")
+        free = f"{len(unknown)} unknowns ({', '.join(unknown)})" if len(unknown) > 1 else f"one unknown ({unknown[0]})"
+        raise TooFewLevels(f"{where} {what}: a law with {free} needs at least {len(unknown) + 1}")
 
 
 def _many(levels: int, one: str = "value", more: str = "values") -> str:

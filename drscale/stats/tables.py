@@ -163,7 +163,8 @@ def _text_in(name: str, column: pd.Series) -> str:
         told += f"; write {short[1]}e{POWERS[short[2].lower()]} for it"
     if word := shared_word(column):
         cell = f"table[{name!r}]"
-        told += f"; each of these carries {word!r}: strip it, {cell} = {cell}.astype(str).str.removesuffix({word!r}).astype(float)"
+        stripped = f"{cell}.astype(str).str.removesuffix({word!r}).astype(float)"
+        told += f"; each of these carries {word!r}: strip it, {cell} = {stripped}"
     options = next((o for pattern, o in WRITTEN if re.fullmatch(pattern, str(first).strip())), "")
     return f"{told}; read it with pd.read_csv(..., {options})" if options else told
 

@@ -46,9 +46,7 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cached(
-    name: str, key: str, load: Callable[[Path], T], build: Callable[[Path], T], *, refresh: bool = False
-) -> T:
+def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path], T], *, refresh: bool = False) -> T:
     """Load what is cached as ``name`` under ``key``, or build it, keep it and map what was kept.
 
     ``build`` is given an empty folder beside the cache for files of its own. The finished folder appears under its name
