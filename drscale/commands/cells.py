@@ -113,7 +113,8 @@ def grouped_doubts(name: str, frame: pd.DataFrame, raw: pd.DataFrame, decimal: s
         counts = (size_of(one) or pairs_of(one)) is not None and unit_of(column)[1] == 1
         cell = _first_cell(raw[[column]], ".*", rf"[1-9]\d{{0,2}}\{decimal}\d{{3}}") if counts else None
         if cell is not None:
-            read = f"column {column!r} is {cell[1]!r} in row {cell[2]} and read as {float(cell[1].replace(decimal, '.')):g}"
+            value = float(cell[1].replace(decimal, "."))
+            read = f"column {column!r} is {cell[1]!r} in row {cell[2]} and read as {value:g}"
             said.append(f"{name}: {read}; if {decimal!r} stands between thousands, say --thousands {decimal}")
     return said
 
