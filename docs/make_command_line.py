@@ -22,6 +22,7 @@ BLOCK = re.compile(r"```console\n\$ drscale (.*)\n((?:.*\n)*?)```\n")
 def output(command: str) -> str:
     """What a command prints, both streams, and its exit status where that is not 0."""
     kept = io.StringIO()
+    (ROOT / "build" / "command_line").mkdir(parents=True, exist_ok=True)  # or the first command would say it is new
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
         try:
             status = main(shlex.split(command))

@@ -199,7 +199,7 @@ def _told_aside(arguments: argparse.Namespace) -> AbstractContextManager[object]
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print the plan of a study, and how the texts of its open runs are split: they are read here, and kept."""
-    from drscale.commands.tables import open_study, print_json
+    from drscale.commands.tables import busy, open_study, print_json
     from drscale.models import texts_of
     from drscale.recipe import Recipe
     from drscale.study import plan_study
@@ -208,16 +208,13 @@ def plan(arguments: argparse.Namespace) -> int:
     study = open_study(arguments.study)
     planned = plan_study(study.recipes, study.store, keep=study.keep)
     splits: list[str] = []
-    if not arguments.json:
-        print(planned)
     todo = [] if arguments.quick else planned.todo(retry_failed=True)
     for spelling in dict.fromkeys(recipe.texts for recipe in todo):
-        texts = texts_of(spelling)
+        with busy(f"reading {spelling}"):
+            texts = texts_of(spelling)
         own_lengths = {(r.query_tokens, r.passage_tokens) for r in todo if r.texts == spelling}
         cut = cut_sentence(texts, *map(max, zip(*own_lengths, strict=True)))
         splits.append(split_sentence(texts) + f"; {cut}" * bool(cut))
-        if not arguments.json:
-            print(splits[-1])
         changed = [run.key for run in study.store.runs() if _made_on_other(run, spelling, texts.fingerprint)]
         if changed:
             said = f"of other texts than {spelling} is now: {len(changed)} finished, as {changed[0]}"
@@ -230,6 +227,8 @@ def plan(arguments: argparse.Namespace) -> int:
         counts = {str(k): int(n) for k, n in planned.rows["status"].value_counts().items()}
         told: dict[str, Any] = {"how": planned.rows.attrs.get("how", ""), "texts": splits}
         print_json("plan", study=study.name, store=study.store.path, counts=counts, runs=planned.rows, **told)
+    else:
+        print(planned, *splits, sep="\n")
     return 0
 
 
@@ -357,7 +356,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def table(arguments: argparse.Namespace) -> int:
     """Print or write the measurements of a study or a folder."""
-    from drscale.commands.tables import print_json, stored_runs
+    from drscale.commands.tables import print_json, stored_runs, written_to
     from drscale.files import write_atomic
     from drscale.runs import StoreWarning
     from drscale.stats.tables import guess_doubt
@@ -365,6 +364,7 @@ def table(arguments: argparse.Namespace) -> int:
     frame = stored_runs(arguments.source)
     if doubt := guess_doubt(frame):
         warnings.warn(doubt, StoreWarning, stacklevel=2)
+    told = written_to(arguments.csv) if arguments.csv is not None else ""
     if arguments.csv is not None:
         write_atomic(arguments.csv, frame.to_csv(index=False))
     if arguments.json:
@@ -372,7 +372,7 @@ def table(arguments: argparse.Namespace) -> int:
     elif arguments.csv is None:
         print(_brief(frame).to_string(index=False))
     else:
-        print(f"wrote {arguments.csv}: {len(frame)} runs, {frame.shape[1]} columns (data/README.md explains them)")
+        print(f"wrote {told}: {len(frame)} runs, {frame.shape[1]} columns (data/README.md explains them)")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import runpy
 import sys
+import sysconfig
 import tomllib
 import traceback
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,11 @@ from drscale.results import Result
 from drscale.runs import Run, RunStore
 from drscale.texts import Source
 
+# A guess of training's seconds on a CPU: those of a step, and FLOPs in a second. Nine of ten of our own runs on CPUs
+# (data/runs) took between a third of it and three times as much; a test holds the records against it.
+STEP_SECONDS, FLOPS_A_SECOND, WITHIN = 0.1, 3e10, 3.0
+FEWEST = 2  # finished runs to learn from
+GUESS = f"a guess for a CPU: fewer than {FEWEST} runs in the store to learn from; loading torch comes on top"
 COSTS = {"scoring": "score_seconds", "seconds": "seconds"}  # a plan's columns of time, and what a record calls them
 
 
@@ -93,10 +99,11 @@ def load_study(path: str | Path) -> Study:
 def _from_python(path: Path) -> dict[str, Any]:
     """What a Python study defines; an error inside it names its line.
 
-    Its folder stays on ``sys.path``, as that of any program does: what it registers may import from there later on.
+    Its folder stays on ``sys.path``, so that what it registers may import from there later on; at its end, so that no
+    file beside a study stands before a library of the same name.
     """
     if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)
     try:
         return runpy.run_path(str(path))
     except SystemExit as e:
@@ -107,6 +114,25 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one sentence for a failed record; where a user's own code raised it, with that code's file and line.
+
+    Such is the last step that lies neither in drscale nor in another library.
+
+    >>> from drscale.study import reason_of
+    >>> reason_of(ValueError("batch=0: at least 1"))
+    'ValueError: batch=0: at least 1'
+    """
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    libraries = [Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
+    for step in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(step.filename).resolve()
+        installed = {"site-packages", "dist-packages"} & set(file.parts)
+        if not (step.filename.startswith("<") or installed or any(file.is_relative_to(place) for place in libraries)):
+            return f"{file.name}:{step.lineno}: {said}"
+    return said
 
 
 @cache
@@ -148,12 +174,14 @@ class Plan(Result):
             for s, w in (("done", "done"), ("todo", "to do"), ("unkept", "without a model"), ("failed", "failed"))
             if s != "unkept" or s in n
         )
-        parts = [f"{about(training)} of training"] if len(left) else ["nothing"]
+        how = self.rows.attrs.get("how", "") if left["predicted"].any() else ""
+        time = between(training / WITHIN, training * WITHIN) if how == GUESS else about(training)
+        parts = [f"{time} of training"] if len(left) else ["nothing"]
         parts += [f"{about(scoring)} of scoring"] if scoring else []
         text = f"{shown.to_string(index=False)}\n{said}, in {self.store.path}; {' and '.join(parts)} to go"
         if len(left):
             text += " with one worker"
-            text += f" ({self.rows.attrs.get('how', '')})" if left["predicted"].any() else ""
+            text += f" ({how})" if how else ""
         drawn = [name for name, row in STRATEGIES.items() if row.draws]
         fewer = [r for r in self.recipes if r.pairs and r.corpus == "chosen"]
         if any(r.pool != "in_batch" or r.strategy in drawn for r in fewer):
@@ -250,9 +278,9 @@ def _speed(done: list[Run], asked: list[Recipe], cost: str) -> tuple[Any, str]:
     """
     x, y = _sizes([r.recipe for r in done], cost), np.array([r.cost.get(cost, np.nan) for r in done], float)
     kept = np.isfinite(x).all(1) & np.isfinite(y) & (y > 0)
-    if kept.sum() < 2:
-        guess = [0.03, 1 / 3e10] if cost == "seconds" else [np.nan] * x.shape[1]
-        return _sizes(asked, cost) @ guess, "a guess: fewer than 2 runs in the store to learn from"
+    if kept.sum() < FEWEST:
+        guess = [STEP_SECONDS, 1 / FLOPS_A_SECOND] if cost == "seconds" else [np.nan] * x.shape[1]
+        return _sizes(asked, cost) @ guess, GUESS
     from scipy.optimize import nnls
 
     x, y = x[kept], y[kept]
@@ -287,12 +315,25 @@ def _seconds(value: float) -> str:
 def about(seconds: float) -> str:
     """A time as one says it.
 
+    >>> from drscale.study import about
     >>> about(45), about(300), about(9000), about(float("nan"))
     ('about 45 s', 'about 5.0 min', 'about 2.5 h', 'an unknown time')
     """
-    if math.isnan(seconds):
-        return "an unknown time"
-    for limit, told in ((90, f"{seconds:.0f} s"), (5400, f"{seconds / 60:.1f} min")):
+    return "an unknown time" if math.isnan(seconds) else f"about {_in_words(seconds)}"
+
+
+def between(least: float, most: float) -> str:
+    """A time that is known roughly, as one says it.
+
+    >>> from drscale.study import between
+    >>> between(45, 300), between(float("nan"), float("nan"))
+    ('between 45 s and 5.0 min', 'an unknown time')
+    """
+    return "an unknown time" if math.isnan(most) else f"between {_in_words(least)} and {_in_words(most)}"
+
+
+def _in_words(seconds: float) -> str:
+    for limit, words in ((90, f"{seconds:.0f} s"), (5400, f"{seconds / 60:.1f} min")):
         if seconds < limit:
-            return f"about {told}"
-    return f"about {seconds / 3600:.1f} h"
+            return words
+    return f"{seconds / 3600:.1f} h"

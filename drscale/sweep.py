@@ -26,7 +26,7 @@ from drscale.pack import Pack, opened
 from drscale.recipe import BUILT_IN, Recipe, check
 from drscale.recipe import grid as grid
 from drscale.runs import CHANCE, CHECKPOINTS, Run, RunStore, StoreWarning, commit, peak_mb, reset_peak, versions
-from drscale.study import Plan, about, check_names, execute, plan_study
+from drscale.study import Plan, about, check_names, execute, plan_study, reason_of
 from drscale.texts import Benchmark
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def run_one(
             raise
         if (known := _known(recipe, store)) is not None and known.status == "done":
             raise  # a finished record stays
-        reason = f"{type(e).__name__}: {' '.join(str(e).split())[:500]}"
+        reason = reason_of(e)
         kept: dict[str, Any] = {
             "versions": {**texts.versions, **versions()},
             "commit": commit(),
@@ -410,7 +410,7 @@ def _make(
         except (RuntimeError, MemoryError, ValueError) as e:  # what was measured so far is kept
             if store is None or scored is None:
                 raise
-            reason = f"under attack: {type(e).__name__}: {' '.join(str(e).split())[:500]}"
+            reason = f"under attack: {reason_of(e)}"
     common["cost"] = cost | {"score_seconds": time.perf_counter() - before, "peak_mb": peak_mb()}
     common["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     if scored is not None:

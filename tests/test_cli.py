@@ -150,6 +150,10 @@ def test_plan_opens_the_texts_and_says_how_they_are_split(tmp_path: Path, capsys
     study.write_text(TOML.replace('"planted"', f'"{texts.replace("ask", "question")}"'))
     assert main(["plan", str(study)]) == 2
     assert "faq.jsonl:1: no column 'question'; there is ask, answer" in capsys.readouterr().err
+    study.write_text(TOML.replace('"planted"', '"pairs:nowhere.csv"'))
+    assert main(["plan", str(study)]) == 2
+    seen = capsys.readouterr()
+    assert (seen.out, "nowhere.csv" in seen.err) == ("", True)  # no counts of a plan that cannot be carried out
     assert main(["plan", str(study), "--quick"]) == 0
     assert "left out" not in capsys.readouterr().out
 
@@ -182,8 +186,29 @@ def test_an_own_strategy_that_breaks_costs_its_run_and_no_other(
         said = capsys.readouterr().out
     finally:
         del STRATEGIES["broken"]
-    assert "strategy=broken: failed, ValueError: strategy='broken': needs touch" in said
+    assert re.search(r"strategy=broken: failed, test_cli\.py:\d+: ValueError: strategy='broken': needs touch", said)
     assert "1 done, 1 failed" in said
+
+
+def test_an_own_loss_that_raises_gives_its_line(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
+    program = study.with_name("mine.py")
+    program.write_text(
+        "import drscale as ds\n"
+        "from drscale.training.strategies import Strategy\n"
+        "def own(recipe, collection, pairs, encoder):\n"
+        "    def natural(views, batch):\n"
+        "        return views.scores.mean(1).reshape(-1, 7777)\n"
+        "    return Strategy(recipe, pairs, natural=natural)\n"
+        "ds.register_strategy('shapeless', own)\n"
+        "recipes = [ds.Recipe(texts='planted', rung='L2H12', steps=2, batch=16, strategy='shapeless')]\n"
+    )
+    try:
+        assert main(["sweep", str(program)]) == 1
+        assert "failed, mine.py:5: RuntimeError: shape '[-1, 7777]' is invalid" in capsys.readouterr().out
+        assert main(["status", str(program)]) == 0
+        assert "mine.py:5: RuntimeError" in capsys.readouterr().out
+    finally:
+        STRATEGIES.pop("shapeless", None)
 
 
 def test_runs_no_better_than_a_guess_are_told_with_what_to_do(

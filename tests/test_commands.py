@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ from drscale.commands.arguments import _amount as amount
 from drscale.commands.cells import Signs, counts_of
 from drscale.commands.completion import script
 from drscale.laws import fit as laws
+from drscale.laws.compare import compare_laws
+from drscale.laws.plot import law_figure
 from drscale.mixed.mteb import from_mteb
 from drscale.plotting import files
 from drscale.runs import example_runs
 from drscale.stats.columns import loss_of, pairs_of, size_of, unit_doubt, unit_of
+from drscale.stats.tables import shared_word
 
 OWN = ROOT / "data" / "examples" / "runs.csv"
 TREC = ROOT / "data" / "examples" / "trec"
@@ -194,7 +198,7 @@ def test_where_the_runs_do_not_decide_there_are_two_plans(capsys: pytest.Capture
 def test_a_law_that_is_the_only_one_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "fit", OWN, "--where", "parameters > 90000 and pairs == 16915")
     assert "Laws compared: size_law is the only law of 'parameters' alone that these runs allow." in text
-    assert "only 5 levels of parameters for 3 parameters" in text
+    assert "only 5 levels of parameters for 3 unknowns" in text
 
 
 def test_a_figure_without_a_browser_is_one_sentence(
@@ -271,7 +275,7 @@ def test_a_bad_table_is_one_sentence(text: str | bytes, sentence: str, capsys: p
 
 def test_one_row_is_a_fit_that_is_impossible(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, "fit", written("one.csv", "parameters,loss\n1000,2\n"), status=1)
-    assert "column 'parameters' has only one value: 3 parameters need at least 4" in error
+    assert "column 'parameters' has only one value: a law with 3 unknowns (M, mu, delta) needs at least 4" in error
 
 
 def test_columns_that_count_in_thousands_by_their_names_are_priced_as_single_ones(
@@ -297,12 +301,113 @@ def test_columns_that_count_in_thousands_by_their_names_are_priced_as_single_one
     doubt = "column 'params_m' is read as it stands; if it counts in units of 1,000,000, call it 'params (M)'"
     assert doubt in said(capsys, "allocate", "perhaps.csv", *options)
     fit = laws.fit_law(many, laws.additive_law, x=tuple(names.values()), y="loss", warn=False)
-    doubt = "column 'Training Pairs (k)' counts in units of 1,000 by its name, and a plan takes them for single ones"
-    doubt += ": multiply it first, table['Training Pairs (k)'] *= 1e+03, and rename it"
+    plain = laws.fit_law(single, laws.additive_law, x=("parameters", "pairs"), y="loss", warn=False)
+    assert fit.best_values == pytest.approx(plain.best_values, rel=1e-6)  # read as the command reads it
+    assert dict(fit.fitted.columns) == {"N": "Params", "D": "Training Pairs"}
+    doubt = "column 'Training Pairs (k)' counts in units of 1,000: 2 is read as 2,000"
     bare = said(capsys, "fit", "many.csv", "--x", "N=Params,D=Training Pairs", "--law", "additive_law")
     assert "D is 'Training Pairs'" in bare  # a column answers to the name that the output gives it
     assert doubt in fit.doubts
     assert doubt in allocate(fit.curve(), 5000, paper_prices()).flags
+
+
+def test_what_draws_a_column_or_predicts_it_counts_as_the_column_does() -> None:
+    single = two_axes("parameters", "pairs").query("pairs == pairs.max()")
+    many = single.assign(**{"Params (M)": single["parameters"] / 1e6})
+    tables_ = [compare_laws(t, [laws.size_law], x, "loss") for t, x in ((single, "parameters"), (many, "Params (M)"))]
+    for name in ("r2", "rolling", "leave_one_out"):
+        assert tables_[1][name].iloc[0] == pytest.approx(tables_[0][name].iloc[0], rel=1e-6)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure = law_figure(many, laws.size_law, x="Params (M)", y="loss")
+    assert any("a plan takes them for single ones" in str(w.message) for w in caught)
+    assert max(figure.data[0].x) < 100
+
+
+def test_a_law_of_ones_own_takes_a_column_as_it_stands() -> None:
+    def halves(N: Any, a: Any) -> Any:
+        return a / N
+
+    table = pd.DataFrame({"Params (M)": [1.0, 2.0, 4.0], "loss": [3.0, 1.5, 0.75]})
+    fit = laws.fit_law(table, halves, "Params (M)", "loss", start={"a": 1.0}, warn=False)
+    assert fit.best_values["a"] == pytest.approx(3)
+
+
+def test_a_unit_in_the_cells_is_read_or_the_way_to_strip_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = two_axes("parameters", "pairs")
+    texts = frame.assign(loss=frame["loss"].map("{:.6f} nats".format))
+    texts.loc[3, "loss"] = texts.loc[3, "loss"].removesuffix(" nats")
+    frame.to_csv("plain.csv", index=False)
+    texts.to_csv("nats.csv", index=False)
+    plain, read = (
+        json.loads(said(capsys, "fit", f"{name}.csv", "--law", "additive_law", "--json")) for name in ("plain", "nats")
+    )
+    assert [p["value"] for p in read["parameters"]] == pytest.approx(
+        [p["value"] for p in plain["parameters"]], rel=1e-3
+    )
+    assert any(f"column 'loss' is written as '{texts['loss'][0]}' and read as" in doubt for doubt in read["doubts"])
+    with pytest.raises(ValueError, match=r"\(49 such of 50\).*each of these carries 'nats': strip it, table") as caught:
+        laws.fit_law(texts, laws.additive_law, x=("parameters", "pairs"), y="loss")
+    exec(str(caught.value).partition("strip it, ")[2], {"table": texts})
+    assert texts["loss"].to_numpy() == pytest.approx(frame["loss"].to_numpy(), abs=1e-6)
+    for cells in (["20k", "30k"], ["3 million", "2 million"], ["1 nats", "2 bits"], ["1 nats", "diverged"], ["1e5"]):
+        assert shared_word(pd.Series(cells)) == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "words", "doubted"),
+    [
+        ("parameters", ["7.000", "24.000", "60.000"], (), True),
+        ("parameters", ["7.000", "24.000", "60.0"], (), False),
+        ("parameters", ["7.000", "24.000", "60.000"], ("--decimal", "."), False),
+        ("parameters", ["7.000", "24.000", "60.000"], ("--thousands", "."), False),
+        ("Params (M)", ["7.000", "24.000", "60.000"], (), False),
+        ("loss", ["7.123", "4.000", "2.500"], (), False),
+    ],
+)
+def test_thousands_that_look_like_decimals_are_doubted(
+    header: str, cells: list[str], words: tuple[str, ...], doubted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written("a.csv", "\n".join([f"{header},note", *(f"{cell},x" for cell in cells)]))
+    assert main(["export", str(path), "--to", "b.csv", *words]) == 0
+    sentence = (
+        "column 'parameters' is '7.000' in row 2 and read as 7; if '.' stands between thousands, say --thousands ."
+    )
+    assert (sentence in capsys.readouterr().err) == doubted
+
+
+def test_a_new_folder_is_said(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main(["fit", str(sizes), "--law", "size_law", "--out", "new/law.tex"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "wrote new/law.tex (its folder new is new)"
+    assert second == "wrote new/law.tex"
+    assert said(capsys, "export", sizes, "--to", "other/a.csv").startswith(
+        "wrote other/a.csv (its folder other is new)"
+    )
+
+
+def test_which_column_is_x_is_said_or_asked(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "N is 'parameters', taken by its name (--x names another);" in said(
+        capsys, "fit", sizes, "--law", "size_law"
+    )
+    assert "taken by its name" not in said(capsys, "fit", sizes, "--law", "size_law", "--x", "parameters")
+    two_axes("Size", "Examples").rename(columns={"loss": "Score"}).to_csv("theirs.csv", index=False)
+    error = refused(capsys, "fit", "theirs.csv", "--y", "Score")
+    assert (
+        "theirs.csv has 'Examples' and 'Size'; say --x \"N=Size,D=Examples\" for a law of size N and pairs D" in error
+    )
+    assert "N is 'Size', D is 'Examples'" in said(
+        capsys, "fit", "theirs.csv", "--y", "Score", "--x", "N=Size,D=Examples"
+    )
+    assert "D is 'Examples'" in said(capsys, "fit", "theirs.csv", "--y", "Score", "--law", "data_law")
+
+
+def test_a_law_that_cannot_be_tried_beyond_a_cut_says_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "\n".join(f"{10 ** (4 + i)},{loss}" for i, loss in enumerate((3, 2.2, 1.7, 1.5)))
+    text = said(capsys, "fit", written("four.csv", f"parameters,loss\n{rows}"))
+    reason = "in the other runs column 'parameters' has 3 different values: a law with 3 unknowns (M, mu, delta) needs"
+    assert f"no level above a cut can be predicted: {reason} at least 4; runs at more levels allow it" in text
 
 
 @pytest.mark.parametrize(

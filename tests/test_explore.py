@@ -431,6 +431,8 @@ def test_the_frontier_view_agrees_with_the_analysis(table):
 def test_the_frontier_explorer_agrees_with_the_pure_function(table):
     sample = draw(table, pool="seed", n_boot=100)
     box = frontier_explorer(sample)
+    same(box, frontier_view(sample, "in_domain_calibrated", "ood_calibrated"))
+    box.controls["x"].value, box.controls["y"].value = "in_domain_entropy", "ood_entropy"
     same(box, frontier_view(sample))
     box.controls["rungs"].value = ("L2H96", "L2H192", "L2H256")
     same(box, frontier_view(sample, rungs=["L2H96", "L2H192", "L2H256"]))
@@ -449,6 +451,13 @@ def test_the_frontier_explorer_agrees_with_the_pure_function(table):
     box.controls["contour"].value = "rung"
     same(box, frontier_view(sample, contour="rung", reference=(style.CHANCE, style.CHANCE)))
     same(box, reproduced(box, sample=sample))
+
+
+def test_the_frontier_explorer_opens_on_the_calibrated_entropies_where_they_are(table):
+    raw = table.drop(columns=[c for c in table if "calibrated" in c])
+    for runs, x, y in ((raw, "in_domain_entropy", "ood_entropy"), (table, "in_domain_calibrated", "ood_calibrated")):
+        box = frontier_explorer(draw(runs, pool="seed", n_boot=20))
+        assert (box.controls["x"].value, box.controls["y"].value) == (x, y)
 
 
 def test_a_frontier_that_is_none_is_said(table):

@@ -386,7 +386,11 @@ def test_series_figure_names_what_is_missing(table, y, by, said):
 def test_too_few_sizes_are_drawn_as_points_and_the_legend_says_why_there_is_no_law():
     two = size_table(levels=2)
     fig = figures.size_figure(two, scopes=("in_domain",))
-    (drawn,) = (t for t in fig.data if "2 different values: 3 parameters need at least 4" in (t.name or ""))
+    (drawn,) = (
+        t
+        for t in fig.data
+        if "2 different values: a law with 3 unknowns (M, mu, delta) needs at least 4" in (t.name or "")
+    )
     assert drawn.y == pytest.approx(two.groupby("params_layers")["in_domain_entropy"].mean())
     assert all(t.y is None or len(t.y) == 0 for t in fig.data[:3])
 

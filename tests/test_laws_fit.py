@@ -484,7 +484,7 @@ def test_a_table_of_other_names_is_told_how_to_name_them(law, options, said):
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (size_table(levels=3), "column 'params_layers' has 3 different values: 3 parameters need at least 4"),
+        (size_table(levels=3), "has 3 different values: a law with 3 unknowns .M, mu, delta. needs at least 4"),
         (size_table().assign(in_domain_entropy=np.nan), r"'in_domain_entropy' is nan in row 0 \(24 such of 24\)"),
         (size_table().replace({"seed": {0: 0}}).assign(params_layers=0), "'params_layers' is 0 in row 0"),
         (size_table().assign(in_domain_entropy="low"), r"'in_domain_entropy' is 'low' in row 0 \(24 such of 24\)"),
@@ -495,7 +495,7 @@ def test_a_table_of_other_names_is_told_how_to_name_them(law, options, said):
             r"'in_domain_entropy' is 'n/a' in row 5 \(1 such of 24\), not a number",
         ),
         (size_table().astype({"in_domain_entropy": str}), "holds numbers as (object|str): turn it with pandas"),
-        (size_table(levels=1), "column 'params_layers' has only one value: 3 parameters need at least 4"),
+        (size_table(levels=1), "column 'params_layers' has only one value: a law with 3 unknowns"),
         ("runs.csv", "table='runs.csv': a DataFrame is needed, as pandas.read_csv"),
         (
             size_table().assign(status="failed"),

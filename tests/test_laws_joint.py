@@ -486,7 +486,10 @@ def test_wrong_arguments_are_named(law, options, said):
     [
         (planted(table=grid(2, 6)), "column 'params_layers' has 2 different values: a law of two needs at least 3"),
         (planted(table=grid(6, 1)), "column 'train_pairs' has only one value: a law of two needs at least 3"),
-        (planted(table=grid(3, 3, cross=True)), "have 5 different pairs of values: 5 parameters need at least 6"),
+        (
+            planted(table=grid(3, 3, cross=True)),
+            "have 5 different pairs of values: a law with 5 unknowns .* needs at least 6",
+        ),
         (planted().assign(train_pairs=np.nan), r"'train_pairs' is nan in row 0 \(30 such of 30\)"),
         (planted().assign(params_layers=-1.0), r"'params_layers' is -1 in row 0"),
         (planted().drop(columns="train_pairs"), "no column 'train_pairs'"),

@@ -19,7 +19,9 @@ from conftest import NO_TORCH, ROOT
 from scripts import script
 
 import drscale as ds
+from drscale.cli import main
 from drscale.laws.result import LawWarning
+from drscale.recipe import STRATEGIES
 from drscale.runs import CHANCE
 from drscale.study import load_study, plan_study
 from drscale.sweep import run_study
@@ -161,6 +163,23 @@ def test_the_study_loads_and_is_planned(tmp_path: Path) -> None:
     (tmp_path / "labels.toml").write_text(blocks("toml")[1])
     labels = load_study(tmp_path / "labels.toml")
     assert "3 to do" in str(plan_study(labels.recipes, labels.store))
+
+
+def test_the_study_in_python_is_planned_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python", "register_strategy")
+    file = tmp_path / "study.py"
+    file.write_text(code.replace("steps=60", "steps=2"))
+    try:
+        assert main(["plan", str(file)]) == 0
+        assert "2 to do" in capsys.readouterr().out
+        assert main(["sweep", str(file)]) == 0
+        assert capsys.readouterr().out.endswith("2 done, 0 failed\n")
+        file.write_text(code.replace("steps=60", "steps=3").replace("views.targets[:, None]", "views.targets"))
+        assert main(["sweep", str(file)]) == 1
+        (line,) = re.findall(r"its line, `(study\.py:\d+: )", README)
+        assert f"failed, {line}" in capsys.readouterr().out
+    finally:
+        STRATEGIES.pop("hinge", None)
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -3,10 +3,11 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
-from drscale import sweep
+from drscale import study, sweep
 from drscale.recipe import Recipe
 from drscale.runs import Run, RunStore
 from drscale.study import load_study, plan_study
@@ -27,7 +28,7 @@ def test_a_plan_learns_training_and_scoring_from_finished_runs(tmp_path):
     assert told in str(plan)
     assert "nothing to go" in str(plan_study([BASE.but(rung="L2H12", steps=100)], store))
     empty = str(plan_study([BASE.but(rung="L2H12")], RunStore(tmp_path / "empty")))
-    assert "of training and an unknown time of scoring to go" in empty
+    assert re.search(r"between .* of training and an unknown time of scoring to go with .*\(a guess for a CPU", empty)
     larger = plan_study([BASE.but(rung="L2H16", steps=100), BASE.but(steps=99, batch=256, pool="shared")], store)
     assert larger.rows["scoring"].tolist() == pytest.approx([6, 4], rel=0.01)  # a batch says nothing of scoring
     assert larger.rows["seconds"].iloc[1] > 40
@@ -140,6 +141,42 @@ def test_a_study_imports_its_neighbour_whichever_way_the_command_is_called(tmp_p
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
             done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             assert "3 to do" in done.stdout, done.stderr
+
+
+def test_a_file_beside_a_study_stands_before_no_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "wave.py").write_text("raise RuntimeError('not the library')\n")
+    (tmp_path / "near_this.py").write_text("SEEDS = range(2)\n")
+    text = "import wave\nfrom near_this import SEEDS\nfrom drscale.recipe import Recipe, grid\n"
+    (tmp_path / "study.py").write_text(text + "recipes = grid(Recipe(texts='planted'), seed=SEEDS)\n")
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    assert len(load_study(tmp_path / "study.py").recipes) == 2
+    assert sys.path[-1] == str(tmp_path)
+
+
+def test_nine_of_ten_of_our_runs_on_cpus_took_a_time_within_the_first_guess():
+    runs = [r for path in (ROOT / "data" / "runs").iterdir() if path.is_dir() for r in RunStore(path).runs()]
+    runs = [r for r in runs if r.status == "done" and r.cost.get("seconds") and "device" not in r.versions]
+    guess, _ = study._speed([], [r.recipe for r in runs], "seconds")
+    off = np.array([r.cost["seconds"] for r in runs]) / guess
+    off = off[np.isfinite(off)]  # a checkpoint's shape may not be known
+    assert len(off) > 500
+    assert np.mean((off > 1 / study.WITHIN) & (off < study.WITHIN)) == pytest.approx(0.9, abs=0.03)
+    assert 0.7 < np.median(off) < 1.4
+
+
+def test_a_failed_run_names_the_line_of_the_code_that_raised_it():
+    def raised(code, name):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            exec(compile(code, name, "exec"), {})
+        return study.reason_of(caught.value)
+
+    mine = "/home/me/mine.py"
+    assert raised("\n\nx = {}['a']", mine).startswith("mine.py:3: KeyError: 'a'")
+    inside = "import statistics\nstatistics.mean([])"  # the library raises it, the line is the user's
+    assert raised(inside, mine).startswith("mine.py:2: StatisticsError: ")
+    ours = "from drscale.recipe import Recipe\nRecipe(batch=0)"
+    assert re.match(r"mine\.py:2: ValueError: .*batch=0", raised(ours, mine))
 
 
 def test_a_text_is_no_list_of_values():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,6 +35,7 @@ from drscale.texts import (
     oracle,
     tables,
 )
+from drscale.texts.cache import cached_table
 from drscale.texts.readers import blank
 from drscale.texts.sources import KINDS
 
@@ -465,6 +467,23 @@ def test_processes_that_build_the_same_at_once_agree(beir: Path, own_cache: Path
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert len({process.communicate()[0] for process in running}) == 1
     assert [process.returncode for process in running] == [0] * 4
+    assert len(list(own_cache.iterdir())) == 1  # and nobody's scratch is left
+
+
+def test_a_table_made_anew_stays_until_the_new_one_is_whole(own_cache: Path) -> None:
+    def table(value: int, fails: bool = False) -> pd.DataFrame:
+        assert fails is False, "no teacher today"
+        return pd.DataFrame({"a": [value]})
+
+    def kept() -> list[int]:
+        return list(cached_table("t", "k", lambda: table(9))["a"])
+
+    cached_table("t", "k", lambda: table(1))
+    with pytest.raises(AssertionError, match="no teacher today"):
+        cached_table("t", "k", lambda: table(2, fails=True), refresh=True)
+    assert kept() == [1]
+    assert list(cached_table("t", "k", lambda: table(3), refresh=True)["a"]) == [3]
+    assert kept() == [3]
     assert len(list(own_cache.iterdir())) == 1  # and nobody's scratch is left
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from drscale.commands.arguments import SUFFIXES, UserError
+from drscale.stats.columns import pairs_of, size_of, unit_of
+from drscale.stats.tables import shared_word
 
 # What pandas.read_csv takes for a missing value; here also with blanks around it.
 MISSING = frozenset(["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
@@ -99,6 +101,24 @@ def check_signs(name: str, frame: pd.DataFrame, raw: pd.DataFrame, signs: Signs)
     )
 
 
+def grouped_doubts(name: str, frame: pd.DataFrame, raw: pd.DataFrame, decimal: str) -> list[str]:
+    """A sentence for each column of sizes or pairs all of whose cells look like 24.000, and so may be thousands.
+
+    ``frame`` was read with ``decimal``, ``raw`` has its cells as they are written. A loss may have three decimals, and
+    so may a size that counts in millions by its name.
+    """
+    said, numbers = [], frame.select_dtypes("float")
+    for column in map(str, numbers):
+        one = numbers[[column]]
+        counts = (size_of(one) or pairs_of(one)) is not None and unit_of(column)[1] == 1
+        cell = _first_cell(raw[[column]], ".*", rf"[1-9]\d{{0,2}}\{decimal}\d{{3}}") if counts else None
+        if cell is not None:
+            value = float(cell[1].replace(decimal, "."))
+            read = f"column {column!r} is {cell[1]!r} in row {cell[2]} and read as {value:g}"
+            said.append(f"{name}: {read}; if {decimal!r} stands between thousands, say --thousands {decimal}")
+    return said
+
+
 def _first_cell(cells: pd.DataFrame, looked: str, needed: str) -> tuple[str, str, object] | None:
     """Column, text and row of the first cell that looks so, in a column where all that look so are as needed."""
     for name in cells:
@@ -133,3 +153,22 @@ def counts_of(column: pd.Series) -> tuple[pd.Series, str]:
         row = suffixed.index[0]
         said = f"column {str(column.name)!r} is written as {suffixed.iloc[0][0]!r} and read as {numbers[row]:,.0f}"
     return numbers.reindex(column.index), said
+
+
+def without_word(column: pd.Series) -> tuple[pd.Series, str]:
+    """A column as numbers and a sentence, where its cells are numbers with one word behind them, as 1.79 nats.
+
+    >>> import pandas as pd
+    >>> from drscale.commands.cells import without_word
+    >>> without_word(pd.Series(["1.79 nats", "2.5 nats"], name="loss"))
+    (0    1.79
+    1    2.50
+    Name: loss, dtype: float64, "column 'loss' is written as '1.79 nats' and read as 1.79")
+    """
+    word = "" if pd.api.types.is_numeric_dtype(column) else shared_word(column)
+    if not word:
+        return column, ""
+    cells = column.map(lambda v: v.strip().removesuffix(word) if isinstance(v, str) else v)
+    numbers = pd.to_numeric(cells)
+    first = column.index[column.astype(str).str.strip().str.endswith(word)][0]
+    return numbers, f"column {str(column.name)!r} is written as {column[first]!r} and read as {numbers[first]:g}"

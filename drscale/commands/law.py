@@ -19,14 +19,25 @@ from drscale.budget.plot import isocost_figure
 from drscale.budget.prices import Prices, paper_prices
 from drscale.commands import tables
 from drscale.commands.arguments import PRICES, Impossible, UserError
-from drscale.commands.cells import counts_of, signs_of
+from drscale.commands.cells import counts_of, signs_of, without_word
 from drscale.laws import fit as laws
 from drscale.laws.compare import Choice, choose_law
 from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
 from drscale.plotting.files import TABLE_FORMATS
-from drscale.stats.columns import DATA, LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of, unit_doubt, unit_of
+from drscale.stats.columns import (
+    DATA,
+    LOSSES,
+    PAIRS,
+    SIZES,
+    in_single_units,
+    loss_of,
+    pairs_of,
+    size_of,
+    unit_doubt,
+    unit_of,
+)
 from drscale.stats.tables import check_level, done, status_column, values, warn_if_mixed
 
 Law = Callable[..., Any]
@@ -43,6 +54,7 @@ class Series:
     columns: dict[str, str]
     y: str
     said: list[str] = field(default_factory=list)
+    by_name: bool = False  # whether the columns of x were known by their names
 
     def x(self, law: Law) -> str | dict[str, str]:
         """The columns as fit_law takes them for a law."""
@@ -83,6 +95,8 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
         raise UserError(f"--y is needed: {source} has no column called {known}; it has {_names(frame)}{hint}")
     y = tables.column(frame, arguments.y, "--y", source) if arguments.y is not None else str(y)
     wanted = _letters(law)
+    if not arguments.x and len(columns) == 1 and wanted != list(columns):
+        _check_size(frame, columns, source)
     if arguments.x and law is not None and len(columns) > max(1, len(wanted)):
         raise UserError(f"--x {','.join(columns.values())}: {name_of(law)} takes one column")
     if law is not None and set(wanted) <= set(columns):
@@ -103,7 +117,20 @@ def _series(frame: pd.DataFrame, arguments: argparse.Namespace, both: bool = Fal
     finished, unfinished = _finished(frame, source)
     rows, said = _usable(finished, [*columns.values(), y], set(columns.values()), source)
     rows, columns, units = _single(rows, columns, frame)
-    return Series(rows, columns, y, [*unfinished, *said, *units])
+    return Series(rows, columns, y, [*unfinished, *said, *units], by_name=not arguments.x)
+
+
+def _check_size(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> None:
+    """Refuse to choose the column of x where one is known by its name and another is called "size", of whatever."""
+    ((letter, known),) = columns.items()
+    other = "N" if letter == "D" else "D"
+    for name in map(str, frame):
+        if unit_of(name)[0].strip().lower() in ("size", "sizes") and name != known and len(set(frame[name])) > 1:
+            both = ",".join(f"{a}={({letter: known, other: name})[a]}" for a in "ND")
+            raise UserError(
+                f'--x is needed: {source} has {known!r} and {name!r}; say --x "{both}" for a law of size N and '
+                f'pairs D, or --x "{letter}={known}" for one of {known!r} alone'
+            )
 
 
 def _single(
@@ -113,20 +140,10 @@ def _single(
 
     A cell that is written as 20k has its own unit.
     """
-    said, columns = [], dict(columns)
-    for letter, name in columns.items():
-        bare, unit = unit_of(name)
-        if unit == 1:
-            said += [unit_doubt(name)] if unit_doubt(name) else []
-            continue
-        bare = bare if bare not in rows else f"{bare}, single"
-        plain = ~frame.loc[rows.index, name].astype(str).str.contains(r"[A-Za-z]\s*$")
-        rows = rows.assign(**{name: rows[name].where(~plain, rows[name] * unit)}).rename(columns={name: bare})
-        columns[letter] = bare
-        if plain.any():
-            first = rows.loc[plain.idxmax(), bare]
-            said.append(f"column {name!r} counts in units of {unit:,.0f}: {first / unit:g} is read as {first:,.0f}")
-    return rows, columns, said
+    doubts = [unit_doubt(name) for name in columns.values() if unit_of(name)[1] == 1]
+    cells = frame.loc[rows.index, list(columns.values())].astype(str)
+    rows, columns, said = in_single_units(rows, columns, cells.apply(lambda c: c.str.contains(r"[A-Za-z]\s*$")))
+    return rows, columns, [doubt for doubt in doubts if doubt] + said
 
 
 def _finished(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
@@ -163,6 +180,9 @@ def _usable(
             numbers, read = counts_of(rows[name])
             rows = rows.assign(**{name: numbers})
             said += [read] if read else []
+        numbers, read = without_word(rows[name])
+        rows = rows.assign(**{name: numbers})
+        said += [read] if read else []
         empty = rows[name].isna()
         if empty.all() and len(rows):
             raise UserError(f"column {name!r} is empty in all of the {len(rows)} rows")
@@ -292,7 +312,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _columns_said(series: Series) -> str:
-    return ", ".join(f"{letter} is {name!r}" for letter, name in series.columns.items())
+    named = ", ".join(f"{letter} is {name!r}" for letter, name in series.columns.items())
+    return f"{named}, taken by its name (--x names another)" if series.by_name and len(series.columns) == 1 else named
 
 
 def _compared(choice: Choice) -> pd.DataFrame:

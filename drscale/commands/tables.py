@@ -24,7 +24,7 @@ import pandas as pd
 
 from drscale import __version__
 from drscale.commands.arguments import UserError
-from drscale.commands.cells import Signs, check_signs, signs_of, tidied
+from drscale.commands.cells import Signs, check_signs, grouped_doubts, signs_of, tidied
 from drscale.files import write_atomic
 from drscale.results import did_you_mean
 from drscale.runs import RunStore
@@ -155,6 +155,8 @@ def _separated(name: str, raw: bytes, signs: Signs) -> pd.DataFrame:
         cells = _parsed(name, text, separator, dtype=str, keep_default_na=False)
         cells.index += first
         check_signs(name, frame, cells, Signs(separator, None, decimal))
+        for doubt in grouped_doubts(name, frame, cells, decimal) if signs.thousands is None else []:
+            warnings.warn(doubt, UserWarning, stacklevel=2)
     nameless = [c for c in frame if re.fullmatch(r"Unnamed: \d+", str(c)) and frame[c].isna().all()]
     return frame.drop(columns=nameless).dropna(how="all")
 
@@ -334,15 +336,21 @@ def busy(what: str) -> Iterator[None]:
         timer.cancel()
 
 
+def written_to(path: Path) -> str:
+    """The path of a file that is to be written, and that its folder is new if it has to be made."""
+    return str(path) if path.parent.exists() else f"{path} (its folder {path.parent} is new)"
+
+
 def write_out(paths: Sequence[Path], table: Any, figure: Any, quiet: bool) -> list[str]:
     """Write a table (a DataFrame or a result) or a figure (made by a function) to each path, and say so."""
     from drscale.plotting.files import FIGURE_FORMATS, export
 
     for path in paths:
+        told = written_to(path)
         with busy(f"writing {path}"):
             export(figure() if path.suffix in FIGURE_FORMATS else table, path)
         if not quiet:
-            print(f"wrote {path}", file=sys.stderr)
+            print(f"wrote {told}", file=sys.stderr)
     return [str(path) for path in paths]
 
 
@@ -375,10 +383,11 @@ def export_runs(arguments: argparse.Namespace) -> int:
         if not names:
             raise UserError(f"--columns {arguments.columns}: names of columns are needed, as A,B")
         frame = frame[[column(frame, n, "--columns", source) for n in names]]
+    told = written_to(to) if to is not None else ""
     if to is not None:
         write_table(frame, to)
     if arguments.json:
         print_json("export", source=source, written=None if to is None else str(to), runs=frame)
     elif not arguments.quiet:
-        print(f"wrote {to}: {len(frame)} rows, {frame.shape[1]} columns")
+        print(f"wrote {told}: {len(frame)} rows, {frame.shape[1]} columns")
     return 0

@@ -127,13 +127,17 @@ def frontier_view(
 def frontier_explorer(runs: Sample | pd.DataFrame, *, dark: bool = False, setup: str = SAMPLE) -> Explorer:
     """Choose axes, rungs, pairs, strategies, contours and the reference; each choice updates the front.
 
+    It opens on the calibrated entropies where the runs have them, else on the raw ones.
+
     ``runs`` is a sample from :func:`draw`, or a table; from a table a sample is drawn by the intervals of its runs,
     with the seeds of a recipe pooled if it has keys. ``setup`` is the code that makes ``sample``, for the settings as
     code.
     """
     sample = runs if isinstance(runs, Sample) else draw(runs, pool="seed" if "key" in runs else None)
     axes = {plane.words(c).replace("<br>", " "): c for c in sample.values}
-    x, y = (c if c in sample.values else list(sample.values)[i] for i, c in enumerate((frontier.X, frontier.Y)))
+    fair = [c.replace("entropy", "calibrated") for c in (frontier.X, frontier.Y)]  # confidence does not count
+    usual = fair if set(fair) <= set(sample.values) else (frontier.X, frontier.Y)
+    x, y = (c if c in sample.values else list(sample.values)[i] for i, c in enumerate(usual))
     many = {c: _levels(sample.rows, c) for c in ("rung", "train_pairs", "strategy")}
     names = [", ".join(parts) for parts in fronts.run_parts(sample.rows)]
     references = {"the worst of each": None, style.CHANCE_TEXT: "chance"} | {n: i for i, n in enumerate(names)}

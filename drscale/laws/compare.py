@@ -80,7 +80,7 @@ def compare_laws(
         parts: dict[str, pd.DataFrame] = {}
         try:
             columns = _columns_for(law, x, list(named.values()))
-            told = _told(laws.fit_law(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
+            told = _told(laws.fit_columns(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
         except ValueError as e:
             told = {"note": f"not fitted: {e}"}
         else:
@@ -97,8 +97,8 @@ def compare_laws(
     weight = np.exp(-0.5 * frame["delta_aicc"])
     frame["weight"] = weight / weight.sum()
     for kind, count, said in (
-        ("leave_one_out", "folds", "predicted from the rest"),
-        ("rolling", "cuts", "extrapolated"),
+        ("leave_one_out", "folds", "left out"),
+        ("rolling", "cuts", "above a cut"),
         ("holdout", "", "held out"),
     ):
         if kind == "leave_one_out" and not leave_out:
@@ -332,7 +332,7 @@ def _missed(
     frame = rest.groupby(by)[y].agg(["size", "mean"]).reset_index()
     frame = frame.rename(columns={"size": "runs", "mean": "measured"}).assign(predicted=np.nan, error=np.nan, note="")
     try:
-        result = laws.fit_law(within, law, columns, y, warn=False, **options)
+        result = laws.fit_columns(within, law, columns, y, warn=False, **options)
     except ValueError as e:
         return frame.assign(note=str(e))
     at = {a: frame[c].to_numpy(dtype=float) for a, c in columns.items()}
@@ -364,13 +364,19 @@ def _errors(parts: Sequence[pd.DataFrame | None], said: str) -> tuple[list[float
         if part is None or not mine:
             values.append(np.nan)
             counts.append(0)
-            notes.append("" if part is None else f"never {said}: in what is left to fit, {part['note'].iloc[0]}")
+            notes.append("" if part is None else f"no level {said} can be predicted: in the other runs {_last(part)}")
             continue
         kept = part[part["fold"].isin(common)]
         values.append(float(np.sqrt((kept["error"] ** 2).mean())) if len(kept) else np.nan)
         counts.append(len(common))
-        notes.append("" if common else f"never {said} where the other laws can be, too")
+        notes.append("" if common else f"no level {said} can be predicted by all laws: add levels to compare them so")
     return values, counts, notes
+
+
+def _last(part: pd.DataFrame) -> str:
+    """Why the most runs that could be left to fit are too few, and what helps."""
+    note = str(part["note"].iloc[-1])
+    return f"{note}; runs at more levels allow it" if "needs at least" in note else note
 
 
 def _folds(part: pd.DataFrame) -> set[Any]:
@@ -450,7 +456,7 @@ def by_count(
     :func:`drscale.laws.fit.fit_law`.
     """
     rows = laws.done(table)
-    fits = {words: laws.fit_law(table, law, c, y, warn=False, **options) for c, words in counts.items()}
+    fits = {words: laws.fit_columns(table, law, c, y, warn=False, **options) for c, words in counts.items()}
     held = [trust.hold_out(table, law, c, y, warn=False, **options).drop(columns=c) for c in counts]
     found = trust.law_table(fits).rename(columns={"name": "counted"})
     found[["least", "most"]] = [(rows[c].min(), rows[c].max()) for c in counts]

@@ -70,7 +70,8 @@ def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
         levels = np.unique(f.points[argument])
         enough = f.parameters + 3 if single else 4
         if len(levels) < enough:
-            many = f"{f.parameters} parameters" if single else "its half of the law"
+            word = "unknowns" if "parameter" in column.lower() else "parameters"  # not two meanings in one sentence
+            many = f"{f.parameters} {word}" if single else "its half of the law"
             said.append(
                 f"only {len(levels)} levels of {column} for {many}: take at least {enough}; "
                 "intervals take the errors of so few as equal and independent"
@@ -102,7 +103,7 @@ def empty_corners(points: Mapping[str, Array], columns: Sequence[str]) -> list[s
 
 def of_units(f: Fitted) -> list[str]:
     """Say which columns count in thousands or millions by their names, or may do so: a plan prices single ones."""
-    return [said for column in f.columns.values() if (said := unit_doubt(column))]
+    return [*f.units] + [said for column in f.columns.values() if (said := unit_doubt(column))]
 
 
 def diagnose(result: lmfit.model.ModelResult) -> list[str]:

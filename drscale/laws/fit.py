@@ -31,6 +31,7 @@ from drscale.laws.result import (
     name_of,
     outside,
 )
+from drscale.stats.columns import in_single_units
 from drscale.stats.tables import Array, TooFewLevels, by_name, done, numbers, values, warn_if_mixed
 
 __all__ = [
@@ -264,7 +265,9 @@ def fit_law(
     ``bounds`` replaces the defaults of the registry: exponents in [0.01, 10], delta >= 0, a break within the range of
     x; equal ones hold a parameter fixed. The best of many starts is kept; a law of your own (a plain function, its x
     first) needs ``start`` values instead, unless it is registered with them (:func:`register_law`). With ``warn`` the
-    sentences of :func:`diagnose` are given as LawWarning.
+    sentences of :func:`diagnose` are given as LawWarning. A law of ours counts single things: a column that counts in
+    thousands or millions by its name, as "Params (M)", is multiplied, and ``fit.doubts`` says so. A law of your own
+    takes each column as it stands.
 
     >>> import drscale as ds
     >>> fit = ds.fit_law(ds.example_runs(), ds.joint_law, warn=False)
@@ -272,6 +275,30 @@ def fit_law(
     '((2.08M / N)^(0.20/0.24) + 291K / D)^0.24 + 0'
     >>> fit.intervals()["name"].tolist()
     ['M', 'mu', 'B', 'eta', 'delta']
+    """
+    columns, said = columns_of(law, x), list[str]()
+    if law in LAWS and LAWS[law].family is not None and isinstance(table, pd.DataFrame):
+        table, columns, said = in_single_units(table, columns)
+    options: dict[str, Any] = {"space": space, "robust": robust, "bounds": bounds, "start": start, "warn": warn}
+    return fit_columns(table, law, columns, y, units=tuple(said), **options)
+
+
+def fit_columns(
+    table: pd.DataFrame,
+    law: Callable[..., Any],
+    x: Columns | None = None,
+    y: str = "in_domain_entropy",
+    *,
+    space: Space = "relative",
+    robust: bool = False,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    start: Mapping[str, float] | None = None,
+    warn: bool = True,
+    units: tuple[str, ...] = (),
+) -> LawFit:
+    """Fit a law as :func:`fit_law` does, to columns as they stand; ``units`` says how their units were read.
+
+    What draws a column, or predicts its values, fits it so: its axis goes on counting as the column does.
     """
     if space not in SPACES:
         raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")
@@ -323,7 +350,9 @@ def fit_law(
     keys = tuple(map(str, rows["key"])) if "key" in rows else None
     if problem is None:
         problem = numerical.plain(law, points, ys, limits, result.best_values, space, scale)
-    made_of = Fitted(law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem)
+    made_of = Fitted(
+        law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem, units
+    )
     result = LawFit.of(result, made_of)
     for sentence in diagnose(result) if warn else []:
         warnings.warn(f"{name_of(law)} of {y}: {sentence}", LawWarning, stacklevel=outside())
@@ -482,7 +511,8 @@ def _check_levels(columns: dict[str, str], points: dict[str, Array], family: Fam
         listed = ", ".join(map(repr, columns.values()))
         where = f"columns {listed} have" if several else f"column {listed} has"
         what = _many(levels, "pair of values", "pairs of values") if several else _many(levels)
-        raise TooFewLevels(f"{where} {what}: {len(unknown)} parameters need at least {len(unknown) + 1}")
+        free = f"{len(unknown)} unknowns ({', '.join(unknown)})" if len(unknown) > 1 else f"one unknown ({unknown[0]})"
+        raise TooFewLevels(f"{where} {what}: a law with {free} needs at least {len(unknown) + 1}")
 
 
 def _many(levels: int, one: str = "value", more: str = "values") -> str:

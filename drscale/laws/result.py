@@ -97,6 +97,7 @@ class Fitted:
     sigma: float  # spread of one run in the fit's space: a share of y unless the space is linear
     unit: float  # rise of the weighted squares that one standard error brings, squared
     problem: Problem = field(repr=False)
+    units: tuple[str, ...] = ()  # how columns in thousands or millions were read, in sentences
 
     @property
     def family(self) -> Family | None:

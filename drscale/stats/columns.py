@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -116,6 +116,38 @@ def unit_doubt(name: str) -> str:
         f"column {name!r} is read as it stands; if it counts in units of {LETTERS[perhaps[1].lower()]:,.0f}, "
         f"call it {better!r}"
     )
+
+
+def in_single_units(
+    table: pd.DataFrame, columns: Mapping[str, str], own: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
+    """Columns that count in thousands or millions by their names, as "pairs (k)", as single ones, and what to say.
+
+    Such a column loses the unit from its name, too. ``columns`` says which column each x is; ``own`` marks the rows
+    whose cells had a unit of their own, as 20k, and are single already. A column of text is left for others to refuse.
+
+    >>> import pandas as pd
+    >>> from drscale.stats.columns import in_single_units
+    >>> table, columns, said = in_single_units(pd.DataFrame({"Pairs (k)": [2.0, 8.0]}), {"D": "Pairs (k)"})
+    >>> table["Pairs"].tolist(), columns
+    ([2000.0, 8000.0], {'D': 'Pairs'})
+    >>> said
+    ["column 'Pairs (k)' counts in units of 1,000: 2 is read as 2,000"]
+    """
+    said, found = [], dict(columns)
+    for letter, name in columns.items():
+        bare, unit = unit_of(name) if isinstance(name, str) and name in table else (name, 1.0)
+        if unit == 1 or not pd.api.types.is_numeric_dtype(table[name]):
+            continue
+        bare = bare if bare not in table else f"{bare}, single"
+        plain = pd.Series(True, table.index) if own is None else ~own[name]
+        numbers = table[name].where(~plain, table[name] * unit)
+        table = table.assign(**{name: numbers}).rename(columns={name: bare})
+        found[letter] = bare
+        if plain.any():
+            first = numbers[plain].iloc[0]
+            said.append(f"column {name!r} counts in units of {unit:,.0f}: {first / unit:g} is read as {first:,.0f}")
+    return table, found, said
 
 
 def _counts(name: str) -> bool:

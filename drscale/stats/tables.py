@@ -17,7 +17,7 @@ import pandas as pd
 
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import CHANCE, StoreWarning
-from drscale.stats.columns import LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
+from drscale.stats.columns import LETTERS, LOSSES, PAIRS, SIZES, WORDS, loss_of, pairs_of, size_of
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
@@ -161,8 +161,31 @@ def _text_in(name: str, column: pd.Series) -> str:
     told = f"column {name!r} is {first!r} in row {where} ({len(wrong)} such of {len(column)}), not a number"
     if short := re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*([kKmMbBgG])", str(first).strip()):
         told += f"; write {short[1]}e{POWERS[short[2].lower()]} for it"
+    if word := shared_word(column):
+        cell = f"table[{name!r}]"
+        stripped = f"{cell}.astype(str).str.removesuffix({word!r}).astype(float)"
+        told += f"; each of these carries {word!r}: strip it, {cell} = {stripped}"
     options = next((o for pattern, o in WRITTEN if re.fullmatch(pattern, str(first).strip())), "")
     return f"{told}; read it with pd.read_csv(..., {options})" if options else told
+
+
+def shared_word(column: pd.Series) -> str:
+    """The word, or the %, that stands behind the numbers of a text column, in all cells or all but bare ones; or "".
+
+    A letter or a word for zeros, as in 20k and 3 million, is none: it changes the number.
+
+    >>> import pandas as pd
+    >>> from drscale.stats.tables import shared_word
+    >>> shared_word(pd.Series(["1.79 nats", "2.5 nats"])), shared_word(pd.Series(["20k", "30k"]))
+    ('nats', '')
+    """
+    cells = column.dropna().astype(str).str.strip()
+    found = cells.str.extract(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*([^\W\d_][\w/]*|%)?$", expand=False)
+    words = found[pd.to_numeric(cells, errors="coerce").isna()].unique()  # "1e5" has none
+    if len(words) != 1 or not isinstance(words[0], str):
+        return ""
+    word = words[0].lower()
+    return "" if word in LETTERS or word in POWERS or word.removesuffix("s") in WORDS else str(words[0])
 
 
 def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:

@@ -46,14 +46,15 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path], T]) -> T:
+def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path], T], *, refresh: bool = False) -> T:
     """Load what is cached as ``name`` under ``key``, or build it, keep it and map what was kept.
 
     ``build`` is given an empty folder beside the cache for files of its own. The finished folder appears under its name
     in one step, so that an interrupted build leaves nothing and processes that build the same thing at once agree.
+    ``refresh`` builds it anew: what was there stays until the new folder is whole, and for good if the build fails.
     """
     final = cache_folder() / f"{_plain(name)}-{key}"
-    if final.is_dir():
+    if final.is_dir() and not refresh:
         try:
             return load(final)
         except ValueError as e:
@@ -65,9 +66,9 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
         work.mkdir()
         build(work).save(ready)
         with one_writer(final.parent):  # or one process would put away what another has just mended
-            if final.is_dir() and not _loads(load, final):
+            if final.is_dir() and (refresh or not _loads(load, final)):
                 with suppress(FileNotFoundError):  # where there are no locks, another process may do so first
-                    final.rename(Path(scratch) / "damaged")
+                    final.rename(Path(scratch) / "old")
             try:
                 ready.rename(final)
             except OSError:
@@ -78,9 +79,7 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
 
 def cached_table(name: str, key: str, make: Callable[[], pd.DataFrame], *, refresh: bool = False) -> pd.DataFrame:
     """Read the table cached as ``name`` under ``key``, or make it and keep it; ``refresh`` makes it anew."""
-    if refresh:
-        shutil.rmtree(cache_folder() / f"{_plain(name)}-{key}", ignore_errors=True)
-    return cached(name, key, _Table.load, lambda _: _Table(make())).frame
+    return cached(name, key, _Table.load, lambda _: _Table(make()), refresh=refresh).frame
 
 
 class _Table:
