@@ -86,9 +86,10 @@ app: $(APP_READY) ## serve the explorers as apps in a browser
 	$(BIN)/python -m drscale app
 
 # A file's tests share what they set up, so files go to the two workers whole, those that take longest first
-# (tests/conftest.py); one thread each, or they fight for cores.
+# (tests/conftest.py); one thread each, or they fight for cores. What is compiled is kept, even where the environment says
+# otherwise: the tests start a hundred interpreters.
 test: $(READY) ## run all tests (the default)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
