@@ -71,13 +71,23 @@ def shingled(texts: Sequence[str]) -> Shingles:
     ends = np.cumsum(counts)
     row = np.repeat(np.arange(len(texts)), counts)[: len(windows)]
     whole = np.arange(len(windows)) + WIDTH <= ends[row]  # the others reach into the next text
-    row, windows = row[whole], windows[whole]
-    order = np.lexsort((windows, row))
-    row, windows = row[order], windows[order]
-    first = np.ones(len(row), bool)
-    first[1:] = (row[1:] != row[:-1]) | (windows[1:] != windows[:-1])
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row[first], minlength=len(texts)))])
-    return Shingles(windows[first], starts.astype(np.int64))
+    # One number for text and shingle: plain numbers are sorted ten times as fast as rows by two keys.
+    windows, row = windows[whole], row[whole]
+    order = np.argsort(windows)
+    distinct, place = windows[order], np.empty(len(order), np.int64)
+    new = _changes(distinct)
+    place[order], distinct = np.cumsum(new) - 1, distinct[new]
+    both = np.sort(row * len(distinct) + place)
+    row, place = np.divmod(both[_changes(both)], max(len(distinct), 1))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(texts)))])
+    return Shingles(distinct[place], starts.astype(np.int64))
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    """Whether each of some sorted values is the first of its kind."""
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return new
 
 
 def near_duplicates(
