@@ -226,7 +226,8 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     layout.setdefault("font", {})["size"] = FONT
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
     below = copy.layout.legend.yref == "container"  # the legend; else it stands between title and plot
-    top = (18 if below else 44) if copy.layout.title.text else 4
+    words = copy.layout.title.text
+    top = (20 if below else 46) + 14 * words.count("<br>") if words else 4
     heads = [a for a in copy.layout.annotations if a.yref == "paper" and (a.y or 0) >= 1 and a.yanchor == "bottom"]
     top += 13 * max((a.text.count("<br>") + 1 for a in heads), default=0)  # titles of panels
     copy.update_layout(
