@@ -359,8 +359,7 @@ def _cells(pieces: Sequence[Array]) -> Array:
 def _word(points: Array, signs: Array) -> Array:
     """Points, in pixels, along the word "better" at its corner; plotly draws axes about so far beyond the points."""
     end = np.where(signs > 0, points.max(axis=0), points.min(axis=0)) + signs * (40, 28)
-    above = 8 * np.ones(2) * (0, 1)  # on both sides of the axis' end: the word stands on it
-    return end - signs * np.array([(inward, 0) for inward in (4, 16, 28, 40)]) + above
+    return end - np.array([(signs[0] * inward, 0) for inward in (4, 16, 28, 40)])
 
 
 def _costs(
