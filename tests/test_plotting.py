@@ -512,14 +512,14 @@ def test_titles_of_panels_have_room_in_print():
 
 
 def test_labels_are_placed_anew_for_a_narrow_figure():
-    rows = pd.DataFrame({"x": [0.0, 0.5, 1.0], "y": [0.0, 0.0, 1.0], "label": ["the first one", "second", "c"]})
+    rows = pd.DataFrame({"x": [0.3, 0.8, 0.0], "y": [0.0, 0.0, 1.0], "label": ["the first one", "second", "c"]})
     axes = [plane.axis(rows[c].to_numpy(), c) for c in "xy"]
     fig = go.Figure(layout={"height": 460})
     fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 9})
     plane.name_points(fig, rows, "label", ("x", "y"), axes, dark=False)
     screen = fig.data[1].textposition
     assert screen[0] == "middle right", "there is room on a screen and on a phone"
-    printed = export.at_size(fig, 2).data[1]
+    printed = export.at_size(fig, 1.5).data[1]
     assert printed.textposition[0] != "middle right", "in print the label would cover the second point"
     assert fig.data[1].textposition == screen
     assert printed.textfont.size == export.LEAST_FONT
@@ -637,7 +637,7 @@ def test_traces_without_a_y_are_sized_too(kind):
 
 
 def labelled() -> go.Figure:
-    rows = pd.DataFrame({"x": [0.0, 0.5, 1.0], "y": [0.0, 0.0, 1.0], "label": ["the first one", "second", "c"]})
+    rows = pd.DataFrame({"x": [0.0, 0.35, 1.0], "y": [0.0, 0.0, 1.0], "label": ["the first of them", "second", "c"]})
     axes = [plane.axis(rows[c].to_numpy(), c) for c in "xy"]
     fig = go.Figure(layout={"height": 460})
     fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 9})
