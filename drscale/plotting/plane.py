@@ -377,7 +377,7 @@ def _costs(
     outside = np.clip([low - centres + half, centres + half - high], 0, None).sum(axis=(0, -1))
     alone = covered + crossed / 20 + outside / 10 + 0.01 * np.arange(centres.shape[1])  # (labels, places)
     apart = np.abs(centres[:, :, None, None] - centres)  # (labels, places, labels, places, 2)
-    room = half[:, :, None, None] + half[None, None]
+    room = half[:, :, None, None] + half[None, None] + (4, 0)  # so that two labels do not read as one
     pair = np.prod(np.clip(room - apart, 0, None), axis=-1) / 50
     n = np.arange(len(centres))
     pair[n, :, n] = 0
