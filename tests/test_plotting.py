@@ -555,6 +555,18 @@ def test_no_two_names_of_points_meet(width):
     assert meeting == []
 
 
+def test_a_title_of_synthetic_runs_fits_a_phone():
+    made = parts.title(pd.DataFrame({"synthetic": [True]}), "a law with a break")
+    lines = re.sub("<.?b>", "", made["title"]["text"]).split("<br>")
+    assert lines == ["SYNTHETIC: planted, not measured", "a law with a break"]
+    assert max(map(len, lines)) * parts.WIDE < 300
+    one = parts.title(pd.DataFrame({"synthetic": [True]}))
+    assert made["margin"]["t"] > one["margin"]["t"]
+    assert made["title"]["pad"]["t"] > one["title"]["pad"]["t"], "plotly lifts the first of two lines"
+    printed = export.at_size(go.Figure(layout=made)).layout, export.at_size(go.Figure(layout=one)).layout
+    assert printed[0].margin.t > printed[1].margin.t
+
+
 def test_points_of_one_name_that_nearly_coincide_are_named_once():
     rows = pd.DataFrame({"x": [0.0, 0.01, 0.5, 1.0], "y": [0.0, 0.01, 0.5, 1.0], "label": ["a", "a", "a", "b"]})
     axes, fig = [plane.axis(rows[c].to_numpy(), c) for c in "xy"], go.Figure()

@@ -207,9 +207,11 @@ def title(done: pd.DataFrame, text: str = "") -> dict[str, Any]:
         text = "<br>".join(["<b>SYNTHETIC</b>: planted, not measured", *([text] if text else [])])
     if not text:
         return {}
+    more = text.count("<br>")
+    place = {"yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 10 + 10 * more}}  # plotly lifts a second line
     return {
-        "title": {"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 10}},
-        "margin": {"t": 76 + 18 * text.count("<br>")},
+        "title": {"text": text} | place,
+        "margin": {"t": 76 + 18 * more},
     }
 
 
