@@ -61,8 +61,7 @@ def test_the_best_ones_name_leaves_its_corner_to_the_word_better():
     fig = fronts.dragon_figure(pd.DataFrame(rows, columns=["name", "x", "y"]).assign(group="g"))
     assert fig.layout.annotations[-1].text == "better ↗"
     places = dict(zip(named(fig, "names").text, named(fig, "names").textposition, strict=True))
-    assert places["MiniLM"].split()[0] in ("middle", "bottom")
-    assert places["MiniLM"] != "middle right"
+    assert places["MiniLM"] not in ("middle right", "top center", "top right")
 
 
 def labelled(*bars: float, **layout: Any) -> go.Scatter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import shutil
@@ -20,10 +21,12 @@ from synthetic import WIDTHS, size_table, study
 
 from drscale.evaluate.plot import domain_figure
 from drscale.frontier.plot import frontier_figure, joint_figure
+from drscale.frontier.tradeoff import dragon_figure, dragon_points
 from drscale.geometry.plot import relation_figure
 from drscale.laws import fit as laws
 from drscale.laws import intervals as trust
 from drscale.laws import plot as figures
+from drscale.papers import published
 from drscale.plotting import files as export
 from drscale.plotting import parts, plane, style
 from drscale.recipe import STRATEGIES
@@ -509,17 +512,67 @@ def test_titles_of_panels_have_room_in_print():
 
 
 def test_labels_are_placed_anew_for_a_narrow_figure():
-    rows = pd.DataFrame({"x": [0.0, 0.35, 1.0], "y": [0.0, 0.0, 1.0], "label": ["the first of them", "second", "c"]})
+    rows = pd.DataFrame({"x": [0.3, 0.8, 0.0], "y": [0.0, 0.0, 1.0], "label": ["the first one", "second", "c"]})
     axes = [plane.axis(rows[c].to_numpy(), c) for c in "xy"]
     fig = go.Figure(layout={"height": 460})
     fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 9})
     plane.name_points(fig, rows, "label", ("x", "y"), axes, dark=False)
     screen = fig.data[1].textposition
-    assert screen[0] == "middle right", "there is room on a screen"
-    printed = export.at_size(fig, 2).data[1]
+    assert screen[0] == "middle right", "there is room on a screen and on a phone"
+    printed = export.at_size(fig, 1.5).data[1]
     assert printed.textposition[0] != "middle right", "in print the label would cover the second point"
     assert fig.data[1].textposition == screen
     assert printed.textfont.size == export.LEAST_FONT
+
+
+def label_boxes(fig: go.Figure) -> dict[str, tuple[float, float, float, float]]:
+    """Left, top, right and bottom of the names of points as a browser draws them, letters half their size wide."""
+    boxes = {}
+    for group in ET.fromstring(export.draw(fig, "svg")).iterfind(".//{*}g[@class='textpoint']"):
+        moved = [float(n) for n in re.findall(r"-?[\d.]+", group.get("transform", "0, 0"))]
+        for text in group.iterfind("{*}text"):
+            words, size = "".join(text.itertext()), float(re.findall(r"font-size: ([\d.]+)", text.get("style"))[0])
+            wide, high = 0.5 * size * len(words), 0.7 * size
+            left = (
+                float(text.get("x")) + moved[0] - wide * {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor")]
+            )
+            foot = float(text.get("y")) + moved[1]
+            boxes[words] = (left, foot - high, left + wide, foot)
+    return boxes
+
+
+@needs_browser
+@pytest.mark.parametrize("width", ["screen", "phone", "page", "column"])
+def test_no_two_names_of_points_meet(width):
+    fig, pixels = dragon_figure(dragon_points(published.dragon(4))), {"screen": 700, "phone": 360}
+    boxes = label_boxes(fig.update_layout(width=pixels[width]) if width in pixels else export.at_size(fig, width))
+    assert len(boxes) == 14
+    meeting = [
+        (a, b)
+        for (a, p), (b, q) in itertools.combinations(boxes.items(), 2)
+        if min(p[2], q[2]) > max(p[0], q[0]) and min(p[3], q[3]) > max(p[1], q[1])
+    ]
+    assert meeting == []
+
+
+def test_a_title_of_synthetic_runs_fits_a_phone():
+    made = parts.title(pd.DataFrame({"synthetic": [True]}), "a law with a break")
+    lines = re.sub("<.?b>", "", made["title"]["text"]).split("<br>")
+    assert lines == ["SYNTHETIC: planted, not measured", "a law with a break"]
+    assert max(map(len, lines)) * parts.WIDE < 300
+    one = parts.title(pd.DataFrame({"synthetic": [True]}))
+    assert made["margin"]["t"] > one["margin"]["t"]
+    assert made["title"]["pad"]["t"] > one["title"]["pad"]["t"], "plotly lifts the first of two lines"
+    printed = export.at_size(go.Figure(layout=made)).layout, export.at_size(go.Figure(layout=one)).layout
+    assert printed[0].margin.t > printed[1].margin.t
+
+
+def test_points_of_one_name_that_nearly_coincide_are_named_once():
+    rows = pd.DataFrame({"x": [0.0, 0.01, 0.5, 1.0], "y": [0.0, 0.01, 0.5, 1.0], "label": ["a", "a", "a", "b"]})
+    axes, fig = [plane.axis(rows[c].to_numpy(), c) for c in "xy"], go.Figure()
+    fig.add_scatter(x=rows["x"], y=rows["y"], mode="markers", marker={"size": 9})
+    plane.name_points(fig, rows, "label", ("x", "y"), axes, dark=False)
+    assert fig.data[1].text == ("a", "", "a", "b")
 
 
 def test_one_strategy_has_one_place_in_every_figure():

@@ -46,7 +46,8 @@ def domain_figure(
     fig.update_layout(template=style.template(dark), height=120 + 26 * len(first))
     low, high = float(found["low"].min()), max(float(found["high"].max()), style.CHANCE if chance else 0.0)
     ends = [low - 0.04 * (high - low), high + 0.04 * (high - low)]
-    fig.update_layout(xaxis={"title": {"text": style.MEASURES.get(metric, metric)}, "range": ends})
+    words = traces.beside_rows(style.MEASURES.get(metric, metric), labels.values())
+    fig.update_layout(xaxis={"title": {"text": words}, "range": ends})
     if chance:
         fig.add_vline(style.CHANCE, line={"dash": "dot", "color": style.colours(dark)["faint"], "width": 1.5})
         fig.add_annotation(

@@ -76,7 +76,7 @@ def joint_figure(
     faint, side = style.colours(dark)["faint"], "bottom right" if axes[0].higher == axes[1].higher else "bottom left"
     plane.name_points(fig, ends, "level", (x, y), axes, dark, colour=faint, name="contours", first=side)
     plane.corner(fig, axes, "better", dark)
-    fig.update_layout(traces.title(rows, held) | plane.layout(axes, dark))
+    fig.update_layout(plane.layout(axes, dark) | traces.title(rows, held))
     return fig
 
 
@@ -158,7 +158,7 @@ def frontier_figure(
         points = points.assign(short=["<br>".join(textwrap.wrap(t, WRAP)) for t in said])
     plane.name_points(fig, points if names == "all" else points[points["on_front"]], "short", (x, y), axes, dark)
     plane.corner(fig, axes, "better", dark)
-    fig.update_layout(traces.title(points) | plane.layout(axes, dark))
+    fig.update_layout(plane.layout(axes, dark) | traces.title(points))
     return fig
 
 

@@ -226,14 +226,16 @@ def at_size(fig: go.Figure, width: Width = "column", height: float | None = None
     layout.setdefault("font", {})["size"] = FONT
     copy = go.Figure(data=[_thinner(t.to_plotly_json(), shrink) for t in copy.data], layout=layout)
     below = copy.layout.legend.yref == "container"  # the legend; else it stands between title and plot
-    top = (18 if below else 44) if copy.layout.title.text else 4
+    words = copy.layout.title.text or ""
+    more = words.count("<br>")
+    top = (20 if below else 46) + 14 * more if words else 4
     heads = [a for a in copy.layout.annotations if a.yref == "paper" and (a.y or 0) >= 1 and a.yanchor == "bottom"]
     top += 13 * max((a.text.count("<br>") + 1 for a in heads), default=0)  # titles of panels
     copy.update_layout(
         width=round(inches * PIXELS),
         height=round(height * PIXELS),
         margin={"l": 30 if any(y.title.text for y in copy.select_yaxes()) else 4, "r": 8, "t": top, "b": 4},
-        title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3}, "font": {"size": FONT}},
+        title={"y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 3 + 7 * more}, "font": {"size": FONT}},
         legend={"font": {"size": LEAST_FONT}, "title": {"font": {"size": LEAST_FONT}}, "tracegroupgap": 0},
     )
     copy.update_layout(legend={"indentation": -8 if inches < NARROW else 0})  # less, and entries touch

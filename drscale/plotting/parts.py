@@ -199,14 +199,19 @@ def value_axis(bottom: float, top: float, text: str, log_y: bool) -> dict[str, A
 
 
 def title(done: pd.DataFrame, text: str = "") -> dict[str, Any]:
-    """The layout of a title, with room for it above the legend; of synthetic runs it always says that they are."""
+    """The layout of a title, with room for it above the legend; of synthetic runs it always says that they are.
+
+    Its two parts stand below each other, which a phone has room for.
+    """
     if "synthetic" in done and bool(done["synthetic"].fillna(False).any()):
-        text = " · ".join(["<b>SYNTHETIC</b>: planted, not measured", *([text] if text else [])])
+        text = "<br>".join(["<b>SYNTHETIC</b>: planted, not measured", *([text] if text else [])])
     if not text:
         return {}
+    more = text.count("<br>")
+    place = {"yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 10 + 10 * more}}  # plotly lifts a second line
     return {
-        "title": {"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 10}},
-        "margin": {"t": 76},
+        "title": {"text": text} | place,
+        "margin": {"t": 76 + 18 * more},
     }
 
 

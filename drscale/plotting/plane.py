@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from drscale.stats.tables import Array
 
 Inverse = Literal["none", "minmax", "reciprocal"]
 BESIDE = 4  # pixels that a label takes its marker for larger
-SCREEN = (560.0, 340.0)  # pixels between the axes of a figure on a screen, about
+SCREEN, PHONE = (560.0, 340.0), (250.0, 300.0)  # pixels between the axes of a figure on a screen and a phone, about
+TWICE = 24  # pixels: points of one name that lie as near on a screen are named once
 NAMES = "drscale: names of points"  # the meta of a trace by which its labels are found again
 
 
@@ -121,7 +122,10 @@ def layout(axes: list[Axis], dark: bool) -> dict[str, Any]:
 
 
 def corner(fig: go.Figure, axes: list[Axis], text: str, dark: bool, beside: bool = False) -> None:
-    """Write a word with an arrow in the corner where both are better, or text in the one ``beside`` it."""
+    """Write a word with an arrow at the corner where both are better, or text at the one ``beside`` it.
+
+    It stands above the plot if up is better, so that no point's name meets it, and else inside, off the ticks.
+    """
     right, up = (a.higher for a in axes)
     arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖", (False, False): "↙"}[right, up]
     if not beside:
@@ -134,7 +138,7 @@ def corner(fig: go.Figure, axes: list[Axis], text: str, dark: bool, beside: bool
         xref="paper",
         yref="paper",
         xanchor="right" if at_right else "left",
-        yanchor="top" if up else "bottom",
+        yanchor="bottom",
         align="right" if at_right else "left",
         showarrow=False,
         font={"color": style.colours(dark)["faint"], "size": 12},
@@ -175,15 +179,17 @@ def name_points(
 ) -> None:
     """Write each row's label beside its point, where it covers least of all that is drawn; ``<br>`` breaks its line.
 
-    The corner where both are better is kept free for :func:`corner`'s word. Labels stay in the ranges of the axes if
-    the figure has them already. ``colour`` is the labels', one for all or one each, ``name`` that of their trace, and
-    ``first`` the side to take if all are equally free.
+    One side has to do on a screen and on a phone. Points of one name that nearly coincide are named once. The corner
+    where both are better is kept free for :func:`corner`'s word. Labels stay in the ranges of the axes if the figure
+    has them already. ``colour`` is the labels', one for all or one each, ``name`` that of their trace, and ``first``
+    the side to take if all are equally free.
     """
     at = np.column_stack([a.place(rows[c]) for a, c in zip(axes, columns, strict=True)])
-    texts, signs = [str(t) for t in rows[label]], np.array([1 if a.higher else -1 for a in axes])
+    signs = np.array([1 if a.higher else -1 for a in axes])
     sizes = [t.marker.size for t in _drawn(fig) if "markers" in t.mode]
     largest = BESIDE + max([12.0, *(float(np.max(found)) for found in sizes if found is not None)])
     view = _view(fig, "x", "y")
+    texts = _named_once(_drawn(fig), view, at, [str(t) for t in rows[label]])
     font = {"size": size, "color": (colour if isinstance(colour, str) else list(colour)) or style.colours(dark)["ink"]}
     fig.add_scatter(
         x=at[:, 0],
@@ -191,7 +197,7 @@ def name_points(
         mode="markers+text",
         marker={"size": largest, "opacity": 0},  # keeps the text off the marker drawn there
         text=texts,
-        textposition=_sides(_drawn(fig), view, at, texts, signs, largest, size, first, SCREEN),
+        textposition=_sides(_drawn(fig), view, at, texts, signs, largest, size, first, SCREEN, PHONE),
         textfont=font,
         showlegend=False,
         hoverinfo="skip",
@@ -268,6 +274,17 @@ def _floats(values: Any) -> Array:
     return np.array([float(v) if isinstance(v, Real) and not isinstance(v, bool) else np.nan for v in values])
 
 
+def _named_once(drawn: list[Any], view: _View, at: Array, texts: Sequence[str]) -> list[str]:
+    """The texts, without those of points that lie beside an earlier one of the same text."""
+    places = np.concatenate([_numbers(t) for t in drawn if "markers" in t.mode])
+    spread, _, _ = _frame(view, places[np.isfinite(places).all(axis=1)], _pieces(drawn), SCREEN)
+    kept: list[int] = []
+    for i, text in enumerate(texts):
+        if not any(texts[k] == text and (np.abs(at[k] - at[i]) < TWICE * spread).all() for k in kept):
+            kept.append(i)
+    return [text if i in kept else "" for i, text in enumerate(texts)]
+
+
 def _sides(
     drawn: list[Any],
     view: _View,
@@ -277,23 +294,25 @@ def _sides(
     largest: float,
     size: float,
     first: str,
-    pixels: tuple[float, float],
+    *areas: tuple[float, float],
 ) -> list[str]:
-    """On which side of its point each label covers least of what is ``drawn`` on so many ``pixels``."""
+    """On which side of its point each label covers least of what is ``drawn``, over ``areas`` of so many pixels."""
     places = np.concatenate([_numbers(t) for t in drawn if "markers" in t.mode])
     places, pieces = places[np.isfinite(places).all(axis=1)], _pieces(drawn)
-    spread, low, high = _frame(view, places, pieces, pixels)
-    points, strokes = places / spread, _cells([piece / spread for piece in pieces])
     sides = sorted(_PLACES, key=lambda side: side[0] != first)
     off = 0.625 * largest + 1  # as plotly keeps text from the middle of a marker
-    centres, halves = [], []
-    for (px, py), text in zip(at / spread, texts, strict=True):
-        parts = text.split("<br>")
-        half = np.array([0.3 * size * max(map(len, parts)), 0.65 * size * len(parts)])
-        centres.append([(px + dx * (half[0] + off), py + dy * (half[1] + off - 2)) for _, dx, dy in sides])
-        halves.append(half)
-    hard = np.concatenate([points, _word(points, signs)])
-    return [sides[i][0] for i in _clear(np.array(centres), np.array(halves), hard, strokes, (low, high))]
+    lines = [text.split("<br>") for text in texts]
+    halves = np.array([[0.3 * size * max(map(len, t)), 0.65 * size * len(t) * any(t)] for t in lines])
+    ways = np.array([side[1:] for side in sides])
+    costs = []
+    for area in areas:
+        spread, low, high = _frame(view if area == areas[0] else replace(view, width=None), places, pieces, area)
+        points, strokes = places / spread, _cells([piece / spread for piece in pieces])
+        centres = (at / spread)[:, None] + ways * (halves[:, None] + (off, off - 2))
+        hard = np.concatenate([points, _word(points, signs)])
+        costs.append(_costs(centres, halves, hard, strokes, (low, high)))
+    alone, pair = (np.sum(parts, axis=0) for parts in zip(*costs, strict=True))
+    return [sides[i][0] for i in _clear(alone, pair)]
 
 
 def _frame(
@@ -338,31 +357,41 @@ def _cells(pieces: Sequence[Array]) -> Array:
 
 
 def _word(points: Array, signs: Array) -> Array:
-    """Points, in pixels, along the word "better" in its corner; plotly draws axes about so far beyond the points."""
+    """Points, in pixels, along the word "better" at its corner; plotly draws axes about so far beyond the points."""
     end = np.where(signs > 0, points.max(axis=0), points.min(axis=0)) + signs * (40, 28)
-    return end - signs * np.array([(inward, 8) for inward in (4, 16, 28, 40)])
+    return end - np.array([(signs[0] * inward, 0) for inward in (4, 16, 28, 40)])
 
 
-def _clear(centres: Array, halves: Array, points: Array, strokes: Array, frame: tuple[Array, Array]) -> list[int]:
-    """Which place each label takes, of ``centres`` (labels, places, 2), so that least is covered of points and labels.
+def _costs(
+    centres: Array, halves: Array, points: Array, strokes: Array, frame: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """What labels cover at each of ``centres`` (labels, places, 2), and, by label and place twice, of each other.
 
     ``strokes`` are places that are better free, too: twenty of them weigh as much as a point. ``frame`` are two corners
-    between which labels should stay. Labels move one by one, then two by two, as long as that helps; among equals the
-    earlier place is taken.
+    between which labels should stay. Among equals the earlier place costs less.
     """
     low, high = frame
     half = halves[:, None, :]
     covered = (np.abs(points - centres[:, :, None]) < half[:, :, None] + 7).all(axis=-1).sum(axis=-1)
     crossed = (np.abs(strokes - centres[:, :, None]) < half[:, :, None] + 2).all(axis=-1).sum(axis=-1)
-    covered = covered + crossed / 20
     outside = np.clip([low - centres + half, centres + half - high], 0, None).sum(axis=(0, -1))
-    alone = covered + outside / 10 + 0.01 * np.arange(centres.shape[1])  # (labels, places)
+    alone = covered + crossed / 20 + outside / 10 + 0.01 * np.arange(centres.shape[1])  # (labels, places)
     apart = np.abs(centres[:, :, None, None] - centres)  # (labels, places, labels, places, 2)
-    room = half[:, :, None, None] + half[None, None]
+    room = half[:, :, None, None] + half[None, None] + (4, 0)  # so that two labels do not read as one
     pair = np.prod(np.clip(room - apart, 0, None), axis=-1) / 50
     n = np.arange(len(centres))
     pair[n, :, n] = 0
-    chosen = alone.argmin(axis=1)
+    empty = halves[:, 0] == 0
+    alone[empty], pair[empty], pair[:, :, empty] = 0, 0, 0
+    return alone, pair
+
+
+def _clear(alone: Array, pair: Array) -> list[int]:
+    """Which place each label takes so that the costs are least.
+
+    Labels move one by one, then two by two, as long as that helps.
+    """
+    n, chosen = np.arange(len(alone)), alone.argmin(axis=1)
     for _ in range(10):
         before = chosen.copy()
         for i in n:

@@ -79,18 +79,18 @@ def transfer_figure(
             zmin=0,
             zmax=1,
             colorscale=[[i / 5, c] for i, c in enumerate(style.RAMP)],
-            text=[["" if np.isnan(v) else f"{v:.0%}" for v in row] for row in shares],
+            text=[["" if np.isnan(v) else f"{100 * v:.0f}" for v in row] for row in shares],
             texttemplate="%{text}",
             customdata=np.dstack([wide["low"], wide["high"]]),
             hovertemplate="made against %{y}, listed by %{x}<br>%{z:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
             "<extra></extra>",
-            colorbar={"tickformat": ".0%", "thickness": 12},
+            showscale=False,  # the cells say it, and are wider without it
             xgap=1,
             ygap=1,
         )
     )
     fig.update_layout(template=style.template(dark), height=160 + 34 * len(sources))
-    fig.update_xaxes(title={"text": "Listed by"}, type="category", side="bottom")
+    fig.update_xaxes(title={"text": "Listed by (numbers: % of queries)"}, type="category", side="bottom")
     fig.update_yaxes(title={"text": "Made against"}, type="category", autorange="reversed")
     return fig
 

@@ -115,7 +115,7 @@ def line_figure(
         marker = {"color": colour, "symbol": symbol, "size": 9}
         look = {"marker": marker, "text": arms, **bars}
         fig.add_trace(lines.scatter(part[x]["mean"], part[y]["mean"], kind, "markers", **look))
-    fig.update_layout(template=style.template(dark), height=440, width=760)
+    fig.update_layout(template=style.template(dark), height=440)
     room = 0.3 * (centre.max() - centre.min())  # for the names beside the outer arms
     fig.update_xaxes(title=words[0] or x, range=[centre.min() - room, centre.max() + room])
     fig.update_yaxes(title=words[1] or y)
