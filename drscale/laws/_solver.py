@@ -532,7 +532,8 @@ def _step(walk: _Walk, pull: Array, stuck: Any, scale: Array) -> Array:
 
     def system(bend: Array) -> Array:
         scaled = np.where(keep, bend, 0.0) / both
-        scaled[:, range(k), range(k)] += np.where(stuck, 1.0, 0.0) + walk.damp[:, None]
+        diagonal = np.einsum("rkk->rk", scaled)  # a view, many times as fast as indices
+        diagonal += np.where(stuck, 1.0, 0.0) + walk.damp[:, None]
         return np.asarray(scaled)
 
     matrix = system(walk.bend)
