@@ -231,7 +231,7 @@ def test_trec_files_that_do_not_belong_together(trec: tuple[Path, Path], tmp_pat
             scores.scores_from_trec(run, bad)
 
 
-@pytest.mark.parametrize("name", ["nDCG@0", "P@0", "nDCG@99999999999", "P(rel=0)@5"])
+@pytest.mark.parametrize("name", ["nDCG@0", "P@0", "P@1.5", "nDCG@99999999999", "P(rel=0)@5"])
 def test_a_cut_that_ends_the_interpreter_is_refused(trec: tuple[Path, Path], name: str) -> None:
     with pytest.raises(ValueError, match="allowed are whole numbers from 1 to 1000000"):
         scores.scores_from_trec(*trec, [name])

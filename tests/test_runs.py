@@ -397,6 +397,17 @@ def test_nothing_is_added_to_rows_that_are_not_their_record_s(store: RunStore) -
     assert pd.read_parquet(path)["entropy"].tolist() == [1.0, 3.5]
 
 
+@pytest.mark.parametrize("measured", ["entropy", "ndcg10"])
+def test_rows_are_held_against_every_measure_of_their_scope(store: RunStore, measured: str) -> None:
+    said = {measured: Measure(2.0, 1.0, 3.0, 2)}  # a scope may have no entropy
+    with pytest.raises(
+        ValueError, match=f"2 rows of varied with a mean {measured} of 2.25, where the record has 2 and 2"
+    ):
+        store.save(
+            finished(measures={"varied": said}), _rows([1.0, 3.5]).assign(**{measured: [1.0, 3.5]}, scope="varied")
+        )
+
+
 def test_where_a_file_system_has_no_locks_everything_is_free(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = pytest.importorskip("fcntl")
 
