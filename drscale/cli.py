@@ -10,9 +10,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, InvalidStateError, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
@@ -261,7 +262,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     first = os.environ.get("RANK", "0") == "0"
     with _told_aside(arguments):
         if first:
-            print(f"{study.name}: {left} of {len(planned.recipes)} runs to do, kept in {study.store.path}", flush=True)
+            before = 0 if arguments.retry_failed else int((planned.rows["status"] == "failed").sum())
+            again = f"; {before} failed before, --retry-failed makes {'them' if before > 1 else 'it'} again" * bool(
+                before
+            )
+            to_do = f"{left} of {len(planned.recipes)} runs to do"
+            print(f"{study.name}: {to_do}, kept in {study.store.path}{again}", flush=True)
         options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
         options |= {"keep": keep, "pack": study.pack, "study": study.file}
         if arguments.track and first and left:
@@ -302,15 +308,23 @@ def _pool(workers: int) -> Iterator[Executor]:
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     how, given = pools.context(), (dict(os.environ),)
-    with ProcessPoolExecutor(workers, mp_context=how, initializer=pools.begin, initargs=given) as executor:
-        try:
-            yield executor
-        except BaseException:
-            for child in multiprocessing.active_children():
-                child.kill()  # every write is atomic
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    told = threading.excepthook
+    try:
+        with ProcessPoolExecutor(workers, mp_context=how, initializer=pools.begin, initargs=given) as executor:
+            try:
+                yield executor
+            except BaseException:
+                # The pool's own thread tells a cancelled job that its worker died, and fails at that.
+                threading.excepthook = lambda e: None if isinstance(e.exc_value, InvalidStateError) else told(e)
+                pools.end_copying()
+                for child in multiprocessing.active_children():
+                    child.kill()  # every write is atomic
+                raise
+            finally:
+                signal.signal(signal.SIGTERM, before)
+    finally:
+        pools.end_copying()
+        threading.excepthook = told
 
 
 def pack(arguments: argparse.Namespace) -> int:

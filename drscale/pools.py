@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
+
+from drscale import ahead
 
 T = TypeVar("T")
 
@@ -24,8 +27,7 @@ T = TypeVar("T")
 READ_AHEAD = ["drscale.sweep", "drscale.evaluate.entropy"]
 READ_AHEAD += [f"drscale.training.{name}" for name in ("loop", "packed", "prepare")]
 READ_AHEAD += ["transformers.models.bert.modeling_bert", "transformers.convert_slow_tokenizer", "pyarrow.dataset"]
-GPUS = ("/dev/nvidiactl", "/dev/kfd")
-SAFE_PATH = "PYTHONSAFEPATH"
+GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def context() -> BaseContext:
@@ -43,28 +45,56 @@ def context() -> BaseContext:
     if sys.platform != "linux" or any(Path(at).exists() for at in GPUS):
         return multiprocessing.get_context("spawn")
     copying = multiprocessing.get_context("forkserver")
-    copying.set_forkserver_preload(READ_AHEAD)
-    before = os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"  # else it would take a library's name for a file in the folder where it is started
+    copying.set_forkserver_preload(["drscale.ahead"])
+    # Else it would take a library's name for a file in the folder where it is started.
+    given = {"PYTHONSAFEPATH": "1", ahead.NAMES: ",".join(READ_AHEAD)}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    resource_tracker.ensure_running()  # which would else be started in between, and hear Ctrl+C again
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl+C is for this process alone
     try:
         forkserver.ensure_running()
     finally:
-        if before is None:
-            del os.environ[SAFE_PATH]
-        else:
-            os.environ[SAFE_PATH] = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value is not None else {})
     return copying
+
+
+def end_copying() -> None:
+    """End the process that workers are copies of, if there is one: it has nothing to save, and its copies go on.
+
+    By itself it ends with this process, but not before it has read what it was to read.
+    """
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    if server._forkserver_pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGKILL)
+
+
+def submit(pool: Executor, call: Callable[..., Any], *given: Any) -> Any:
+    """Submit a job; a pool on this machine that cannot start a process for it is a broken one."""
+    try:
+        return pool.submit(call, *given)
+    except (EOFError, ConnectionError) as e:
+        if not isinstance(pool, ProcessPoolExecutor):
+            raise
+        raise BrokenProcessPool("the process that starts workers died") from e
 
 
 def begin(environment: dict[str, str]) -> None:
     """Let a worker begin with the environment of its sweep, and end with it, even before it has a run.
 
-    A copy has the environment of the moment when the process it is a copy of began.
+    A copy has the environment of the moment when the process it is a copy of began; what a library has read of that by
+    then stays as it was.
     """
     os.environ.clear()
     os.environ.update(environment)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
 
 
@@ -131,7 +161,7 @@ def is_death(error: Exception) -> bool:
 def check_starts(pool: Executor) -> None:
     """Raise ValueError where a pool cannot start a process, so that none of its jobs is to blame."""
     try:
-        pool.submit(os.getpid).result()
+        submit(pool, os.getpid).result()
     except Exception as e:
         if not is_death(e):
             raise

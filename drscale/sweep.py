@@ -121,7 +121,7 @@ class _Job:
 
     def submitted(self, recipe: Recipe, pool: Executor, store: RunStore) -> Any:
         place, threads = str(store.path.resolve()), pools.threads(pool)
-        return pool.submit(work, str(recipe), place, threads, self.keep, self.pack, self.study)
+        return pools.submit(pool, work, str(recipe), place, threads, self.keep, self.pack, self.study)
 
 
 def _each(todo: Sequence[Recipe], store: RunStore, executor: Executor | None, job: _Job) -> Iterable[Run]:

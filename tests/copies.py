@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,8 +40,10 @@ class Copy:
 def run(script: Path, *words: object, environment: Mapping[str, str] | None = None) -> str:
     """Run a script to its end; hand out what it said, and fail with that where it fails."""
     copy = Copy(script, *words, environment=environment)
-    code = copy.wait()
+    code = copy.wait(600)
     said = copy.said.read_text()
+    if code is None:
+        os.kill(copy.pid, signal.SIGKILL)
     assert code == 0, said
     return said
 

@@ -456,6 +456,66 @@ def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, s
     assert [r.status for r in store.runs()] == ["done"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_an_interrupt_while_the_libraries_are_read_leaves_nothing_and_says_one_sentence(
+    study: Path, whole_group: bool
+) -> None:
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; import sys; from drscale.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "sweep", str(study), "--workers", "2"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, start_new_session=True, **pipes) as running:
+        try:
+            reading = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+            end = time.monotonic() + 60
+            while not any("forkserver" in _command(child) for child in reading.read_text().split()):
+                assert time.monotonic() < end, "nothing was started"
+                time.sleep(0.05)
+            time.sleep(0.5)
+            (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
+            _, err = running.communicate(timeout=60)
+            assert _ends(running.pid), "a process is left behind"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130
+    assert len(err.splitlines()) == 1, err
+    assert "interrupted: finished runs are kept" in err
+
+
+def _command(process: str) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:  # it has ended meanwhile
+        return ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+def test_a_broken_library_is_told_by_the_worker_that_needs_it(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken" / "torch").mkdir(parents=True)
+    (tmp_path / "broken" / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.12: cannot open it')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), str(ROOT)]))
+    done = drscale("sweep", study, "--workers", "2")
+    assert done.returncode != 0
+    assert "libcudart.so.12: cannot open it" in done.stderr.splitlines()[-1]
+    assert "EOFError" not in done.stderr
+
+
+def test_a_failed_run_of_before_is_told_with_what_makes_it_again(
+    study: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = load_study(study)
+    for recipe in plan.recipes:
+        plan.store.save(Run(recipe, "failed", reason="no room"))
+    assert main(["sweep", str(study)]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 2 runs to do" in said
+    assert "2 failed before, --retry-failed makes them again" in said
+
+
 # ------------------------------------------------------------------------------------------- without the torch side
 
 

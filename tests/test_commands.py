@@ -352,6 +352,46 @@ def test_a_unit_in_the_cells_is_read_or_the_way_to_strip_it_is_said(capsys: pyte
     assert texts["loss"].to_numpy() == pytest.approx(frame["loss"].to_numpy(), abs=1e-6)
     for cells in (["20k", "30k"], ["3 million", "2 million"], ["1 nats", "2 bits"], ["1 nats", "diverged"], ["1e5"]):
         assert shared_word(pd.Series(cells)) == ""
+    for cells in (["1 Mparams", "2 Mparams"], ["1 Mrd"], ["1 lakh"], ["3.0 millinats"], ["24%", "0.3"], ["1 MB"]):
+        assert shared_word(pd.Series(cells)) == ""  # a word that may change the number
+    assert shared_word(pd.Series(["24%", "30%"])) == "%"
+
+
+def test_a_word_in_the_cells_leaves_the_unit_of_the_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = two_axes("parameters", "pairs")
+    given = (frame["parameters"] / 1e6).map("{:.6f}".format)
+    frame.drop(columns="parameters").assign(**{"Params (M)": given}).to_csv("bare.csv", index=False)
+    frame.drop(columns="parameters").assign(**{"Params (M)": given + " params"}).to_csv("words.csv", index=False)
+    bare, words = (
+        [p["value"] for p in json.loads(said(capsys, "fit", f, "--law", "additive_law", "--json"))["parameters"]]
+        for f in ("bare.csv", "words.csv")
+    )
+    assert words == pytest.approx(bare, rel=1e-6)
+
+
+def test_a_column_called_size_can_be_an_axis(capsys: pytest.CaptureFixture[str]) -> None:
+    two_axes("size", "mean").to_csv("runs.csv", index=False)
+    assert "joint_law" in said(capsys, "fit", "runs.csv", "--x", "N=size,D=mean")
+    assert "$5,000" in said(
+        capsys, "allocate", "runs.csv", "--x", "N=size,D=mean", "--budget", "5000", "--prices", "paper"
+    )
+
+
+def test_an_export_over_the_table_itself_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    two_axes("parameters", "pairs").to_csv("runs.csv", index=False)
+    before = Path("runs.csv").read_bytes()
+    assert main(["export", "runs.csv", "--where", "parameters > 0", "--to", "runs.csv"]) == 2
+    assert "--to runs.csv: that is the table itself; give another file" in capsys.readouterr().err
+    assert Path("runs.csv").read_bytes() == before
+
+
+def test_a_fit_predicts_for_the_table_it_was_made_of() -> None:
+    frame = two_axes("parameters", "pairs")
+    scaled = frame.assign(**{"Params (M)": frame["parameters"] / 1e6, "Pairs (k)": frame["pairs"] / 1e3})
+    fit = laws.fit_law(scaled, laws.additive_law, ("Params (M)", "Pairs (k)"), "loss", warn=False)
+    at = scaled[["Params (M)", "Pairs (k)"]]
+    single = at.set_axis(["Params", "Pairs"], axis=1) * [1e6, 1e3]
+    pd.testing.assert_frame_equal(fit.predict(at), fit.predict(single))
 
 
 @pytest.mark.parametrize(

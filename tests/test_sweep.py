@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import copies
@@ -585,6 +586,20 @@ def test_a_worker_has_read_torch_and_has_the_environment_of_its_sweep(tmp_path, 
     monkeypatch.chdir(tmp_path)
     with ProcessPoolExecutor(1, mp_context=how, initializer=pools.begin, initargs=(dict(os.environ),)) as pool:
         assert pool.submit(looked).result() == (True, "later", tmp_path)
+
+
+def test_a_pool_whose_starter_died_is_a_broken_one(monkeypatch):
+    def ended(*_):
+        raise EOFError("unexpected EOF")
+
+    with ProcessPoolExecutor(1) as pool:
+        monkeypatch.setattr(pool, "submit", ended)
+        with pytest.raises(BrokenProcessPool, match="the process that starts workers died"):
+            pools.submit(pool, abs, -1)
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(pool, "submit", ended)
+        with pytest.raises(EOFError):
+            pools.submit(pool, abs, -1)
 
 
 def test_what_is_read_ahead_is_there():

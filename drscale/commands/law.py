@@ -44,6 +44,7 @@ Law = Callable[..., Any]
 BY_NAME = {name_of(law): law for law in laws.LAWS}
 EXPLAINED = 0.3  # of the misfit, by a column that may be the other axis
 FEWEST_OF_BOTH = 3  # levels of each column that a law of both needs
+OWN_UNIT = r"(?i)\d\s*[kmbgt]\s*$"  # of a cell, as 20k
 
 
 @dataclass
@@ -142,7 +143,7 @@ def _single(
     """
     doubts = [unit_doubt(name) for name in columns.values() if unit_of(name)[1] == 1]
     cells = frame.loc[rows.index, list(columns.values())].astype(str)
-    rows, columns, said = in_single_units(rows, columns, cells.apply(lambda c: c.str.contains(r"[A-Za-z]\s*$")))
+    rows, columns, said = in_single_units(rows, columns, cells.apply(lambda c: c.str.contains(OWN_UNIT)))
     return rows, columns, [doubt for doubt in doubts if doubt] + said
 
 

@@ -377,6 +377,8 @@ def export_runs(arguments: argparse.Namespace) -> int:
         raise UserError(f"--to FILE is needed, with one of {', '.join(WRITTEN)} (or --json)")
     if to is not None and to.suffix not in WRITTEN:
         raise UserError(f"--to {to}: allowed are {', '.join(WRITTEN)}")
+    if to is not None and to.exists() and Path(source).exists() and to.samefile(source):
+        raise UserError(f"--to {to}: that is the table itself; give another file")
     frame = chosen(read_runs(source, signs_of(arguments)), arguments.where)
     if arguments.columns:
         names = [n.strip() for n in arguments.columns.split(",") if n.strip()]

@@ -329,8 +329,8 @@ def _missed(
 ) -> pd.DataFrame:
     """The prediction of a law fitted to some runs for the mean of other runs, level by level."""
     by = list(dict.fromkeys([*names, *columns.values()]))
-    frame = rest.groupby(by)[y].agg(["size", "mean"]).reset_index()
-    frame = frame.rename(columns={"size": "runs", "mean": "measured"}).assign(predicted=np.nan, error=np.nan, note="")
+    frame = rest.groupby(by)[y].agg(runs="size", measured="mean").reset_index()
+    frame = frame.assign(predicted=np.nan, error=np.nan, note="")
     try:
         result = laws.fit_columns(within, law, columns, y, warn=False, **options)
     except ValueError as e:

@@ -275,12 +275,12 @@ def _predicted(
     """
     f, grid = laws.fitted(result), figures.points_along(result, reach, POINTS)
     columns = list(f.columns.values())
-    beyond = rest.groupby(columns)[f.y_name].agg(["mean", "size"]).reset_index()
+    beyond = rest.groupby(columns)[f.y_name].agg(measured="mean", runs="size").reset_index()
     drawn = pd.DataFrame({columns[0]: grid} | dict.fromkeys(columns[1:], at))
     points = pd.concat([drawn, beyond[columns]]).astype(float)
-    many = np.concatenate([np.ones(len(grid)), beyond["size"].to_numpy(dtype=float)])
+    many = np.concatenate([np.ones(len(grid)), beyond["runs"].to_numpy(dtype=float)])
     p = trust.predict_law(result, points, n_runs=many, warn=False, method=_method(result))
-    found, mean = p.iloc[len(grid) :].reset_index(drop=True), beyond["mean"].to_numpy()
+    found, mean = p.iloc[len(grid) :].reset_index(drop=True), beyond["measured"].to_numpy()
     inside = (found["low"] <= mean) & (mean <= found["high"])
     return p.iloc[: len(grid)], pd.DataFrame({"error": found["fit"] / mean - 1, "inside": inside})
 

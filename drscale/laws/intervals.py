@@ -21,6 +21,7 @@ from drscale.laws.curve import Curve
 from drscale.laws.fit import Columns
 from drscale.laws.result import Fitted, LawWarning, fitted, name_of, outside
 from drscale.stats import bootstrap as resample
+from drscale.stats.columns import in_single_units, unit_of
 from drscale.stats.tables import Array, TooFewLevels, check_level, require
 
 Unit = Literal["run", "level"]
@@ -326,6 +327,9 @@ def _points(f: Fitted, x: Any) -> dict[str, Array]:
     names = list(f.columns)
     if isinstance(x, Mapping | pd.DataFrame):
         by = names if all(n in x for n in names) else list(f.columns.values())
+        if isinstance(x, pd.DataFrame) and f.units and not all(n in x for n in by):  # the table that was fitted
+            theirs = {unit_of(str(c))[0]: str(c) for c in x}
+            x, _, _ = in_single_units(x, {n: theirs.get(n, n) for n in by})
         missing = [n for n in by if n not in x]
         if missing:
             raise ValueError(f"x: no {missing[0]!r} in it; needed are {', '.join(names)} or {', '.join(by)}")
@@ -386,10 +390,10 @@ def hold_out(
         result = laws.fit_columns(within, law, columns, y, **options)
     except TooFewLevels as e:
         raise TooFewLevels(f"without what is held out, {e}") from e
-    found = rest.groupby(names)[y].agg(["size", "mean"]).reset_index()
-    p, measured = predict_law(result, found, level, n_runs=found["size"], warn=False, unit=unit), found["mean"]
+    found = rest.groupby(names)[y].agg(runs="size", measured="mean").reset_index()
+    p, measured = predict_law(result, found, level, n_runs=found["runs"], warn=False, unit=unit), found["measured"]
     naive = _nearest(within, found, names, y)
-    told = {"runs": found["size"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
+    told = {"runs": found["runs"], "measured": measured, "predicted": p["fit"], "low": p["low"], "high": p["high"]}
     told |= {"error": p["fit"] / measured - 1, "inside": (p["low"] <= measured) & (measured <= p["high"])}
     return found[names].assign(**told, naive=naive, naive_error=naive / measured - 1)
 

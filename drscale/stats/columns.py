@@ -134,7 +134,9 @@ def in_single_units(
     >>> said
     ["column 'Pairs (k)' counts in units of 1,000: 2 is read as 2,000"]
     """
-    said, found = [], dict(columns)
+    said, found = list[str](), dict(columns)
+    if len(set(columns.values())) < len(columns):
+        return table, found, said
     for letter, name in columns.items():
         bare, unit = unit_of(name) if isinstance(name, str) and name in table else (name, 1.0)
         if unit == 1 or not pd.api.types.is_numeric_dtype(table[name]):

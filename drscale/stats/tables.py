@@ -17,10 +17,11 @@ import pandas as pd
 
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import CHANCE, StoreWarning
-from drscale.stats.columns import LETTERS, LOSSES, PAIRS, SIZES, WORDS, loss_of, pairs_of, size_of
+from drscale.stats.columns import LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_of
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
+PLAIN_WORDS = {"nat", "param", "parameter", "pair", "example", "token"}
 POWERS = {"k": 3, "m": 6, "b": 9, "g": 9}  # of a number with a letter for its zeros
 # Numbers that are read as text, and the options of pandas.read_csv that read them.
 WRITTEN = (
@@ -172,7 +173,7 @@ def _text_in(name: str, column: pd.Series) -> str:
 def shared_word(column: pd.Series) -> str:
     """The word, or the %, that stands behind the numbers of a text column, in all cells or all but bare ones; or "".
 
-    A letter or a word for zeros, as in 20k and 3 million, is none: it changes the number.
+    Only words that leave the number as it is: nats and the names of what is counted. ``%`` has to stand in every cell.
 
     >>> import pandas as pd
     >>> from drscale.stats.tables import shared_word
@@ -185,7 +186,9 @@ def shared_word(column: pd.Series) -> str:
     if len(words) != 1 or not isinstance(words[0], str):
         return ""
     word = words[0].lower()
-    return "" if word in LETTERS or word in POWERS or word.removesuffix("s") in WORDS else str(words[0])
+    if word == "%":
+        return "%" if cells.str.endswith("%").all() else ""
+    return str(words[0]) if word.removesuffix("s") in PLAIN_WORDS else ""
 
 
 def warn_if_mixed(table: pd.DataFrame, *x: str, stacklevel: int = 3) -> None:

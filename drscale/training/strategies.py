@@ -199,6 +199,11 @@ class Strategy:
         robust = self.robust or ROBUST.get((self.recipe.strategy, self.recipe.variant))
         own = self.natural
         effectiveness = own(views, batch) if own is not None else natural(views.scores, views.targets)
+        if effectiveness.ndim != 1:
+            shape = tuple(effectiveness.shape)
+            raise ValueError(
+                f"strategy={self.recipe.strategy!r}: its loss has the shape {shape}, needed is one value a query"
+            )
         return combine(self.recipe, effectiveness, robust(views) if robust else None, state, weights, accelerator)
 
 
