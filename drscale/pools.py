@@ -67,7 +67,7 @@ def end_copying() -> None:
 
     By itself it ends with this process, but not before it has read what it was to read.
     """
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     if server._forkserver_pid is not None:
         with suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGKILL)

@@ -175,7 +175,7 @@ def _cells(table: pd.DataFrame, columns: Mapping[str, str], y: str, by: Sequence
             "keep one, or use a law of both"
         )
     grouped = rows.groupby([*by, *points], sort=True, dropna=False)[y]
-    return grouped.agg(**{y: "mean", "runs": "size"}).reset_index()
+    return grouped.agg(["mean", "size"]).rename(columns={"mean": y, "size": "runs"}).reset_index()
 
 
 def _look(

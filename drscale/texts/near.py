@@ -74,13 +74,13 @@ def shingled(texts: Sequence[str]) -> Shingles:
     # One number for text and shingle: plain numbers are sorted ten times as fast as rows by two keys.
     windows, row = windows[whole], row[whole]
     order = np.argsort(windows)
-    distinct, place = windows[order], np.empty(len(order), np.int64)
+    distinct, number = windows[order], np.empty(len(order), np.int64)
     new = _changes(distinct)
-    place[order], distinct = np.cumsum(new) - 1, distinct[new]
-    both = np.sort(row * len(distinct) + place)
-    row, place = np.divmod(both[_changes(both)], max(len(distinct), 1))
+    number[order], distinct = np.cumsum(new) - 1, distinct[new]
+    both = np.sort(row * len(distinct) + number)
+    row, number = np.divmod(both[_changes(both)], max(len(distinct), 1))
     starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(texts)))])
-    return Shingles(distinct[place], starts.astype(np.int64))
+    return Shingles(distinct[number], starts.astype(np.int64))
 
 
 def _changes(values: np.ndarray) -> np.ndarray:
