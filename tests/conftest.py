@@ -44,6 +44,8 @@ START_FIRST = (
     "training_processes",
     "cli",
     "browser",
+    "readme",
+    "wheel",
     "training",
     "models",
     "laws_joint",
