@@ -190,6 +190,22 @@ def test_an_own_strategy_that_breaks_costs_its_run_and_no_other(
     assert "1 done, 1 failed" in said
 
 
+def test_an_own_loss_of_one_number_is_refused(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
+    def mean(recipe: Recipe, collection: Any, pairs: Any, encoder: Any) -> Any:
+        from drscale.training.strategies import Strategy
+
+        return Strategy(recipe, pairs, natural=lambda views, batch: views.scores.mean())
+
+    ds.register_strategy("one_number", mean)
+    try:
+        study.write_text(TOML.replace("[0, 1]", "[0]").replace("[base]\n", '[base]\nstrategy = "one_number"\n'))
+        assert main(["sweep", str(study)]) == 1
+        said = "strategy='one_number': its loss has the shape (), needed is one value a query"
+        assert said in capsys.readouterr().out
+    finally:
+        STRATEGIES.pop("one_number", None)
+
+
 def test_an_own_loss_that_raises_gives_its_line(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
     program = study.with_name("mine.py")
     program.write_text(
