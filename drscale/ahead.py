@@ -28,7 +28,7 @@ def read(names: Sequence[str]) -> None:
 
 
 if NAMES in os.environ:
-    read(os.environ[NAMES].split(","))
+    read(os.environ.pop(NAMES).split(","))  # nobody whom a copy starts shall read it again
     # It was started deaf to Ctrl+C, which is for its parent: forget one that came while it read, and hear the next.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

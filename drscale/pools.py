@@ -33,9 +33,9 @@ GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 def context() -> BaseContext:
     """How this machine starts workers: as copies of a process that has read the libraries once, or each by itself.
 
-    To read them takes a worker ten seconds of a core, to copy one who has read them a hundredth of a second. A library
-    for a GPU may have looked at it while it was read, and such a process must not be copied: there, and on systems
-    other than Linux, each worker begins afresh.
+    To read them takes a worker ten seconds of a core, to copy one who has read them less than a tenth of a second. A
+    library for a GPU may have looked at it while it was read, and such a process must not be copied: there, and on
+    systems other than Linux, each worker begins afresh.
 
     >>> from concurrent.futures import ProcessPoolExecutor
     >>> with ProcessPoolExecutor(2, mp_context=context()) as pool:
@@ -49,8 +49,8 @@ def context() -> BaseContext:
     # Else it would take a library's name for a file in the folder where it is started.
     given = {"PYTHONSAFEPATH": "1", ahead.NAMES: ",".join(READ_AHEAD)}
     before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
     resource_tracker.ensure_running()  # which would else be started in between, and hear Ctrl+C again
+    os.environ.update(given)
     heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl+C is for this process alone
     try:
         forkserver.ensure_running()
