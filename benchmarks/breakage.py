@@ -3,14 +3,16 @@
 Each trial runs `drscale sweep STUDY --workers 2`, breaks it at a random moment, looks at what is left, runs the same
 command again, and compares the store with that of a sweep which nothing disturbed: the same records, rows and models.
 
-- A kill is SIGKILL to the main process or to one of its workers. One trial in four kills the second run as well.
+- A kill is SIGKILL to the main process, to one of its workers, or to the process that workers are copies of. One trial
+  in four kills the second run as well.
 - A full disk is a small file system of its own (tmpfs, so only root can) which holds the store and the cache, and which
   is filled to the last byte until the sweep ends.
 - A double is two sweeps started at once on one store and one empty cache.
 
 The runs are small: planted texts with 24 test queries, a two-layer encoder of width 12, a checkpoint every hundredth of
-a second, models kept, so that the moment often falls into a write. The processes are forks of this one, which has torch
-loaded already; with --fresh each is a new interpreter that starts its workers as a user's does.
+a second, models kept, so that the moment often falls into a write. The sweep and the process that its workers are
+copies of are forks of this one, which has torch loaded already; with --fresh each is a new interpreter, as a user's is,
+and most moments fall into its first ten seconds, when it reads libraries.
 
     python benchmarks/breakage.py --kills 100 --disks 50 --doubles 20         # minutes
     python benchmarks/breakage.py --kills 10 --disks 5 --doubles 5 --fresh
@@ -20,8 +22,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -33,8 +35,10 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import process
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -69,6 +73,7 @@ FAULTS = ("lost", "twice", "half-written", "orphans", "left over", "unequal", "n
 ORPHAN_SECONDS = 30.0  # a worker notices within this time that its parent is gone
 DISK_MB = 24
 BEGIN_WORKER = pools.begin
+SPAWN = util.spawnv_passfds
 
 
 def make_small() -> None:
@@ -117,14 +122,31 @@ def begin_worker(environment: dict[str, str]) -> None:
 
 
 def run_sweep(study: Path, fresh: bool) -> int:
-    """Run the command in this process, with workers that are forks of it unless ``fresh``."""
+    """Run the command in this process; unless ``fresh``, what its workers are copies of is a fork of it."""
     make_small()
     words = ["sweep", str(study), "--workers", "2"]
     if fresh:
         with mock.patch.object(pools, "begin", begin_worker):
             return cli.main(words)
-    with mock.patch.object(pools, "context", return_value=multiprocessing.get_context("fork")):
+    with mock.patch.object(util, "spawnv_passfds", spawn_or_fork):
         return cli.main(words)
+
+
+def spawn_or_fork(path: bytes, words: list[str], kept: list[int]) -> int:
+    """Start what multiprocessing starts: the process that workers are copies of as a fork, all else as it would be."""
+    if not words[-1].startswith("from multiprocessing.forkserver"):
+        return SPAWN(path, words, kept)
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        for low, high in itertools.pairwise(sorted({2, *kept, os.sysconf("SC_OPEN_MAX")})):
+            os.closerange(low + 1, high)
+        process._threads_wakeups.clear()  # a pool of before is none of its
+        sys.modules.pop("drscale.ahead", None)  # so that it is read as it would be by a new interpreter
+        exec(words[-1], {})
+    finally:
+        os._exit(0)
 
 
 class Sweep:
@@ -158,6 +180,7 @@ class Sweep:
 
             traceback.print_exc()
         finally:
+            util._exit_function()  # type: ignore[attr-defined]  # what an interpreter does at its end
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
@@ -183,9 +206,9 @@ class Sweep:
             time.sleep(0.002)
         return self.status
 
-    def members(self) -> list[int]:
-        """The processes of this session that have not ended."""
-        found = []
+    def members(self) -> dict[int, int]:
+        """The processes of this session that have not ended, each with its parent."""
+        found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -193,8 +216,16 @@ class Sweep:
                 except OSError:  # it ended meanwhile
                     continue
                 if int(fields[3]) == self.pid and fields[0] not in "ZX":
-                    found.append(int(entry.name))
+                    found[int(entry.name)] = int(fields[1])
         return found
+
+    def victims(self, what: str) -> list[int]:
+        """The processes to choose from for a kill of ``what``: Python's own tracker of semaphores is none of ours."""
+        if what == "main":
+            return [self.pid] if self.running() else []
+        members = self.members()
+        children = [pid for pid, parent in members.items() if parent == self.pid and not is_tracker(pid)]
+        return children if what == "source" else [pid for pid, parent in members.items() if parent in children]
 
     def orphans(self) -> int:
         """How many processes outlive the main one, which has ended; they are ended here."""
@@ -204,6 +235,14 @@ class Sweep:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         return len(left)
+
+
+def is_tracker(pid: int) -> bool:
+    """Whether a process is the one that Python starts to remove semaphores."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it ended meanwhile
+        return True
 
 
 def finish(sweep: Sweep, faults: Counter[str]) -> None:
@@ -328,21 +367,19 @@ def whole(study: Path, cache: Path, before: Content, faults: Counter[str], fresh
 
 
 def kill(rng: random.Random, place: Path, before: Content, seconds: float, fresh: bool) -> tuple[str, Counter[str]]:
-    """Kill the main process or a worker at a random moment, once or twice."""
+    """Kill the main process, a worker or what workers are copies of at a random moment, once or twice."""
     study, cache, faults, seen = begun(place), place / "cache", Counter[str](), set[str]()
-    what = rng.choice(["main", "worker"])
+    what = rng.choice(["main", "main", "worker", "worker", "source"])
     for _ in range(1 + (rng.random() < 0.25)):
         sweep, moment = Sweep(study, cache, fresh), rng.uniform(0, seconds)
         time.sleep(moment)
-        if what == "worker":
-            workers = [pid for pid in sweep.members() if pid != sweep.pid]
-            victim = rng.choice(workers) if workers else 0
-        else:
-            victim = sweep.pid if sweep.running() else 0
+        there = sweep.victims(what)
+        victim = rng.choice(there) if there else 0
         if victim:
             try:
                 os.kill(victim, signal.SIGKILL)
                 faults["broken"] += 1
+                faults[f"broken {what}"] += 1
             except ProcessLookupError:  # it ended meanwhile
                 pass
         finish(sweep, faults)
@@ -463,6 +500,7 @@ def main() -> int:
             total += faults
             shutil.rmtree(place, ignore_errors=True)
         row: dict[str, Any] = {"trials": i, "broken": total["broken"]} | {fault: total[fault] for fault in FAULTS}
+        row |= {name: number for name, number in total.items() if name.startswith("broken ")}
         row |= {"young temporary files": total["young temporary files"], "minutes": (time.perf_counter() - began) / 60}
         rows.append({"what": name, **row, "ended with a sentence": total["ended with a sentence"]})
     print(pd.DataFrame(rows).round(1).to_string(index=False))

@@ -30,6 +30,8 @@ from drscale.texts import Source
 STEP_SECONDS, FLOPS_A_SECOND, WITHIN = 0.1, 3e10, 3.0
 FEWEST = 2  # finished runs to learn from
 GUESS = f"a guess for a CPU: fewer than {FEWEST} runs in the store to learn from; loading torch comes on top"
+IMPORTED: dict[str, set[str]] = {}  # folders of the studies of this process, and what each imported from its own
+PLACED: set[str] = set()  # those of them that were put on sys.path
 COSTS = {"scoring": "score_seconds", "seconds": "seconds"}  # a plan's columns of time, and what a record calls them
 
 
@@ -102,8 +104,9 @@ def _from_python(path: Path) -> dict[str, Any]:
     Its folder stays on ``sys.path``, so that what it registers may import from there later on; at its end, so that no
     file beside a study stands before a library of the same name.
     """
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
+    folder = str(path.resolve().parent)
+    _stand_beside(folder)
+    before = set(sys.modules)
     try:
         return runpy.run_path(str(path))
     except SystemExit as e:
@@ -114,6 +117,25 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
+    finally:
+        files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in sys.modules.keys() - before}
+        IMPORTED.setdefault(folder, set()).update(n for n, file in files.items() if Path(file).is_relative_to(folder))
+
+
+def _stand_beside(folder: str) -> None:
+    """Let what is imported next be looked for in a study's folder before the folders of studies that came earlier.
+
+    What an earlier study imported from its own folder is forgotten where this folder has a module of the same name.
+    """
+    others = {other: names for other, names in IMPORTED.items() if other != folder}
+    for name in set().union(*others.values()):
+        head = Path(folder, name.partition(".")[0])
+        if head.is_dir() or head.with_suffix(".py").is_file():
+            sys.modules.pop(name, None)
+    if folder not in sys.path or folder in PLACED:
+        earlier = [place for place in sys.path if place in PLACED and place != folder]
+        sys.path[:] = [*(place for place in sys.path if place not in PLACED), folder, *earlier]
+        PLACED.add(folder)
 
 
 def reason_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 
 import numpy as np
 import pytest
@@ -151,7 +152,20 @@ def test_a_file_beside_a_study_stands_before_no_library(tmp_path, monkeypatch):
     (tmp_path / "study.py").write_text(text + "recipes = grid(Recipe(texts='planted'), seed=SEEDS)\n")
     monkeypatch.delitem(sys.modules, "wave", raising=False)
     assert len(load_study(tmp_path / "study.py").recipes) == 2
-    assert sys.path[-1] == str(tmp_path)
+    assert sys.path.index(str(tmp_path)) > max(sys.path.index(sysconfig.get_path(n)) for n in ("stdlib", "purelib"))
+
+
+def test_two_studies_of_one_process_each_import_their_own_neighbour(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    text = "from near_one import SEEDS\nfrom drscale.recipe import Recipe, grid\n"
+    for name, seeds in (("first", 2), ("second", 3)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "near_one.py").write_text(f"SEEDS = range({seeds})\n")
+        (tmp_path / name / "study.py").write_text(text + "recipes = grid(Recipe(texts='planted'), seed=SEEDS)\n")
+    found = [len(load_study(tmp_path / name / "study.py").recipes) for name in ("first", "second", "first", "second")]
+    assert found == [2, 3, 2, 3]
+    ours = [place for place in sys.path if place in (str(tmp_path / "first"), str(tmp_path / "second"))]
+    assert ours == [str(tmp_path / "second"), str(tmp_path / "first")]
 
 
 def test_nine_of_ten_of_our_runs_on_cpus_took_a_time_within_the_first_guess():

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -485,6 +486,30 @@ def test_a_table_made_anew_stays_until_the_new_one_is_whole(own_cache: Path) -> 
     assert list(cached_table("t", "k", lambda: table(3), refresh=True)["a"]) == [3]
     assert kept() == [3]
     assert len(list(own_cache.iterdir())) == 1  # and nobody's scratch is left
+
+
+def test_a_table_is_there_while_another_one_takes_its_place(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def table(value: int) -> Callable[[], pd.DataFrame]:
+        return lambda: pd.DataFrame({"a": [value]})
+
+    cached_table("t", "k", table(1))
+    rename, seen = Path.rename, []
+    reader = Thread(target=lambda: seen.append(list(cached_table("t", "k", table(9))["a"])))
+
+    def put_away(path: Path, target: Path) -> Path:
+        if path.name == "ready":  # the old one is away by now
+            if not reader.ident:
+                reader.start()
+                reader.join(0.2)
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", put_away)
+    with pytest.raises(OSError, match="No space left"):
+        cached_table("t", "k", table(2), refresh=True)
+    reader.join()
+    assert seen == [[1]]
+    assert len(list(own_cache.iterdir())) == 1
 
 
 def test_processes_that_sweep_and_mend_the_same_at_once_agree(tmp_path: Path) -> None:

@@ -54,27 +54,35 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
     ``refresh`` builds it anew: what was there stays until the new folder is whole, and for good if the build fails.
     """
     final = cache_folder() / f"{_plain(name)}-{key}"
-    if final.is_dir() and not refresh:
-        try:
-            return load(final)
-        except ValueError as e:
-            warnings.warn(f"{e}; the cached folder is built again", CacheWarning, stacklevel=2)
+    if not refresh:
+        if final.is_dir():
+            with suppress(ValueError):
+                return load(final)
+        if final.parent.is_dir():
+            with one_writer(final.parent):  # a refresh puts the folder away for a moment
+                if final.is_dir():
+                    try:
+                        return load(final)
+                    except ValueError as e:
+                        warnings.warn(f"{e}; the cached folder is built again", CacheWarning, stacklevel=2)
     final.parent.mkdir(parents=True, exist_ok=True)
     _sweep(final.parent)
     with naming(final), tempfile.TemporaryDirectory(dir=final.parent, prefix=BUILDING) as scratch:
-        work, ready = Path(scratch) / "work", Path(scratch) / "ready"
+        work, ready, old = (Path(scratch) / name for name in ("work", "ready", "old"))
         work.mkdir()
         build(work).save(ready)
         with one_writer(final.parent):  # or one process would put away what another has just mended
             if final.is_dir() and (refresh or not _loads(load, final)):
                 with suppress(FileNotFoundError):  # where there are no locks, another process may do so first
-                    final.rename(Path(scratch) / "old")
+                    final.rename(old)
             try:
                 ready.rename(final)
             except OSError:
                 if not final.is_dir():  # otherwise another process was faster, and its folder is as good
+                    if old.is_dir():
+                        old.rename(final)
                     raise
-    return load(final)
+            return load(final)
 
 
 def cached_table(name: str, key: str, make: Callable[[], pd.DataFrame], *, refresh: bool = False) -> pd.DataFrame:
