@@ -19,6 +19,8 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tqdm import tqdm
+
 from drscale import ahead
 
 T = TypeVar("T")
@@ -96,6 +98,8 @@ def begin(environment: dict[str, str]) -> None:
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
+    # Its own lock would be a semaphore of the system, and that of a killed worker Python would call a leak.
+    tqdm.set_lock(threading.RLock())
 
 
 def like(broken: Executor) -> Callable[..., ProcessPoolExecutor]:
@@ -106,6 +110,8 @@ def like(broken: Executor) -> Callable[..., ProcessPoolExecutor]:
     workers, each = inside._max_workers, threads(broken)
 
     def fresh(count: int = workers) -> ProcessPoolExecutor:
+        if inside._mp_context.get_start_method() == "forkserver":
+            context()  # what workers are copies of may have died, and a new one has to read ahead, too
         pool = ProcessPoolExecutor(count, inside._mp_context, inside._initializer, inside._initargs)
         pool.threads = each  # type: ignore[attr-defined]
         return pool

@@ -1,5 +1,6 @@
 import calendar
 import importlib
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import copies
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import WORDS, tiny
+from tqdm import tqdm
 
 from drscale import pools, sweep
 from drscale.attacks import entropy as measure
@@ -586,6 +589,22 @@ def test_a_worker_has_read_torch_and_has_the_environment_of_its_sweep(tmp_path, 
     monkeypatch.chdir(tmp_path)
     with ProcessPoolExecutor(1, mp_context=how, initializer=pools.begin, initargs=(dict(os.environ),)) as pool:
         assert pool.submit(looked).result() == (True, "later", tmp_path)
+
+
+def bar_and_semaphores():
+    sent = []
+    resource_tracker._resource_tracker._send = lambda *told: sent.append(told)
+    tqdm(disable=True).close()
+    with tqdm(total=1, file=io.StringIO()) as bar:
+        bar.update()
+    return sent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+def test_a_workers_bars_take_no_semaphore_that_would_stay_when_it_is_killed():
+    how, given = pools.context(), (dict(os.environ),)
+    with ProcessPoolExecutor(1, mp_context=how, initializer=pools.begin, initargs=given) as pool:
+        assert pool.submit(bar_and_semaphores).result() == []
 
 
 def test_a_pool_whose_starter_died_is_a_broken_one(monkeypatch):

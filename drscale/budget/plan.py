@@ -172,7 +172,7 @@ def allocate(
     flags = outside(n, d, curve)
     if within and (rest := budget - prices.cost(n, d)) > 1e-6 * budget:
         flags.append(f"the box ends before the money: {prices.money(rest)} is left over")
-    return Allocation(n, d, float(form.loss(n, d)[0]), budget, prices, {}, intervals, tuple(flags))
+    return Allocation(n, d, float(form.loss(n, d)[0]), budget, prices, {}, intervals, tuple(flags), level)
 
 
 def optima(curve: Curve, budget: float, prices: Prices) -> pd.DataFrame:
@@ -286,7 +286,7 @@ def cost_of(
         intervals = {k: _interval(v, level) for k, v in samples.items()}
         if (lost := float(np.mean(~np.isfinite(ns)))) > 0:
             flags.append(f"in {lost:.1%} of the draws no money reaches it, for the floor lies above")
-    return Allocation(N, D, float(form.loss(N, D)[0]), prices.cost(N, D), prices, {}, intervals, tuple(flags))
+    return Allocation(N, D, float(form.loss(N, D)[0]), prices.cost(N, D), prices, {}, intervals, tuple(flags), level)
 
 
 def allocate_both(
@@ -368,7 +368,7 @@ def allocate_both(
             flags.append(f"in {np.mean(~kept):.1%} of the draws this money cannot keep the limit")
     if (rest := budget - spent) > 1e-6 * budget:
         flags.append(f"the box ends before the money: {prices.money(rest)} is left over")
-    return Allocation(n, d, _together(parts, share, at_most), budget, prices, parts, intervals, tuple(flags))
+    return Allocation(n, d, _together(parts, share, at_most), budget, prices, parts, intervals, tuple(flags), level)
 
 
 def _together(losses: Mapping[str, Any], share: float, at_most: Mapping[str, float] | None) -> Any:
@@ -485,6 +485,7 @@ class Allocation(Result):
     If the curve has draws, ``intervals`` has (low, high) of N, D and loss, of cost for a target, and of each part;
     those of N, D and cost are over the draws' own optima, those of losses are at this plan. ``parts`` are the losses of
     a joint plan. ``flags`` say where the plan leaves the fitted range. N, D and loss are NaN if there is no plan.
+    ``level`` is that of the intervals.
     """
 
     N: float
@@ -495,6 +496,7 @@ class Allocation(Result):
     parts: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    level: float = 0.95
 
     @property
     def feasible(self) -> bool:
@@ -525,6 +527,7 @@ class Allocation(Result):
         frame.insert(2, "low", [low for low, _ in ends])
         frame.insert(3, "high", [high for _, high in ends])
         frame["note"] = ["; ".join(self.flags), *[""] * (len(frame) - 1)]
+        frame.attrs["level"] = self.level
         return frame
 
     def _repr_html_(self) -> str:

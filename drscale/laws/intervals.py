@@ -547,6 +547,7 @@ def law_table(
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
         rows.append(row | {"r2": laws.goodness(result)["R2"]})
     frame = pd.DataFrame(rows)
+    frame.attrs["level"] = level
     return frame[[c for c in frame if c != "r2"] + ["r2"]] if len(frame) else frame
 
 

@@ -355,8 +355,8 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
     """A table as a LaTeX tabular with booktabs rules.
 
     Columns ``low`` and ``high`` join ``value`` as an interval, ``x_low`` and ``x_high`` join ``x``; text is escaped, a
-    missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter. What a column ``note``
-    says stands below the tabular.
+    missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter. Below the tabular stands
+    what intervals these are, if ``frame.attrs["level"]`` says so, as 0.95, and what a column ``note`` says.
     """
     if not isinstance(digits, Integral) or not 1 <= digits <= 17:
         raise ValueError(f"digits={digits!r}: a whole number from 1 to 17")
@@ -385,6 +385,8 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
     shape = "".join("r" if numeric[c] else "l" for c in columns)
     begin = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
     table = [*begin, " & ".join(heads) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
+    if "level" in frame.attrs and any(c in joined for c in columns):
+        table += _small(f"Brackets hold intervals of {100 * frame.attrs['level']:g}\\%.")
     if noted:
         keys = [i for i, c in enumerate(columns) if c not in joined]
         told = [[f"{heads[i]} {row[i]}" if numeric[columns[i]] else row[i] for i in keys] for row in cells]
@@ -408,7 +410,12 @@ def _notes(names: list[str], notes: pd.Series) -> list[str]:
         if not pd.isna(said) and str(said).strip():
             rows.setdefault(str(said).strip(), []).append(name)
     sentences = [f"{', '.join(found)}: {escape(said.removesuffix('.'))}." for said, found in rows.items()]
-    return [r"\par\smallskip", rf"{{\footnotesize Notes: {' '.join(sentences)}\par}}"] if sentences else []
+    return _small(f"Notes: {' '.join(sentences)}") if sentences else []
+
+
+def _small(words: str) -> list[str]:
+    """A paragraph in small letters below a table."""
+    return [r"\par\smallskip", rf"{{\footnotesize {words}\par}}"]
 
 
 def _joined(columns: list[str]) -> dict[str, tuple[str, str]]:
