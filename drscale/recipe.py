@@ -412,7 +412,9 @@ def register_strategy(
 def check(recipe: Recipe) -> None:
     """Refuse a recipe whose strategy is unknown, or that names what its strategy has no use for."""
     if recipe.strategy not in STRATEGIES:
-        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {_listed(recipe.strategy, STRATEGIES)}")
+        known = _listed(recipe.strategy, STRATEGIES)
+        own = "" if "did you mean" in known else "; one of your own needs register_strategy first"
+        raise ValueError(f"strategy={recipe.strategy!r}: allowed are {known}{own}")
     row = STRATEGIES[recipe.strategy]
     allowed = row.variants
     if recipe.variant not in allowed:

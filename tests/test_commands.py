@@ -198,7 +198,28 @@ def test_where_the_runs_do_not_decide_there_are_two_plans(capsys: pytest.Capture
 def test_a_law_that_is_the_only_one_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "fit", OWN, "--where", "parameters > 90000 and pairs == 16915")
     assert "Laws compared: size_law is the only law of 'parameters' alone that these runs allow." in text
-    assert "only 5 levels of parameters for 3 unknowns" in text
+    assert "parameters has only 5 levels for 3 unknowns" in text
+
+
+def test_a_score_that_rises_has_no_law_and_a_loss_is_known_in_nats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = pd.read_csv(OWN).rename(columns={"test_loss": "Loss (nats)"})
+    runs["score"] = 1 / runs["Loss (nats)"]
+    runs["Loss (nats)"] = runs["Loss (nats)"].astype(str)
+    runs.loc[3, "Loss (nats)"] = "-"
+    runs.to_csv("runs.csv", index=False)
+    text = said(capsys, "fit", "runs.csv", "--out", "law.tex", "--quiet")
+    assert text.startswith("additive_law of Loss (nats): ")
+    assert "1 of 40 runs have no 'Loss (nats)' and are left out (row 5)" in text
+    assert r"Brackets hold intervals of 95\%." in Path("law.tex").read_text()
+    assert refused(capsys, "fit", "runs.csv", "--y", "score", status=1) == (
+        "drscale fit: score does not fall with parameters or pairs: no law fits; of a score that rises, fit 1 - score\n"
+    )
+    plan = said(capsys, "allocate", "runs.csv", "--prices", "paper", "--budget", "1e9", "--draws", "0")
+    assert "--within box keeps the plan inside the sizes and pairs of the runs." in plan
+    inside = ("--budget", "1e9", "--within", "box")
+    assert "--within box" not in said(capsys, "allocate", "runs.csv", "--prices", "paper", *inside, "--draws", "0")
 
 
 def test_a_figure_without_a_browser_is_one_sentence(

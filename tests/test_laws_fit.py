@@ -311,7 +311,7 @@ def bumpy() -> pd.DataFrame:
     [
         (size_table(delta=0.0, seed=4), "delta is at its bound 0"),
         (own_table(lambda n: 1 + (6e3 / n) ** 14), "mu is at its bound 10"),
-        (size_table(levels=4), "only 4 levels of params_layers for 3 parameters"),
+        (size_table(levels=4), "params_layers has only 4 levels for 3 parameters"),
         (size_table().query("params_layers < 4e6"), "spans a factor of 6.4"),
         (bumpy(), "lack of fit"),
         (own_table(lambda n: 1 + np.log(n) / 10), "does not fall with params_layers"),
@@ -344,9 +344,11 @@ def test_a_parameter_that_is_held_costs_no_degree_of_freedom():
     assert ratio == pytest.approx(2 * (r.mean(axis=1) ** 2).sum() / 10 / (r.var(axis=1) * 2).sum() * 12)
     assert p == pytest.approx(stats.f.sf(ratio, 10, 12))
     five = size_table(levels=5, seeds=1)
-    assert not [s for s in laws.diagnose(quiet(five, bounds={"delta": (0.04, 0.04)})) if "levels of" in s]
-    (said,) = [s for s in laws.diagnose(quiet(five)) if s.startswith("only 5 levels of params_layers for 3 parameters")]
-    assert "intervals take the errors of so few as equal and independent" in said
+    assert not [s for s in laws.diagnose(quiet(five, bounds={"delta": (0.04, 0.04)})) if "only 5 levels" in s]
+    (said,) = [
+        s for s in laws.diagnose(quiet(five)) if s.startswith("params_layers has only 5 levels for 3 parameters")
+    ]
+    assert "so few cannot show whether their errors are equal and independent" in said
 
 
 def test_a_curve_says_where_its_draws_are_too_narrow():

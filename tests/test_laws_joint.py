@@ -404,7 +404,7 @@ def test_a_good_table_raises_no_doubt():
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (planted(noise=0.02, table=grid(3, 6)), "only 3 levels of params_layers for its half of the law"),
+        (planted(noise=0.02, table=grid(3, 6)), "params_layers has only 3 levels for its part of the law"),
         (planted(noise=0.02).query("train_pairs < 1.5e5"), "train_pairs spans a factor of 4.0"),
         (
             planted(noise=0.01, table=grid(cross=True)),

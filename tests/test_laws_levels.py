@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,13 +74,14 @@ def test_the_mean_of_more_runs_is_better_known_only_by_what_runs_do_not_share():
 
 def test_it_is_said_what_intervals_rest_on_and_what_few_levels_cannot_show():
     said = trust.interval_basis(fit(size_table(levels=10)))
-    assert said.startswith("10 levels, 2 runs each, 7 degrees of freedom: intervals are widened 1.")
+    assert said.startswith("10 levels, 2 runs each, 7 degrees of freedom: the scatter shows unequal or ")
+    assert re.search(r"so intervals are 1\.\d\d to 1\.\d\d times as wide\.$", said)
     few = trust.interval_basis(fit(size_table(levels=5, seeds=1)))
     assert few == (
-        "5 levels, one run each, 2 degrees of freedom: their errors are taken as equal and independent, which so few "
-        "cannot show."
+        "5 levels, one run each, 2 degrees of freedom: so few cannot show whether their errors are equal and "
+        "independent, and the intervals assume it."
     )
-    with pytest.warns(laws.LawWarning, match="only 5 levels of params_layers for 3 parameters: take at least 6; "):
+    with pytest.warns(laws.LawWarning, match="params_layers has only 5 levels for 3 parameters: take at least 6; "):
         laws.fit_law(size_table(levels=5, seeds=1), laws.size_law)
 
 

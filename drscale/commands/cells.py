@@ -13,6 +13,7 @@ from drscale.stats.columns import pairs_of, size_of, unit_of
 from drscale.stats.tables import shared_word
 
 # What pandas.read_csv takes for a missing value; here also with blanks around it.
+DASHES = ("-", "--", "\N{EN DASH}", "\N{EM DASH}")  # that stand where a number is missing
 MISSING = frozenset(["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")  # thousands in groups, if it is no fraction
 COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)", flags=re.IGNORECASE)
@@ -153,6 +154,22 @@ def counts_of(column: pd.Series) -> tuple[pd.Series, str]:
         row = suffixed.index[0]
         said = f"column {str(column.name)!r} is written as {suffixed.iloc[0][0]!r} and read as {numbers[row]:,.0f}"
     return numbers.reindex(column.index), said
+
+
+def without_dashes(column: pd.Series) -> pd.Series:
+    """A column whose lone dashes are missing values; as numbers, if all else in it is numbers.
+
+    >>> import pandas as pd
+    >>> from drscale.commands.cells import without_dashes
+    >>> without_dashes(pd.Series(["2.5", "-", "1.5"])).tolist()
+    [2.5, nan, 1.5]
+    """
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    dashes = column.map(lambda v: isinstance(v, str) and v.strip() in DASHES).astype(bool)
+    rest = column.mask(dashes)
+    numbers = pd.to_numeric(rest, errors="coerce")
+    return numbers if dashes.any() and numbers.notna().equals(rest.notna()) else rest
 
 
 def without_word(column: pd.Series) -> tuple[pd.Series, str]:

@@ -71,10 +71,10 @@ def coverage(result: lmfit.model.ModelResult, f: Fitted) -> list[str]:
         enough = f.parameters + 3 if single else 4
         if len(levels) < enough:
             word = "unknowns" if "parameter" in column.lower() else "parameters"  # not two meanings in one sentence
-            many = f"{f.parameters} {word}" if single else "its half of the law"
+            many = f"{f.parameters} {word}" if single else "its part of the law"
             said.append(
-                f"only {len(levels)} levels of {column} for {many}: take at least {enough}; "
-                "intervals take the errors of so few as equal and independent"
+                f"{column} has only {len(levels)} levels for {many}: take at least {enough}; "
+                "so few cannot show whether their errors are equal and independent, and the intervals assume it"
             )
         if f.family is not None and levels[-1] < 10 * levels[0]:
             said.append(
@@ -126,8 +126,8 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < MISFIT:
         said.append(
-            f"lack of fit: the level means miss the curve by more than the seeds explain (F={lack[0]:.1f}, "
-            f"p={lack[1]:.1g}), so only intervals by level count that error; {_rivals(f)}"
+            f"lack of fit: the means of the levels lie farther from the curve than the seeds explain (F={lack[0]:.1f}, "
+            f"p={lack[1]:.1g}); intervals by level count this error, intervals by run do not; {_rivals(f)}"
         )
     return said + _identified(result, f)
 

@@ -511,7 +511,9 @@ def parameter_table(
     frame.insert(2, "stderr", [stderr(p) for p in result.params.values()])
     frame.insert(5, "unit", [_unit_of_parameter(f, n) for n in frame["name"]])
     r2 = {"name": "R2", "value": laws.goodness(result)["R2"], "unit": "", "note": ""}
-    return pd.concat([frame, pd.DataFrame([r2])], ignore_index=True)
+    table = pd.concat([frame, pd.DataFrame([r2])], ignore_index=True)
+    table.attrs["level"] = level
+    return table
 
 
 def _unit_of_parameter(f: Fitted, name: str) -> str:

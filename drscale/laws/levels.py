@@ -69,10 +69,15 @@ class ByLevel:
         runs = f"{self.each:.3g} runs each" if self.each > 1 else "one run each"
         said = f"{len(self.counts)} levels, {runs}, {self.free} degrees of freedom: "
         if not self.judged:
-            return f"{said}their errors are taken as equal and independent, which so few cannot show."
+            return (
+                f"{said}so few cannot show whether their errors are equal and independent, and the intervals assume it."
+            )
         factors = self.widened(np.eye(self.slopes.shape[1]), 0.95)
-        ends = f"{factors.min():.2f} to {factors.max():.2f}"
-        return f"{said}intervals are widened {ends} times for what the scatter shows of unequal and correlated errors."
+        least, most = f"{factors.min():.2f}", f"{factors.max():.2f}"
+        if most == "1.00":
+            return f"{said}the scatter shows no unequal or correlated errors."
+        wide = f"{least} to {most}" if least != most else most
+        return f"{said}the scatter shows unequal or correlated errors, so intervals are {wide} times as wide."
 
     def widened(self, slopes: Array, level: float) -> Array:
         """The factor of each interval of something with these ``slopes`` by the parameters; (somethings, k) in."""

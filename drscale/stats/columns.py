@@ -160,7 +160,8 @@ def _counts(name: str) -> bool:
 
 def _usual(frame: pd.DataFrame, names: Sequence[str], words: Collection[str] = ()) -> str | None:
     """The first column that has one of the usual names, or the only one in whose name one of the words stands."""
-    own = {re.sub(r"\W+", "_", str(c)).strip("_").lower(): str(c) for c in reversed(list(frame.columns))}
+    plain = {str(c): re.sub(r"\W+", "_", str(c)).strip("_").lower() for c in reversed(list(frame.columns))}
+    own = {name.removesuffix("_nats"): column for column, name in plain.items()}
     found = next((own[name] for name in names if name in own), None)
     if found is None and words:
         parts = {column: set(name.split("_")) for name, column in own.items()}
