@@ -267,7 +267,8 @@ def sweep(arguments: argparse.Namespace) -> int:
                 before
             )
             to_do = f"{left} of {len(planned.recipes)} runs to do"
-            print(f"{study.name}: {to_do}, kept in {study.store.path}{again}", flush=True)
+            lines = "; a line for each run when it ends" * (left > 0 and not arguments.quiet)
+            print(f"{study.name}: {to_do}, kept in {study.store.path}{lines}{again}", flush=True)
         options: dict[str, Any] = {"retry_failed": arguments.retry_failed, "progress": first and not arguments.quiet}
         options |= {"keep": keep, "pack": study.pack, "study": study.file}
         if arguments.track and first and left:

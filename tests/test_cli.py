@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import InvalidStateError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,7 @@ from conftest import NO_TORCH, ROOT
 from tiny import tiny
 
 import drscale as ds
-from drscale import __version__, doctor, models, sweep
+from drscale import __version__, cli, doctor, models, pools, sweep
 from drscale.attacks import wordnet as wordnet_files
 from drscale.cli import main
 from drscale.commands.track import tracker
@@ -190,20 +192,28 @@ def test_an_own_strategy_that_breaks_costs_its_run_and_no_other(
     assert "1 done, 1 failed" in said
 
 
-def test_an_own_loss_of_one_number_is_refused(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
-    def mean(recipe: Recipe, collection: Any, pairs: Any, encoder: Any) -> Any:
+@pytest.mark.parametrize(
+    ("natural", "said"),
+    [
+        (lambda views, batch: views.scores.mean(), "its loss has the shape (), needed is one value a query"),
+        (lambda views, batch: views.scores.detach().mean(1), "its loss has no gradient, so nothing can be learnt"),
+    ],
+)
+def test_an_own_loss_that_cannot_be_learnt_from_is_refused(
+    natural: Any, said: str, study: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def own(recipe: Recipe, collection: Any, pairs: Any, encoder: Any) -> Any:
         from drscale.training.strategies import Strategy
 
-        return Strategy(recipe, pairs, natural=lambda views, batch: views.scores.mean())
+        return Strategy(recipe, pairs, natural=natural)
 
-    ds.register_strategy("one_number", mean)
+    ds.register_strategy("useless", own)
     try:
-        study.write_text(TOML.replace("[0, 1]", "[0]").replace("[base]\n", '[base]\nstrategy = "one_number"\n'))
+        study.write_text(TOML.replace("[0, 1]", "[0]").replace("[base]\n", '[base]\nstrategy = "useless"\n'))
         assert main(["sweep", str(study)]) == 1
-        said = "strategy='one_number': its loss has the shape (), needed is one value a query"
-        assert said in capsys.readouterr().out
+        assert f"strategy='useless': {said}" in capsys.readouterr().out
     finally:
-        STRATEGIES.pop("one_number", None)
+        STRATEGIES.pop("useless", None)
 
 
 def test_an_own_loss_that_raises_gives_its_line(study: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -474,6 +484,28 @@ def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
 @pytest.mark.parametrize("whole_group", [True, False])
+def test_an_interrupt_silences_one_error_of_the_pools_own_thread_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type[BaseException]] = []
+
+    def fail(error: Exception) -> None:
+        def in_a_thread() -> None:
+            raise error
+
+        thread = threading.Thread(target=in_a_thread)
+        thread.start()
+        thread.join()
+
+    def hear(of: threading.ExceptHookArgs) -> None:
+        told.append(of.exc_type)
+
+    monkeypatch.setattr(threading, "excepthook", hear)
+    monkeypatch.setattr(pools, "end_copying", lambda: (fail(InvalidStateError()), fail(ValueError())))
+    with pytest.raises(KeyboardInterrupt), cli._pool(1):
+        raise KeyboardInterrupt
+    assert set(told) == {ValueError}
+    assert threading.excepthook is hear
+
+
 def test_an_interrupt_while_the_libraries_are_read_leaves_nothing_and_says_one_sentence(
     study: Path, whole_group: bool
 ) -> None:
