@@ -482,8 +482,6 @@ def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, s
     assert [r.status for r in store.runs()] == ["done"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
-@pytest.mark.parametrize("whole_group", [True, False])
 def test_an_interrupt_silences_one_error_of_the_pools_own_thread_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[type[BaseException]] = []
 
@@ -506,6 +504,8 @@ def test_an_interrupt_silences_one_error_of_the_pools_own_thread_and_no_other(mo
     assert threading.excepthook is hear
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+@pytest.mark.parametrize("whole_group", [True, False])
 def test_an_interrupt_while_the_libraries_are_read_leaves_nothing_and_says_one_sentence(
     study: Path, whole_group: bool
 ) -> None:
