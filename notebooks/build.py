@@ -1,7 +1,7 @@
 """Execute the notebooks, to store them with static figures or to see that every cell still runs.
 
 ``python notebooks/build.py store`` executes each notebook in place; ``python notebooks/build.py run`` leaves the
-notebooks alone. Names after that choose among the notebooks. ``docs/make_site.py`` shows them as stored.
+notebooks alone, and draws nothing that they would store. Names after that choose among the notebooks. ``docs/make_site.py`` shows them as stored.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ ONE_BROWSER = "import kaleido; kaleido.start_sync_server(n=1, silence_warnings=T
 HUSH = "import warnings; warnings.filterwarnings('ignore', message='The kopts argument')"
 
 
-def execute(path: Path, threads: int | None = None) -> Any:
+def execute(path: Path, threads: int | None = None, pictures: bool = True) -> Any:
     """Run a notebook from top to bottom in a fresh kernel and hand it back, tidy; a failing cell raises.
 
-    ``threads`` are the kernel's, where several run at a time.
+    ``threads`` are the kernel's, where several run at a time. Without ``pictures`` its figures are made as JupyterLab
+    makes them, and no browser draws them for a page of paper.
     """
     notebook = nbformat.read(path, as_version=4)
-    static = browser() is not None
-    lines = [NO_GRAMMAR, *([ONE_BROWSER, HUSH] if static else [])]
+    drawn = browser() is not None and (pictures or any("export" in cell.source for cell in notebook.cells))
+    lines = [NO_GRAMMAR, *([ONE_BROWSER, HUSH] if drawn else [])]
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
@@ -54,7 +55,7 @@ def execute(path: Path, threads: int | None = None) -> Any:
         store_widget_state=False,
         record_timing=False,
     )
-    given = {"PLOTLY_RENDERER": "plotly_mimetype+svg" if static else "plotly_mimetype"}
+    given = {"PLOTLY_RENDERER": "plotly_mimetype+svg" if drawn and pictures else "plotly_mimetype"}
     given |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     asyncio.run(client.async_execute(env=os.environ | given))  # its loop ends with it, in any thread
     return tidy(notebook)
@@ -136,7 +137,7 @@ def run(paths: list[Path]) -> None:
 
 def _seconds(path: Path) -> float:
     started = time.perf_counter()
-    execute(path, threads=1)
+    execute(path, threads=1, pictures=False)
     return time.perf_counter() - started
 
 

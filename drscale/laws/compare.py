@@ -43,7 +43,8 @@ def compare_laws(
 
     ``x`` names the columns as for :func:`fit_law`; each law uses those of its own arguments, so ``{"N": ..., "D":
     ...}`` is right for laws of one and of two arguments. ``starts`` has start values for laws of your own; ``options``
-    go to every fit.
+    go to every fit. Columns are taken as they stand, so ``bounds`` count as the column does, where those of
+    :func:`fit_law` count single things.
 
     Columns: law, parameters, runs, levels, sigma (spread of one run about the curve, a share of y), r2, lack_p (how
     likely the misfit of the level means is if only seeds scatter); aicc of the level means, or with ``unit="run"`` of

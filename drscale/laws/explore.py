@@ -139,7 +139,9 @@ def law_explorer(
     wide, narrow = {"style": {"description_width": "initial"}}, {"width": "13em"}
     controls: dict[str, Any] = {
         "law": ipywidgets.Dropdown(options=offered, value=law, description="law", layout=narrow, **wide),
-        "count": ipywidgets.Dropdown(options=counts or [("", None)], description="count", layout=narrow, **wide),
+        "count": ipywidgets.Dropdown(
+            options=counts or [("", None)], description="count", layout={"width": "17em"}, **wide
+        ),
         "at": ipywidgets.Dropdown(description="at", layout=narrow, **wide),
         "residuals": ipywidgets.Dropdown(options=list(RESIDUALS), description="residuals", layout=narrow, **wide),
         "scope": ipywidgets.ToggleButtons(options=[(style.SCOPES[s], s) for s in scopes], value=first_shown),

@@ -93,7 +93,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 Settings = Mapping[str, Any]
 ROUND = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # the steps of a slider in each decade
-WIDTH = 960  # pixels of an explorer's figure; left to itself, JupyterLab draws it 700 wide
+WIDTH = 900  # pixels of an explorer's figure: a screen of 1366 has them beside the list of files
 WRAP = {"flex_flow": "row wrap"}
 HEAVIEST = 3_000_000  # bytes of a file that a page still takes as a link
 
