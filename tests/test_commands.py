@@ -343,6 +343,9 @@ def test_what_draws_a_column_or_predicts_it_counts_as_the_column_does() -> None:
         figure = law_figure(many, laws.size_law, x="Params (M)", y="loss")
     assert any("a plan takes them for single ones" in str(w.message) for w in caught)
     assert max(figure.data[0].x) < 100
+    wrong = many.assign(**{"Params (M)": many["Params (M)"].mask(many.index == many.index[1], -2.0)})
+    with pytest.raises(ValueError, match=r"^column 'Params \(M\)' is -2 in row "):
+        laws.fit_law(wrong, laws.size_law, "Params (M)", "loss")
 
 
 def test_a_law_of_ones_own_takes_a_column_as_it_stands() -> None:

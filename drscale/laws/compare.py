@@ -81,7 +81,7 @@ def compare_laws(
         parts: dict[str, pd.DataFrame] = {}
         try:
             columns = _columns_for(law, x, list(named.values()))
-            told = _told(laws.fit_columns(table, law, columns, y, warn=False, **given), unit) | {"note": ""}
+            told = _told(laws.fit_law(table, law, columns, y, warn=False, single=False, **given), unit) | {"note": ""}
         except ValueError as e:
             told = {"note": f"not fitted: {e}"}
         else:
@@ -333,7 +333,7 @@ def _missed(
     frame = rest.groupby(by)[y].agg(runs="size", measured="mean").reset_index()
     frame = frame.assign(predicted=np.nan, error=np.nan, note="")
     try:
-        result = laws.fit_columns(within, law, columns, y, warn=False, **options)
+        result = laws.fit_law(within, law, columns, y, warn=False, single=False, **options)
     except ValueError as e:
         return frame.assign(note=str(e))
     at = {a: frame[c].to_numpy(dtype=float) for a, c in columns.items()}
@@ -457,7 +457,7 @@ def by_count(
     :func:`drscale.laws.fit.fit_law`.
     """
     rows = laws.done(table)
-    fits = {words: laws.fit_columns(table, law, c, y, warn=False, **options) for c, words in counts.items()}
+    fits = {words: laws.fit_law(table, law, c, y, warn=False, single=False, **options) for c, words in counts.items()}
     held = [trust.hold_out(table, law, c, y, warn=False, **options).drop(columns=c) for c in counts]
     found = trust.law_table(fits).rename(columns={"name": "counted"})
     found[["least", "most"]] = [(rows[c].min(), rows[c].max()) for c in counts]

@@ -76,7 +76,7 @@ def law_view(
     limit = None if above is None else {name: float(above)}
     part, rest = trust.parted(taken[~taken.index.isin(dropped)], columns, column, limit)
     cut, largest = float(part[name].max()), float(rest[name].max())
-    result = laws.fit_columns(part, law, x, column, warn=False, **options)
+    result = laws.fit_law(part, law, x, column, warn=False, single=False, **options)
     reach = (float(shown[name].min()), float(shown[name].max()) * 1.6)
     curve, missed = _predicted(result, rest, reach, at)
     worst = missed.iloc[missed["error"].abs().argmax()]

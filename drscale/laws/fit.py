@@ -254,6 +254,7 @@ def fit_law(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float] | None = None,
     warn: bool = True,
+    single: bool = True,
 ) -> LawFit:
     """Fit a law to the finished runs of a table with one row for each run.
 
@@ -267,7 +268,7 @@ def fit_law(
     first) needs ``start`` values instead, unless it is registered with them (:func:`register_law`). With ``warn`` the
     sentences of :func:`diagnose` are given as LawWarning. A law of ours counts single things: a column that counts in
     thousands or millions by its name, as "Params (M)", is multiplied, and ``fit.doubts`` says so. A law of your own
-    takes each column as it stands.
+    takes each column as it stands, and so does one of ours with ``single=False``, as a figure of that column needs it.
 
     >>> import drscale as ds
     >>> fit = ds.fit_law(ds.example_runs(), ds.joint_law, warn=False)
@@ -276,35 +277,14 @@ def fit_law(
     >>> fit.intervals()["name"].tolist()
     ['M', 'mu', 'B', 'eta', 'delta']
     """
-    columns, said = columns_of(law, x), list[str]()
-    if law in LAWS and LAWS[law].family is not None and isinstance(table, pd.DataFrame):
-        table, columns, said = in_single_units(table, columns)
-    options: dict[str, Any] = {"space": space, "robust": robust, "bounds": bounds, "start": start, "warn": warn}
-    return fit_columns(table, law, columns, y, units=tuple(said), **options)
-
-
-def fit_columns(
-    table: pd.DataFrame,
-    law: Callable[..., Any],
-    x: Columns | None = None,
-    y: str = "in_domain_entropy",
-    *,
-    space: Space = "relative",
-    robust: bool = False,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
-    start: Mapping[str, float] | None = None,
-    warn: bool = True,
-    units: tuple[str, ...] = (),
-) -> LawFit:
-    """Fit a law as :func:`fit_law` does, to columns as they stand; ``units`` says how their units were read.
-
-    What draws a column, or predicts its values, fits it so: its axis goes on counting as the column does.
-    """
     if space not in SPACES:
         raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")
     if not isinstance(robust, bool | np.bool_):
         raise ValueError(f"robust={robust!r}: allowed are True and False")
-    columns = columns_of(law, x)
+    columns, units = columns_of(law, x), list[str]()
+    if single and law in LAWS and LAWS[law].family is not None and isinstance(table, pd.DataFrame):
+        values(table, *columns.values(), y)  # names a cell that no law can be fitted to as it is written
+        table, columns, units = in_single_units(table, columns)
     names = list(inspect.signature(law).parameters)[len(columns) :]
     entry = LAWS.get(law)
     family = entry.family if entry is not None else None
@@ -351,7 +331,7 @@ def fit_columns(
     if problem is None:
         problem = numerical.plain(law, points, ys, limits, result.best_values, space, scale)
     made_of = Fitted(
-        law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem, units
+        law, entry, columns, points, y, ys, keys, space, robust, scale, limits, free, sigma, unit, problem, tuple(units)
     )
     result = LawFit.of(result, made_of)
     for sentence in diagnose(result) if warn else []:

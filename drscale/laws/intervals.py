@@ -387,7 +387,7 @@ def hold_out(
     within, rest = parted(table, columns, y, above)
     names = list(columns.values())
     try:
-        result = laws.fit_columns(within, law, columns, y, **options)
+        result = laws.fit_law(within, law, columns, y, single=False, **options)
     except TooFewLevels as e:
         raise TooFewLevels(f"without what is held out, {e}") from e
     found = rest.groupby(names)[y].agg(runs="size", measured="mean").reset_index()

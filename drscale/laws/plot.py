@@ -73,7 +73,7 @@ def law_figure(
         if fitted:
             part = done if above is None else done[done[name] <= above]
             try:
-                result = laws.fit_columns(part, law, name, series.column, warn=warn, **options)
+                result = laws.fit_law(part, law, name, series.column, warn=warn, single=False, **options)
             except TooFewLevels as e:  # the points are worth a look all the same
                 series = replace(series, label=f"{series.label} (no law: {e})")
         fig.add_traces(law_traces(result, series, reach, level, "" if result is None else equation(result)))
@@ -265,7 +265,7 @@ def _fitted(
     needed = len(laws.parameter_names(law)) + 1
     if levels < needed:
         return None, f"{levels} of {needed} levels"
-    result = laws.fit_columns(part, law, x, y, warn=warn, **options)
+    result = laws.fit_law(part, law, x, y, warn=warn, single=False, **options)
     why = unfit(result, least)
     return (None, why) if why else (result, "")
 
