@@ -1,7 +1,8 @@
 """Execute the notebooks, to store them with static figures or to see that every cell still runs.
 
 ``python notebooks/build.py store`` executes each notebook in place; ``python notebooks/build.py run`` leaves the
-notebooks alone, and draws nothing that they would store. Names after that choose among the notebooks. ``docs/make_site.py`` shows them as stored.
+notebooks alone, and draws nothing that they would store. Names after that choose among the notebooks.
+``docs/make_site.py`` shows them as stored.
 """
 
 from __future__ import annotations
