@@ -142,7 +142,7 @@ def spawn_or_fork(path: bytes, words: list[str], kept: list[int]) -> int:
     try:
         for low, high in itertools.pairwise(sorted({2, *kept, os.sysconf("SC_OPEN_MAX")})):
             os.closerange(low + 1, high)
-        process._threads_wakeups.clear()  # a pool of before is none of its
+        process._threads_wakeups.clear()  # of pools that the fork does not have
         sys.modules.pop("drscale.ahead", None)  # so that it is read as it would be by a new interpreter
         exec(words[-1], {})
     finally:
@@ -220,7 +220,7 @@ class Sweep:
         return found
 
     def victims(self, what: str) -> list[int]:
-        """The processes to choose from for a kill of ``what``: Python's own tracker of semaphores is none of ours."""
+        """The processes to choose from for a kill of ``what``: but not Python's own tracker of semaphores."""
         if what == "main":
             return [self.pid] if self.running() else []
         members = self.members()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import math
 import runpy
 import sys
@@ -30,8 +32,6 @@ from drscale.texts import Source
 STEP_SECONDS, FLOPS_A_SECOND, WITHIN = 0.1, 3e10, 3.0
 FEWEST = 2  # finished runs to learn from
 GUESS = f"a guess for a CPU: fewer than {FEWEST} runs in the store to learn from; loading torch comes on top"
-IMPORTED: dict[str, set[str]] = {}  # folders of the studies of this process, and what each imported from its own
-PLACED: set[str] = set()  # those of them that were put on sys.path
 COSTS = {"scoring": "score_seconds", "seconds": "seconds"}  # a plan's columns of time, and what a record calls them
 
 
@@ -104,9 +104,9 @@ def _from_python(path: Path) -> dict[str, Any]:
     Its folder stays on ``sys.path``, so that what it registers may import from there later on; at its end, so that no
     file beside a study stands before a library of the same name.
     """
-    folder = str(path.resolve().parent)
-    _stand_beside(folder)
-    before = set(sys.modules)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
+    _check_neighbours(path)
     try:
         return runpy.run_path(str(path))
     except SystemExit as e:
@@ -117,25 +117,60 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
-    finally:
-        files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in sys.modules.keys() - before}
-        IMPORTED.setdefault(folder, set()).update(n for n, file in files.items() if Path(file).is_relative_to(folder))
 
 
-def _stand_beside(folder: str) -> None:
-    """Let what is imported next be looked for in a study's folder before the folders of studies that came earlier.
+def _check_neighbours(path: Path) -> None:
+    """Refuse a study that imports a file beside it where Python would take another study's file of that name.
 
-    What an earlier study imported from its own folder is forgotten where this folder has a module of the same name.
+    A name stands for one module in a process. A library's name stands for the library, whatever lies beside a study.
     """
-    others = {other: names for other, names in IMPORTED.items() if other != folder}
-    for name in set().union(*others.values()):
-        head = Path(folder, name.partition(".")[0])
-        if head.is_dir() or head.with_suffix(".py").is_file():
-            sys.modules.pop(name, None)
-    if folder not in sys.path or folder in PLACED:
-        earlier = [place for place in sys.path if place in PLACED and place != folder]
-        sys.path[:] = [*(place for place in sys.path if place not in PLACED), folder, *earlier]
-        PLACED.add(folder)
+    folder, left, seen = path.resolve().parent, [path], set[str]()
+    while left:
+        for name in _imports(left.pop()) - seen:
+            seen.add(name)
+            places = (folder / f"{name}.py", folder / name / "__init__.py", folder / name)
+            own = next((place for place in places if place.exists()), None)
+            if own is None:
+                continue
+            left += [own] if own.is_file() else []
+            taken = _place_of(name)
+            if taken in (None, own) or _is_library(taken):
+                continue
+            if not (own.is_file() and taken.is_file() and own.read_bytes() == taken.read_bytes()):
+                raise ValueError(
+                    f"{path}: it imports {name}, which in this process is {taken} and not {own}: "
+                    "rename one of them, or run each study in a process of its own"
+                )
+
+
+def _imports(file: Path) -> set[str]:
+    """The first names of what a file imports, at once or later; nothing of one that Python cannot read."""
+    try:
+        steps = list(ast.walk(ast.parse(file.read_bytes())))
+    except (SyntaxError, ValueError, RecursionError):  # told when it is run
+        return set()
+    named = {alias.name for step in steps if isinstance(step, ast.Import) for alias in step.names}
+    named |= {step.module for step in steps if isinstance(step, ast.ImportFrom) and step.module and not step.level}
+    return {name.partition(".")[0] for name in named}
+
+
+def _place_of(name: str) -> Path | None:
+    """The file that Python takes for a module's name, or the folder where it has no file of its own."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # a module that somebody made by hand
+        return None
+    if spec is None or spec.origin in ("built-in", "frozen"):
+        return None
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+    return Path(places[0]).resolve() if places else None
+
+
+def _is_library(file: Path) -> bool:
+    """Whether a file belongs to Python, to drscale or to anything else that was installed."""
+    libraries = [Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
+    installed = {"site-packages", "dist-packages"} & set(file.parts)
+    return bool(installed) or any(file.is_relative_to(place) for place in libraries)
 
 
 def reason_of(error: BaseException) -> str:
@@ -148,11 +183,9 @@ def reason_of(error: BaseException) -> str:
     'ValueError: batch=0: at least 1'
     """
     said = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-    libraries = [Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
     for step in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(step.filename).resolve()
-        installed = {"site-packages", "dist-packages"} & set(file.parts)
-        if not (step.filename.startswith("<") or installed or any(file.is_relative_to(place) for place in libraries)):
+        if not step.filename.startswith("<") and not _is_library(file):
             return f"{file.name}:{step.lineno}: {said}"
     return said
 

@@ -212,9 +212,10 @@ def test_a_score_that_rises_has_no_law_and_a_loss_is_known_in_nats(
     text = said(capsys, "fit", "runs.csv", "--out", "law.tex", "--quiet")
     assert text.startswith("additive_law of Loss (nats): ")
     assert "1 of 40 runs have no 'Loss (nats)' and are left out (row 5)" in text
-    assert r"Brackets hold intervals of 95\%." in Path("law.tex").read_text()
+    assert r"In brackets: 95\% intervals." in Path("law.tex").read_text()
     assert refused(capsys, "fit", "runs.csv", "--y", "score", status=1) == (
-        "drscale fit: score does not fall with parameters or pairs: no law fits; of a score that rises, fit 1 - score\n"
+        "drscale fit: score does not fall with parameters or pairs: no law fits; if more of it is better, put what is "
+        "missing to the best score, as 1 - score, into the table\n"
     )
     plan = said(capsys, "allocate", "runs.csv", "--prices", "paper", "--budget", "1e9", "--draws", "0")
     assert "--within box keeps the plan inside the sizes and pairs of the runs." in plan

@@ -428,9 +428,11 @@ def test_latex_joins_intervals_escapes_and_speaks_greek(sizes):
     assert lines[1] == r"\begin{tabular}{lrrl}"
     assert lines[2:4] == [r"\toprule", r"name & value & stderr & unit \\"]
     assert lines[-4:-2] == [r"\bottomrule", r"\end{tabular}"]
-    assert lines[-2:] == [r"\par\smallskip", r"{\footnotesize Brackets hold intervals of 95\%.\par}"]
-    assert r"of 97.5\%." in export.latex(result.table(0.975))
-    assert "Brackets" not in export.latex(trust.parameter_table(result).drop(columns=["low", "high"]))
+    assert lines[-2:] == [r"\par\smallskip", r"{\footnotesize In brackets: 95\% intervals.\par}"]
+    assert r"97.5\% intervals." in export.latex(result.table(0.975))
+    bare = trust.parameter_table(result)
+    for table in (bare.drop(columns=["low", "high"]), bare.assign(low=np.nan)):
+        assert "brackets" not in export.latex(table)
     mu = next(line for line in lines if line.startswith(r"$\mu$"))
     assert re.fullmatch(r"\$\\mu\$ & 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] & [\d.]+ &  \\\\", mu)
     assert re.search(r"^\$R\^2\$ & 0\.99\d+ & -- ", text, re.M)

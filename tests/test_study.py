@@ -155,17 +155,42 @@ def test_a_file_beside_a_study_stands_before_no_library(tmp_path, monkeypatch):
     assert sys.path.index(str(tmp_path)) > max(sys.path.index(sysconfig.get_path(n)) for n in ("stdlib", "purelib"))
 
 
-def test_two_studies_of_one_process_each_import_their_own_neighbour(tmp_path, monkeypatch):
+LATE = "def own():\n    import near_two\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        ({"near_one.py": "SEEDS = range(2)\n"}, {"near_one.py": "SEEDS = range(3)\n"}, "first/near_one.py"),
+        ({"near_one.py": "SEEDS = range(2)\n"}, {"near_one/__init__.py": "SEEDS = range(3)\n"}, "first/near_one.py"),
+        ({"near_one.py": "SEEDS = range(2)\n"}, {"near_one.py": "SEEDS = range(2)\n"}, ""),
+        (
+            {"near_one.py": "SEEDS = range(2)\n", "near_two.py": ""},
+            {"near_one.py": "SEEDS = range(2)\n", "near_two.py": "A = 1\n", "study.py": LATE},
+            "first/near_two.py",
+        ),
+        ({"near_one.py": "SEEDS = range(2)\n", "near_two.py": "", "wave.py": ""}, {"wave.py": "A = 1\n"}, ""),
+    ],
+)
+def test_a_study_never_gets_another_ones_neighbour(tmp_path, monkeypatch, first, second, taken):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    text = "from near_one import SEEDS\nfrom drscale.recipe import Recipe, grid\n"
-    for name, seeds in (("first", 2), ("second", 3)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "near_one.py").write_text(f"SEEDS = range({seeds})\n")
-        (tmp_path / name / "study.py").write_text(text + "recipes = grid(Recipe(texts='planted'), seed=SEEDS)\n")
-    found = [len(load_study(tmp_path / name / "study.py").recipes) for name in ("first", "second", "first", "second")]
-    assert found == [2, 3, 2, 3]
-    ours = [place for place in sys.path if place in (str(tmp_path / "first"), str(tmp_path / "second"))]
-    assert ours == [str(tmp_path / "second"), str(tmp_path / "first")]
+    for name in ("near_one", "near_two"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    text = "import wave\nfrom drscale.recipe import Recipe, grid\n"
+    for folder, files in (("first", first), ("second", second)):
+        for file, body in files.items():
+            (tmp_path / folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / file).write_text(body)
+        own = "from near_one import SEEDS\n" if any("near_one" in file for file in files) else "SEEDS = range(2)\n"
+        end = "recipes = grid(Recipe(texts='planted'), seed=SEEDS)\n"
+        (tmp_path / folder / "study.py").write_text(text + own + files.get("study.py", "") + end)
+    assert len(load_study(tmp_path / "first" / "study.py").recipes) == 2
+    if not taken:
+        assert len(load_study(tmp_path / "second" / "study.py").recipes) == 2
+        return
+    name = taken.partition("/")[2].removesuffix(".py")
+    with pytest.raises(ValueError, match=f"it imports {name}, which in this process is {tmp_path / taken} and not "):
+        load_study(tmp_path / "second" / "study.py")
 
 
 def test_nine_of_ten_of_our_runs_on_cpus_took_a_time_within_the_first_guess():

@@ -10,7 +10,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import copies
@@ -605,6 +605,19 @@ def test_a_workers_bars_take_no_semaphore_that_would_stay_when_it_is_killed():
     how, given = pools.context(), (dict(os.environ),)
     with ProcessPoolExecutor(1, mp_context=how, initializer=pools.begin, initargs=given) as pool:
         assert pool.submit(bar_and_semaphores).result() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers copies")
+def test_a_new_pool_has_read_ahead_although_what_its_workers_are_copies_of_died(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAID", "again")
+    monkeypatch.chdir(tmp_path)
+    given = {"initializer": pools.begin, "initargs": (dict(os.environ),)}
+    with ProcessPoolExecutor(1, mp_context=pools.context(), **given) as pool:
+        pool.submit(abs, 1).result()
+        pools.end_copying()
+        until(lambda: not alive(forkserver._forkserver._forkserver_pid))
+        with pools.like(pool)() as fresh:
+            assert fresh.submit(looked).result() == (True, "again", tmp_path)
 
 
 def test_a_pool_whose_starter_died_is_a_broken_one(monkeypatch):

@@ -12,8 +12,8 @@ from drscale.commands.arguments import SUFFIXES, UserError
 from drscale.stats.columns import pairs_of, size_of, unit_of
 from drscale.stats.tables import shared_word
 
+DASHES = frozenset(["-", "--", "\N{EN DASH}", "\N{EM DASH}"])  # where a number is missing
 # What pandas.read_csv takes for a missing value; here also with blanks around it.
-DASHES = ("-", "--", "\N{EN DASH}", "\N{EM DASH}")  # that stand where a number is missing
 MISSING = frozenset(["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")  # thousands in groups, if it is no fraction
 COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)", flags=re.IGNORECASE)
@@ -59,6 +59,8 @@ def texts_of(frame: pd.DataFrame) -> list[str]:
 def tidied(frame: pd.DataFrame, decimal: str = ".", thousands: str | None = None) -> pd.DataFrame:
     """The table with its texts trimmed, missing words missing, and columns that then hold numbers alone as numbers.
 
+    A lone dash is a missing number where all other cells are numbers, and a text elsewhere.
+
     >>> import pandas as pd
     >>> from drscale.commands.cells import tidied
     >>> tidied(pd.DataFrame({"pairs": ["24.000 ", "NaN "]}), decimal=",", thousands=".")["pairs"].tolist()
@@ -71,6 +73,7 @@ def tidied(frame: pd.DataFrame, decimal: str = ".", thousands: str | None = None
         cells = frame[name].map(lambda v: v.strip() if isinstance(v, str) else v)
         cells = cells.mask(cells.isin(MISSING))
         plain = cells.dropna().astype(str)
+        plain = plain[~plain.isin(DASHES)] if not plain.isin(DASHES).all() else plain
         if plain.str.fullmatch(number).all():  # of a column that is empty, too
             plain = plain if thousands is None else plain.str.replace(thousands, "", regex=False)
             numbers = pd.to_numeric(plain.str.replace(decimal, ".", regex=False))
@@ -124,7 +127,7 @@ def _first_cell(cells: pd.DataFrame, looked: str, needed: str) -> tuple[str, str
     """Column, text and row of the first cell that looks so, in a column where all that look so are as needed."""
     for name in cells:
         plain = cells[name].dropna().astype(str).str.strip()
-        plain = plain[~plain.isin(MISSING)]
+        plain = plain[~plain.isin(MISSING | DASHES)]
         such = plain[plain.str.fullmatch(looked)]
         if len(such) and such.str.fullmatch(needed).all():
             return str(name), such.iloc[0], such.index[0]
@@ -142,7 +145,7 @@ def counts_of(column: pd.Series) -> tuple[pd.Series, str]:
     if pd.api.types.is_numeric_dtype(column):
         return column, ""
     cells = column.map(lambda v: v.strip() if isinstance(v, str) else v)
-    cells = cells.mask(cells.isin(MISSING))
+    cells = cells.mask(cells.isin(MISSING | DASHES))
     found = cells.dropna().map(lambda v: COUNT.fullmatch(str(v)))
     grouped = found.map(lambda m: m is not None and not m[2] and bool(GROUPED.fullmatch(m[1])))
     if found.isna().any() or not len(found) or grouped.any():  # 24.000 in a table whose decimals have commas
@@ -156,22 +159,6 @@ def counts_of(column: pd.Series) -> tuple[pd.Series, str]:
     return numbers.reindex(column.index), said
 
 
-def without_dashes(column: pd.Series) -> pd.Series:
-    """A column whose lone dashes are missing values; as numbers, if all else in it is numbers.
-
-    >>> import pandas as pd
-    >>> from drscale.commands.cells import without_dashes
-    >>> without_dashes(pd.Series(["2.5", "-", "1.5"])).tolist()
-    [2.5, nan, 1.5]
-    """
-    if pd.api.types.is_numeric_dtype(column):
-        return column
-    dashes = column.map(lambda v: isinstance(v, str) and v.strip() in DASHES).astype(bool)
-    rest = column.mask(dashes)
-    numbers = pd.to_numeric(rest, errors="coerce")
-    return numbers if dashes.any() and numbers.notna().equals(rest.notna()) else rest
-
-
 def without_word(column: pd.Series) -> tuple[pd.Series, str]:
     """A column as numbers and a sentence, where its cells are numbers with one word behind them, as 1.79 nats.
 
@@ -182,9 +169,13 @@ def without_word(column: pd.Series) -> tuple[pd.Series, str]:
     1    2.50
     Name: loss, dtype: float64, "column 'loss' is written as '1.79 nats' and read as 1.79")
     """
-    word = "" if pd.api.types.is_numeric_dtype(column) else shared_word(column)
+    if pd.api.types.is_numeric_dtype(column):
+        return column, ""
+    numbers = column.mask(column.astype(str).str.strip().isin(DASHES))
+    word = shared_word(numbers)
     if not word:
         return column, ""
+    column = numbers
     cells = column.map(lambda v: v.strip().removesuffix(word) if isinstance(v, str) else v)
     numbers = pd.to_numeric(cells)
     first = column.index[column.astype(str).str.strip().str.endswith(word)][0]

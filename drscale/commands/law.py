@@ -28,12 +28,13 @@ from drscale.laws.intervals import interval_basis, law_table
 from drscale.laws.plot import series_figure
 from drscale.laws.result import LawFit, name_of
 from drscale.plotting.files import TABLE_FORMATS
-from drscale.stats.columns import PAIRS, SIZES, pairs_of, size_of
+from drscale.stats.columns import PAIRS, SIZES, loss_of, pairs_of, size_of
 from drscale.stats.tables import check_level, warn_if_mixed
 
 EXPLAINED = 0.3  # of the misfit, by a column that may be the other axis
 FEWEST_OF_BOTH = 3  # levels of each column that a law of both needs
-COMPARED = {"sigma": "spread", "lack_p": "p of misfit", "delta_aicc": "above least", "rolling": "error beyond"}
+COMPARED = {"sigma": "spread", "lack_p": "p of lack of fit", "delta_aicc": "AICc difference", "aicc": "AICc"}
+COMPARED |= {"r2": "R2", "rolling": "extrapolation error"}
 
 
 def _candidates(series: Series, both: bool = False) -> tuple[list[Law], Series]:
@@ -65,7 +66,9 @@ def _fitted(series: Series, law: Law, options: Mapping[str, Any]) -> LawFit:
         raise Impossible(f"{name_of(law)} of {series.y}: {e}") from None
     if without(found, found.fitted) == list(series.columns.values()):
         columns = " or ".join(series.columns.values())
-        raise Impossible(f"{series.y} does not fall with {columns}: no law fits; of a score that rises, fit 1 - score")
+        score = loss_of(series.rows[[series.y]]) is None
+        hint = "; if more of it is better, put what is missing to the best score, as 1 - score, into the table" * score
+        raise Impossible(f"{series.y} does not fall with {columns}: no law fits{hint}")
     return found
 
 
@@ -337,10 +340,17 @@ def plan(arguments: argparse.Namespace) -> int:
     plans: dict[str, tuple[LawFit, Allocation]] = {}
     curves = {}
     for one in tried:
-        found = _fitted(series, one, options)
-        with tables.busy(f"refitting {name_of(one)} {arguments.draws} times"):
-            curves[name_of(one)] = curve = found.curve(arguments.draws)
-            plans[name_of(one)] = (found, _planned(curve, arguments, prices))
+        try:
+            found = _fitted(series, one, options)
+            with tables.busy(f"refitting {name_of(one)} {arguments.draws} times"):
+                curves[name_of(one)] = curve = found.curve(arguments.draws)
+                plans[name_of(one)] = (found, _planned(curve, arguments, prices))
+        except Impossible as e:
+            if len(tried) == 1:
+                raise
+            series.said.append(f"there is no plan by {name_of(one)}: {e}")
+    if not plans:
+        raise Impossible("; ".join(series.said[-len(tried) :]))
     able_plans = {name: made for name, (_, made) in plans.items() if made.feasible}
     written = []
     if able_plans:

@@ -1,4 +1,4 @@
-"""The runs and columns of a command that fits a law: which it takes, which it leaves out. Never imports torch."""
+"""The runs and the columns to which a command fits a law, and what it says of the others. Never imports torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from drscale.commands import tables
 from drscale.commands.arguments import UserError
-from drscale.commands.cells import counts_of, without_dashes, without_word
+from drscale.commands.cells import counts_of, without_word
 from drscale.laws import fit as laws
 from drscale.laws.result import name_of
 from drscale.stats.columns import DATA, LOSSES, in_single_units, loss_of, pairs_of, size_of, unit_doubt, unit_of
@@ -150,7 +150,6 @@ def _usable(
     """The rows that have a value in every column, and what to say of the others; 0.55M is read in those of counts."""
     said = []
     for name in columns:
-        rows = rows.assign(**{name: without_dashes(rows[name])})
         if name in counts:
             numbers, read = counts_of(rows[name])
             rows = rows.assign(**{name: numbers})

@@ -279,8 +279,9 @@ def fit_law(
     """
     if space not in SPACES:
         raise ValueError(f"space={space!r}: allowed are {', '.join(map(repr, SPACES))}")
-    if not isinstance(robust, bool | np.bool_):
-        raise ValueError(f"robust={robust!r}: allowed are True and False")
+    for option, flag in (("robust", robust), ("single", single)):
+        if not isinstance(flag, bool | np.bool_):
+            raise ValueError(f"{option}={flag!r}: allowed are True and False")
     columns, units = columns_of(law, x), list[str]()
     if single and law in LAWS and LAWS[law].family is not None and isinstance(table, pd.DataFrame):
         values(table, *columns.values(), y)  # names a cell that no law can be fitted to as it is written

@@ -385,8 +385,11 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
     shape = "".join("r" if numeric[c] else "l" for c in columns)
     begin = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
     table = [*begin, " & ".join(heads) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
-    if "level" in frame.attrs and any(c in joined for c in columns):
-        table += _small(f"Brackets hold intervals of {100 * frame.attrs['level']:g}\\%.")
+    level = frame.attrs.get("level")
+    if isinstance(level, Real) and any(
+        "[" in text for row in cells for c, text in zip(columns, row, strict=True) if c in joined
+    ):
+        table += _small(f"In brackets: {100 * level:g}\\% intervals.")
     if noted:
         keys = [i for i, c in enumerate(columns) if c not in joined]
         told = [[f"{heads[i]} {row[i]}" if numeric[columns[i]] else row[i] for i in keys] for row in cells]

@@ -160,8 +160,7 @@ def _counts(name: str) -> bool:
 
 def _usual(frame: pd.DataFrame, names: Sequence[str], words: Collection[str] = ()) -> str | None:
     """The first column that has one of the usual names, or the only one in whose name one of the words stands."""
-    plain = {str(c): re.sub(r"\W+", "_", str(c)).strip("_").lower() for c in reversed(list(frame.columns))}
-    own = {name.removesuffix("_nats"): column for column, name in plain.items()}
+    own = {re.sub(r"\W+", "_", str(c)).strip("_").lower(): str(c) for c in reversed(list(frame.columns))}
     found = next((own[name] for name in names if name in own), None)
     if found is None and words:
         parts = {column: set(name.split("_")) for name, column in own.items()}
@@ -182,4 +181,4 @@ def pairs_of(frame: pd.DataFrame) -> str | None:
 
 def loss_of(frame: pd.DataFrame) -> str | None:
     """The column of the loss, if its name is usual."""
-    return _usual(frame, LOSSES)
+    return _usual(frame, LOSSES) or _usual(frame, [f"{name}_nats" for name in LOSSES])

@@ -52,6 +52,7 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
     ``build`` is given an empty folder beside the cache for files of its own. The finished folder appears under its name
     in one step, so that an interrupted build leaves nothing and processes that build the same thing at once agree.
     ``refresh`` builds it anew: what was there stays until the new folder is whole, and for good if the build fails.
+    ``load`` may not ask for anything cached itself.
     """
     final = cache_folder() / f"{_plain(name)}-{key}"
     if not refresh:
@@ -82,6 +83,10 @@ def cached(name: str, key: str, load: Callable[[Path], T], build: Callable[[Path
                     if old.is_dir():
                         old.rename(final)
                     raise
+    try:
+        return load(final)
+    except ValueError:  # it is put away again, for a moment
+        with one_writer(final.parent):
             return load(final)
 
 

@@ -204,12 +204,15 @@ class Strategy:
             raise ValueError(
                 f"strategy={self.recipe.strategy!r}: its loss has the shape {shape}, needed is one value a query"
             )
-        if torch.is_grad_enabled() and not effectiveness.requires_grad:
+        least, told = combine(
+            self.recipe, effectiveness, robust(views) if robust else None, state, weights, accelerator
+        )
+        if torch.is_grad_enabled() and not least.requires_grad:
             raise ValueError(
                 f"strategy={self.recipe.strategy!r}: its loss has no gradient, so nothing can be learnt from it; "
                 "compute it from views.scores, without detach() or item()"
             )
-        return combine(self.recipe, effectiveness, robust(views) if robust else None, state, weights, accelerator)
+        return least, told
 
 
 # ------------------------------------------------------------------------------------------------ the robustness losses
