@@ -13,6 +13,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ from conftest import NO_TORCH, ROOT
 from drscale.budget.plan import allocate
 from drscale.budget.prices import paper_prices
 from drscale.cli import _parsers, main
-from drscale.commands import tables
+from drscale.commands import law, tables
 from drscale.commands.apps import surroundings
-from drscale.commands.arguments import LAWS, SHELLS, SPACES, UserError
+from drscale.commands.arguments import LAWS, SHELLS, SPACES, Impossible, UserError
 from drscale.commands.arguments import _amount as amount
 from drscale.commands.cells import Signs, counts_of
 from drscale.commands.completion import script
@@ -199,6 +200,56 @@ def test_a_law_that_is_the_only_one_is_said_to_be(capsys: pytest.CaptureFixture[
     text = said(capsys, "fit", OWN, "--where", "parameters > 90000 and pairs == 16915")
     assert "Laws compared: size_law is the only law of 'parameters' alone that these runs allow." in text
     assert "parameters has only 5 levels for 3 unknowns" in text
+
+
+@pytest.mark.parametrize("words", [(), ("--thousands", ".")])
+def test_a_dash_is_a_missing_number_whatever_the_signs(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["1000;2,5;-", "2000;2,2;-", "4000;2,0;b", "8000;1,8;b", "{};1,7;b", "32000;1,6;b", "64000;1,5;b"]
+    if words:
+        rows = [f"{row[: row.index('000;')]}.{row[row.index('000;') :]}" if "000;" in row else row for row in rows]
+    for name, cell in (("dash.csv", "-"), ("empty.csv", "")):
+        Path(name).write_text("\n".join(["pairs;loss;kind", *(row.format(cell) for row in rows)]) + "\n")
+    dash, empty = (said(capsys, "fit", name, *words) for name in ("dash.csv", "empty.csv"))
+    assert dash == empty
+    assert "1 of 7 runs have no 'pairs' and are left out (row 6)" in dash
+    assert "5 runs at 5 levels" in said(capsys, "fit", "dash.csv", *words, "--where", "pairs > 2000 or loss > 2.4")
+    signs = Signs(";", ".", ",") if words else Signs()
+    assert len(tables.read_runs("dash.csv", signs)["kind"].dropna()) == 7  # in a column of words it is one
+
+
+def test_the_loss_is_known_by_its_bare_name_first(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = two_axes("parameters", "pairs")
+    both = frame.assign(loss_nats=frame["loss"] + 1)
+    both[["parameters", "pairs", "loss_nats", "loss"]].to_csv("both.csv", index=False)
+    assert said(capsys, "fit", "both.csv").partition(":")[0].endswith(" of loss")
+
+
+def test_a_loss_that_rises_is_no_score_and_a_law_without_a_plan_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = two_axes("parameters", "pairs")
+    frame.assign(loss=1 / frame["loss"]).to_csv("rise.csv", index=False)
+    error = refused(capsys, "fit", "rise.csv", status=1)
+    assert error == "drscale fit: loss does not fall with parameters or pairs: no law fits\n"
+    frame.to_csv("runs.csv", index=False)
+    first = law._fitted
+
+    def fitted(series: Any, one: Any, options: Any) -> Any:
+        if one is laws.joint_law:
+            raise Impossible("no plan today")
+        return first(series, one, options)
+
+    monkeypatch.setattr(law, "_fitted", fitted)
+    compared = pd.DataFrame({"law": ["joint_law", "additive_law"], "r2": [1, 1]})
+    undecided = SimpleNamespace(law=laws.joint_law, decided=False, compared=compared)
+    monkeypatch.setattr(law, "choose_law", lambda *_, **__: undecided)
+    words = ("allocate", "runs.csv", "--prices", "paper", "--budget", "1000", "--draws", "0")
+    assert "there is no plan by joint_law: no plan today." in said(capsys, *words)
+    monkeypatch.setattr(law, "_fitted", lambda *_: (_ for _ in ()).throw(Impossible("none")))
+    none = "there is no plan by joint_law: none; there is no plan by additive_law: none"
+    assert none in refused(capsys, *words, status=1)
 
 
 def test_a_score_that_rises_has_no_law_and_a_loss_is_known_in_nats(
@@ -713,7 +764,6 @@ def test_without_a_plan_a_file_is_not_written_and_that_is_said(capsys: pytest.Ca
 def test_the_plan_of_the_second_law_is_written_where_the_first_has_none(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drscale.commands import law
 
     made, names = law._planned, []
 
