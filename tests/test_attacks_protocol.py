@@ -362,6 +362,9 @@ def test_the_budget_curve_is_that_of_separate_attacks():
     boosted = cells.xs("boosted", level="measure")["mean"]
     assert boosted["gradient", "none", 4] > boosted["gradient", "none", 1]
     assert boosted["gradient", "none", 4] >= boosted["gradient", "0.8", 4]
+    few = {"words": (1,), "floors": (None,), "methods": ("random",)}
+    alone = budget_curve(encoder(), tiny().test, TABLE, n_queries=5, **few)  # encodes for itself
+    pd.testing.assert_frame_equal(alone, budget_curve(encoder(), tiny().test, TABLE, encoded=held, **few))
     with pytest.raises(ValueError, match="words="):
         budget_curve(encoder(), tiny().test, TABLE, words=())
 
