@@ -126,8 +126,8 @@ def diagnose(result: lmfit.model.ModelResult) -> list[str]:
     lack = lack_of_fit(result)
     if lack is not None and lack[1] < MISFIT:
         said.append(
-            f"lack of fit: the means of the levels lie farther from the curve than the seeds explain (F={lack[0]:.1f}, "
-            f"p={lack[1]:.1g}); intervals by level count this error, intervals by run do not; {_rivals(f)}"
+            f"lack of fit: level means lie farther from the curve than seeds explain (F={lack[0]:.1f}, "
+            f"p={lack[1]:.1g}); only intervals by level include this error; {_rivals(f)}"
         )
     return said + _identified(result, f)
 
