@@ -107,8 +107,9 @@ def _from_python(path: Path) -> dict[str, Any]:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)
     _check_neighbours(path)
+    registered = dict(STRATEGIES)
     try:
-        return runpy.run_path(str(path))
+        body = runpy.run_path(str(path))
     except SystemExit as e:
         raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
     except Exception as e:  # a program of the user's may raise anything
@@ -117,6 +118,20 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
+    for name, row in registered.items():
+        was, now = _file_of(row.prepare), _file_of(STRATEGIES.get(name, row).prepare)
+        if was != now and was and now:
+            STRATEGIES[name] = row
+            raise ValueError(
+                f"{path}: it registers the strategy {name!r}, which {was} has registered in this process: "
+                "rename one of them, or run each study in a process of its own"
+            )
+    return body
+
+
+def _file_of(function: Any) -> str:
+    """The file in which a function is written, "" for anything else."""
+    return str(getattr(getattr(function, "__code__", None), "co_filename", ""))
 
 
 def _check_neighbours(path: Path) -> None:

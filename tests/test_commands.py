@@ -219,6 +219,26 @@ def test_a_dash_is_a_missing_number_whatever_the_signs(
     assert len(tables.read_runs("dash.csv", signs)["kind"].dropna()) == 7  # in a column of words it is one
 
 
+def test_python_names_the_dash_and_a_budget_with_a_dot_is_asked_for_again(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = two_axes("parameters", "pairs")
+    texts = frame.assign(loss=frame["loss"].map("{:.4f}".format))
+    texts.loc[2, "loss"] = "-"
+    with pytest.raises(
+        ValueError, match=r"column 'loss' is '-' in row 2 \(1 such of \d+\), .* na_values=\['-'\]\) and"
+    ):
+        laws.fit_law(texts, laws.additive_law, {"N": "parameters", "D": "pairs"}, "loss")
+    frame.to_csv("runs.csv", index=False)
+    error = refused(capsys, "allocate", "runs.csv", "--prices", "paper", "--budget", "5.000")
+    assert "argument --budget: '5.000': write 5000 or 5 for it" in error
+
+
+def test_groups_are_printed_with_the_form_of_their_law(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(
+        capsys, "fit", OWN, "--x", "parameters", "--where", "pairs == 16915", "--by", "seed", "--law", "size_law"
+    )
+    assert text.startswith("size_law of test_loss for each seed: (coefficient / N)^exponent + delta; N is 'parameters'")
+
+
 def test_the_loss_is_known_by_its_bare_name_first(capsys: pytest.CaptureFixture[str]) -> None:
     frame = two_axes("parameters", "pairs")
     both = frame.assign(loss_nats=frame["loss"] + 1)

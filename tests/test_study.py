@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from drscale import study, sweep
-from drscale.recipe import Recipe
+from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import Run, RunStore
 from drscale.study import load_study, plan_study
 
@@ -191,6 +191,27 @@ def test_a_study_never_gets_another_ones_neighbour(tmp_path, monkeypatch, first,
     name = taken.partition("/")[2].removesuffix(".py")
     with pytest.raises(ValueError, match=f"it imports {name}, which in this process is {tmp_path / taken} and not "):
         load_study(tmp_path / "second" / "study.py")
+
+
+def test_a_study_takes_no_strategys_name_from_another(tmp_path):
+    for name, value in (("first", 1), ("second", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.py").write_text(
+            "import drscale as ds\n"
+            f"def own(recipe, collection, pairs, encoder):\n    return {value}\n"
+            "ds.register_strategy('twice_taken', own)\n"
+            "recipes = [ds.Recipe(texts='planted', strategy='twice_taken')]\n"
+        )
+    try:
+        for _ in range(2):  # the same study again is no other
+            load_study(tmp_path / "first" / "study.py")
+        with pytest.raises(
+            ValueError, match=rf"second/study.py: it registers the strategy 'twice_taken', which {tmp_path}"
+        ):
+            load_study(tmp_path / "second" / "study.py")
+        assert STRATEGIES["twice_taken"].prepare(None, None, None, None) == 1
+    finally:
+        STRATEGIES.pop("twice_taken", None)
 
 
 def test_nine_of_ten_of_our_runs_on_cpus_took_a_time_within_the_first_guess():

@@ -244,7 +244,9 @@ def _level(text: str) -> float:
 
 
 def _amount(text: str) -> float:
-    """A number from the command line, as 5000, 5e3, 5K or 1.2M."""
+    """A number from the command line, as 5000, 5e3, 5K or 1.2M; 5.000 may be five or five thousand."""
+    if re.fullmatch(r"[1-9]\d{0,2}\.\d{2}0", text):  # nobody writes a zero at the end of decimals
+        raise argparse.ArgumentTypeError(f"{text!r}: write {text.replace('.', '')} or {float(text):g} for it")
     number, times = (text[:-1], SUFFIXES[text[-1].lower()]) if text[-1:].lower() in SUFFIXES else (text, 1.0)
     try:
         amount = float(number) * times

@@ -10,9 +10,8 @@ import pandas as pd
 
 from drscale.commands.arguments import SUFFIXES, UserError
 from drscale.stats.columns import pairs_of, size_of, unit_of
-from drscale.stats.tables import shared_word
+from drscale.stats.tables import DASHES, shared_word
 
-DASHES = frozenset(["-", "--", "\N{EN DASH}", "\N{EM DASH}"])  # where a number is missing
 # What pandas.read_csv takes for a missing value; here also with blanks around it.
 MISSING = frozenset(["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")  # thousands in groups, if it is no fraction

@@ -22,6 +22,7 @@ from drscale.commands.arguments import PRICES, Impossible, UserError
 from drscale.commands.cells import counts_of, signs_of
 from drscale.commands.series import BY_NAME, Law, Series, series_of
 from drscale.laws import fit as laws
+from drscale.laws._families import POWER
 from drscale.laws.compare import Choice, choose_law
 from drscale.laws.diagnostics import without
 from drscale.laws.intervals import interval_basis, law_table
@@ -254,7 +255,10 @@ def _fit_by(series: Series, by: str, arguments: argparse.Namespace) -> int:
         each = {v: _as_data(series, f, None, [*series.said, *doubts[v]], arguments.level) for v, f in fits.items()}
         tables.print_json("fit", runs=arguments.runs, by=by, groups=each, failed=failed, written=written)
     else:
-        print(f"{name_of(law)} of {series.y} for each {by}; {_columns_said(series)}\n")
+        entry, family = laws.LAWS[law], laws.LAWS[law].family
+        words = ["coefficient", "exponent", "delta"] if family is POWER else list(entry.units)
+        form = entry.equation.format(**dict(zip(entry.units, words, strict=True)))
+        print(f"{name_of(law)} of {series.y} for each {by}: {form}; {_columns_said(series)}\n")
         print(f"Parameters, with intervals of {arguments.level:.0%}:\n{tables.shown(table)}\n")
         print(tables.listed("Doubts", [*series.said, *(f"{v}: {d}" for v, own in doubts.items() for d in own)]))
         if failed:

@@ -104,6 +104,10 @@ def compare(arguments: argparse.Namespace) -> int:
     table = pd.DataFrame(differences)
     holm = np.where(table["p"].notna(), adjusted(table["p"].fillna(1.0), "holm"), np.nan)
     table.insert(list(table).index("p") + 1, "p_holm", holm)
+    table.attrs["about"] = (
+        f"Differences paired by query; low and high: {arguments.level:.0%} intervals, each by itself; "
+        "p: paired t test; p_holm: for all rows together"
+    )
     doubts = [*said, *_doubts(rows, names, "p-values and intervals assume that differences are nearly normal")]
     doubts += [
         f"{row.run} minus {row.minus}, {row.measure}: the same for every query, so there is no interval and no p"

@@ -214,7 +214,7 @@ def choose_law(
             agree = int(ahead.argmin()) == 0
             errors = ", ".join(f"{100 * e:.1f}% for {n}" for n, e in order[["law", "rolling"]].to_numpy())
             reasons.append(f"extrapolation {'agrees' if agree else 'disagrees'}: {errors}")
-            against += [] if agree or (gap >= CLEAR and not len(misfits)) else ["the two do not agree"]
+            against += [] if agree or (gap >= CLEAR and not len(misfits)) else ["AICc and extrapolation do not agree"]
         elif gap < CLEAR or len(misfits) == len(order):
             against.append("no cut leaves enough levels to compare how the laws extrapolate")
         if laws.joint_law in offered and laws.additive_law in offered:

@@ -512,7 +512,12 @@ def parameter_table(
     frame.insert(5, "unit", [_unit_of_parameter(f, n) for n in frame["name"]])
     r2 = {"name": "R2", "value": laws.goodness(result)["R2"], "unit": "", "note": ""}
     table = pd.concat([frame, pd.DataFrame([r2])], ignore_index=True)
+    good = laws.goodness(result)
+    named = ", ".join(f"{argument} is {column}" for argument, column in f.columns.items())
     table.attrs["level"] = level
+    table.attrs["about"] = (
+        f"{name_of(f.law)} of {f.y_name}, {named}; {good['runs']:.0f} runs at {good['levels']:.0f} levels"
+    )
     return table
 
 

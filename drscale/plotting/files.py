@@ -356,7 +356,8 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
 
     Columns ``low`` and ``high`` join ``value`` as an interval, ``x_low`` and ``x_high`` join ``x``; text is escaped, a
     missing number is a dash, and with ``symbols`` a parameter's name becomes its Greek letter. Below the tabular stands
-    what intervals these are, if ``frame.attrs["level"]`` says so, as 0.95, and what a column ``note`` says.
+    what it is of, if ``frame.attrs["about"]`` says so, what intervals these are, if ``frame.attrs["level"]`` does, as
+    0.95, and what a column ``note`` says. A ``stderr`` beside an interval is left out: it takes runs as independent.
     """
     if not isinstance(digits, Integral) or not 1 <= digits <= 17:
         raise ValueError(f"digits={digits!r}: a whole number from 1 to 17")
@@ -364,6 +365,7 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
         raise ValueError(f"the table has several columns {frame.columns[frame.columns.duplicated()][0]!r}: keep one")
     joined, texts = _joined(list(map(str, frame.columns))), frame.set_axis(list(map(str, frame.columns)), axis=1)
     columns = [c for c in map(str, texts) if c not in {e for pair in joined.values() for e in pair}]
+    columns = [c for c in columns if c != "stderr" or "value" not in joined]  # it takes runs as independent
     columns = [c for c in columns if not (texts[c].isna() | (texts[c].astype(str) == "")).all()]
     numeric = {c: pd.api.types.is_numeric_dtype(texts[c]) and not pd.api.types.is_bool_dtype(texts[c]) for c in columns}
 
@@ -385,11 +387,12 @@ def latex(frame: pd.DataFrame, *, digits: int = 3, symbols: bool = True) -> str:
     shape = "".join("r" if numeric[c] else "l" for c in columns)
     begin = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
     table = [*begin, " & ".join(heads) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
-    level = frame.attrs.get("level")
-    if isinstance(level, Real) and any(
-        "[" in text for row in cells for c, text in zip(columns, row, strict=True) if c in joined
-    ):
-        table += _small(f"In brackets: {100 * level:g}\\% intervals.")
+    level, about = frame.attrs.get("level"), frame.attrs.get("about")
+    cells_joined = [text for row in cells for c, text in zip(columns, row, strict=True) if c in joined]
+    brackets = isinstance(level, Real) and any("[" in text for text in cells_joined)
+    said = [escape(f"{about}.")] * isinstance(about, str)
+    said += [f"In brackets: {100 * level:g}\\% intervals."] if isinstance(level, Real) and brackets else []
+    table += _small(" ".join(said)) if said else []
     if noted:
         keys = [i for i, c in enumerate(columns) if c not in joined]
         told = [[f"{heads[i]} {row[i]}" if numeric[columns[i]] else row[i] for i in keys] for row in cells]

@@ -21,6 +21,7 @@ from drscale.stats.columns import LOSSES, PAIRS, SIZES, loss_of, pairs_of, size_
 
 Array = npt.NDArray[np.float64]
 MOST = 1e100  # of a number to which a law is fitted: its square has to be one, too
+DASHES = frozenset(["-", "--", "\N{EN DASH}", "\N{EM DASH}"])  # where a number is missing
 PLAIN_WORDS = {"nat", "param", "parameter", "pair", "example", "token"}
 POWERS = {"k": 3, "m": 6, "b": 9, "g": 9}  # of a number with a letter for its zeros
 # Numbers that are read as text, and the options of pandas.read_csv that read them.
@@ -152,6 +153,14 @@ def _text_in(name: str, column: pd.Series) -> str:
     wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
     if not column.map(lambda v: isinstance(v, str)).any():
         return f"column {name!r} holds {column.dtype}, not numbers"
+    dashes = column[column.astype(str).str.strip().isin(DASHES)]
+    if len(dashes):
+        signs = sorted({str(cell).strip() for cell in dashes})
+        where = f"in row {_label(dashes.index[0])} ({len(dashes)} such of {len(column)})"
+        return (
+            f"column {name!r} is {dashes.iloc[0]!r} {where}, not a number: read the file with pd.read_csv(..., "
+            f"na_values={signs!r}) and leave such runs out, table.dropna(subset=[{name!r}])"
+        )
     grouped = column.dropna().astype(str).str.strip()
     grouped = grouped[~grouped.str.isdigit()]
     if wrong.empty and len(grouped) and grouped.str.fullmatch(WRITTEN[0][0]).all():  # read with decimal=","
