@@ -482,6 +482,18 @@ def test_an_interrupt_ends_the_workers_and_keeps_what_is_finished(study: Path, s
     assert [r.status for r in store.runs()] == ["done"]
 
 
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="no load is known here")
+def test_threads_wait_asleep_where_the_cores_are_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that it is put back as it was
+    for load, given, then in ((1.9, None, None), (2.1, None, "PASSIVE"), (2.1, "ACTIVE", "ACTIVE")):
+        os.environ.pop("OMP_WAIT_POLICY", None)
+        os.environ.update({"OMP_WAIT_POLICY": given} if given else {})
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert main(["status", str(tmp_path / "none")]) == 2
+        assert os.environ.get("OMP_WAIT_POLICY") == then
+
+
 def test_an_interrupt_silences_one_error_of_the_pools_own_thread_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[type[BaseException]] = []
 
