@@ -381,7 +381,7 @@ def plan(arguments: argparse.Namespace) -> int:
                 lines += ["", tables.shown(made.table().drop(columns="note")), ""]
                 doubts = _plan_doubts(series, choice, found, made)
                 if any(flag.startswith(("N = ", "D = ")) for flag in made.flags) and arguments.target is None:
-                    doubts.append("--within box keeps the plan inside the sizes and pairs of the runs")
+                    doubts.insert(0, "--within box keeps the plan inside the sizes and pairs of the runs")
                 lines += [tables.listed("Doubts", doubts), ""]
         print("\n".join(lines).rstrip())
     return 0 if able_plans else 1

@@ -513,12 +513,14 @@ def parameter_table(
     r2 = {"name": "R2", "value": laws.goodness(result)["R2"], "unit": "", "note": ""}
     table = pd.concat([frame, pd.DataFrame([r2])], ignore_index=True)
     good = laws.goodness(result)
-    named = ", ".join(f"{argument} is {column}" for argument, column in f.columns.items())
     table.attrs["level"] = level
-    table.attrs["about"] = (
-        f"{name_of(f.law)} of {f.y_name}, {named}; {good['runs']:.0f} runs at {good['levels']:.0f} levels"
-    )
+    table.attrs["about"] = f"{_about(f)}; {good['runs']:.0f} runs at {good['levels']:.0f} levels"
     return table
+
+
+def _about(f: Fitted) -> str:
+    """What a fit is of, for the lines below a table."""
+    return ", ".join([f"{name_of(f.law)} of {f.y_name}", *(f"{a} is {column}" for a, column in f.columns.items())])
 
 
 def _unit_of_parameter(f: Fitted, name: str) -> str:
@@ -555,6 +557,8 @@ def law_table(
         rows.append(row | {"r2": laws.goodness(result)["R2"]})
     frame = pd.DataFrame(rows)
     frame.attrs["level"] = level
+    if len(about := {_about(laws.fitted(result)) for result in results.values()}) == 1:
+        frame.attrs["about"] = about.pop()
     return frame[[c for c in frame if c != "r2"] + ["r2"]] if len(frame) else frame
 
 
