@@ -269,6 +269,8 @@ def sweep(arguments: argparse.Namespace) -> int:
     keep = arguments.keep or study.keep
     planned = plan_study(study.recipes, study.store, keep=keep)
     left = len(planned.todo(arguments.retry_failed))
+    if left and importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
     # Of the processes that share a run under `accelerate launch`, one speaks.
     first = os.environ.get("RANK", "0") == "0"
     with _told_aside(arguments):

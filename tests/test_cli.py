@@ -596,6 +596,7 @@ def test_a_sweep_without_torch_says_what_brings_it(study: Path) -> None:
     done = drscale("sweep", study, code=NO_TORCH)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""  # and promises no lines first
     assert "pip install -c constraints.txt '.[lab]'" in done.stderr
 
 
