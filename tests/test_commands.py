@@ -151,7 +151,7 @@ def test_runs_that_do_not_belong_together_are_a_doubt(capsys: pytest.CaptureFixt
 def test_a_law_for_each_group(sizes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("fit", sizes, "--by", "strategy", "--out", "law.csv", "--out", "law.html", "--quiet")
     text = said(capsys, *words)
-    assert text.startswith("size_law of loss for each strategy; N is 'parameters'")
+    assert text.startswith("size_law of loss for each strategy: (coefficient / N)^exponent + delta; N is 'parameters'")
     table = pd.read_csv("law.csv")
     assert list(table["strategy"]) == ["standard", "adversarial"]
     assert table["exponent"].to_numpy() == pytest.approx([0.4, 0.4], abs=0.03)
