@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from drscale.attacks.registry import ATTACKS
 from drscale.ladder import flops_per_token, predicted_flops, shape_for
 from drscale.models import model_path
 from drscale.pack import HEAD, open_pack
@@ -32,6 +33,7 @@ from drscale.texts import Source
 STEP_SECONDS, FLOPS_A_SECOND, WITHIN = 0.1, 3e10, 3.0
 FEWEST = 2  # finished runs to learn from
 GUESS = f"a guess for a CPU: fewer than {FEWEST} runs in the store to learn from; loading torch comes on top"
+REGISTRIES: dict[str, dict[str, Any]] = {"strategy": STRATEGIES, "attack": ATTACKS}  # whose names belong to one study
 COSTS = {"scoring": "score_seconds", "seconds": "seconds"}  # a plan's columns of time, and what a record calls them
 
 
@@ -107,7 +109,7 @@ def _from_python(path: Path) -> dict[str, Any]:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)
     _check_neighbours(path)
-    registered = dict(STRATEGIES)
+    registered = [(what, registry, dict(registry)) for what, registry in REGISTRIES.items()]
     try:
         body = runpy.run_path(str(path))
     except SystemExit as e:
@@ -118,20 +120,23 @@ def _from_python(path: Path) -> dict[str, Any]:
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
-    for name, row in registered.items():
-        was, now = _file_of(row.prepare), _file_of(STRATEGIES.get(name, row).prepare)
-        if was != now and was and now:
-            STRATEGIES[name] = row
-            raise ValueError(
-                f"{path}: it registers the strategy {name!r}, which {was} has registered in this process: "
-                "rename one of them, or run each study in a process of its own"
-            )
+    for what, registry, before in registered:
+        for name, entry in before.items():
+            was, now = _file_of(entry), _file_of(registry.get(name, entry))
+            if was != now and was and now:
+                registry[name] = entry
+                raise ValueError(
+                    f"{path}: it registers the {what} {name!r}, which {was} has registered in this process: "
+                    "rename one of them, or run each study in a process of its own"
+                )
     return body
 
 
-def _file_of(function: Any) -> str:
-    """The file in which a function is written, "" for anything else."""
-    return str(getattr(getattr(function, "__code__", None), "co_filename", ""))
+def _file_of(entry: Any) -> str:
+    """The file in which a registered function is written, "" for anything else."""
+    function = getattr(entry, "prepare", entry)
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    return str(Path(file).resolve()) if file else ""
 
 
 def _check_neighbours(path: Path) -> None:

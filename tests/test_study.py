@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from drscale import study, sweep
+from drscale.attacks.registry import ATTACKS
 from drscale.recipe import STRATEGIES, Recipe
 from drscale.runs import Run, RunStore
 from drscale.study import load_study, plan_study
@@ -193,25 +194,32 @@ def test_a_study_never_gets_another_ones_neighbour(tmp_path, monkeypatch, first,
         load_study(tmp_path / "second" / "study.py")
 
 
-def test_a_study_takes_no_strategys_name_from_another(tmp_path):
+@pytest.mark.parametrize(
+    ("what", "registry", "words"),
+    [
+        ("strategy", STRATEGIES, "recipe, collection, pairs, encoder"),
+        ("attack", ATTACKS, "model, queries, texts, words"),
+    ],
+)
+def test_a_study_takes_no_name_that_another_has_registered(tmp_path, monkeypatch, what, registry, words):
+    monkeypatch.chdir(tmp_path)
     for name, value in (("first", 1), ("second", 2)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "study.py").write_text(
-            "import drscale as ds\n"
-            f"def own(recipe, collection, pairs, encoder):\n    return {value}\n"
-            "ds.register_strategy('twice_taken', own)\n"
-            "recipes = [ds.Recipe(texts='planted', strategy='twice_taken')]\n"
+            f"import drscale as ds\ndef own({words}):\n    return {value}\n"
+            f"ds.register_{what}('twice_taken', own)\nrecipes = [ds.Recipe(texts='planted')]\n"
         )
     try:
         for _ in range(2):  # the same study again is no other
-            load_study(tmp_path / "first" / "study.py")
-        with pytest.raises(
-            ValueError, match=rf"second/study.py: it registers the strategy 'twice_taken', which {tmp_path}"
-        ):
+            load_study("first/study.py")
+        study.execute(str(tmp_path / "first" / "study.py"))  # as threads of this process do
+        said = rf"second/study.py: it registers the {what} 'twice_taken', which {tmp_path}"
+        with pytest.raises(ValueError, match=said):
             load_study(tmp_path / "second" / "study.py")
-        assert STRATEGIES["twice_taken"].prepare(None, None, None, None) == 1
+        kept = registry["twice_taken"]
+        assert getattr(kept, "prepare", kept)(None, None, None, None) == 1
     finally:
-        STRATEGIES.pop("twice_taken", None)
+        registry.pop("twice_taken", None)
 
 
 def test_nine_of_ten_of_our_runs_on_cpus_took_a_time_within_the_first_guess():
