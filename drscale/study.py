@@ -113,23 +113,33 @@ def _from_python(path: Path) -> dict[str, Any]:
     try:
         body = runpy.run_path(str(path))
     except SystemExit as e:
+        _taken_back(registered)
         raise ValueError(f"{path}: left with sys.exit({e.code!r}) instead of defining 'recipes'") from None
     except Exception as e:  # a program of the user's may raise anything
+        _taken_back(registered)
         lines = [step.lineno for step in traceback.extract_tb(e.__traceback__) if step.filename == str(path)]
         if isinstance(e, SyntaxError) and e.filename == str(path):
             lines = [e.lineno]
         at = f"{path}:{lines[-1]}" if lines else str(path)
         raise ValueError(f"{at}: {type(e).__name__}: {e}") from e
+    for what, name, owner in _taken_back(registered):
+        raise ValueError(
+            f"{path}: it registers the {what} {name!r}, which {owner} has registered in this process: "
+            "rename one of them, or run each study in a process of its own"
+        )
+    return body
+
+
+def _taken_back(registered: Iterable[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[tuple[str, str, str]]:
+    """Give every name that another file registered back to it: the kind, the name and the file of each."""
+    found = []
     for what, registry, before in registered:
         for name, entry in before.items():
             was, now = _file_of(entry), _file_of(registry.get(name, entry))
             if was != now and was and now:
                 registry[name] = entry
-                raise ValueError(
-                    f"{path}: it registers the {what} {name!r}, which {was} has registered in this process: "
-                    "rename one of them, or run each study in a process of its own"
-                )
-    return body
+                found.append((what, name, was))
+    return found
 
 
 def _file_of(entry: Any) -> str:
@@ -149,14 +159,15 @@ def _check_neighbours(path: Path) -> None:
         for name in _imports(left.pop()) - seen:
             seen.add(name)
             places = (folder / f"{name}.py", folder / name / "__init__.py", folder / name)
-            own = next((place for place in places if place.exists()), None)
+            own = next((place.resolve() for place in places if place.exists()), None)
             if own is None:
                 continue
             left += [own] if own.is_file() else []
             taken = _place_of(name)
             if taken in (None, own) or _is_library(taken):
                 continue
-            if not (own.is_file() and taken.is_file() and own.read_bytes() == taken.read_bytes()):
+            alone = own.is_file() and taken.is_file() and "__init__.py" not in (own.name, taken.name)
+            if not alone or own.read_bytes() != taken.read_bytes():  # of a package more files may differ
                 raise ValueError(
                     f"{path}: it imports {name}, which in this process is {taken} and not {own}: "
                     "rename one of them, or run each study in a process of its own"

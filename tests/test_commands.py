@@ -285,8 +285,8 @@ def test_a_score_that_rises_has_no_law_and_a_loss_is_known_in_nats(
     assert "1 of 40 runs have no 'Loss (nats)' and are left out (row 5)" in text
     assert r"In brackets: 95\% intervals." in Path("law.tex").read_text()
     assert refused(capsys, "fit", "runs.csv", "--y", "score", status=1) == (
-        "drscale fit: score does not fall with parameters or pairs: no law fits; if more of it is better, put what is "
-        "missing to the best score, as 1 - score, into the table\n"
+        "drscale fit: score does not fall with parameters or pairs: no law fits; if a larger score is better, "
+        "add a column of 1 - score and fit that\n"
     )
     plan = said(capsys, "allocate", "runs.csv", "--prices", "paper", "--budget", "1e9", "--draws", "0")
     assert "--within box keeps the plan inside the sizes and pairs of the runs." in plan

@@ -166,6 +166,11 @@ LATE = "def own():\n    import near_two\n"
         ({"near_one.py": "SEEDS = range(2)\n"}, {"near_one/__init__.py": "SEEDS = range(3)\n"}, "first/near_one.py"),
         ({"near_one.py": "SEEDS = range(2)\n"}, {"near_one.py": "SEEDS = range(2)\n"}, ""),
         (
+            {"near_one/__init__.py": "SEEDS = range(2)\n"},
+            {"near_one/__init__.py": "SEEDS = range(2)\n", "near_one/other.py": ""},
+            "first/near_one/__init__.py",
+        ),
+        (
             {"near_one.py": "SEEDS = range(2)\n", "near_two.py": ""},
             {"near_one.py": "SEEDS = range(2)\n", "near_two.py": "A = 1\n", "study.py": LATE},
             "first/near_two.py",
@@ -189,7 +194,7 @@ def test_a_study_never_gets_another_ones_neighbour(tmp_path, monkeypatch, first,
     if not taken:
         assert len(load_study(tmp_path / "second" / "study.py").recipes) == 2
         return
-    name = taken.partition("/")[2].removesuffix(".py")
+    name = taken.split("/")[1].removesuffix(".py")
     with pytest.raises(ValueError, match=f"it imports {name}, which in this process is {tmp_path / taken} and not "):
         load_study(tmp_path / "second" / "study.py")
 
@@ -215,6 +220,10 @@ def test_a_study_takes_no_name_that_another_has_registered(tmp_path, monkeypatch
         study.execute(str(tmp_path / "first" / "study.py"))  # as threads of this process do
         said = rf"second/study.py: it registers the {what} 'twice_taken', which {tmp_path}"
         with pytest.raises(ValueError, match=said):
+            load_study(tmp_path / "second" / "study.py")
+        broken = tmp_path / "second" / "study.py"
+        broken.write_text(broken.read_text() + "1 / 0\n")
+        with pytest.raises(ValueError, match="ZeroDivisionError"):
             load_study(tmp_path / "second" / "study.py")
         kept = registry["twice_taken"]
         assert getattr(kept, "prepare", kept)(None, None, None, None) == 1

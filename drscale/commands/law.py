@@ -68,7 +68,7 @@ def _fitted(series: Series, law: Law, options: Mapping[str, Any]) -> LawFit:
     if without(found, found.fitted) == list(series.columns.values()):
         columns = " or ".join(series.columns.values())
         score = loss_of(series.rows[[series.y]]) is None
-        hint = "; if more of it is better, put what is missing to the best score, as 1 - score, into the table" * score
+        hint = f"; if a larger {series.y} is better, add a column of 1 - {series.y} and fit that" * score
         raise Impossible(f"{series.y} does not fall with {columns}: no law fits{hint}")
     return found
 
