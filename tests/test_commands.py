@@ -227,6 +227,9 @@ def test_python_names_the_dash_and_a_budget_with_a_dot_is_asked_for_again(capsys
         ValueError, match=r"column 'loss' is '-' in row 2 \(1 such of \d+\), .* na_values=\['-'\]\) and"
     ):
         laws.fit_law(texts, laws.additive_law, {"N": "parameters", "D": "pairs"}, "loss")
+    texts.loc[4, "loss"] = "no idea"  # what is wrong is named, and not what is missing
+    texts.to_csv("texts.csv", index=False)
+    assert "column 'loss' is 'no idea' in row 6 (1 such of " in refused(capsys, "fit", "texts.csv")
     frame.to_csv("runs.csv", index=False)
     error = refused(capsys, "allocate", "runs.csv", "--prices", "paper", "--budget", "5.000")
     assert "argument --budget: '5.000': write 5000 or 5 for it" in error

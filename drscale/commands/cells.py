@@ -171,10 +171,9 @@ def without_word(column: pd.Series) -> tuple[pd.Series, str]:
     if pd.api.types.is_numeric_dtype(column):
         return column, ""
     numbers = column.mask(column.astype(str).str.strip().isin(DASHES))
-    word = shared_word(numbers)
+    column, word = numbers, shared_word(numbers)
     if not word:
         return column, ""
-    column = numbers
     cells = column.map(lambda v: v.strip().removesuffix(word) if isinstance(v, str) else v)
     numbers = pd.to_numeric(cells)
     first = column.index[column.astype(str).str.strip().str.endswith(word)][0]

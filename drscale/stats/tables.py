@@ -154,7 +154,8 @@ def _text_in(name: str, column: pd.Series) -> str:
     if not column.map(lambda v: isinstance(v, str)).any():
         return f"column {name!r} holds {column.dtype}, not numbers"
     dashes = column[column.astype(str).str.strip().isin(DASHES)]
-    if len(dashes):
+    others = wrong[~wrong.index.isin(dashes.index)].astype(str).str.strip()
+    if len(dashes) and others.str.fullmatch("|".join(pattern for pattern, _ in WRITTEN)).all():
         signs = sorted({str(cell).strip() for cell in dashes})
         where = f"in row {_label(dashes.index[0])} ({len(dashes)} such of {len(column)})"
         return (
